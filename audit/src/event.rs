@@ -1,0 +1,342 @@
+//! One event's envelope: every field of `audit.k8s.io/v1 Event` that a reader of an alert asks
+//! for, borrowed from the event's own text.
+//!
+//! Contract: [`Envelope::parse`] never looks inside `requestObject` and `responseObject`; they stay
+//! raw. A missing optional field is empty, never an error; `stage` and `level` must be there, because
+//! the API server always writes them (Kubernetes: `staging/src/k8s.io/apiserver/pkg/apis/audit`).
+
+use std::{borrow::Cow, collections::BTreeMap, fmt};
+
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{Error, Visitor},
+};
+use serde_json::value::RawValue;
+
+/// The moment of a request at which an event was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Stage {
+    /// The request has come in and nothing was done with it.
+    RequestReceived,
+    /// Response headers were sent, the body not yet; only long-running requests and early refusals.
+    ResponseStarted,
+    /// The response is complete.
+    ResponseComplete,
+    /// The handler panicked.
+    Panic,
+}
+
+impl Stage {
+    /// The name as Kubernetes writes it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::RequestReceived => "RequestReceived",
+            Self::ResponseStarted => "ResponseStarted",
+            Self::ResponseComplete => "ResponseComplete",
+            Self::Panic => "Panic",
+        }
+    }
+}
+
+/// How much of a request the API server's policy logs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Level {
+    /// Nothing.
+    None,
+    /// The envelope.
+    Metadata,
+    /// The envelope and the request's body.
+    Request,
+    /// The envelope and both bodies.
+    RequestResponse,
+}
+
+/// How urgent a routed event is; the order is the order of delivery.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// Look now.
+    Critical,
+    /// Look today.
+    Warning,
+    /// For the record.
+    #[default]
+    Info,
+}
+
+impl Severity {
+    /// Every severity, most urgent first.
+    pub const ALL: [Self; 3] = [Self::Critical, Self::Warning, Self::Info];
+
+    /// The name as configuration, metrics and messages write it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Critical => "critical",
+            Self::Warning => "warning",
+            Self::Info => "info",
+        }
+    }
+}
+
+/// A string of an event, borrowed where it has no escapes. `null` reads as empty.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Text<'a>(Cow<'a, str>);
+
+impl Text<'_> {
+    /// The string.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::ops::Deref for Text<'_> {
+    type Target = str;
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct TextVisitor;
+        impl<'de> Visitor<'de> for TextVisitor {
+            type Value = Text<'de>;
+            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+                out.write_str("a string")
+            }
+            fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<Text<'de>, E> {
+                Ok(Text(Cow::Borrowed(text)))
+            }
+            fn visit_str<E: Error>(self, text: &str) -> Result<Text<'de>, E> {
+                Ok(Text(Cow::Owned(text.to_owned())))
+            }
+            fn visit_unit<E: Error>(self) -> Result<Text<'de>, E> {
+                Ok(Text::default())
+            }
+        }
+        deserializer.deserialize_any(TextVisitor)
+    }
+}
+
+/// Who asked.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct User<'a> {
+    /// The user's name; empty before authentication.
+    #[serde(borrow, default)]
+    pub username: Text<'a>,
+    /// The user's groups.
+    #[serde(borrow, default)]
+    pub groups: Vec<Text<'a>>,
+}
+
+/// What was asked for; absent for non-resource URLs.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ObjectRef<'a> {
+    /// Plural resource name, as in the URL.
+    #[serde(borrow, default)]
+    pub resource: Text<'a>,
+    /// Namespace; empty for cluster-scoped objects.
+    #[serde(borrow, default)]
+    pub namespace: Text<'a>,
+    /// Name; empty for lists and before a created object is named.
+    #[serde(borrow, default)]
+    pub name: Text<'a>,
+    /// API group; empty for the core group.
+    #[serde(borrow, default)]
+    pub api_group: Text<'a>,
+    /// Subresource such as `exec`, `log` or `token`.
+    #[serde(borrow, default)]
+    pub subresource: Text<'a>,
+}
+
+/// How it ended.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct ResponseStatus<'a> {
+    /// HTTP status code; 0 where the event has none.
+    #[serde(default)]
+    pub code: i32,
+    /// Machine-readable reason of a failure.
+    #[serde(borrow, default)]
+    pub reason: Text<'a>,
+    /// Human-readable reason of a failure.
+    #[serde(borrow, default)]
+    pub message: Text<'a>,
+}
+
+/// An event without its bodies.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Envelope<'a> {
+    /// How much was logged.
+    pub level: Level,
+    /// When it was logged.
+    pub stage: Stage,
+    /// The request's ID. A client may choose it (`Audit-ID` header): never trust it to be unique.
+    #[serde(borrow, default, rename = "auditID")]
+    pub audit_id: Text<'a>,
+    /// The request's URI, query included.
+    #[serde(borrow, default, rename = "requestURI")]
+    pub request_uri: Text<'a>,
+    /// Kubernetes verb, or the lower-case HTTP method for non-resource requests; may be empty.
+    #[serde(borrow, default)]
+    pub verb: Text<'a>,
+    /// The authenticated user.
+    #[serde(borrow, default)]
+    pub user: User<'a>,
+    /// The user that the request was made as.
+    #[serde(borrow, default)]
+    pub impersonated_user: Option<User<'a>>,
+    /// Addresses the request came through; all but the last are the client's own claim.
+    #[serde(borrow, default, rename = "sourceIPs")]
+    pub source_ips: Vec<Text<'a>>,
+    /// The client's claim of what it is.
+    #[serde(borrow, default)]
+    pub user_agent: Text<'a>,
+    /// The object.
+    #[serde(borrow, default)]
+    pub object_ref: Option<ObjectRef<'a>>,
+    /// The outcome.
+    #[serde(borrow, default)]
+    pub response_status: Option<ResponseStatus<'a>>,
+    /// When this stage was reached, RFC 3339 with microseconds.
+    #[serde(borrow, default)]
+    pub stage_timestamp: Text<'a>,
+    /// What authorization and admission noted.
+    #[serde(borrow, default)]
+    pub annotations: BTreeMap<Text<'a>, Text<'a>>,
+    /// The request's body, unread.
+    #[serde(borrow, default)]
+    pub request_object: Option<&'a RawValue>,
+    /// The response's body, unread.
+    #[serde(borrow, default)]
+    pub response_object: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    pub(crate) kind: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    pub(crate) api_version: Option<&'a RawValue>,
+}
+
+impl<'a> Envelope<'a> {
+    /// Reads an event's envelope.
+    ///
+    /// # Errors
+    /// What is missing or of the wrong type, with its position inside the event.
+    pub fn parse(text: &'a str) -> Result<Self, serde_json::Error> {
+        serde_json::from_str(text)
+    }
+
+    /// HTTP status code, where the stage has one.
+    pub fn code(&self) -> Option<i32> {
+        self.response_status
+            .as_ref()
+            .map(|status| status.code)
+            .filter(|code| *code != 0)
+    }
+
+    /// What the authorizer decided (`allow` or `forbid`), where it was asked.
+    pub fn decision(&self) -> Option<&str> {
+        self.annotation("authorization.k8s.io/decision")
+    }
+
+    /// An annotation's value.
+    pub fn annotation(&self, key: &str) -> Option<&str> {
+        let (_, value) = self
+            .annotations
+            .iter()
+            .find(|(name, _)| name.as_str() == key)?;
+        Some(value.as_str())
+    }
+
+    /// The request's path, without its query.
+    pub fn path(&self) -> &str {
+        self.request_uri.split('?').next().unwrap_or_default()
+    }
+
+    /// Whether this is the one stage at which a request is told when nothing else is configured.
+    ///
+    /// That is its end (`ResponseComplete`, `Panic`). Sessions (exec, attach, port-forward) are told
+    /// when they start, as they may last for hours. Another `ResponseStarted` is told when no later
+    /// stage can follow: Kubernetes writes 401s and a malformed `?timeout` only so, and before a user
+    /// is known.
+    pub fn is_told_by_default(&self) -> bool {
+        match self.stage {
+            Stage::Panic => true,
+            Stage::ResponseComplete => !self.is_session(),
+            Stage::ResponseStarted => self.is_session() || self.user.username.is_empty(),
+            Stage::RequestReceived => false,
+        }
+    }
+
+    fn is_session(&self) -> bool {
+        self.object_ref.as_ref().is_some_and(|object| {
+            matches!(
+                object.subresource.as_str(),
+                "exec" | "attach" | "portforward"
+            )
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(stage: &str, rest: &str) -> String {
+        format!(r#"{{"level":"Metadata","stage":"{stage}","verb":"get"{rest}}}"#)
+    }
+
+    fn told(stage: &str, rest: &str) -> bool {
+        let text = event(stage, rest);
+        Envelope::parse(&text)
+            .expect("readable")
+            .is_told_by_default()
+    }
+
+    #[test]
+    fn a_request_is_told_once_at_its_end() {
+        let user = r#","user":{"username":"alice"}"#;
+        assert!(!told("RequestReceived", user));
+        assert!(!told("ResponseStarted", user));
+        assert!(told("ResponseComplete", user));
+        assert!(told("Panic", user));
+    }
+
+    #[test]
+    fn a_session_is_told_when_it_starts() {
+        let rest =
+            r#","user":{"username":"a"},"objectRef":{"resource":"pods","subresource":"exec"}"#;
+        assert!(told("ResponseStarted", rest));
+        assert!(!told("ResponseComplete", rest));
+        assert!(told("Panic", rest));
+    }
+
+    #[test]
+    fn a_refusal_before_authentication_is_told_though_it_never_completes() {
+        assert!(told(
+            "ResponseStarted",
+            r#","user":{},"responseStatus":{"code":401}"#
+        ));
+    }
+
+    #[test]
+    fn bodies_stay_unread() {
+        let text = event(
+            "Panic",
+            r#","requestObject":{"n":1e999,"d":[[[[]]]]},"user":{}"#,
+        );
+        let envelope = Envelope::parse(&text).expect("readable");
+        assert_eq!(
+            envelope.request_object.map(RawValue::get),
+            Some(r#"{"n":1e999,"d":[[[[]]]]}"#)
+        );
+    }
+
+    #[test]
+    fn an_event_without_a_stage_is_an_error() {
+        let error = Envelope::parse(r#"{"level":"Metadata"}"#).expect_err("no stage");
+        assert!(error.to_string().contains("stage"), "{error}");
+    }
+}

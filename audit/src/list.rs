@@ -1,0 +1,212 @@
+//! An `EventList`'s body, cut into its events without building a value tree.
+//!
+//! Invariants:
+//! * every event is a slice of the body *as received*, so that its hash is that of the wire;
+//! * one event never costs another: what is inside an item is not this module's business;
+//! * a byte that is not UTF-8 (raw patch bodies pass through the API server) does not make the list
+//!   unreadable. Each such byte is read as `?`, one for one, so that offsets stay those of the wire,
+//!   and the event that holds it is marked.
+
+use std::{borrow::Cow, ops::Range};
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::event::Text;
+
+/// Why a body is not a list of events.
+#[derive(Debug, thiserror::Error)]
+pub enum ListError {
+    /// Not JSON.
+    #[error("the body is not valid JSON: {0}")]
+    Malformed(serde_json::Error),
+    /// JSON, but not of the form `{"kind":…,"apiVersion":…,"items":[…]}`.
+    #[error("the body is not an EventList: {0}")]
+    WrongShape(serde_json::Error),
+    /// Another kind of object.
+    #[error(
+        "expected kind EventList of apiVersion audit.k8s.io/v1, got kind {kind:?} of apiVersion {api_version:?}"
+    )]
+    WrongKind {
+        /// The body's `kind`, shortened.
+        kind: String,
+        /// The body's `apiVersion`, shortened.
+        api_version: String,
+    },
+}
+
+/// A body whose every byte can be read as text.
+#[derive(Debug)]
+pub struct Readable<'a> {
+    wire: &'a [u8],
+    text: Cow<'a, str>,
+    replaced: Vec<Range<usize>>,
+}
+
+/// One item of a list.
+#[derive(Debug, Clone, Copy)]
+pub struct Item<'a> {
+    /// The event as received.
+    pub wire: &'a [u8],
+    /// The event as text, of the same length.
+    pub text: &'a str,
+    /// Where it begins in the body, in bytes.
+    pub offset: usize,
+    /// Whether some of its bytes were not UTF-8.
+    pub has_invalid_utf8: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct List<'a> {
+    #[serde(borrow, default)]
+    kind: Text<'a>,
+    #[serde(borrow, default)]
+    api_version: Text<'a>,
+    // Go writes a nil slice as null.
+    #[serde(borrow, default)]
+    items: Option<Vec<&'a RawValue>>,
+}
+
+impl<'a> Readable<'a> {
+    /// Makes a body readable; free when it is UTF-8 already.
+    pub fn new(wire: &'a [u8]) -> Self {
+        if let Ok(text) = str::from_utf8(wire) {
+            return Self {
+                wire,
+                text: Cow::Borrowed(text),
+                replaced: Vec::new(),
+            };
+        }
+        let mut text = String::with_capacity(wire.len());
+        let mut replaced = Vec::new();
+        for chunk in wire.utf8_chunks() {
+            text.push_str(chunk.valid());
+            let start = text.len();
+            text.extend(chunk.invalid().iter().map(|_| '?'));
+            if text.len() > start {
+                replaced.push(start..text.len());
+            }
+        }
+        Self {
+            wire,
+            text: Cow::Owned(text),
+            replaced,
+        }
+    }
+
+    /// The list's events, in the order of the wire.
+    ///
+    /// # Errors
+    /// See [`ListError`]; nothing of the body was used then.
+    pub fn split(&self) -> Result<Vec<Item<'_>>, ListError> {
+        let list: List<'_> = serde_json::from_str(&self.text).map_err(|error| {
+            if error.is_data() {
+                ListError::WrongShape(error)
+            } else {
+                ListError::Malformed(error)
+            }
+        })?;
+        if &*list.kind != "EventList" || &*list.api_version != "audit.k8s.io/v1" {
+            return Err(ListError::WrongKind {
+                kind: list.kind.chars().take(40).collect(),
+                api_version: list.api_version.chars().take(40).collect(),
+            });
+        }
+        Ok(list
+            .items
+            .unwrap_or_default()
+            .into_iter()
+            .map(|raw| self.item(raw.get()))
+            .collect())
+    }
+
+    fn item<'b>(&'b self, text: &'b str) -> Item<'b> {
+        let offset = text.as_ptr().addr() - self.text.as_ptr().addr();
+        let span = offset..offset + text.len();
+        let first = self.replaced.partition_point(|bad| bad.end <= span.start);
+        let has_invalid_utf8 = self
+            .replaced
+            .get(first)
+            .is_some_and(|bad| bad.start < span.end);
+        Item {
+            wire: &self.wire[span],
+            text,
+            offset,
+            has_invalid_utf8,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn list(items: &[u8]) -> Vec<u8> {
+        let mut body =
+            br#"{"kind":"EventList","apiVersion":"audit.k8s.io/v1","metadata":{},"items":["#
+                .to_vec();
+        body.extend_from_slice(items);
+        body.extend_from_slice(b"]}\n");
+        body
+    }
+
+    #[test]
+    fn items_are_slices_of_the_wire() {
+        let body = list(br#"{"a":1}, {"b":[2]}"#);
+        let readable = Readable::new(&body);
+        let items = readable.split().expect("a list");
+        assert_eq!(items.len(), 2);
+        assert_eq!(items[1].wire, br#"{"b":[2]}"#);
+        assert_eq!(&body[items[1].offset..][..9], br#"{"b":[2]}"#);
+    }
+
+    #[test]
+    fn a_byte_that_is_no_text_marks_its_own_event_only() {
+        let body = list(b"{\"a\":\"\xff\xfe\"},{\"b\":\"\xc3\xa9\"},{\"c\":\"\xe2\x82\"}");
+        let readable = Readable::new(&body);
+        let items = readable.split().expect("a list");
+        let marks: Vec<bool> = items.iter().map(|item| item.has_invalid_utf8).collect();
+        assert_eq!(marks, [true, false, true]);
+        assert_eq!(items[0].text, r#"{"a":"??"}"#);
+        assert_eq!(items[0].wire, b"{\"a\":\"\xff\xfe\"}");
+        assert_eq!(items[1].text, "{\"b\":\"\u{e9}\"}");
+    }
+
+    #[test]
+    fn depth_numbers_and_duplicate_keys_do_not_matter() {
+        let deep = format!(r#"{{"x":{}{}}}"#, "[".repeat(20_000), "]".repeat(20_000));
+        let body = list(format!(r#"{deep},{{"a":1e999,"a":"\ud800"}}"#).as_bytes());
+        assert_eq!(Readable::new(&body).split().expect("a list").len(), 2);
+    }
+
+    #[test]
+    fn a_nil_list_is_empty() {
+        let body = br#"{"kind":"EventList","apiVersion":"audit.k8s.io/v1","items":null}"#;
+        assert!(Readable::new(body).split().expect("a list").is_empty());
+    }
+
+    #[test]
+    fn each_wrong_body_has_its_own_error() {
+        let error = |body: &[u8]| Readable::new(body).split().expect_err("no list");
+        assert!(matches!(
+            error(b"{\"kind\":\"EventList\""),
+            ListError::Malformed(_)
+        ));
+        assert!(matches!(error(b""), ListError::Malformed(_)));
+        assert!(matches!(error(b"{} x"), ListError::Malformed(_)));
+        assert!(matches!(error(b"7"), ListError::WrongShape(_)));
+        assert!(matches!(
+            error(br#"{"kind":"EventList","items":7}"#),
+            ListError::WrongShape(_)
+        ));
+        assert!(matches!(
+            error(br#"{"kind":"Pod","apiVersion":"v1"}"#),
+            ListError::WrongKind { .. }
+        ));
+        assert!(matches!(
+            error(br#"{"kind":"EventList","apiVersion":"audit.k8s.io/v1beta1","items":[]}"#),
+            ListError::WrongKind { .. }
+        ));
+    }
+}

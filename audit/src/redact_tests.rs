@@ -1,0 +1,141 @@
+//! Redaction against every form in which a secret has been seen to travel.
+
+use super::*;
+
+const CANARY: &str = "c2VjcmV0LWNhbmFyeQ==";
+
+fn event(object: &str, rest: &str) -> String {
+    format!(
+        r#"{{"level":"RequestResponse","stage":"ResponseComplete","auditID":"a","verb":"create","user":{{"username":"alice"}},"objectRef":{object}{rest}}}"#
+    )
+}
+
+fn redacted(text: &str) -> (String, bool) {
+    let envelope = Envelope::parse(text).expect("readable");
+    let out = redact(text, &envelope, true);
+    Envelope::parse(&out.json).expect("still an event");
+    (out.json.into_owned(), out.body_unreadable)
+}
+
+fn assert_hidden(text: &str) -> String {
+    assert!(text.contains(CANARY), "the input must hold the canary");
+    let (json, _) = redacted(text);
+    assert!(!json.contains(CANARY), "leaked: {json}");
+    json
+}
+
+const SECRETS: &str = r#"{"resource":"secrets","namespace":"demo","name":"db"}"#;
+const CONFIGMAPS: &str = r#"{"resource":"configmaps","namespace":"demo","name":"c"}"#;
+
+#[test]
+fn values_of_secrets_go_in_every_form_and_key_names_stay() {
+    for body in [
+        r#"{"kind":"Secret","apiVersion":"v1","metadata":{"name":"db"},"data":{"password":"CANARY"}}"#,
+        r#"{"stringData":{"password":"CANARY"}}"#,
+        r#"{"data":{"password":"CANARY","type":"CANARY"},"type":"Opaque"}"#,
+        r#"[{"op":"replace","path":"/data/password","value":"CANARY"}]"#,
+        r#"[{"op":"add","path":"/data","value":{"password":"CANARY"}}]"#,
+        r#"{"kind":"SecretList","items":[{"metadata":{"name":"db"},"data":{"password":"CANARY"}}]}"#,
+        r#"{"kind":"Table","rows":[{"cells":["CANARY"],"object":{"data":{"password":"CANARY"}}}]}"#,
+        r#"{"metadata":{"annotations":{"note":"CANARY"},"name":{"password":"CANARY"}}}"#,
+        r#"{"data":{"password":"CANARY"},"data":{"password":"x"}}"#,
+        r#""CANARY""#,
+        r#"["CANARY"]"#,
+    ] {
+        let body = body.replace("CANARY", CANARY);
+        for field in ["requestObject", "responseObject"] {
+            let json = assert_hidden(&event(SECRETS, &format!(r#","{field}":{body}"#)));
+            assert_eq!(
+                json.contains("password"),
+                body.contains("password"),
+                "{json}"
+            );
+        }
+    }
+}
+
+#[test]
+fn token_reviews_and_token_requests_are_hidden() {
+    for object in [
+        r#"{"resource":"tokenreviews","apiGroup":"authentication.k8s.io"}"#,
+        r#"{"resource":"serviceaccounts","name":"ci","namespace":"demo","subresource":"token"}"#,
+    ] {
+        let body = format!(
+            r#"{{"kind":"X","spec":{{"token":"{CANARY}"}},"status":{{"token":"{CANARY}"}}}}"#
+        );
+        assert_hidden(&event(
+            object,
+            &format!(r#","requestObject":{body},"responseObject":{body}"#),
+        ));
+    }
+}
+
+#[test]
+fn a_secret_inside_another_body_is_hidden() {
+    let body = format!(
+        r#"{{"kind":"List","items":[{{"data":{{"k":"{CANARY}"}},"KIND":"secret"}},{{"kind":"ConfigMap","data":{{"plain":"stays"}}}}]}}"#
+    );
+    let json = assert_hidden(&event(CONFIGMAPS, &format!(r#","requestObject":{body}"#)));
+    assert!(json.contains("stays"), "{json}");
+}
+
+#[test]
+fn last_applied_configuration_goes_wherever_it_stands() {
+    for body in [
+        r#"{"metadata":{"annotations":{"kubectl.kubernetes.io/last-applied-configuration":"CANARY","team":"stays"}}}"#,
+        r#"[{"op":"add","path":"/metadata/annotations/kubectl.kubernetes.io~1last-applied-configuration","value":"CANARY"},{"stays":1}]"#,
+        r#"{"patch":"{\"kubectl.kubernetes.io/last-applied-configuration\": \"CANARY\"}","x":"stays"}"#,
+    ] {
+        let body = body.replace("CANARY", CANARY);
+        let json = assert_hidden(&event(CONFIGMAPS, &format!(r#","responseObject":{body}"#)));
+        assert!(json.contains("stays"), "{json}");
+    }
+}
+
+#[test]
+fn a_failure_that_may_quote_a_secret_loses_its_message_and_keeps_its_reason() {
+    let status = format!(
+        r#","responseStatus":{{"metadata":{{}},"code":400,"reason":"BadRequest","message":"error in |{CANARY}|","details":{{"causes":[{{"message":"{CANARY}"}}]}}}}"#
+    );
+    let json = assert_hidden(&event(SECRETS, &status));
+    assert!(json.contains("BadRequest"), "{json}");
+    let refusal = event(
+        SECRETS,
+        r#","responseStatus":{"code":403,"message":"alice cannot get"}"#,
+    );
+    assert_eq!(redacted(&refusal), (refusal.clone(), false));
+}
+
+#[test]
+fn a_body_that_cannot_be_read_is_dropped_and_the_event_stays() {
+    let deep = format!("{}{}", "[".repeat(500), "]".repeat(500));
+    for body in [deep.as_str(), r#"{"n":1e999}"#, r#"{"a":"\ud800"}"#] {
+        let text = event(
+            CONFIGMAPS,
+            &format!(r#","requestObject":{body},"userAgent":"curl""#),
+        );
+        let (json, unreadable) = redacted(&text);
+        assert!(unreadable);
+        assert!(
+            !json.contains("requestObject") && json.contains("curl"),
+            "{json}"
+        );
+    }
+    let text = event(CONFIGMAPS, r#","requestObject":{"a":"?"}"#);
+    let envelope = Envelope::parse(&text).expect("readable");
+    let out = redact(&text, &envelope, false);
+    assert!(
+        out.body_unreadable && !out.json.contains("requestObject"),
+        "{out:?}"
+    );
+}
+
+#[test]
+fn an_event_without_bodies_passes_as_it_is() {
+    let text = event(CONFIGMAPS, "");
+    let envelope = Envelope::parse(&text).expect("readable");
+    assert!(matches!(
+        redact(&text, &envelope, true).json,
+        Cow::Borrowed(_)
+    ));
+}
