@@ -1,0 +1,175 @@
+//! The frame around every stored value, so that a record can be told from noise: when it is read, and
+//! when it has to be carved out of a damaged file.
+//!
+//! Layout, integers big-endian:
+//! `"ARQ1"` · kind u8 · seq u64 · part u16 · parts u16 · items u32 · plain bytes u32 · payload bytes u32 ·
+//! CRC-32 u32 of all of the frame but itself · payload.
+//! A payload larger than [`PART_BYTES_MAX`] is cut into parts, each its own frame under its own key:
+//! sled writes larger values into blob files, which it never syncs and never deletes.
+
+/// Largest payload of one frame; with 8 MiB segments sled keeps values of 64 KiB out of blob files.
+pub(crate) const PART_BYTES_MAX: usize = 60 * 1024;
+
+const MAGIC: &[u8; 4] = b"ARQ1";
+const HEADER_BYTES: usize = 33;
+
+/// What a frame holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Kind {
+    Block = 1,
+    Seen = 2,
+    Events = 3,
+    Notices = 4,
+    Dead = 5,
+    Quarantine = 6,
+    Seal = 7,
+    Totals = 8,
+    Channel = 9,
+    Consumed = 10,
+}
+
+/// The readable part of a frame's header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Header {
+    pub(crate) kind: u8,
+    pub(crate) seq: u64,
+    pub(crate) part: u16,
+    pub(crate) parts: u16,
+    /// How many items the whole record holds.
+    pub(crate) items: u32,
+    /// Size of the whole record before compression.
+    pub(crate) plain_bytes: u32,
+}
+
+/// A frame that is not whole.
+#[derive(Debug, thiserror::Error)]
+#[error("a stored record is damaged: {0}")]
+pub(crate) struct Damaged(pub(crate) &'static str);
+
+/// Cuts a payload into frames.
+pub(crate) fn frames(
+    kind: Kind,
+    seq: u64,
+    items: u32,
+    plain_bytes: u32,
+    payload: &[u8],
+) -> impl Iterator<Item = (u16, Vec<u8>)> {
+    let parts = payload.len().div_ceil(PART_BYTES_MAX).max(1) as u16;
+    (0..parts).map(move |part| {
+        let start = usize::from(part) * PART_BYTES_MAX;
+        let piece = &payload[start..payload.len().min(start + PART_BYTES_MAX)];
+        let header = Header {
+            kind: kind as u8,
+            seq,
+            part,
+            parts,
+            items,
+            plain_bytes,
+        };
+        (part, encode(&header, piece))
+    })
+}
+
+/// One frame of a small record.
+pub(crate) fn single(kind: Kind, seq: u64, payload: &[u8]) -> Vec<u8> {
+    debug_assert!(payload.len() <= PART_BYTES_MAX);
+    encode(
+        &Header {
+            kind: kind as u8,
+            seq,
+            part: 0,
+            parts: 1,
+            items: 1,
+            plain_bytes: 0,
+        },
+        payload,
+    )
+}
+
+fn encode(header: &Header, payload: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(HEADER_BYTES + payload.len());
+    out.extend_from_slice(MAGIC);
+    out.push(header.kind);
+    out.extend_from_slice(&header.seq.to_be_bytes());
+    out.extend_from_slice(&header.part.to_be_bytes());
+    out.extend_from_slice(&header.parts.to_be_bytes());
+    out.extend_from_slice(&header.items.to_be_bytes());
+    out.extend_from_slice(&header.plain_bytes.to_be_bytes());
+    out.extend_from_slice(&(payload.len() as u32).to_be_bytes());
+    let mut crc = crc32fast::Hasher::new();
+    crc.update(&out);
+    crc.update(payload);
+    out.extend_from_slice(&crc.finalize().to_be_bytes());
+    out.extend_from_slice(payload);
+    out
+}
+
+/// Reads a frame and its payload, checking both.
+pub(crate) fn decode(bytes: &[u8]) -> Result<(Header, &[u8]), Damaged> {
+    let (head, payload) = bytes
+        .split_at_checked(HEADER_BYTES)
+        .ok_or(Damaged("it is cut short"))?;
+    let field =
+        |at: usize| u32::from_be_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
+    if &head[..4] != MAGIC {
+        return Err(Damaged("it does not begin with its mark"));
+    }
+    if field(25) as usize != payload.len() {
+        return Err(Damaged("its length is wrong"));
+    }
+    let mut crc = crc32fast::Hasher::new();
+    crc.update(&head[..29]);
+    crc.update(payload);
+    if crc.finalize() != field(29) {
+        return Err(Damaged("its checksum is wrong"));
+    }
+    let seq = (u64::from(field(5)) << 32) | u64::from(field(9));
+    let part = u16::from_be_bytes([head[13], head[14]]);
+    let parts = u16::from_be_bytes([head[15], head[16]]);
+    let header = Header {
+        kind: head[4],
+        seq,
+        part,
+        parts,
+        items: field(17),
+        plain_bytes: field(21),
+    };
+    Ok((header, payload))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_large_payload_is_cut_and_comes_back() {
+        let payload: Vec<u8> = (0..150_000u32).map(|n| n as u8).collect();
+        let frames: Vec<_> = frames(Kind::Block, 7, 400, 9, &payload).collect();
+        assert_eq!(frames.len(), 3);
+        let mut whole = Vec::new();
+        for (part, bytes) in &frames {
+            assert!(bytes.len() <= 64 * 1024);
+            let (header, piece) = decode(bytes).expect("whole");
+            assert_eq!(
+                (header.part, header.parts, header.seq, header.items),
+                (*part, 3, 7, 400)
+            );
+            whole.extend_from_slice(piece);
+        }
+        assert_eq!(whole, payload);
+    }
+
+    #[test]
+    fn every_flipped_bit_is_found() {
+        let bytes = single(Kind::Seal, 1 << 40, b"members");
+        assert_eq!(decode(&bytes).expect("whole").0.seq, 1 << 40);
+        for bit in 0..bytes.len() * 8 {
+            let mut damaged = bytes.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            assert!(decode(&damaged).is_err(), "bit {bit}");
+        }
+        assert!(decode(&bytes[..bytes.len() - 1]).is_err());
+        assert!(decode(b"").is_err());
+    }
+}

@@ -1,0 +1,184 @@
+//! What goes into the queue and what comes out of it.
+
+use std::borrow::Cow;
+
+use auditrelay_audit::{EventKey, Severity};
+use serde::{Deserialize, Serialize};
+
+use crate::ledger::Counts;
+
+/// One `EventList`, redacted, as it goes into the queue.
+#[derive(Debug, Clone)]
+pub struct Batch<'a> {
+    /// The cluster it came from.
+    pub cluster: Cow<'a, str>,
+    /// When it came, Unix time in milliseconds.
+    pub received_unix_ms: i64,
+    /// Its events, in the order of the list.
+    pub entries: Vec<Entry<'a>>,
+}
+
+/// One item of a list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry<'a> {
+    /// What tells it from others.
+    pub key: EventKey,
+    /// The event, or why there is none.
+    pub content: Content<'a>,
+}
+
+/// What an item holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Content<'a> {
+    /// An event whose envelope was read.
+    Event {
+        /// Redacted JSON.
+        json: Cow<'a, str>,
+        /// Whether its body was dropped because it could not be read.
+        body_unreadable: bool,
+    },
+    /// Something that is no event.
+    Unreadable(Unreadable),
+}
+
+/// What is kept of an item without a readable envelope.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unreadable {
+    /// Why it could not be read; never holds text of the item (it may be secret).
+    pub reason: String,
+    /// Where it began in the request's body, in bytes.
+    pub offset_bytes: u64,
+    /// Its length in bytes.
+    pub length_bytes: u64,
+    /// Its first bytes, only where the configuration asks for them.
+    pub raw: Option<Vec<u8>>,
+}
+
+/// A stored part of a batch: the unit of routing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Block {
+    /// Its place in the order of appending.
+    pub seq: u64,
+    /// The cluster it came from.
+    pub cluster: String,
+    /// When it came, Unix time in milliseconds.
+    pub received_unix_ms: i64,
+    /// Its items.
+    pub entries: Vec<Entry<'static>>,
+}
+
+/// The keys that one block added to the dedup window.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SeenBlock {
+    /// The block's sequence.
+    pub seq: u64,
+    /// When the block came, Unix time in milliseconds.
+    pub received_unix_ms: i64,
+    /// Its new keys.
+    pub keys: Vec<EventKey>,
+}
+
+/// What became of one block.
+#[derive(Debug, Clone, Default)]
+pub struct RoutedBlock {
+    /// The block.
+    pub seq: u64,
+    /// When the block came, Unix time in milliseconds.
+    pub received_unix_ms: i64,
+    /// Keys that were not in the dedup window.
+    pub new_keys: Vec<EventKey>,
+    /// The fate of each of its events.
+    pub counts: Counts,
+    /// What goes where.
+    pub deliveries: Vec<DeliveryBlock>,
+    /// What could not be read.
+    pub quarantine: Vec<QuarantineRecord>,
+}
+
+/// Deliveries of one severity to one channel; either all events or all notices.
+#[derive(Debug, Clone)]
+pub struct DeliveryBlock {
+    /// The channel's name in the configuration.
+    pub channel: String,
+    /// Their severity.
+    pub severity: Severity,
+    /// The deliveries, oldest first.
+    pub deliveries: Vec<Delivery>,
+}
+
+/// One thing to tell a channel.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Delivery {
+    /// An audit event.
+    Event(EventDelivery),
+    /// Something the relay itself has to say.
+    Notice(Notice),
+}
+
+/// An event on its way to one channel.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventDelivery {
+    /// The cluster it happened in.
+    pub cluster: String,
+    /// The route that sent it here; empty for the default.
+    pub route: String,
+    /// Redacted JSON.
+    pub json: String,
+    /// Its body was dropped because it could not be read.
+    pub body_unreadable: bool,
+    /// Another event had the same audit ID and stage.
+    pub audit_id_reused: bool,
+}
+
+/// A message of the relay's own; not part of the ledger's identities.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Notice {
+    /// What happened, e.g. `could not be read: missing field "stage"`; notices with the same text add up.
+    pub text: String,
+    /// To how many events.
+    pub events: u64,
+    /// The cluster they came from.
+    pub cluster: String,
+}
+
+/// A quarantined item.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QuarantineRecord {
+    /// The cluster it came from.
+    pub cluster: String,
+    /// When it came, Unix time in milliseconds.
+    pub received_unix_ms: i64,
+    /// Keyed hash of its bytes.
+    pub fingerprint: [u8; 16],
+    /// What is kept of it.
+    pub unreadable: Unreadable,
+}
+
+/// How much one message may stand for.
+#[derive(Debug, Clone, Copy)]
+pub struct LeaseLimit {
+    /// Deliveries.
+    pub events_max: usize,
+    /// Stored bytes before compression; one block is always taken.
+    pub bytes_max: usize,
+}
+
+/// Names a lease.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeaseId {
+    /// The channel.
+    pub channel: String,
+    /// Unique within the queue, for ever.
+    pub id: u64,
+}
+
+/// Deliveries that one message stands for.
+#[derive(Debug, Clone)]
+pub struct Lease {
+    /// Its name.
+    pub id: LeaseId,
+    /// Its members with their severity, most severe first.
+    pub members: Vec<(Severity, Delivery)>,
+    /// It was held by a process that ended, and may have been posted.
+    pub resumed: bool,
+}

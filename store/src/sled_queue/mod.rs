@@ -1,0 +1,402 @@
+//! [`Queue`] on an embedded sled database.
+//!
+//! Writes go through one owner thread ([`owner`]), reads run beside it. Facts about sled 0.34.7 that
+//! shape this (each measured or read in its source): `flush` does not reach the disk, so an
+//! `fdatasync` follows it ([`files`]); larger values become blob files that are never synced and never
+//! deleted, so values stay under 64 KiB ([`crate::frame`]); `len` scans, so counters are kept; its
+//! cache defaults to 1 GiB, so it is set; one tree, as `apply_batch` is atomic per tree ([`keys`]).
+
+mod files;
+mod keys;
+mod owner;
+mod read;
+
+use std::{
+    collections::HashMap,
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
+    thread::JoinHandle,
+};
+
+use tokio::sync::{Notify, oneshot, watch};
+
+use files::Database;
+pub use files::{MovedAside, OpenError};
+use owner::{Fate, Job, Op, Owner, PackedRoute};
+
+use crate::{
+    Block, Delivery, EncodedBatch, Lease, LeaseId, LeaseLimit, Ledger, Queue, QueueError,
+    RoutedBlock, SeenBlock, codec, frame::Kind,
+};
+
+/// How to open a queue.
+#[derive(Debug, Clone)]
+pub struct SledOptions {
+    /// The relay's data directory; the database is in `queue/` inside it.
+    pub data_dir: PathBuf,
+    /// sled's page cache, in bytes.
+    pub cache_bytes_max: u64,
+    /// How many quarantined items are kept to look at.
+    pub quarantine_entries_max: u64,
+    /// Now, Unix time in milliseconds; names a store that has to be moved aside.
+    pub now_unix_ms: i64,
+}
+
+/// An open queue.
+#[derive(Debug)]
+pub struct Opened {
+    /// The queue.
+    pub queue: SledQueue,
+    /// A store that could not be opened and was moved away; the queue is empty then.
+    pub moved_aside: Option<MovedAside>,
+}
+
+/// A handle on the queue; the database closes with the last one.
+#[derive(Clone)]
+pub struct SledQueue(Arc<Inner>);
+
+impl std::fmt::Debug for SledQueue {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str("SledQueue")
+    }
+}
+
+struct Inner {
+    jobs: Option<mpsc::Sender<Job>>,
+    thread: Option<JoinHandle<()>>,
+    db: sled::Db,
+    shared: Arc<Shared>,
+}
+
+/// What the owner tells everybody.
+struct Shared {
+    ledger: Mutex<Ledger>,
+    appended: Notify,
+    channels: Mutex<HashMap<String, Arc<Notify>>>,
+    failure: watch::Sender<Option<Arc<str>>>,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing panics while it holds one of these; if it did, plain counters are still sound.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Shared {
+    fn update(&self, change: impl FnOnce(&mut Ledger)) {
+        change(&mut locked(&self.ledger));
+    }
+
+    fn channel(&self, name: &str) -> Arc<Notify> {
+        let mut channels = locked(&self.channels);
+        if let Some(notify) = channels.get(name) {
+            return Arc::clone(notify);
+        }
+        Arc::clone(channels.entry(name.to_owned()).or_default())
+    }
+
+    /// Ends the queue. The first failure is the one that is told.
+    fn fail(&self, reason: &str) -> QueueError {
+        self.failure.send_if_modified(|failure| {
+            let first = failure.is_none();
+            if first {
+                *failure = Some(reason.into());
+            }
+            first
+        });
+        self.appended.notify_one();
+        for notify in locked(&self.channels).values() {
+            notify.notify_one();
+        }
+        self.check().err().unwrap_or(QueueError::Closed)
+    }
+
+    fn check(&self) -> Result<(), QueueError> {
+        match &*self.failure.borrow() {
+            Some(reason) => Err(QueueError::Storage(Arc::clone(reason))),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.jobs = None;
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the queue's writer panicked");
+        }
+    }
+}
+
+impl SledQueue {
+    /// Opens the queue, or creates it. Blocks while sled recovers.
+    ///
+    /// # Errors
+    /// See [`OpenError`]. A store that is damaged is no error: it is moved aside, see [`Opened`].
+    pub fn open(options: &SledOptions) -> Result<Opened, OpenError> {
+        let (database, moved_aside) = Database::open(options)?;
+        let shared = Arc::new(Shared {
+            ledger: Mutex::default(),
+            appended: Notify::new(),
+            channels: Mutex::default(),
+            failure: watch::channel(None).0,
+        });
+        let db = database.db.clone();
+        let unusable = |reason| OpenError::Unusable {
+            path: options.data_dir.join("queue"),
+            reason,
+        };
+        let owner = Owner::load(
+            database,
+            Arc::clone(&shared),
+            options.quarantine_entries_max,
+        )
+        .map_err(unusable)?;
+        let (jobs, received) = mpsc::channel();
+        let thread = std::thread::Builder::new()
+            .name("queue-writer".to_owned())
+            .spawn(move || owner.run(&received))
+            .map_err(|error| unusable(error.to_string()))?;
+        let inner = Inner {
+            jobs: Some(jobs),
+            thread: Some(thread),
+            db,
+            shared,
+        };
+        Ok(Opened {
+            queue: Self(Arc::new(inner)),
+            moved_aside,
+        })
+    }
+
+    /// Compares the counters with what a scan of every record finds. Slow; for a queue at rest.
+    ///
+    /// # Errors
+    /// The storage's error, or the first counter that disagrees.
+    pub async fn verify(&self) -> Result<(), String> {
+        let ledger = self.ledger();
+        let channels: Vec<String> = ledger.channels.keys().cloned().collect();
+        let counted = self.read(move |db| read::count(db, &channels)).await;
+        let counted = counted.map_err(|error| error.to_string())?;
+        if counted.waiting != ledger.waiting {
+            return Err(format!(
+                "the ledger counts {} events not yet routed, the store holds {}",
+                ledger.waiting, counted.waiting
+            ));
+        }
+        for (channel, waiting) in counted.channels {
+            let told = ledger.channels[&channel].waiting;
+            if told != waiting {
+                return Err(format!(
+                    "the ledger counts {told} events waiting for channel {channel}, the store holds {waiting}"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    async fn write(&self, op: Op) -> Result<u64, QueueError> {
+        let (reply, answer) = oneshot::channel();
+        let jobs = self.0.jobs.as_ref().ok_or(QueueError::Closed)?;
+        jobs.send(Job { op, reply })
+            .map_err(|_| QueueError::Closed)?;
+        answer.await.map_err(|_| QueueError::Closed)?
+    }
+
+    async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&sled::Db) -> Result<T, read::ReadError> + Send + 'static,
+    ) -> Result<T, QueueError> {
+        self.0.shared.check()?;
+        let inner = Arc::clone(&self.0);
+        // sled panics on some damage; the join error below is that.
+        let outcome = tokio::task::spawn_blocking(move || read(&inner.db)).await;
+        match outcome {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(error)) => Err(self.0.shared.fail(&error.to_string())),
+            Err(error) => Err(self.0.shared.fail(&format!("reading panicked: {error}"))),
+        }
+    }
+
+    async fn settle(&self, lease: &LeaseId, fate: Fate) -> Result<(), QueueError> {
+        let op = Op::Settle {
+            channel: lease.channel.clone(),
+            lease: lease.id,
+            fate,
+        };
+        self.write(op).await.map(drop)
+    }
+}
+
+impl Queue for SledQueue {
+    async fn append(&self, batch: EncodedBatch) -> Result<(), QueueError> {
+        self.write(Op::Append {
+            blocks: batch.blocks,
+            events: batch.events,
+        })
+        .await
+        .map(drop)
+    }
+
+    async fn unrouted(&self, blocks_max: usize) -> Result<Vec<Block>, QueueError> {
+        loop {
+            self.0.shared.check()?;
+            if locked(&self.0.shared.ledger).waiting > 0 {
+                return self.read(move |db| read::unrouted(db, blocks_max)).await;
+            }
+            self.0.shared.appended.notified().await;
+        }
+    }
+
+    async fn route(&self, blocks: Vec<RoutedBlock>) -> Result<(), QueueError> {
+        let packed =
+            tokio::task::spawn_blocking(move || blocks.into_iter().map(pack_route).collect())
+                .await
+                .map_err(|_| QueueError::Closed)?;
+        self.write(Op::Route(packed)).await.map(drop)
+    }
+
+    async fn seen(&self) -> Result<Vec<SeenBlock>, QueueError> {
+        self.read(read::seen).await
+    }
+
+    async fn forget_seen(&self, seq: u64) -> Result<(), QueueError> {
+        self.write(Op::ForgetSeen { seq }).await.map(drop)
+    }
+
+    async fn wait_waiting(&self, channel: &str) -> Result<(), QueueError> {
+        let notify = self.0.shared.channel(channel);
+        loop {
+            self.0.shared.check()?;
+            let waits = {
+                let ledger = locked(&self.0.shared.ledger);
+                ledger
+                    .channels
+                    .get(channel)
+                    .is_some_and(|counts| counts.waiting > 0)
+                    || ledger
+                        .notices
+                        .get(channel)
+                        .is_some_and(|notices| notices.waiting() > 0)
+            };
+            if waits {
+                return Ok(());
+            }
+            notify.notified().await;
+        }
+    }
+
+    async fn lease(&self, channel: &str, limit: LeaseLimit) -> Result<Option<Lease>, QueueError> {
+        let name = channel.to_owned();
+        let found = self
+            .read(move |db| {
+                let sealed = read::seal(db, &name)?;
+                let slices = match &sealed {
+                    Some(seal) => seal.slices.clone(),
+                    None => read::next_slices(db, &name, limit)?,
+                };
+                let members = read::members(db, &name, &slices)?;
+                Ok((sealed.map(|seal| seal.id), slices, members))
+            })
+            .await?;
+        let (held, slices, members) = found;
+        if members.is_empty() {
+            return Ok(None);
+        }
+        let id = match held {
+            Some(id) => id,
+            None => {
+                self.write(Op::Seal {
+                    channel: channel.to_owned(),
+                    slices,
+                })
+                .await?
+            }
+        };
+        let id = LeaseId {
+            channel: channel.to_owned(),
+            id,
+        };
+        Ok(Some(Lease {
+            id,
+            members,
+            resumed: held.is_some(),
+        }))
+    }
+
+    async fn ack(&self, lease: &LeaseId) -> Result<(), QueueError> {
+        self.settle(lease, Fate::Delivered).await
+    }
+
+    async fn release(&self, lease: &LeaseId) -> Result<(), QueueError> {
+        self.settle(lease, Fate::Waits).await
+    }
+
+    async fn bury(
+        &self,
+        lease: &LeaseId,
+        reason: &str,
+        now_unix_ms: i64,
+    ) -> Result<(), QueueError> {
+        let (channel, reason) = (lease.channel.clone(), reason.to_owned());
+        let packed = self
+            .read(move |db| {
+                let slices = read::seal(db, &channel)?
+                    .map(|seal| seal.slices)
+                    .unwrap_or_default();
+                let members: Vec<Delivery> = read::members(db, &channel, &slices)?
+                    .into_iter()
+                    .map(|(_, one)| one)
+                    .collect();
+                let record = (reason, now_unix_ms, &members);
+                Ok(codec::pack(members.len(), &record))
+            })
+            .await?;
+        self.settle(lease, Fate::Dead(packed)).await
+    }
+
+    fn ledger(&self) -> Ledger {
+        locked(&self.0.shared.ledger).clone()
+    }
+
+    async fn failed(&self) -> QueueError {
+        let mut failure = self.0.shared.failure.subscribe();
+        loop {
+            if let Err(error) = self.0.shared.check() {
+                return error;
+            }
+            if failure.changed().await.is_err() {
+                return QueueError::Closed;
+            }
+        }
+    }
+}
+
+fn pack_route(block: RoutedBlock) -> PackedRoute {
+    let mut deliveries = Vec::with_capacity(block.deliveries.len());
+    for one in block.deliveries {
+        let (notices, events): (Vec<_>, Vec<_>) = one
+            .deliveries
+            .into_iter()
+            .partition(|delivery| matches!(delivery, Delivery::Notice(_)));
+        for (kind, list) in [(Kind::Events, events), (Kind::Notices, notices)] {
+            if !list.is_empty() {
+                let packed = codec::pack_deliveries(&list);
+                deliveries.push((one.channel.clone(), one.severity, kind, packed));
+            }
+        }
+    }
+    let seen = (!block.new_keys.is_empty()).then(|| {
+        let bytes = codec::plain(&(block.received_unix_ms, &block.new_keys));
+        (block.new_keys.len() as u32, bytes)
+    });
+    let quarantine = block.quarantine.iter().map(codec::plain).collect();
+    PackedRoute {
+        seq: block.seq,
+        seen,
+        counts: block.counts,
+        deliveries,
+        quarantine,
+    }
+}
