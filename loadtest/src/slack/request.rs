@@ -1,0 +1,190 @@
+//! Reading a request: its body, its arguments and its token.
+//!
+//! Contract: a body is at most 1 MiB and arrives within 30 s; arguments come either
+//! from a form or from a JSON object, never from the query; a token comes from the
+//! `Authorization` header or a form field. Slack forbids a token in the query or in
+//! JSON; such a request is `not_authed` here even if the header carries a good one,
+//! so that no client leaks its token unnoticed.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE};
+use hyper::http::request::Parts;
+use serde_json::{Map, Value};
+use tokio::time::timeout;
+use url::form_urlencoded;
+
+use super::message::Refusal;
+
+/// The largest body read; Slack publishes no number, and no valid message comes near.
+const BODY_MAX_BYTES: usize = 1024 * 1024;
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Why there is no body.
+#[derive(Debug)]
+pub(super) enum BodyError {
+    TooLarge,
+    /// The client went away, broke HTTP or stalled: there is no one to answer.
+    Broken,
+}
+
+pub(super) async fn read_body(body: Incoming) -> Result<Bytes, BodyError> {
+    let collected = timeout(BODY_TIMEOUT, Limited::new(body, BODY_MAX_BYTES).collect());
+    match collected.await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(BodyError::TooLarge),
+        Ok(Err(_)) | Err(_) => Err(BodyError::Broken),
+    }
+}
+
+/// A request's arguments.
+#[derive(Debug)]
+pub(super) struct Arguments {
+    /// Without the form's token.
+    pub(super) fields: Map<String, Value>,
+    /// Slack's remark on the charset, given with success and error alike.
+    pub(super) warning: Option<&'static str>,
+    form_token: Option<String>,
+    token_in_json: bool,
+}
+
+impl Arguments {
+    /// Reads a Web API call's arguments.
+    pub(super) fn read(parts: &Parts, body: &[u8]) -> Result<Self, Refusal> {
+        let content_type = parts
+            .headers
+            .get(CONTENT_TYPE)
+            .and_then(|value| value.to_str().ok());
+        let Some(content_type) = content_type else {
+            // A call without arguments (auth.test) needs no body and so no type.
+            return if body.is_empty() {
+                Ok(Self::form(body, None))
+            } else {
+                Err("missing_post_type".into())
+            };
+        };
+        let charset = charset(content_type);
+        // Slack also takes iso-8859-1; here it is refused rather than misread.
+        if charset.as_deref().is_some_and(|name| name != "utf-8") {
+            return Err("invalid_charset".into());
+        }
+        match essence(content_type).as_str() {
+            "application/x-www-form-urlencoded" => {
+                Ok(Self::form(body, charset.map(|_| "superfluous_charset")))
+            }
+            "application/json" => Self::json(body, charset.is_none().then_some("missing_charset")),
+            _ => Err("invalid_post_type".into()),
+        }
+    }
+
+    fn form(body: &[u8], warning: Option<&'static str>) -> Self {
+        let mut fields = form_fields(body);
+        let form_token = match fields.remove("token") {
+            Some(Value::String(token)) => Some(token),
+            _ => None,
+        };
+        Self {
+            fields,
+            warning,
+            form_token,
+            token_in_json: false,
+        }
+    }
+
+    fn json(body: &[u8], warning: Option<&'static str>) -> Result<Self, Refusal> {
+        let Value::Object(fields) = serde_json::from_slice(body).map_err(|_| "invalid_json")?
+        else {
+            return Err("json_not_object".into());
+        };
+        let token_in_json = fields.get("token").is_some_and(|token| !token.is_null());
+        Ok(Self {
+            fields,
+            warning,
+            form_token: None,
+            token_in_json,
+        })
+    }
+
+    /// Whether the caller may call: one of `tokens`, or any bot token if there are none.
+    pub(super) fn authorise(&self, parts: &Parts, tokens: &[String]) -> Result<(), Refusal> {
+        let query = parts.uri.query().unwrap_or_default().as_bytes();
+        let token_in_query = form_urlencoded::parse(query).any(|(name, _)| name == "token");
+        if token_in_query || self.token_in_json {
+            return Err("not_authed".into());
+        }
+        let token = bearer(parts)
+            .or(self.form_token.as_deref())
+            .unwrap_or_default();
+        if token.is_empty() {
+            return Err("not_authed".into());
+        }
+        let known = if tokens.is_empty() {
+            token.starts_with("xoxb-")
+        } else {
+            tokens.iter().any(|known| known == token)
+        };
+        if known {
+            Ok(())
+        } else {
+            Err("invalid_auth".into())
+        }
+    }
+}
+
+/// The fields of a form; of a repeated one, the last.
+fn form_fields(body: &[u8]) -> Map<String, Value> {
+    form_urlencoded::parse(body)
+        .map(|(name, value)| (name.into_owned(), Value::String(value.into_owned())))
+        .collect()
+}
+
+/// A webhook's JSON: the body itself, or the `payload` of a form. The type is not
+/// enforced: Slack's own examples post JSON under several.
+pub(super) fn webhook_payload(parts: &Parts, body: &[u8]) -> Result<Map<String, Value>, Refusal> {
+    let content_type = parts
+        .headers
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
+    let is_form =
+        content_type.is_some_and(|value| essence(value) == "application/x-www-form-urlencoded");
+    let payload = if is_form {
+        let fields = form_fields(body);
+        fields
+            .get("payload")
+            .and_then(Value::as_str)
+            .and_then(|json| serde_json::from_str(json).ok())
+    } else {
+        serde_json::from_slice(body).ok()
+    };
+    match payload {
+        Some(Value::Object(fields)) => Ok(fields),
+        _ => Err("invalid_payload".into()),
+    }
+}
+
+fn bearer(parts: &Parts) -> Option<&str> {
+    let header = parts.headers.get(AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = header.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+/// A content type without its parameters, in lower case.
+fn essence(content_type: &str) -> String {
+    content_type
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .to_ascii_lowercase()
+}
+
+fn charset(content_type: &str) -> Option<String> {
+    content_type.split(';').skip(1).find_map(|parameter| {
+        let (name, value) = parameter.split_once('=')?;
+        let is_charset = name.trim().eq_ignore_ascii_case("charset");
+        is_charset.then(|| value.trim().trim_matches('"').to_ascii_lowercase())
+    })
+}

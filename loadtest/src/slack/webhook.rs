@@ -1,0 +1,104 @@
+//! Incoming webhooks, `POST /services/T…/B…/<channel>`.
+//!
+//! Contract: the URL names the channel, and a `channel` in the body does not change
+//! it; success is the plain text `ok`, without a time stamp; errors are real HTTP
+//! statuses with the bare code as the body. Pace and faults are the channel's, shared
+//! with `chat.postMessage`: Slack counts a message "posted any way".
+
+use hyper::StatusCode;
+use hyper::http::request::Parts;
+use percent_encoding::percent_decode_str;
+use serde_json::{Map, Value};
+
+use super::message::{self, Refusal};
+use super::record::{Outcome, Via};
+use super::reply::{self, Reply};
+use super::request::webhook_payload;
+use super::server::{Closed, hold_back};
+use super::state::{Shared, Submission, Verdict, text_start};
+
+/// How attempts name this door.
+pub(super) const METHOD: &str = "webhook";
+
+/// Answers a post to `/services/` + `path`.
+pub(super) async fn post(
+    shared: &Shared,
+    path: &str,
+    parts: &Parts,
+    body: &[u8],
+) -> Result<Reply, Closed> {
+    let (channel, mut fields) = match open(shared, path, parts, body) {
+        Ok(opened) => opened,
+        Err(refusal) => {
+            let channel = channel_of(path);
+            let outcome = Outcome::Refused {
+                error: refusal.code.to_string(),
+            };
+            shared.note(METHOD, channel.as_deref(), "", outcome);
+            return Ok(error(&refusal.code));
+        }
+    };
+    let text_start = text_start(message::raw_text(&fields));
+    let content = message::check(&mut fields);
+    let submission = Submission {
+        via: Via::Webhook,
+        channel,
+        body: fields,
+        text_start,
+        content,
+    };
+    match shared.submit(submission) {
+        Verdict::Accepted { delay, .. } => {
+            hold_back(delay).await;
+            Ok(reply::webhook_ok())
+        }
+        Verdict::RateLimited {
+            retry_after_seconds,
+        } => Ok(reply::rate_limited(retry_after_seconds)),
+        Verdict::Refused(refusal) => Ok(error(&refusal.code)),
+        Verdict::HttpStatus(status) => Ok(reply::page(status)),
+        Verdict::Close => Err(Closed),
+    }
+}
+
+/// The channel the URL names, and the payload.
+fn open(
+    shared: &Shared,
+    path: &str,
+    parts: &Parts,
+    body: &[u8],
+) -> Result<(String, Map<String, Value>), Refusal> {
+    let channel = channel_of(path).ok_or("no_service")?;
+    let fields = webhook_payload(parts, body)?;
+    if !shared.channel_exists(&channel) {
+        return Err("channel_not_found".into());
+    }
+    Ok((channel, fields))
+}
+
+/// The last part of `T…/B…/<channel>`.
+fn channel_of(path: &str) -> Option<String> {
+    let mut segments = path.split('/');
+    let (team, service, channel) = (segments.next()?, segments.next()?, segments.next()?);
+    let well_formed = team.starts_with('T')
+        && service.starts_with('B')
+        && !channel.is_empty()
+        && segments.next().is_none();
+    let channel = percent_decode_str(channel).decode_utf8().ok()?;
+    well_formed.then(|| message::channel_name(&channel).to_owned())
+}
+
+/// An error under the status Slack gives it on a webhook; those it documents no
+/// status for are the caller's fault, so 400. An archived channel has another name
+/// here than in the Web API.
+fn error(code: &str) -> Reply {
+    let (status, code) = match code {
+        "is_archived" | "channel_is_archived" => (StatusCode::GONE, "channel_is_archived"),
+        "action_prohibited" | "invalid_token" => (StatusCode::FORBIDDEN, code),
+        "channel_not_found" | "no_active_hooks" | "no_service" | "no_service_id" | "no_team"
+        | "team_disabled" => (StatusCode::NOT_FOUND, code),
+        "rollup_error" => (StatusCode::INTERNAL_SERVER_ERROR, code),
+        _ => (StatusCode::BAD_REQUEST, code),
+    };
+    reply::webhook_error(status, code)
+}

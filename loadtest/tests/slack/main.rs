@@ -1,0 +1,17 @@
+//! The local Slack over real sockets, rule by rule.
+//!
+//! Times: where a message must be refused the interval is an hour, so no slow machine
+//! lets it through; where one must be accepted the test waits well past the interval.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a panic in a test is the finding, also in its helpers"
+)]
+
+mod control;
+mod faults;
+mod life;
+mod pace;
+mod support;
+mod web_api;
+mod webhook;
