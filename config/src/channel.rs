@@ -1,0 +1,162 @@
+//! Channels: places messages go to, each with its own pace.
+//!
+//! Contract: [`fault`] is `None` for a channel with exactly one destination, which is what
+//! [`ChannelConfig::destination`] relies on. A Slack channel no token is known for is previewed, so
+//! that a first run without a token shows what would be posted.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
+
+use crate::bounded::Bounded;
+use crate::model::{GIB, KIB, MIB, SlackConfig};
+use crate::names::SlackChannel;
+use crate::secret::{SlackToken, WebhookUrl};
+use crate::text;
+
+/// A place messages go to. Exactly one of `slack_channel`, `webhook_url` (or its file) and
+/// `preview` is set.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default = "ChannelConfig::undirected", deny_unknown_fields)]
+pub struct ChannelConfig {
+    /// Post to this Slack channel through the Web API.
+    pub slack_channel: Option<SlackChannel>,
+    /// The token for `slack_channel` instead of `slack.token`. Read from `token_file` if that is set.
+    pub token: Option<SlackToken>,
+    /// The file `token` is read from.
+    #[serde(deserialize_with = "text::read_option")]
+    pub token_file: Option<PathBuf>,
+    /// Post to this incoming webhook. Read from `webhook_url_file` if that is set.
+    pub webhook_url: Option<WebhookUrl>,
+    /// The file `webhook_url` is read from.
+    #[serde(deserialize_with = "text::read_option")]
+    pub webhook_url_file: Option<PathBuf>,
+    /// Show messages in the terminal instead of posting them.
+    pub preview: bool,
+    /// The time from one message to the next.
+    pub message_interval_milliseconds: Bounded<100, 3_600_000>,
+    /// Events in one message.
+    pub message_events_max: Bounded<1, 100_000>,
+    /// Raw event bytes leased for one message.
+    pub message_bytes_max: Bounded<{ 64 * KIB }, GIB>,
+    /// Sentences in one message; more events than this become a digest.
+    pub sentences_max: Bounded<1, 20>,
+    /// How long a channel that Slack refuses for good (archived, say) rests before the next try.
+    pub park_retry_seconds: Bounded<1, 86_400>,
+    /// The longest wait between two tries of one message.
+    pub retry_max_seconds: Bounded<1, 3_600>,
+}
+
+impl ChannelConfig {
+    /// The defaults; not a valid channel, as it has no destination yet.
+    fn undirected() -> Self {
+        Self {
+            slack_channel: None,
+            token: None,
+            token_file: None,
+            webhook_url: None,
+            webhook_url_file: None,
+            preview: false,
+            message_interval_milliseconds: const { Bounded::preset(1_000) },
+            message_events_max: const { Bounded::preset(10_000) },
+            message_bytes_max: const { Bounded::preset(16 * MIB) },
+            sentences_max: const { Bounded::preset(8) },
+            park_retry_seconds: const { Bounded::preset(60) },
+            retry_max_seconds: const { Bounded::preset(60) },
+        }
+    }
+
+    /// Where messages go: the channel's own token is preferred to the one in `slack`.
+    #[must_use]
+    pub fn destination<'a>(&'a self, slack: &'a SlackConfig) -> Destination<'a> {
+        if let Some(url) = &self.webhook_url {
+            return Destination::Webhook {
+                url: url.as_secret(),
+            };
+        }
+        let token = self.token.as_ref().or(slack.token.as_ref());
+        match (&self.slack_channel, token) {
+            (Some(channel), Some(token)) => Destination::SlackApi {
+                channel: channel.as_str(),
+                token: token.as_secret(),
+            },
+            _ => Destination::Preview,
+        }
+    }
+
+    /// `message_interval_milliseconds` as a duration.
+    #[must_use]
+    pub fn message_interval(&self) -> Duration {
+        Duration::from_millis(self.message_interval_milliseconds.get())
+    }
+
+    /// `park_retry_seconds` as a duration.
+    #[must_use]
+    pub fn park_retry(&self) -> Duration {
+        Duration::from_secs(self.park_retry_seconds.get())
+    }
+
+    /// `retry_max_seconds` as a duration.
+    #[must_use]
+    pub fn retry_max(&self) -> Duration {
+        Duration::from_secs(self.retry_max_seconds.get())
+    }
+}
+
+/// Where a channel's messages go. Its `Debug` form holds no secret.
+#[derive(Debug, Clone, Copy)]
+pub enum Destination<'a> {
+    /// `chat.postMessage` of the Web API.
+    SlackApi {
+        /// The channel as Slack knows it.
+        channel: &'a str,
+        /// The token to post with.
+        token: &'a SecretString,
+    },
+    /// An incoming webhook.
+    Webhook {
+        /// Its URL, which is all it takes to post.
+        url: &'a SecretString,
+    },
+    /// The terminal.
+    Preview,
+}
+
+/// What is wrong with a channel as a whole: the key within it (empty: the channel), and the problem.
+pub(crate) fn fault(channel: &ChannelConfig) -> Option<(&'static str, String)> {
+    let slack_channel = channel.slack_channel.is_some();
+    let webhook = channel.webhook_url.is_some() || channel.webhook_url_file.is_some();
+    let destinations: Vec<&str> = [
+        (slack_channel, "slack_channel"),
+        (webhook, "webhook_url"),
+        (channel.preview, "preview: true"),
+    ]
+    .into_iter()
+    .filter_map(|(is_set, name)| is_set.then_some(name))
+    .collect();
+    if destinations.len() != 1 {
+        let found = if destinations.is_empty() {
+            "no destination".to_owned()
+        } else {
+            destinations.join(" and ")
+        };
+        let problem = format!(
+            "found {found}, expected exactly one of slack_channel, webhook_url, webhook_url_file \
+             and preview: true"
+        );
+        return Some(("", problem));
+    }
+    if slack_channel {
+        return None;
+    }
+    let problem = "a token is of use with slack_channel only".to_owned();
+    if channel.token.is_some() {
+        return Some(("token", problem));
+    }
+    channel
+        .token_file
+        .is_some()
+        .then_some(("token_file", problem))
+}

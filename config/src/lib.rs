@@ -1,0 +1,40 @@
+//! Every knob of auditrelay: what it is for, its unit, its default, its bounds.
+//!
+//! [`load`] merges the sources (defaults, `SLACK_TOKEN` and its like, the YAML file,
+//! `AUDITRELAY__…`, the command line) and gives a [`Config`] or one line that says what is wrong.
+//! What holds for everything in here:
+//! * a [`Config`] is valid: every number within its bounds, every reference resolved, secrets read;
+//! * nothing is guessed: no value is coerced to another type, no unknown key is passed over;
+//! * a secret shows itself in no error, note, `Debug` form or serialization;
+//! * [`REFERENCE`] documents every knob, and a test holds it against the code.
+
+mod bounded;
+mod channel;
+mod environment;
+mod error;
+mod file;
+mod json;
+mod load;
+mod model;
+mod names;
+mod raw;
+mod resolve;
+mod route;
+mod schema;
+mod secret;
+mod text;
+mod tree;
+
+pub use auditrelay_audit::{Level, Severity, Stage};
+pub use bounded::Bounded;
+pub use channel::{ChannelConfig, Destination};
+pub use error::{ConfigError, EX_CONFIG};
+pub use load::{Loaded, Overrides, load};
+pub use model::{Config, DedupConfig, IngestConfig, QueueConfig, SlackConfig};
+pub use names::{ChannelName, ClusterName, InvalidName, RouteName, SlackChannel};
+pub use route::{RouteConfig, RouteResources};
+pub use secret::{MASK, SlackToken, WebhookUrl};
+
+/// The reference configuration file: every knob with its default, unit and bounds, and examples of
+/// channels and routes. It can be loaded as it is; its secrets are samples.
+pub const REFERENCE: &str = include_str!("../reference.yaml");

@@ -1,0 +1,198 @@
+//! What depends on several keys: secrets in files, the default channel, and rules between keys.
+//!
+//! Contract: [`resolve`] is the only maker of a [`Config`], so what it checks holds for each.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::path::Path;
+
+use crate::channel;
+use crate::error::ConfigError;
+use crate::file;
+use crate::model::Config;
+use crate::names::ChannelName;
+use crate::raw::RawConfig;
+use crate::route;
+use crate::text::FromText;
+use crate::tree::Tree;
+
+/// The default channel unless another is named, and the channel that is made if there is none.
+pub(crate) const DEFAULT_CHANNEL: &str = "default";
+
+/// Completes and checks what was read from `tree`.
+pub(crate) fn resolve(mut raw: RawConfig, tree: &Tree) -> Result<Config, ConfigError> {
+    check_addresses(&raw, tree)?;
+    check_sizes(&raw, tree)?;
+    read_secrets(&mut raw, tree)?;
+    for (name, channel) in &raw.channels {
+        if let Some((key, problem)) = channel::fault(channel) {
+            let path = format!("channels.{name}.{key}");
+            return Err(tree.refusal(path.trim_end_matches('.'), &problem));
+        }
+    }
+    check_routes(&raw, tree)?;
+    Ok(Config {
+        default_channel: default_channel(&raw, tree)?,
+        listen: raw.listen,
+        allow_plain_http: raw.allow_plain_http,
+        admin_listen: raw.admin_listen,
+        data_dir: raw.data_dir,
+        cluster: raw.cluster,
+        ingest: raw.ingest,
+        queue: raw.queue,
+        dedup: raw.dedup,
+        slack: raw.slack,
+        channels: raw.channels,
+        routes: raw.routes,
+    })
+}
+
+fn check_addresses(raw: &RawConfig, tree: &Tree) -> Result<(), ConfigError> {
+    let is_loopback = |address: SocketAddr| address.ip().to_canonical().is_loopback();
+    if !is_loopback(raw.listen) && !raw.allow_plain_http {
+        let problem = format!(
+            "found {}, expected a loopback address: there is no TLS, so events would cross the \
+             network unencrypted (allow_plain_http: true allows it)",
+            raw.listen
+        );
+        return Err(tree.refusal("listen", &problem));
+    }
+    if !is_loopback(raw.admin_listen) {
+        let problem = format!(
+            "found {}, expected a loopback address: nobody is authenticated there",
+            raw.admin_listen
+        );
+        return Err(tree.refusal("admin_listen", &problem));
+    }
+    let same_port = raw.listen.port() != 0 && raw.listen.port() == raw.admin_listen.port();
+    let (a, b) = (
+        raw.listen.ip().to_canonical(),
+        raw.admin_listen.ip().to_canonical(),
+    );
+    if same_port && (a == b || a.is_unspecified()) {
+        let problem = format!("found {}, which listen takes already", raw.admin_listen);
+        return Err(tree.refusal("admin_listen", &problem));
+    }
+    Ok(())
+}
+
+fn check_sizes(raw: &RawConfig, tree: &Tree) -> Result<(), ConfigError> {
+    let (body, in_flight) = (raw.ingest.body_bytes_max, raw.ingest.bytes_in_flight_max);
+    if in_flight.get() >= body.get() {
+        return Ok(());
+    }
+    // Blame the key that was set; if both were, the one that has to be raised.
+    let (in_flight_key, body_key) = ("ingest.bytes_in_flight_max", "ingest.body_bytes_max");
+    if tree.has(body_key) && !tree.has(in_flight_key) {
+        let problem = format!("found {body}, expected at most bytes_in_flight_max ({in_flight})");
+        return Err(tree.refusal(body_key, &problem));
+    }
+    let problem = format!("found {in_flight}, expected at least body_bytes_max ({body})");
+    Err(tree.refusal(in_flight_key, &problem))
+}
+
+fn read_secrets(raw: &mut RawConfig, tree: &Tree) -> Result<(), ConfigError> {
+    let slack = &mut raw.slack;
+    fill(
+        &mut slack.token,
+        slack.token_file.as_deref(),
+        "slack.token",
+        tree,
+    )?;
+    for (name, channel) in &mut raw.channels {
+        let key = format!("channels.{name}.token");
+        fill(
+            &mut channel.token,
+            channel.token_file.as_deref(),
+            &key,
+            tree,
+        )?;
+        let key = format!("channels.{name}.webhook_url");
+        fill(
+            &mut channel.webhook_url,
+            channel.webhook_url_file.as_deref(),
+            &key,
+            tree,
+        )?;
+    }
+    Ok(())
+}
+
+/// Reads the secret of `key` from its file, if one is set.
+fn fill<T: FromText>(
+    secret: &mut Option<T>,
+    file: Option<&Path>,
+    key: &str,
+    tree: &Tree,
+) -> Result<(), ConfigError> {
+    let Some(path) = file else { return Ok(()) };
+    let file_key = format!("{key}_file");
+    if secret.is_some() {
+        let name = key.rsplit_once('.').map_or(key, |(_, name)| name);
+        let other = tree.origin(key);
+        let problem = format!("{name} is set too (by {other}), expected only one of the two");
+        return Err(tree.refusal(&file_key, &problem));
+    }
+    let read = file::read_secret(path).map_err(|problem| tree.refusal(&file_key, &problem))?;
+    *secret = Some(read);
+    Ok(())
+}
+
+fn check_routes(raw: &RawConfig, tree: &Tree) -> Result<(), ConfigError> {
+    let mut names = BTreeSet::new();
+    for (index, route) in raw.routes.iter().enumerate() {
+        let refuse = |key: &str, problem: &str| {
+            Err(tree.refusal(&format!("routes[{index}].{key}"), problem))
+        };
+        if !names.insert(&route.name) {
+            let problem = format!("found {:?}, which another route has", route.name.as_str());
+            return refuse("name", &problem);
+        }
+        if let Some((key, problem)) = route::fault(route) {
+            return refuse(&key, &problem);
+        }
+        check_known(raw, &route.channel).or_else(|problem| refuse("channel", &problem))?;
+    }
+    Ok(())
+}
+
+fn default_channel(raw: &RawConfig, tree: &Tree) -> Result<ChannelName, ConfigError> {
+    if let Some(name) = &raw.default_channel {
+        return match check_known(raw, name) {
+            Ok(()) => Ok(name.clone()),
+            Err(problem) => Err(tree.refusal("default_channel", &problem)),
+        };
+    }
+    let mut names = raw.channels.keys();
+    let only = names.next().filter(|_| names.next().is_none());
+    let named = raw
+        .channels
+        .keys()
+        .find(|name| name.as_str() == DEFAULT_CHANNEL);
+    named.or(only).cloned().ok_or_else(|| {
+        let problem = format!(
+            "is not set, expected one of the channels ({})",
+            channel_list(raw)
+        );
+        tree.refusal("default_channel", &problem)
+    })
+}
+
+fn check_known(raw: &RawConfig, name: &ChannelName) -> Result<(), String> {
+    if raw.channels.contains_key(name) {
+        return Ok(());
+    }
+    Err(format!(
+        "found {:?}, expected one of the channels ({})",
+        name.as_str(),
+        channel_list(raw)
+    ))
+}
+
+fn channel_list(raw: &RawConfig) -> String {
+    raw.channels
+        .keys()
+        .map(ChannelName::as_str)
+        .collect::<Vec<_>>()
+        .join(", ")
+}

@@ -1,0 +1,267 @@
+//! The keys there are and the kind of value each takes.
+//!
+//! Contract: this is the shape `model`, `channel` and `route` deserialize (a test holds them against
+//! each other). It is what names an unknown key before anything is merged, types a value from the
+//! environment, and finds the key an environment variable stands for.
+
+/// What a key holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Bool,
+    Integer,
+    Text,
+    /// A list of text.
+    List,
+    /// A map with these keys.
+    Map(&'static [Field]),
+    /// A map of channels by name, each a map with these keys.
+    Channels(&'static [Field]),
+    /// A list of maps with these keys.
+    Maps(&'static [Field]),
+}
+
+/// A key and what it holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Field {
+    pub(crate) key: &'static str,
+    pub(crate) kind: Kind,
+}
+
+const fn field(key: &'static str, kind: Kind) -> Field {
+    Field { key, kind }
+}
+
+/// The keys of the whole configuration.
+pub(crate) const ROOT: &[Field] = &[
+    field("listen", Kind::Text),
+    field("allow_plain_http", Kind::Bool),
+    field("admin_listen", Kind::Text),
+    field("data_dir", Kind::Text),
+    field("cluster", Kind::Text),
+    field("default_channel", Kind::Text),
+    field("ingest", Kind::Map(INGEST)),
+    field("queue", Kind::Map(QUEUE)),
+    field("dedup", Kind::Map(DEDUP)),
+    field("slack", Kind::Map(SLACK)),
+    field("channels", Kind::Channels(CHANNEL)),
+    field("routes", Kind::Maps(ROUTE)),
+];
+
+const INGEST: &[Field] = &[
+    field("body_bytes_max", Kind::Integer),
+    field("bytes_in_flight_max", Kind::Integer),
+    field("connections_max", Kind::Integer),
+    field("events_per_list_max", Kind::Integer),
+    field("header_timeout_seconds", Kind::Integer),
+    field("body_timeout_seconds", Kind::Integer),
+    field("ack_timeout_milliseconds", Kind::Integer),
+    field("shutdown_seconds", Kind::Integer),
+];
+
+const QUEUE: &[Field] = &[
+    field("cache_bytes_max", Kind::Integer),
+    field("quarantine_entries_max", Kind::Integer),
+    field("quarantine_raw", Kind::Bool),
+];
+
+const DEDUP: &[Field] = &[
+    field("window_seconds", Kind::Integer),
+    field("entries_max", Kind::Integer),
+    field("key_file", Kind::Text),
+];
+
+const SLACK: &[Field] = &[
+    field("api_url", Kind::Text),
+    field("token", Kind::Text),
+    field("token_file", Kind::Text),
+    field("messages_per_minute", Kind::Integer),
+    field("timeout_seconds", Kind::Integer),
+];
+
+const CHANNEL: &[Field] = &[
+    field("slack_channel", Kind::Text),
+    field("token", Kind::Text),
+    field("token_file", Kind::Text),
+    field("webhook_url", Kind::Text),
+    field("webhook_url_file", Kind::Text),
+    field("preview", Kind::Bool),
+    field("message_interval_milliseconds", Kind::Integer),
+    field("message_events_max", Kind::Integer),
+    field("message_bytes_max", Kind::Integer),
+    field("sentences_max", Kind::Integer),
+    field("park_retry_seconds", Kind::Integer),
+    field("retry_max_seconds", Kind::Integer),
+];
+
+const ROUTE: &[Field] = &[
+    field("name", Kind::Text),
+    field("channel", Kind::Text),
+    field("severity", Kind::Text),
+    field("users", Kind::List),
+    field("userGroups", Kind::List),
+    field("verbs", Kind::List),
+    field("resources", Kind::Maps(RESOURCES)),
+    field("namespaces", Kind::List),
+    field("nonResourceURLs", Kind::List),
+    field("stages", Kind::List),
+    field("levels", Kind::List),
+];
+
+const RESOURCES: &[Field] = &[
+    field("group", Kind::Text),
+    field("resources", Kind::List),
+    field("resourceNames", Kind::List),
+];
+
+/// The field called `key`.
+pub(crate) fn find(fields: &'static [Field], key: &str) -> Option<&'static Field> {
+    fields.iter().find(|field| field.key == key)
+}
+
+/// The field an environment variable's segment stands for: `userGroups` is both `USERGROUPS` and
+/// `USER_GROUPS`.
+pub(crate) fn find_folded(fields: &'static [Field], segment: &str) -> Option<&'static Field> {
+    let segment = segment.to_ascii_lowercase();
+    fields
+        .iter()
+        .find(|field| segment == field.key.to_ascii_lowercase() || segment == snake_case(field.key))
+}
+
+fn snake_case(key: &str) -> String {
+    let mut snake = String::with_capacity(key.len() + 4);
+    let mut previous_lower = false;
+    for character in key.chars() {
+        if character.is_ascii_uppercase() && previous_lower {
+            snake.push('_');
+        }
+        previous_lower = character.is_ascii_lowercase();
+        snake.push(character.to_ascii_lowercase());
+    }
+    snake
+}
+
+/// A hint for `key`, which is none of `fields`: a key much like it, or the place it belongs.
+pub(crate) fn hint(fields: &'static [Field], key: &str) -> Option<String> {
+    let folded = snake_case(key).replace('-', "_");
+    let nearest = fields
+        .iter()
+        .map(|field| (distance(&folded, &snake_case(field.key)), field.key))
+        .min_by_key(|(distance, _)| *distance)
+        // A third of the letters wrong is a typo; more is another word.
+        .filter(|(distance, candidate)| distance * 3 <= candidate.len().max(3));
+    match nearest {
+        Some((_, candidate)) => Some(format!("did you mean `{candidate}`?")),
+        None => place(ROOT, key).map(|place| format!("did you mean `{place}`?")),
+    }
+}
+
+/// The path at which a key of this name exists.
+fn place(fields: &'static [Field], key: &str) -> Option<String> {
+    fields.iter().find_map(|field| {
+        if field.key == key {
+            return Some(key.to_owned());
+        }
+        let (within, inner) = match field.kind {
+            Kind::Map(inner) => (field.key.to_owned(), inner),
+            Kind::Channels(inner) => (format!("{}.NAME", field.key), inner),
+            Kind::Maps(inner) => (format!("{}[N]", field.key), inner),
+            Kind::Bool | Kind::Integer | Kind::Text | Kind::List => return None,
+        };
+        place(inner, key).map(|rest| format!("{within}.{rest}"))
+    })
+}
+
+/// The edit distance of two keys (Levenshtein's).
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, from) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, to) in b.iter().enumerate() {
+            let substituted = diagonal + usize::from(from != *to);
+            diagonal = row[j + 1];
+            row[j + 1] = substituted.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Field, Kind, ROOT, distance, find, find_folded, hint};
+    use serde_json::Value;
+
+    /// Holds `fields` against the map they describe, key by key.
+    fn compare(fields: &'static [Field], value: &Value, path: &str) {
+        let map = value
+            .as_object()
+            .unwrap_or_else(|| panic!("{path} is a map"));
+        let mut described: Vec<&str> = fields.iter().map(|field| field.key).collect();
+        let mut existing: Vec<&str> = map.keys().map(String::as_str).collect();
+        described.sort_unstable();
+        existing.sort_unstable();
+        assert_eq!(described, existing, "{path}");
+        for field in fields {
+            let (value, path) = (&map[field.key], format!("{path}.{}", field.key));
+            match field.kind {
+                Kind::Bool => assert!(value.is_boolean(), "{path}"),
+                Kind::Integer => assert!(value.is_u64(), "{path}"),
+                Kind::Text => assert!(value.is_string() || value.is_null(), "{path}"),
+                Kind::List => assert!(value.is_array(), "{path}"),
+                Kind::Map(fields) => compare(fields, value, &path),
+                Kind::Channels(fields) => compare(fields, &value["default"], &path),
+                Kind::Maps(fields) => compare(fields, &value[0], &path),
+            }
+        }
+    }
+
+    #[test]
+    fn it_is_the_shape_of_the_configuration() {
+        let routes = r#"[{"name":"a","channel":"default","resources":[{}]}]"#;
+        let env = [("AUDITRELAY__ROUTES".to_owned(), routes.to_owned())];
+        let loaded = crate::load(None, env, crate::Overrides::default()).unwrap();
+        compare(ROOT, &serde_json::to_value(&loaded.config).unwrap(), "");
+    }
+
+    #[test]
+    fn distances() {
+        assert_eq!(distance("", "abc"), 3);
+        assert_eq!(distance("kitten", "sitting"), 3);
+        assert_eq!(distance("same", "same"), 0);
+    }
+
+    #[test]
+    fn hints() {
+        assert_eq!(
+            hint(ROOT, "chanels").as_deref(),
+            Some("did you mean `channels`?")
+        );
+        assert_eq!(
+            hint(ROOT, "admin-listen").as_deref(),
+            Some("did you mean `admin_listen`?")
+        );
+        assert_eq!(
+            hint(ROOT, "messages_per_minute").as_deref(),
+            Some("did you mean `slack.messages_per_minute`?")
+        );
+        assert_eq!(
+            hint(ROOT, "sentences_max").as_deref(),
+            Some("did you mean `channels.NAME.sentences_max`?")
+        );
+        assert_eq!(hint(ROOT, "zebra"), None);
+    }
+
+    #[test]
+    fn folded_keys() {
+        let Some(Kind::Maps(route)) = find(ROOT, "routes").map(|field| field.kind) else {
+            panic!("routes are maps")
+        };
+        let found = |segment| find_folded(route, segment).map(|field| field.key);
+        assert_eq!(found("USERGROUPS"), Some("userGroups"));
+        assert_eq!(found("User_Groups"), Some("userGroups"));
+        assert_eq!(found("NON_RESOURCE_URLS"), Some("nonResourceURLs"));
+        assert_eq!(found("NONRESOURCEURLS"), Some("nonResourceURLs"));
+        assert_eq!(found("USER__GROUPS"), None);
+    }
+}
