@@ -1,1 +1,29 @@
-//! placeholder
+//! From the queue to the channel: the router decides once what becomes of an event, and one lane a
+//! channel brings what gathered there, at the channel's pace.
+//!
+//! Way of an event: [`router`] (dedup, routes, ledger) commits deliveries; [`lane`] waits for its
+//! pace, leases, renders ([`render`]) and posts through a [`Destination`]. The two meet in the queue.
+
+pub mod dedup;
+pub mod destination;
+pub mod digest;
+pub mod escape;
+pub mod lane;
+pub mod metrics;
+pub mod pace;
+pub mod preview;
+pub mod render;
+pub mod retry;
+pub mod router;
+pub mod routes;
+pub mod sentence;
+pub mod slack;
+pub mod slack_answers;
+
+pub use destination::{Destination, Receipt, SendError};
+pub use lane::Lane;
+pub use metrics::Metrics;
+pub use pace::Budget;
+pub use render::Message;
+pub use router::Router;
+pub use routes::Routes;

@@ -1,0 +1,179 @@
+//! The dedup window in memory: which events were seen lately (promise P3).
+//!
+//! Keys live in generations, each an eighth of the window long, and are forgotten a generation at a
+//! time, so an entry stays for at least the window and at most an eighth longer. Past `entries_max`
+//! the oldest generation goes early; [`Seen::window_seconds`] then says how far back the set reaches.
+//! The queue holds the same keys by block, and fills the set again after a restart.
+
+use std::{
+    collections::{HashSet, VecDeque},
+    time::Duration,
+};
+
+use auditrelay_audit::EventKey;
+
+const GENERATIONS_PER_WINDOW: i64 = 8;
+
+/// What the window knows of a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sighting {
+    /// Neither the event nor its audit ID was seen.
+    New,
+    /// The same event was seen.
+    Duplicate,
+    /// Another event with the same cluster, audit ID and stage was seen.
+    ReusedId,
+}
+
+struct Generation {
+    first_unix_ms: i64,
+    last_unix_ms: i64,
+    last_seq: u64,
+    fingerprints: HashSet<[u8; 16]>,
+    identities: HashSet<u64>,
+}
+
+/// The window.
+pub struct Seen {
+    window_ms: i64,
+    entries_max: usize,
+    generations: VecDeque<Generation>,
+}
+
+impl Seen {
+    /// An empty window.
+    pub fn new(window: Duration, entries_max: usize) -> Self {
+        let window_ms = i64::try_from(window.as_millis()).unwrap_or(i64::MAX / 2);
+        Self {
+            window_ms,
+            entries_max,
+            generations: VecDeque::new(),
+        }
+    }
+
+    /// Notes a key that came with block `seq`, and says what was known of it.
+    pub fn note(&mut self, key: &EventKey, seq: u64, received_unix_ms: i64) -> Sighting {
+        if self
+            .generations
+            .iter()
+            .any(|one| one.fingerprints.contains(&key.fingerprint))
+        {
+            return Sighting::Duplicate;
+        }
+        let reused = key.identity != 0
+            && self
+                .generations
+                .iter()
+                .any(|one| one.identities.contains(&key.identity));
+        let generation = self.current(received_unix_ms);
+        generation.last_seq = generation.last_seq.max(seq);
+        generation.last_unix_ms = generation.last_unix_ms.max(received_unix_ms);
+        generation.fingerprints.insert(key.fingerprint);
+        if key.identity != 0 {
+            generation.identities.insert(key.identity);
+        }
+        if reused {
+            Sighting::ReusedId
+        } else {
+            Sighting::New
+        }
+    }
+
+    fn current(&mut self, received_unix_ms: i64) -> &mut Generation {
+        let length_ms = self.window_ms / GENERATIONS_PER_WINDOW;
+        let fits = |one: &Generation| received_unix_ms < one.first_unix_ms + length_ms;
+        if !self.generations.back().is_some_and(fits) {
+            self.generations.push_back(Generation {
+                first_unix_ms: received_unix_ms,
+                last_unix_ms: received_unix_ms,
+                last_seq: 0,
+                fingerprints: HashSet::new(),
+                identities: HashSet::new(),
+            });
+        }
+        self.generations
+            .back_mut()
+            .expect("one was pushed if there was none")
+    }
+
+    /// Forgets what is older than the window or too much; returns the last block forgotten.
+    pub fn expire(&mut self, now_unix_ms: i64) -> Option<u64> {
+        let mut forgotten = None;
+        while let Some(oldest) = self.generations.front()
+            && (now_unix_ms - oldest.last_unix_ms > self.window_ms
+                || (self.generations.len() > 1 && self.entries() > self.entries_max))
+        {
+            forgotten = Some(oldest.last_seq);
+            self.generations.pop_front();
+        }
+        forgotten
+    }
+
+    /// How many events are remembered.
+    pub fn entries(&self) -> usize {
+        self.generations
+            .iter()
+            .map(|one| one.fingerprints.len())
+            .sum()
+    }
+
+    /// How far back the set reaches, in seconds.
+    pub fn window_seconds(&self, now_unix_ms: i64) -> i64 {
+        self.generations
+            .front()
+            .map_or(0, |one| (now_unix_ms - one.first_unix_ms).max(0) / 1_000)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(identity: u64, content: u8) -> EventKey {
+        EventKey {
+            identity,
+            fingerprint: [content; 16],
+        }
+    }
+
+    #[test]
+    fn only_the_same_content_is_a_duplicate() {
+        let mut seen = Seen::new(Duration::from_secs(900), 100);
+        assert_eq!(seen.note(&key(1, 1), 1, 0), Sighting::New);
+        assert_eq!(seen.note(&key(1, 1), 2, 0), Sighting::Duplicate);
+        assert_eq!(seen.note(&key(1, 2), 2, 0), Sighting::ReusedId);
+        assert_eq!(seen.note(&key(0, 3), 2, 0), Sighting::New);
+        assert_eq!(seen.note(&key(0, 4), 2, 0), Sighting::New);
+    }
+
+    #[test]
+    fn an_entry_stays_for_the_whole_window_and_not_much_longer() {
+        let mut seen = Seen::new(Duration::from_secs(800), 100);
+        for second in 0..=2_000i64 {
+            seen.note(&key(0, (second % 251) as u8), second as u64, second * 1_000);
+            seen.expire(second * 1_000);
+        }
+        let mut exact = Seen::new(Duration::from_secs(800), 100);
+        exact.note(&key(7, 7), 5, 0);
+        assert_eq!(exact.expire(800_000), None);
+        assert_eq!(exact.note(&key(7, 7), 6, 800_000), Sighting::Duplicate);
+        assert_eq!(exact.expire(900_001), Some(5));
+        assert_eq!(exact.note(&key(7, 7), 6, 900_001), Sighting::New);
+        assert!(
+            seen.window_seconds(2_000_000) <= 900,
+            "{}",
+            seen.window_seconds(2_000_000)
+        );
+    }
+
+    #[test]
+    fn too_many_entries_shorten_the_window() {
+        let mut seen = Seen::new(Duration::from_secs(800), 10);
+        for n in 0..50u8 {
+            seen.note(&key(0, n), u64::from(n), i64::from(n) * 100_000);
+            seen.expire(i64::from(n) * 100_000);
+        }
+        assert!(seen.entries() <= 10);
+        assert_eq!(seen.note(&key(0, 49), 50, 4_900_000), Sighting::Duplicate);
+    }
+}

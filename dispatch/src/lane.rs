@@ -1,0 +1,235 @@
+//! Steps 7 to 9 of an event's way: one lane a channel.
+//!
+//! A lane waits until something is there, then until its pace allows a message, and only *then* leases,
+//! so that a storm becomes a digest by itself (promise P5). It posts one message at a time and does
+//! what the answer says: accepted, ack; not now, give back and hold; broken channel, give back and
+//! park; impossible message, bury; unknown, keep the lease, which comes back marked as resumed.
+//! Whatever happens to one lane, no other is touched (promise P6).
+
+use std::{sync::Arc, time::Duration};
+
+use auditrelay_config::ChannelConfig;
+use auditrelay_store::{Delivery, Lease, LeaseLimit, Queue, QueueError};
+use tokio::sync::{Semaphore, watch};
+
+use crate::{
+    Budget, Destination, Message, Metrics, SendError, pace::Pace, render::render, retry::Retry,
+    router::now_unix_ms,
+};
+
+/// A channel's lane.
+pub struct Lane<Q, D> {
+    queue: Q,
+    destination: D,
+    channel: String,
+    settings: Settings,
+    pace: Pace,
+    retry: Retry,
+    state: &'static str,
+    metrics: Metrics,
+    rendering: Arc<Semaphore>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Settings {
+    limit: LeaseLimit,
+    sentences_max: usize,
+    park_retry: Duration,
+}
+
+impl<Q: Queue, D: Destination> Lane<Q, D> {
+    /// A lane that posts to one destination. `rendering` bounds how many lanes hold the text of a
+    /// lease in memory at a time.
+    pub fn new(
+        queue: Q,
+        destination: D,
+        channel: &str,
+        config: &ChannelConfig,
+        budget: Option<Budget>,
+        metrics: Metrics,
+        rendering: Arc<Semaphore>,
+    ) -> Self {
+        metrics.start_channel(channel);
+        Self {
+            queue,
+            destination,
+            channel: channel.to_owned(),
+            settings: Settings {
+                limit: LeaseLimit {
+                    events_max: config.message_events_max.as_usize(),
+                    bytes_max: config.message_bytes_max.as_usize(),
+                },
+                sentences_max: config.sentences_max.as_usize(),
+                park_retry: config.park_retry(),
+            },
+            pace: Pace::new(config.message_interval(), budget),
+            retry: Retry::new(config.retry_max()),
+            state: "open",
+            metrics,
+            rendering,
+        }
+    }
+
+    /// Delivers until the shutdown. A post under way is finished first.
+    ///
+    /// # Errors
+    /// The queue's; nothing can be delivered after one.
+    pub async fn run(mut self, mut shutdown: watch::Receiver<bool>) -> Result<(), QueueError> {
+        loop {
+            tokio::select! {
+                _ = shutdown.wait_for(|stop| *stop) => return Ok(()),
+                waiting = self.ready() => waiting?,
+            }
+            self.deliver().await?;
+        }
+    }
+
+    async fn ready(&mut self) -> Result<(), QueueError> {
+        self.queue.wait_waiting(&self.channel).await?;
+        self.pace.ready().await;
+        Ok(())
+    }
+
+    async fn deliver(&mut self) -> Result<(), QueueError> {
+        let Ok(_permit) = Arc::clone(&self.rendering).acquire_owned().await else {
+            return Ok(());
+        };
+        let Some(lease) = self.queue.lease(&self.channel, self.settings.limit).await? else {
+            return Ok(());
+        };
+        let sentences_max = self.settings.sentences_max;
+        let rendered = tokio::task::spawn_blocking(move || {
+            let message = render(&lease, sentences_max);
+            (lease.id.clone(), stage_times(&lease), message)
+        });
+        let (lease, stage_times_ms, message) = rendered.await.map_err(|_| QueueError::Closed)?;
+        drop(_permit);
+        match self.destination.post(&message).await {
+            Ok(_) => {
+                self.accepted(&message);
+                self.queue.ack(&lease).await?;
+                let now = now_unix_ms();
+                for time in stage_times_ms {
+                    let delay_ms = (now - time).max(0);
+                    self.metrics
+                        .delivery_delay_seconds
+                        .observe(delay_ms as f64 / 1_000.0);
+                }
+                Ok(())
+            }
+            Err(error) => self.refused(error, &lease).await,
+        }
+    }
+
+    fn accepted(&mut self, message: &Message) {
+        self.count("accepted");
+        self.metrics
+            .messages
+            .with_label_values(&[&self.channel, message.form])
+            .inc();
+        if self.state == "parked" {
+            tracing::info!(channel = self.channel, "the channel takes messages again");
+        }
+        self.set_state("open");
+        self.retry.reset();
+    }
+
+    async fn refused(
+        &mut self,
+        error: SendError,
+        lease: &auditrelay_store::LeaseId,
+    ) -> Result<(), QueueError> {
+        self.count(error.as_str());
+        match error {
+            SendError::Later { after, reason } => {
+                let delay = after.unwrap_or_else(|| self.retry.next_delay());
+                if let Some(after) = after {
+                    let seconds = i64::try_from(after.as_secs()).unwrap_or(i64::MAX);
+                    let gauge = self
+                        .metrics
+                        .retry_after_seconds
+                        .with_label_values(&[&self.channel]);
+                    gauge.set(seconds);
+                }
+                self.hold(delay, &reason, "not posted, will be tried again");
+                self.queue.release(lease).await
+            }
+            SendError::Park { reason } => {
+                self.park(&reason);
+                self.queue.release(lease).await
+            }
+            SendError::Never { reason } => {
+                tracing::error!(
+                    channel = self.channel,
+                    message = lease.id,
+                    reason,
+                    "this message can never be posted; its events are now dead letters"
+                );
+                self.queue.bury(lease, &reason, now_unix_ms()).await
+            }
+            SendError::Unknown { reason } => {
+                let delay = self.retry.next_delay();
+                self.hold(
+                    delay,
+                    &reason,
+                    "may have been posted, will be repeated and marked so",
+                );
+                Ok(())
+            }
+        }
+    }
+
+    fn hold(&mut self, delay: Duration, reason: &str, meaning: &str) {
+        tracing::warn!(
+            channel = self.channel,
+            reason,
+            hold_seconds = delay.as_secs_f64(),
+            "{meaning}"
+        );
+        self.set_state("holding");
+        self.pace.hold(delay);
+    }
+
+    /// Tells the operator once; the tries that follow are silent until something changes.
+    fn park(&mut self, reason: &str) {
+        if self.state != "parked" {
+            tracing::error!(
+                channel = self.channel,
+                reason,
+                retry_seconds = self.settings.park_retry.as_secs(),
+                "the channel is parked: its events wait, others are not touched; mend the channel or its token"
+            );
+        }
+        self.set_state("parked");
+        self.pace.hold(self.settings.park_retry);
+    }
+
+    fn set_state(&mut self, state: &'static str) {
+        self.state = state;
+        self.metrics.set_lane(&self.channel, state);
+    }
+
+    fn count(&self, outcome: &str) {
+        self.metrics
+            .posts
+            .with_label_values(&[self.channel.as_str(), outcome])
+            .inc();
+    }
+}
+
+/// When the lease's events happened, Unix time in milliseconds.
+fn stage_times(lease: &Lease) -> Vec<i64> {
+    let time = |delivery: &Delivery| match delivery {
+        Delivery::Event(event) => {
+            let envelope = auditrelay_audit::Envelope::parse(&event.json).ok()?;
+            let time: jiff::Timestamp = envelope.stage_timestamp.parse().ok()?;
+            Some(time.as_millisecond())
+        }
+        Delivery::Notice(_) => None,
+    };
+    lease
+        .members
+        .iter()
+        .filter_map(|(_, delivery)| time(delivery))
+        .collect()
+}

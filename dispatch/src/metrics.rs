@@ -1,0 +1,117 @@
+//! What delivery tells Prometheus. Labels come from the configuration or from closed sets.
+
+use prometheus::{
+    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+};
+
+/// Every metric of this crate; clones share them.
+#[derive(Clone)]
+pub struct Metrics {
+    /// Attempts to post, by channel and outcome (`accepted`, `later`, `park`, `never`, `unknown`).
+    pub posts: IntCounterVec,
+    /// Messages accepted, by channel and form (`sentences`, `digest`).
+    pub messages: IntCounterVec,
+    /// 1 for the state a channel's lane is in (`open`, `holding`, `parked`), else 0.
+    pub lane_state: IntGaugeVec,
+    /// The last `Retry-After` of a channel, in seconds.
+    pub retry_after_seconds: IntGaugeVec,
+    /// From an event's stage time to its delivery, in seconds.
+    pub delivery_delay_seconds: Histogram,
+    /// Events whose audit ID and stage were seen with other content.
+    pub audit_id_reuse: IntCounter,
+    /// Events that the dedup window remembers.
+    pub dedup_entries: IntGauge,
+    /// How far back the dedup window reaches, in seconds.
+    pub dedup_window_seconds: IntGauge,
+}
+
+impl Metrics {
+    /// Registers the metrics.
+    ///
+    /// # Errors
+    /// A name is taken.
+    pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let counters = |name: &str, help: &str, labels: &[&str]| {
+            let vec = IntCounterVec::new(Opts::new(name, help), labels)?;
+            registry.register(Box::new(vec.clone()))?;
+            Ok::<_, prometheus::Error>(vec)
+        };
+        let gauges = |name: &str, help: &str, labels: &[&str]| {
+            let vec = IntGaugeVec::new(Opts::new(name, help), labels)?;
+            registry.register(Box::new(vec.clone()))?;
+            Ok::<_, prometheus::Error>(vec)
+        };
+        let gauge = |name: &str, help: &str| {
+            let gauge = IntGauge::new(name, help)?;
+            registry.register(Box::new(gauge.clone()))?;
+            Ok::<_, prometheus::Error>(gauge)
+        };
+        let delay = HistogramOpts::new(
+            "auditrelay_delivery_delay_seconds",
+            "Time from an event's stage to its delivery in a channel.",
+        )
+        .buckets(vec![
+            0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0, 14400.0, 86400.0,
+        ]);
+        let delivery_delay_seconds = Histogram::with_opts(delay)?;
+        registry.register(Box::new(delivery_delay_seconds.clone()))?;
+        let audit_id_reuse = IntCounter::new(
+            "auditrelay_audit_id_reuse_total",
+            "Events whose audit ID and stage were seen with other content.",
+        )?;
+        registry.register(Box::new(audit_id_reuse.clone()))?;
+        Ok(Self {
+            posts: counters(
+                "auditrelay_posts_total",
+                "Attempts to post a message, by outcome.",
+                &["channel", "outcome"],
+            )?,
+            messages: counters(
+                "auditrelay_messages_total",
+                "Messages accepted by the destination, by form.",
+                &["channel", "form"],
+            )?,
+            lane_state: gauges(
+                "auditrelay_lane_state",
+                "1 for the state that a channel's lane is in.",
+                &["channel", "state"],
+            )?,
+            retry_after_seconds: gauges(
+                "auditrelay_retry_after_seconds",
+                "The last Retry-After that a channel was given.",
+                &["channel"],
+            )?,
+            delivery_delay_seconds,
+            audit_id_reuse,
+            dedup_entries: gauge(
+                "auditrelay_dedup_entries",
+                "Events that the dedup window remembers.",
+            )?,
+            dedup_window_seconds: gauge(
+                "auditrelay_dedup_window_seconds",
+                "How far back the dedup window reaches.",
+            )?,
+        })
+    }
+
+    /// Makes a channel's series exist, so that a zero can be told from an absence.
+    pub fn start_channel(&self, channel: &str) {
+        for outcome in ["accepted", "later", "park", "never", "unknown"] {
+            self.posts.with_label_values(&[channel, outcome]);
+        }
+        for form in ["sentences", "digest"] {
+            self.messages.with_label_values(&[channel, form]);
+        }
+        self.retry_after_seconds.with_label_values(&[channel]);
+        self.set_lane(channel, "open");
+    }
+
+    /// Notes a lane's state.
+    pub fn set_lane(&self, channel: &str, state: &str) {
+        for one in ["open", "holding", "parked"] {
+            self.lane_state
+                .with_label_values(&[channel, one])
+                .set(i64::from(one == state));
+        }
+    }
+}

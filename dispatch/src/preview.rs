@@ -1,0 +1,149 @@
+//! Messages in a terminal, as Slack would show them: the destination without a token, and the demo.
+//!
+//! Reads the same blocks that are posted, so that what is shown is what Slack would get. Text of
+//! events was cleaned when the message was rendered: it holds no control character, hence no terminal
+//! escape sequence.
+
+use std::io::Write;
+
+use serde_json::Value;
+
+use crate::{
+    destination::{Destination, Receipt, SendError},
+    render::Message,
+};
+
+/// Shows messages on standard output.
+pub struct Preview {
+    channel: String,
+    colour: bool,
+}
+
+impl Preview {
+    /// Shows a channel's messages, with colour or without.
+    pub fn new(channel: &str, colour: bool) -> Self {
+        Self {
+            channel: channel.to_owned(),
+            colour,
+        }
+    }
+}
+
+impl Destination for Preview {
+    async fn post(&self, message: &Message) -> Result<Receipt, SendError> {
+        let shown = show(&self.channel, &message.blocks, self.colour);
+        let mut out = std::io::stdout().lock();
+        out.write_all(shown.as_bytes())
+            .and_then(|()| out.flush())
+            .map_err(|error| SendError::Later {
+                after: None,
+                reason: format!("cannot write to the terminal: {error}"),
+            })?;
+        Ok(Receipt::default())
+    }
+}
+
+/// A message's blocks as text, with the channel's name above.
+pub fn show(channel: &str, blocks: &[Value], colour: bool) -> String {
+    let paint = Paint(colour);
+    let mut out = format!("{}\n", paint.channel(&format!("#{channel}")));
+    for block in blocks {
+        match block["type"].as_str() {
+            Some("header") => {
+                let text = block["text"]["text"].as_str().unwrap_or_default();
+                out.push_str(&format!("  {}\n", paint.bold(text)));
+            }
+            Some("context") => {
+                for element in block["elements"].as_array().into_iter().flatten() {
+                    let text = element["text"].as_str().unwrap_or_default();
+                    out.push_str(&format!("    {}\n", paint.dim(text)));
+                }
+            }
+            Some("rich_text") => {
+                for element in block["elements"].as_array().into_iter().flatten() {
+                    rich_text(element, &paint, &mut out);
+                }
+            }
+            _ => {}
+        }
+    }
+    out.push('\n');
+    out
+}
+
+fn rich_text(element: &Value, paint: &Paint, out: &mut String) {
+    let parts = element["elements"]
+        .as_array()
+        .map_or(&[] as &[Value], Vec::as_slice);
+    if element["type"] == "rich_text_list" {
+        for row in parts {
+            let row = row["elements"]
+                .as_array()
+                .map_or(&[] as &[Value], Vec::as_slice);
+            out.push_str(&format!("  • {}\n", styled(row, paint)));
+        }
+    } else {
+        out.push_str(&format!("  {}\n", styled(parts, paint)));
+    }
+}
+
+fn styled(parts: &[Value], paint: &Paint) -> String {
+    let one = |part: &Value| {
+        let text = part["text"].as_str().unwrap_or_default();
+        if part["style"]["bold"] == true {
+            paint.bold(text)
+        } else {
+            text.to_owned()
+        }
+    };
+    parts.iter().map(one).collect()
+}
+
+struct Paint(bool);
+
+impl Paint {
+    fn with(&self, code: &str, text: &str) -> String {
+        if self.0 {
+            format!("\u{1b}[{code}m{text}\u{1b}[0m")
+        } else {
+            text.to_owned()
+        }
+    }
+
+    fn bold(&self, text: &str) -> String {
+        self.with("1", text)
+    }
+
+    fn dim(&self, text: &str) -> String {
+        self.with("2", text)
+    }
+
+    fn channel(&self, text: &str) -> String {
+        self.with("1;36", text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn blocks_are_shown_as_text() {
+        let section = |text: &str| {
+            json!({"type": "rich_text_section", "elements": [
+            {"type": "text", "text": text, "style": {"bold": true}}, {"type": "text", "text": " did"}]})
+        };
+        let blocks = [
+            json!({"type": "header", "text": {"type": "plain_text", "text": "3 events"}}),
+            json!({"type": "rich_text", "elements": [section("alice"), {"type": "rich_text_list", "elements": [section("bob")]}]}),
+            json!({"type": "context", "elements": [{"type": "plain_text", "text": "prod"}]}),
+        ];
+        assert_eq!(
+            show("ops", &blocks, false),
+            "#ops\n  3 events\n  alice did\n  • bob did\n    prod\n\n"
+        );
+        assert!(show("ops", &blocks, true).contains("\u{1b}[1malice\u{1b}[0m did"));
+    }
+}

@@ -1,0 +1,283 @@
+//! What a lease's members look like in Slack: a sentence each, or a digest when there are too many.
+//!
+//! Invariants, whatever the events hold:
+//! * within Slack's limits: at most 50 blocks, 10,000 characters in all blocks together (Slack refuses
+//!   somewhere above 12,000), a header of 150, a fallback text of 3,500;
+//! * text of events stands only in `rich_text` and `plain_text`, where Slack parses nothing, and escaped in the
+//!   fallback text;
+//! * a digest's totals are exact, and what it does not list it counts.
+
+use std::collections::BTreeMap;
+
+use auditrelay_audit::Severity;
+use auditrelay_store::{Delivery, EventDelivery, Lease, Notice};
+use serde_json::{Value, json};
+
+use crate::{
+    digest::{self, Group, GroupKey},
+    escape::{clean, escape},
+    sentence::{Piece, Sentence, emoji, time},
+};
+
+const BLOCK_CHARS_MAX: usize = 10_000;
+const TEXT_CHARS_MAX: usize = 3_500;
+const HEADER_CHARS_MAX: usize = 150;
+const DIGEST_ROWS_MAX: usize = 40;
+const NOTICES_MAX: usize = 5;
+
+/// A message, ready for any destination.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Message {
+    /// Text for notifications and screen readers, escaped.
+    pub text: String,
+    /// Block Kit blocks.
+    pub blocks: Vec<Value>,
+    /// `sentences` or `digest`.
+    pub form: &'static str,
+}
+
+/// Renders a lease's members.
+pub fn render(lease: &Lease, sentences_max: usize) -> Message {
+    let mut events = Vec::new();
+    let mut notices = Vec::new();
+    for (severity, delivery) in &lease.members {
+        match delivery {
+            Delivery::Event(event) => events.push((*severity, event)),
+            Delivery::Notice(notice) => notices.push(notice),
+        }
+    }
+    let mut body = if events.len() <= sentences_max {
+        as_sentences(&events)
+    } else {
+        None
+    }
+    .unwrap_or_else(|| as_digest(&events));
+    body.add_notices(&notices);
+    if lease.resumed {
+        body.lines.insert(
+            0,
+            "Possibly repeated: the relay could not learn whether this was posted before.".into(),
+        );
+        body.blocks.insert(
+            0,
+            context("⚠ possibly repeated: it is not known whether this was posted before"),
+        );
+    }
+    let text = escape(&clean_lines(&body.lines));
+    Message {
+        text,
+        blocks: body.blocks,
+        form: body.form,
+    }
+}
+
+struct Body {
+    lines: Vec<String>,
+    blocks: Vec<Value>,
+    form: &'static str,
+}
+
+fn as_sentences(events: &[(Severity, &EventDelivery)]) -> Option<Body> {
+    let sentences: Vec<Sentence> = events
+        .iter()
+        .map(|(severity, event)| Sentence::new(*severity, event))
+        .collect();
+    let chars: usize = sentences.iter().map(Sentence::chars).sum();
+    if chars > BLOCK_CHARS_MAX {
+        return None;
+    }
+    let mut blocks = Vec::with_capacity(2 * sentences.len());
+    for sentence in &sentences {
+        blocks.push(rich_text(&[json!({
+            "type": "rich_text_section",
+            "elements": elements(&sentence.pieces),
+        })]));
+        blocks.push(context(&sentence.context));
+    }
+    let lines = sentences
+        .iter()
+        .zip(events)
+        .map(|(sentence, (_, event))| format!("[{}] {}", event.cluster, sentence.text()))
+        .collect();
+    Some(Body {
+        lines,
+        blocks,
+        form: "sentences",
+    })
+}
+
+fn as_digest(events: &[(Severity, &EventDelivery)]) -> Body {
+    let groups = digest::group(events.iter().copied());
+    let title = title(events);
+    let mut rows = Vec::new();
+    let mut lines = vec![title.clone()];
+    let (mut chars, mut told) = (HEADER_CHARS_MAX + 300, 0);
+    for (key, group) in groups.iter().take(DIGEST_ROWS_MAX) {
+        let pieces = row(key, group);
+        let row_chars: usize = pieces.iter().map(|piece| piece.text.chars().count()).sum();
+        if chars + row_chars > BLOCK_CHARS_MAX {
+            break;
+        }
+        chars += row_chars;
+        told += group.events;
+        lines.push(pieces.iter().map(|piece| piece.text.as_str()).collect());
+        rows.push(json!({"type": "rich_text_section", "elements": elements(&pieces)}));
+    }
+    let rest = groups.len() - rows.len();
+    let list = json!({"type": "rich_text_list", "style": "bullet", "elements": rows});
+    let header = clean(&title, HEADER_CHARS_MAX);
+    let mut blocks = vec![
+        json!({"type": "header", "text": {"type": "plain_text", "text": header, "emoji": false}}),
+        rich_text(&[list]),
+    ];
+    if rest > 0 {
+        let more = format!(
+            "and {} more events in {rest} smaller groups",
+            events.len() as u64 - told
+        );
+        blocks.push(context(&more));
+        lines.push(more);
+    }
+    Body {
+        lines,
+        blocks,
+        form: "digest",
+    }
+}
+
+fn title(events: &[(Severity, &EventDelivery)]) -> String {
+    let count = |severity| events.iter().filter(|(one, _)| *one == severity).count();
+    let severe: Vec<String> = [Severity::Critical, Severity::Warning]
+        .into_iter()
+        .filter(|severity| count(*severity) > 0)
+        .map(|severity| {
+            format!(
+                "{} {} {}",
+                emoji(severity),
+                count(severity),
+                severity.as_str()
+            )
+        })
+        .collect();
+    let mut clusters: Vec<&str> = events
+        .iter()
+        .map(|(_, event)| event.cluster.as_str())
+        .collect();
+    clusters.sort_unstable();
+    clusters.dedup();
+    let from = match clusters.as_slice() {
+        [one] => (*one).to_owned(),
+        many => format!("{} clusters", many.len()),
+    };
+    let severe = if severe.is_empty() {
+        String::new()
+    } else {
+        format!(": {}", severe.join(", "))
+    };
+    format!("{} audit events from {from}{severe}", events.len())
+}
+
+fn row(key: &GroupKey, group: &Group) -> Vec<Piece> {
+    let bold = |text: String| Piece { text, bold: true };
+    let plain = |text: String| Piece { text, bold: false };
+    let place = if key.namespace.is_empty() {
+        String::new()
+    } else {
+        format!(" in {}", key.namespace)
+    };
+    let code = if key.code == 0 {
+        String::new()
+    } else {
+        format!(" → {}", key.code)
+    };
+    let names = match group.names.as_slice() {
+        [] => String::new(),
+        some => {
+            let more = if group.events > some.len() as u64 {
+                ", …"
+            } else {
+                ""
+            };
+            format!(" ({}{more})", some.join(", "))
+        }
+    };
+    let (first, last) = (time(&group.first), time(&group.last));
+    let when = if first == last {
+        first
+    } else {
+        format!("{first} to {last}")
+    };
+    vec![
+        plain(format!("{} ", emoji(key.severity))),
+        bold(format!("{} × ", group.events)),
+        bold(key.who.clone()),
+        plain(format!(" {} ", key.verb)),
+        bold(key.what.clone()),
+        plain(format!("{place}{code}{names} · {} · {when}", key.cluster)),
+    ]
+}
+
+impl Body {
+    /// The relay's own notices; those with the same text add up.
+    fn add_notices(&mut self, notices: &[&Notice]) {
+        let mut totals: BTreeMap<(&str, &str), u64> = BTreeMap::new();
+        for notice in notices {
+            *totals.entry((&notice.cluster, &notice.text)).or_default() += notice.events;
+        }
+        let more = totals.len().saturating_sub(NOTICES_MAX);
+        let mut lines: Vec<String> = totals
+            .iter()
+            .take(NOTICES_MAX)
+            .map(|((cluster, text), events)| {
+                let text = clean(text, 300);
+                format!(
+                    "⚠ auditrelay: {events} events from {} {text}",
+                    clean(cluster, 63)
+                )
+            })
+            .collect();
+        if more > 0 {
+            lines.push(format!("⚠ auditrelay: and {more} more notices"));
+        }
+        self.blocks.extend(lines.iter().map(|line| context(line)));
+        self.lines.append(&mut lines);
+    }
+}
+
+fn elements(pieces: &[Piece]) -> Vec<Value> {
+    pieces
+        .iter()
+        .filter(|piece| !piece.text.is_empty())
+        .map(|piece| match piece.bold {
+            true => json!({"type": "text", "text": piece.text, "style": {"bold": true}}),
+            false => json!({"type": "text", "text": piece.text}),
+        })
+        .collect()
+}
+
+fn rich_text(elements: &[Value]) -> Value {
+    json!({"type": "rich_text", "elements": elements})
+}
+
+fn context(text: &str) -> Value {
+    json!({"type": "context", "elements": [{"type": "plain_text", "text": text, "emoji": false}]})
+}
+
+fn clean_lines(lines: &[String]) -> String {
+    let mut text = String::new();
+    for (index, line) in lines.iter().enumerate() {
+        if text.chars().count() + line.chars().count() > TEXT_CHARS_MAX {
+            text.push_str(&format!("\n… and {} more lines", lines.len() - index));
+            break;
+        }
+        if index > 0 {
+            text.push('\n');
+        }
+        text.push_str(&clean(line, TEXT_CHARS_MAX));
+    }
+    text
+}
+
+#[cfg(test)]
+#[path = "render_tests.rs"]
+mod tests;

@@ -1,0 +1,182 @@
+//! Messages: what they say, and that no event can make one that Slack refuses.
+
+use auditrelay_store::LeaseId;
+use proptest::prelude::*;
+
+use super::*;
+
+fn event(user: &str, verb: &str, name: &str) -> EventDelivery {
+    EventDelivery {
+        cluster: "prod".into(),
+        route: String::new(),
+        json: json!({
+            "level": "Metadata", "stage": "ResponseComplete", "auditID": "a", "verb": verb,
+            "user": {"username": user}, "objectRef": {"resource": "pods", "namespace": "shop", "name": name},
+            "responseStatus": {"code": 200}, "stageTimestamp": "2026-11-21T03:15:29.1Z",
+        })
+        .to_string(),
+        body_unreadable: false,
+        audit_id_reused: false,
+    }
+}
+
+fn lease(members: Vec<(Severity, Delivery)>, resumed: bool) -> Lease {
+    Lease {
+        id: LeaseId {
+            channel: "ops".into(),
+            id: 1,
+        },
+        members,
+        resumed,
+    }
+}
+
+fn info(events: impl IntoIterator<Item = EventDelivery>) -> Vec<(Severity, Delivery)> {
+    events
+        .into_iter()
+        .map(|event| (Severity::Info, Delivery::Event(event)))
+        .collect()
+}
+
+fn strings(value: &Value, out: &mut Vec<String>) {
+    match value {
+        Value::Object(map) => {
+            if let Some(Value::String(text)) = map.get("text") {
+                out.push(text.clone());
+            }
+            map.values().for_each(|inner| strings(inner, out));
+        }
+        Value::Array(values) => values.iter().for_each(|inner| strings(inner, out)),
+        _ => {}
+    }
+}
+
+fn assert_slack_takes(message: &Message) {
+    let mut texts = Vec::new();
+    message
+        .blocks
+        .iter()
+        .for_each(|block| strings(block, &mut texts));
+    let chars: usize = texts.iter().map(|text| text.chars().count()).sum();
+    assert!(
+        message.blocks.len() <= 50,
+        "{} blocks",
+        message.blocks.len()
+    );
+    assert!(chars <= 12_000, "{chars} characters");
+    assert!(!texts.iter().any(String::is_empty), "an empty text");
+    assert!(message.text.chars().count() <= 40_000 && !message.text.is_empty());
+    assert!(!message.text.contains(['<', '>']), "{}", message.text);
+}
+
+#[test]
+fn a_few_events_are_a_sentence_each() {
+    let message = render(&lease(info([event("alice", "delete", "api")]), false), 8);
+    assert_eq!(message.form, "sentences");
+    assert_eq!(
+        message.text,
+        "[prod] 🔵 alice deleted pods/api in shop — 200"
+    );
+    assert_eq!(message.blocks.len(), 2);
+    assert_slack_takes(&message);
+}
+
+#[test]
+fn many_events_are_a_digest_with_exact_totals() {
+    let events = (0..500).map(|n| {
+        event(
+            if n % 5 == 0 { "bob" } else { "alice" },
+            "get",
+            &format!("p{n}"),
+        )
+    });
+    let mut members = info(events);
+    members[7].0 = Severity::Critical;
+    let message = render(&lease(members, false), 8);
+    assert_eq!(message.form, "digest");
+    assert!(
+        message
+            .text
+            .starts_with("500 audit events from prod: 🔴 1 critical"),
+        "{}",
+        message.text
+    );
+    assert!(
+        message.text.contains("399 × alice get pods in shop → 200"),
+        "{}",
+        message.text
+    );
+    assert!(
+        message.text.contains("100 × bob get pods in shop → 200"),
+        "{}",
+        message.text
+    );
+    assert_slack_takes(&message);
+}
+
+#[test]
+fn what_a_digest_does_not_list_it_counts() {
+    let events = (0..300).map(|n| event(&format!("user-{n}"), "get", "p"));
+    let message = render(&lease(info(events), false), 8);
+    assert!(
+        message.text.contains("300 audit events"),
+        "{}",
+        message.text
+    );
+    let more = message.blocks.last().expect("blocks")["elements"][0]["text"].clone();
+    assert_eq!(more, "and 260 more events in 260 smaller groups");
+    assert_slack_takes(&message);
+}
+
+#[test]
+fn a_resumed_lease_says_so() {
+    let message = render(&lease(info([event("alice", "delete", "api")]), true), 8);
+    assert!(
+        message.text.starts_with("Possibly repeated"),
+        "{}",
+        message.text
+    );
+    assert!(message.blocks[0].to_string().contains("possibly repeated"));
+}
+
+#[test]
+fn equal_notices_add_up() {
+    let notice = |events| {
+        let text = "could not be read".into();
+        (
+            Severity::Warning,
+            Delivery::Notice(Notice {
+                text,
+                events,
+                cluster: "prod".into(),
+            }),
+        )
+    };
+    let message = render(&lease(vec![notice(2), notice(3)], false), 8);
+    assert!(
+        message
+            .text
+            .contains("5 events from prod could not be read"),
+        "{}",
+        message.text
+    );
+    assert_slack_takes(&message);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    #[test]
+    fn no_event_makes_a_message_that_slack_refuses(
+        texts in prop::collection::vec(any::<String>(), 1..60),
+        repeat in 1usize..400,
+        sentences_max in 1usize..20,
+    ) {
+        let events = texts.iter().map(|text| {
+            let text = text.repeat(repeat);
+            let mut event = event(&text, &text, &text);
+            event.cluster = text.chars().take(60).collect();
+            event
+        });
+        assert_slack_takes(&render(&lease(info(events), true), sentences_max));
+    }
+}

@@ -1,0 +1,396 @@
+//! One event as a sentence: who did what to which object, was it allowed, how did it end; and a line
+//! of context under it: from where, with what, when, which audit ID.
+//!
+//! Every piece is cleaned and bounded, so a sentence has at most about 1,300 characters whatever
+//! the event holds. Nothing here is escaped yet: `rich_text` needs none, other places call
+//! [`crate::escape::escape`].
+
+use auditrelay_audit::{Envelope, ObjectRef, Severity};
+use auditrelay_store::EventDelivery;
+
+use crate::escape::clean;
+
+const NAME_CHARS_MAX: usize = 120;
+const REASON_CHARS_MAX: usize = 200;
+const AGENT_CHARS_MAX: usize = 80;
+const ID_CHARS_MAX: usize = 64;
+const ADDRESSES_MAX: usize = 3;
+
+/// A run of text in one style.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Piece {
+    /// Clean text.
+    pub text: String,
+    /// Whether it stands out.
+    pub bold: bool,
+}
+
+/// An event for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sentence {
+    /// The sentence.
+    pub pieces: Vec<Piece>,
+    /// The line of context.
+    pub context: String,
+}
+
+impl Sentence {
+    /// Describes an event.
+    pub fn new(severity: Severity, event: &EventDelivery) -> Self {
+        let Ok(envelope) = Envelope::parse(&event.json) else {
+            let text = "an event was stored that can no longer be read".to_owned();
+            let cluster = clean(&event.cluster, NAME_CHARS_MAX);
+            return Self {
+                pieces: vec![Piece { text, bold: false }],
+                context: cluster,
+            };
+        };
+        let mut pieces = vec![plain(format!("{} ", emoji(severity)))];
+        pieces.extend(subject(&envelope));
+        pieces.extend(predicate(&envelope));
+        pieces.push(plain(outcome(&envelope)));
+        pieces.extend(
+            marks(event, &envelope)
+                .into_iter()
+                .map(|mark| bold(format!(" [{mark}]"))),
+        );
+        Self {
+            pieces,
+            context: context(event, &envelope),
+        }
+    }
+
+    /// The sentence without styles.
+    pub fn text(&self) -> String {
+        self.pieces
+            .iter()
+            .map(|piece| piece.text.as_str())
+            .collect()
+    }
+
+    /// Characters of sentence and context.
+    pub fn chars(&self) -> usize {
+        self.pieces
+            .iter()
+            .map(|piece| piece.text.chars().count())
+            .sum::<usize>()
+            + self.context.chars().count()
+    }
+}
+
+/// The mark of a severity.
+pub fn emoji(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Critical => "🔴",
+        Severity::Warning => "🟠",
+        Severity::Info => "🔵",
+    }
+}
+
+fn plain(text: impl Into<String>) -> Piece {
+    Piece {
+        text: text.into(),
+        bold: false,
+    }
+}
+
+fn bold(text: impl Into<String>) -> Piece {
+    Piece {
+        text: text.into(),
+        bold: true,
+    }
+}
+
+fn name(text: &str) -> String {
+    clean(text, NAME_CHARS_MAX)
+}
+
+/// The user that a request was made by, as digests group it.
+pub fn who(event: &Envelope<'_>) -> String {
+    let user = if event.user.username.is_empty() {
+        "somebody unauthenticated".to_owned()
+    } else {
+        name(&event.user.username)
+    };
+    match &event.impersonated_user {
+        Some(other) => format!("{user} as {}", name(&other.username)),
+        None => user,
+    }
+}
+
+fn subject(event: &Envelope<'_>) -> Vec<Piece> {
+    vec![bold(who(event)), plain(" ")]
+}
+
+/// What was done, in the past and as an infinitive.
+fn action(event: &Envelope<'_>) -> (String, String) {
+    let subresource = event
+        .object_ref
+        .as_ref()
+        .map_or("", |object| object.subresource.as_str());
+    let (past, infinitive) = match (subresource, event.verb.as_str()) {
+        ("exec", _) => ("exec'd into", "exec into"),
+        ("attach", _) => ("attached to", "attach to"),
+        ("portforward", _) => ("forwarded a port to", "forward a port to"),
+        ("proxy", _) => ("reached through", "reach through"),
+        ("log", "get") => ("read the log of", "read the log of"),
+        ("token", "create") => ("requested a token for", "request a token for"),
+        ("eviction", "create") => ("evicted", "evict"),
+        ("binding", "create") => ("bound", "bind"),
+        ("approval", "update" | "patch") => ("decided on", "decide on"),
+        ("ephemeralcontainers", "update" | "patch") => {
+            ("added a debug container to", "add a debug container to")
+        }
+        ("scale", "update" | "patch") => ("scaled", "scale"),
+        ("status", "update" | "patch") => ("updated the status of", "update the status of"),
+        (_, "get") => ("read", "read"),
+        (_, "list") => ("listed", "list"),
+        (_, "watch") => ("watched", "watch"),
+        (_, "create") => ("created", "create"),
+        (_, "update") => ("updated", "update"),
+        (_, "patch") => ("patched", "patch"),
+        (_, "delete") => ("deleted", "delete"),
+        (_, "deletecollection") => ("deleted all of", "delete all of"),
+        (_, "") => (
+            "sent a request without a verb to",
+            "send a request without a verb to",
+        ),
+        (_, other) => {
+            let verb = clean(other, 20);
+            return (format!("did {verb} on"), format!("do {verb} on"));
+        }
+    };
+    (past.to_owned(), infinitive.to_owned())
+}
+
+fn predicate(event: &Envelope<'_>) -> Vec<Piece> {
+    let (past, infinitive) = action(event);
+    let mut pieces = if has_failed(event) {
+        vec![plain("tried to "), bold(infinitive), plain(" ")]
+    } else {
+        vec![bold(past), plain(" ")]
+    };
+    match &event.object_ref {
+        Some(object) => {
+            pieces.push(bold(object_name(object)));
+            pieces.push(plain(place(object)));
+        }
+        None => pieces.push(bold(name(event.path()))),
+    }
+    pieces
+}
+
+/// The kind of object as digests group it, with group and subresource.
+pub fn resource(object: &ObjectRef<'_>) -> String {
+    let mut text = name(&object.resource);
+    if !object.api_group.is_empty() {
+        text = format!("{text}.{}", name(&object.api_group));
+    }
+    if !object.subresource.is_empty() {
+        text = format!("{text}/{}", clean(&object.subresource, 40));
+    }
+    text
+}
+
+fn object_name(object: &ObjectRef<'_>) -> String {
+    // `pods/api-7c9` as kubectl writes it; the subresource is in the verb or else said behind it.
+    let mut text = name(&object.resource);
+    if !object.api_group.is_empty() {
+        text = format!("{text}.{}", name(&object.api_group));
+    }
+    if !object.name.is_empty() {
+        text = format!("{text}/{}", name(&object.name));
+    }
+    if !object.subresource.is_empty() {
+        text = format!("{text} ({})", clean(&object.subresource, 40));
+    }
+    text
+}
+
+fn place(object: &ObjectRef<'_>) -> String {
+    match object.namespace.as_str() {
+        "" => String::new(),
+        _ if object.resource.as_str() == "namespaces" => String::new(),
+        namespace => format!(" in {}", name(namespace)),
+    }
+}
+
+fn has_failed(event: &Envelope<'_>) -> bool {
+    event.code().is_some_and(|code| code >= 400) || event.decision() == Some("forbid")
+}
+
+fn outcome(event: &Envelope<'_>) -> String {
+    let decision = match event.decision() {
+        Some("allow") => " — allowed",
+        Some("forbid") => " — forbidden",
+        _ => "",
+    };
+    let code = event
+        .code()
+        .map(|code| format!(" — {code}"))
+        .unwrap_or_default();
+    let mut reason = String::new();
+    if let Some(status) = event.response_status.as_ref().filter(|_| has_failed(event)) {
+        let text = if status.message.is_empty() {
+            &status.reason
+        } else {
+            &status.message
+        };
+        if !text.is_empty() {
+            reason = format!(" ({})", clean(text, REASON_CHARS_MAX));
+        }
+    }
+    let panicked = if event.stage == auditrelay_audit::Stage::Panic {
+        " — the API server panicked"
+    } else {
+        ""
+    };
+    format!("{decision}{code}{reason}{panicked}")
+}
+
+fn marks(event: &EventDelivery, envelope: &Envelope<'_>) -> Vec<&'static str> {
+    let query = envelope
+        .request_uri
+        .split_once('?')
+        .map_or("", |(_, query)| query);
+    let dry_run = query.split('&').any(|pair| pair.starts_with("dryRun="));
+    [
+        (dry_run, "dry run"),
+        (event.body_unreadable, "body unreadable"),
+        (
+            event.audit_id_reused,
+            "audit ID seen before with other content",
+        ),
+    ]
+    .into_iter()
+    .filter_map(|(holds, mark)| holds.then_some(mark))
+    .collect()
+}
+
+fn context(event: &EventDelivery, envelope: &Envelope<'_>) -> String {
+    let mut parts = vec![name(&event.cluster)];
+    if !event.route.is_empty() {
+        parts.push(format!("route {}", name(&event.route)));
+    }
+    if let Some(addresses) = addresses(envelope) {
+        parts.push(format!("from {addresses}"));
+    }
+    if !envelope.user_agent.is_empty() {
+        parts.push(clean(&envelope.user_agent, AGENT_CHARS_MAX));
+    }
+    if !envelope.verb.is_empty() {
+        parts.push(format!("verb {}", clean(&envelope.verb, 20)));
+    }
+    parts.push(time(&envelope.stage_timestamp));
+    parts.push(envelope.stage.as_str().to_owned());
+    if !envelope.audit_id.is_empty() {
+        parts.push(format!(
+            "audit ID {}",
+            clean(&envelope.audit_id, ID_CHARS_MAX)
+        ));
+    }
+    parts.retain(|part| !part.is_empty());
+    parts.join(" · ")
+}
+
+/// The last addresses: the peer's own is the last, the others are the client's claim.
+fn addresses(event: &Envelope<'_>) -> Option<String> {
+    let all = &event.source_ips;
+    let shown: Vec<String> = all
+        .iter()
+        .rev()
+        .take(ADDRESSES_MAX)
+        .rev()
+        .map(|ip| clean(ip, 45))
+        .collect();
+    let more = all.len().saturating_sub(ADDRESSES_MAX);
+    match (shown.is_empty(), more) {
+        (true, _) => None,
+        (false, 0) => Some(shown.join(", ")),
+        (false, more) => Some(format!("{more} more, {}", shown.join(", "))),
+    }
+}
+
+/// `2026-11-21 03:15:29 UTC`, or the event's own text where that is no time.
+pub fn time(stage_timestamp: &str) -> String {
+    match stage_timestamp.parse::<jiff::Timestamp>() {
+        Ok(time) => time.strftime("%Y-%m-%d %H:%M:%S UTC").to_string(),
+        Err(_) => clean(stage_timestamp, 40),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sentence(json: &str) -> Sentence {
+        let event = EventDelivery {
+            cluster: "prod-eu".into(),
+            route: String::new(),
+            json: json.to_owned(),
+            body_unreadable: false,
+            audit_id_reused: false,
+        };
+        Sentence::new(Severity::Info, &event)
+    }
+
+    fn event(verb: &str, rest: &str) -> String {
+        format!(
+            r#"{{"level":"Metadata","stage":"ResponseComplete","auditID":"a-1","verb":"{verb}","requestURI":"/healthz?x=1","user":{{"username":"alice"}},"sourceIPs":["10.0.0.9"],"stageTimestamp":"2026-11-21T03:15:29.133245Z"{rest}}}"#
+        )
+    }
+
+    #[test]
+    fn it_says_who_did_what_to_which_object() {
+        let object = r#","objectRef":{"resource":"deployments","apiGroup":"apps","namespace":"payments","name":"api"}"#;
+        let allowed = r#","responseStatus":{"code":200},"annotations":{"authorization.k8s.io/decision":"allow"}"#;
+        let told = sentence(&event("delete", &format!("{object}{allowed}")));
+        assert_eq!(
+            told.text(),
+            "🔵 alice deleted deployments.apps/api in payments — allowed — 200"
+        );
+        assert_eq!(
+            told.context,
+            "prod-eu · from 10.0.0.9 · verb delete · 2026-11-21 03:15:29 UTC · ResponseComplete · audit ID a-1"
+        );
+    }
+
+    #[test]
+    fn a_refusal_is_told_as_an_attempt_with_its_reason() {
+        let rest = r#","objectRef":{"resource":"secrets","name":"db","namespace":"x"},"responseStatus":{"code":403,"reason":"Forbidden","message":"no <!here> way"},"annotations":{"authorization.k8s.io/decision":"forbid"}"#;
+        assert_eq!(
+            sentence(&event("get", rest)).text(),
+            "🔵 alice tried to read secrets/db in x — forbidden — 403 (no <!here> way)"
+        );
+    }
+
+    #[test]
+    fn sessions_impersonation_and_paths_have_their_words() {
+        let exec = r#","objectRef":{"resource":"pods","name":"api","namespace":"x","subresource":"exec"},"impersonatedUser":{"username":"root"},"responseStatus":{"code":101}"#;
+        assert_eq!(
+            sentence(&event("get", exec)).text(),
+            "🔵 alice as root exec'd into pods/api (exec) in x — 101"
+        );
+        assert_eq!(sentence(&event("get", "")).text(), "🔵 alice read /healthz");
+        assert_eq!(
+            sentence(&event("brew", "")).text(),
+            "🔵 alice did brew on /healthz"
+        );
+    }
+
+    #[test]
+    fn a_hostile_event_stays_short_and_harmless() {
+        let long = "x\u{202e}<".repeat(5_000);
+        let rest = format!(
+            r#","userAgent":"{long}","objectRef":{{"resource":"{long}","apiGroup":"{long}","namespace":"{long}","name":"{long}","subresource":"{long}"}},"responseStatus":{{"code":500,"message":"{long}"}},"impersonatedUser":{{"username":"{long}"}}"#
+        );
+        let told = sentence(&event("get", &rest));
+        assert!(told.chars() < 1_500, "{}", told.chars());
+        assert!(!told.text().contains('\u{202e}') && !told.context.contains('\u{202e}'));
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_told_all_the_same() {
+        assert!(sentence("{").text().contains("can no longer be read"));
+    }
+}
