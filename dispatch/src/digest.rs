@@ -42,6 +42,10 @@ pub struct Group {
     pub last: String,
     /// A few of the names.
     pub names: Vec<String>,
+    /// How many had a body that could not be read.
+    pub bodies_unreadable: u64,
+    /// How many shared their audit ID and stage with another event.
+    pub audit_ids_reused: u64,
 }
 
 /// Groups events: most severe first, then the largest.
@@ -53,6 +57,8 @@ pub fn group<'a>(
         let (key, name, time) = describe(severity, event);
         let group = groups.entry(key).or_default();
         group.events += 1;
+        group.bodies_unreadable += u64::from(event.body_unreadable);
+        group.audit_ids_reused += u64::from(event.audit_id_reused);
         if group.first.is_empty() || time < group.first {
             group.first.clone_from(&time);
         }

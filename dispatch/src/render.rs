@@ -207,6 +207,17 @@ fn row(key: &GroupKey, group: &Group) -> Vec<Piece> {
     } else {
         format!("{first} to {last}")
     };
+    let marks: String = [
+        (group.bodies_unreadable, "body unreadable"),
+        (
+            group.audit_ids_reused,
+            "audit ID seen before with other content",
+        ),
+    ]
+    .into_iter()
+    .filter(|(events, _)| *events > 0)
+    .map(|(events, mark)| format!(" [{events} {mark}]"))
+    .collect();
     vec![
         plain(format!("{} ", emoji(key.severity))),
         bold(format!("{} × ", group.events)),
@@ -214,6 +225,7 @@ fn row(key: &GroupKey, group: &Group) -> Vec<Piece> {
         plain(format!(" {} ", key.verb)),
         bold(key.what.clone()),
         plain(format!("{place}{code}{names} · {} · {when}", key.cluster)),
+        bold(marks),
     ]
 }
 

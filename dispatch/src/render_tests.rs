@@ -92,6 +92,9 @@ fn many_events_are_a_digest_with_exact_totals() {
     });
     let mut members = info(events);
     members[7].0 = Severity::Critical;
+    if let Delivery::Event(event) = &mut members[8].1 {
+        event.body_unreadable = true;
+    }
     let message = render(&lease(members, false), 8);
     assert_eq!(message.form, "digest");
     assert!(

@@ -122,57 +122,91 @@ fn subject(event: &Envelope<'_>) -> Vec<Piece> {
     vec![bold(who(event)), plain(" ")]
 }
 
-/// What was done, in the past and as an infinitive.
-fn action(event: &Envelope<'_>) -> (String, String) {
+/// What was done.
+struct Action {
+    past: String,
+    infinitive: String,
+    /// Whether the words already say which subresource it was.
+    names_subresource: bool,
+}
+
+fn action(event: &Envelope<'_>) -> Action {
     let subresource = event
         .object_ref
         .as_ref()
         .map_or("", |object| object.subresource.as_str());
-    let (past, infinitive) = match (subresource, event.verb.as_str()) {
+    let verb = event.verb.as_str();
+    if let Some((past, infinitive)) = subresource_action(subresource, verb) {
+        let (past, infinitive) = (past.to_owned(), infinitive.to_owned());
+        return Action {
+            past,
+            infinitive,
+            names_subresource: true,
+        };
+    }
+    let (past, infinitive) = match verb {
+        "get" => ("read", "read"),
+        "list" => ("listed", "list"),
+        "watch" => ("watched", "watch"),
+        "create" => ("created", "create"),
+        "update" => ("updated", "update"),
+        "patch" => ("patched", "patch"),
+        "delete" => ("deleted", "delete"),
+        "deletecollection" => ("deleted all of", "delete all of"),
+        "" => (
+            "sent a request without a verb to",
+            "send a request without a verb to",
+        ),
+        other => {
+            let verb = clean(other, 20);
+            let (past, infinitive) = (format!("did {verb} on"), format!("do {verb} on"));
+            return Action {
+                past,
+                infinitive,
+                names_subresource: false,
+            };
+        }
+    };
+    let (past, infinitive) = (past.to_owned(), infinitive.to_owned());
+    Action {
+        past,
+        infinitive,
+        names_subresource: false,
+    }
+}
+
+fn subresource_action(subresource: &str, verb: &str) -> Option<(&'static str, &'static str)> {
+    Some(match (subresource, verb) {
         ("exec", _) => ("exec'd into", "exec into"),
         ("attach", _) => ("attached to", "attach to"),
         ("portforward", _) => ("forwarded a port to", "forward a port to"),
-        ("proxy", _) => ("reached through", "reach through"),
+        ("proxy", _) => ("reached through the proxy of", "reach through the proxy of"),
         ("log", "get") => ("read the log of", "read the log of"),
         ("token", "create") => ("requested a token for", "request a token for"),
         ("eviction", "create") => ("evicted", "evict"),
         ("binding", "create") => ("bound", "bind"),
-        ("approval", "update" | "patch") => ("decided on", "decide on"),
+        ("approval", "update" | "patch") => {
+            ("decided on the approval of", "decide on the approval of")
+        }
         ("ephemeralcontainers", "update" | "patch") => {
             ("added a debug container to", "add a debug container to")
         }
         ("scale", "update" | "patch") => ("scaled", "scale"),
         ("status", "update" | "patch") => ("updated the status of", "update the status of"),
-        (_, "get") => ("read", "read"),
-        (_, "list") => ("listed", "list"),
-        (_, "watch") => ("watched", "watch"),
-        (_, "create") => ("created", "create"),
-        (_, "update") => ("updated", "update"),
-        (_, "patch") => ("patched", "patch"),
-        (_, "delete") => ("deleted", "delete"),
-        (_, "deletecollection") => ("deleted all of", "delete all of"),
-        (_, "") => (
-            "sent a request without a verb to",
-            "send a request without a verb to",
-        ),
-        (_, other) => {
-            let verb = clean(other, 20);
-            return (format!("did {verb} on"), format!("do {verb} on"));
-        }
-    };
-    (past.to_owned(), infinitive.to_owned())
+        _ => return None,
+    })
 }
 
 fn predicate(event: &Envelope<'_>) -> Vec<Piece> {
-    let (past, infinitive) = action(event);
+    let action = action(event);
     let mut pieces = if has_failed(event) {
-        vec![plain("tried to "), bold(infinitive), plain(" ")]
+        vec![plain("tried to "), bold(action.infinitive), plain(" ")]
     } else {
-        vec![bold(past), plain(" ")]
+        vec![bold(action.past), plain(" ")]
     };
     match &event.object_ref {
         Some(object) => {
-            pieces.push(bold(object_name(object)));
+            pieces.push(bold(object_name(object, action.names_subresource)));
             pieces.push(plain(place(object)));
         }
         None => pieces.push(bold(name(event.path()))),
@@ -192,8 +226,8 @@ pub fn resource(object: &ObjectRef<'_>) -> String {
     text
 }
 
-fn object_name(object: &ObjectRef<'_>) -> String {
-    // `pods/api-7c9` as kubectl writes it; the subresource is in the verb or else said behind it.
+/// `pods/api-7c9`, as kubectl writes it.
+fn object_name(object: &ObjectRef<'_>, subresource_is_named: bool) -> String {
     let mut text = name(&object.resource);
     if !object.api_group.is_empty() {
         text = format!("{text}.{}", name(&object.api_group));
@@ -201,7 +235,7 @@ fn object_name(object: &ObjectRef<'_>) -> String {
     if !object.name.is_empty() {
         text = format!("{text}/{}", name(&object.name));
     }
-    if !object.subresource.is_empty() {
+    if !object.subresource.is_empty() && !subresource_is_named {
         text = format!("{text} ({})", clean(&object.subresource, 40));
     }
     text
@@ -237,7 +271,7 @@ fn outcome(event: &Envelope<'_>) -> String {
             &status.message
         };
         if !text.is_empty() {
-            reason = format!(" ({})", clean(text, REASON_CHARS_MAX));
+            reason = format!(" ({})", clean(&unescape_html(text), REASON_CHARS_MAX));
         }
     }
     let panicked = if event.stage == auditrelay_audit::Stage::Panic {
@@ -246,6 +280,18 @@ fn outcome(event: &Envelope<'_>) -> String {
         ""
     };
     format!("{decision}{code}{reason}{panicked}")
+}
+
+/// The API server escapes a status message for HTML, once.
+fn unescape_html(text: &str) -> String {
+    if !text.contains('&') {
+        return text.to_owned();
+    }
+    let quotes = text.replace("&#34;", "\"").replace("&#39;", "'");
+    quotes
+        .replace("&lt;", "<")
+        .replace("&gt;", ">")
+        .replace("&amp;", "&")
 }
 
 fn marks(event: &EventDelivery, envelope: &Envelope<'_>) -> Vec<&'static str> {
@@ -357,7 +403,7 @@ mod tests {
 
     #[test]
     fn a_refusal_is_told_as_an_attempt_with_its_reason() {
-        let rest = r#","objectRef":{"resource":"secrets","name":"db","namespace":"x"},"responseStatus":{"code":403,"reason":"Forbidden","message":"no <!here> way"},"annotations":{"authorization.k8s.io/decision":"forbid"}"#;
+        let rest = r#","objectRef":{"resource":"secrets","name":"db","namespace":"x"},"responseStatus":{"code":403,"reason":"Forbidden","message":"no &lt;!here&gt; way"},"annotations":{"authorization.k8s.io/decision":"forbid"}"#;
         assert_eq!(
             sentence(&event("get", rest)).text(),
             "🔵 alice tried to read secrets/db in x — forbidden — 403 (no <!here> way)"
@@ -369,7 +415,7 @@ mod tests {
         let exec = r#","objectRef":{"resource":"pods","name":"api","namespace":"x","subresource":"exec"},"impersonatedUser":{"username":"root"},"responseStatus":{"code":101}"#;
         assert_eq!(
             sentence(&event("get", exec)).text(),
-            "🔵 alice as root exec'd into pods/api (exec) in x — 101"
+            "🔵 alice as root exec'd into pods/api in x — 101"
         );
         assert_eq!(sentence(&event("get", "")).text(), "🔵 alice read /healthz");
         assert_eq!(

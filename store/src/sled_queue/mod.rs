@@ -196,6 +196,14 @@ impl SledQueue {
         Ok(())
     }
 
+    /// Whether the queue still commits.
+    ///
+    /// # Errors
+    /// The storage's first failure.
+    pub fn check(&self) -> Result<(), QueueError> {
+        self.0.shared.check()
+    }
+
     async fn write(&self, op: Op) -> Result<u64, QueueError> {
         let (reply, answer) = oneshot::channel();
         let jobs = self.0.jobs.as_ref().ok_or(QueueError::Closed)?;

@@ -1,0 +1,109 @@
+//! The admin port: `/metrics`, `/livez`, `/readyz`, `/ledger`. Loopback only, as nobody is
+//! authenticated; the configuration holds that.
+//!
+//! `/readyz` says whether a batch could be committed. Slack being down never makes it fail: an API
+//! server that finds no ready sink loses its events.
+
+use std::sync::Arc;
+
+use auditrelay_store::{Queue, SledQueue};
+use http_body_util::Full;
+use hyper::{
+    Method, Request, Response, StatusCode,
+    body::{Bytes, Incoming},
+    header::{ALLOW, CONTENT_TYPE},
+    service::service_fn,
+};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{net::TcpListener, sync::Semaphore};
+
+use crate::{ledger, metrics::LedgerMetrics};
+
+/// Enough for every scraper and a person; a forgotten client costs nobody else.
+const CONNECTIONS_MAX: usize = 64;
+
+pub(crate) struct Admin {
+    pub(crate) queue: SledQueue,
+    pub(crate) metrics: LedgerMetrics,
+}
+
+/// Serves until it is dropped.
+pub(crate) async fn serve(listener: TcpListener, admin: Arc<Admin>) {
+    let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    loop {
+        let Ok(permit) = Arc::clone(&connections).acquire_owned().await else {
+            return;
+        };
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection on the admin port");
+                tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+                continue;
+            }
+        };
+        let admin = Arc::clone(&admin);
+        tokio::spawn(async move {
+            let service = service_fn(move |request| {
+                let admin = Arc::clone(&admin);
+                async move { Ok::<_, std::convert::Infallible>(admin.answer(&request)) }
+            });
+            let served = hyper::server::conn::http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(std::time::Duration::from_secs(10))
+                .serve_connection(TokioIo::new(stream), service)
+                .await;
+            if let Err(error) = served {
+                tracing::debug!(%error, "a connection on the admin port broke");
+            }
+            drop(permit);
+        });
+    }
+}
+
+impl Admin {
+    fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+        if !matches!(*request.method(), Method::GET | Method::HEAD) {
+            let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "only GET is served here\n");
+            response
+                .headers_mut()
+                .insert(ALLOW, hyper::header::HeaderValue::from_static("GET, HEAD"));
+            return response;
+        }
+        match request.uri().path() {
+            "/livez" => text(StatusCode::OK, "ok\n"),
+            "/readyz" => match self.queue.check() {
+                Ok(()) => text(StatusCode::OK, "ok\n"),
+                Err(error) => text(StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")),
+            },
+            "/metrics" => match self.metrics.text(&self.queue.ledger()) {
+                Ok(metrics) => respond(StatusCode::OK, "text/plain; version=0.0.4", metrics),
+                Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
+            },
+            "/ledger" => {
+                let body = ledger::json(&self.queue.ledger(), None).to_string();
+                respond(StatusCode::OK, "application/json", body.into_bytes())
+            }
+            _ => text(
+                StatusCode::NOT_FOUND,
+                "here are /metrics, /livez, /readyz and /ledger\n",
+            ),
+        }
+    }
+}
+
+fn text(status: StatusCode, body: impl Into<String>) -> Response<Full<Bytes>> {
+    respond(
+        status,
+        "text/plain; charset=utf-8",
+        body.into().into_bytes(),
+    )
+}
+
+fn respond(status: StatusCode, content_type: &'static str, body: Vec<u8>) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::from(body));
+    *response.status_mut() = status;
+    let value = hyper::header::HeaderValue::from_static(content_type);
+    response.headers_mut().insert(CONTENT_TYPE, value);
+    response
+}

@@ -1,0 +1,35 @@
+//! Why a command ended, and with which exit code (sysexits.h).
+
+use auditrelay_config::{ConfigError, EX_CONFIG};
+use auditrelay_store::{OpenError, QueueError};
+
+/// An error that ends a command. Its text is one line for the operator.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The configuration.
+    #[error("{0}")]
+    Config(#[from] ConfigError),
+    /// The queue could not be opened.
+    #[error("{0}")]
+    Open(#[from] OpenError),
+    /// The queue's storage failed while running.
+    #[error(
+        "{0}; nothing is acknowledged any more, what was acknowledged is in the queue; \
+         mend the disk and start again"
+    )]
+    Storage(#[from] QueueError),
+    /// Anything else.
+    #[error("{0}")]
+    Other(String),
+}
+
+impl Failure {
+    /// The process's exit code.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Config(_) => EX_CONFIG,
+            Self::Open(_) | Self::Storage(_) => 74,
+            Self::Other(_) => 70,
+        }
+    }
+}

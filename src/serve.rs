@@ -1,0 +1,70 @@
+//! `auditrelay serve`: the relay, until a signal.
+
+use std::process::ExitCode;
+
+use auditrelay_config::{Loaded, load};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::{
+    Failure,
+    cli::{ServeArgs, environment},
+    relay::Relay,
+};
+
+/// What a shell reports for a process that SIGINT ended.
+const EXIT_INTERRUPTED: i32 = 130;
+
+pub(crate) async fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
+    let Loaded { config, notes } = load(args.config.as_deref(), environment(), args.overrides())?;
+    for note in notes {
+        tracing::info!("{note}");
+    }
+    let shutdown = Shutdown::new()?;
+    let relay = Relay::open(config).await?;
+    let address = |address: std::io::Result<std::net::SocketAddr>| {
+        address.map_err(|error| Failure::Other(error.to_string()))
+    };
+    tracing::info!(
+        webhook = %format_args!("http://{}/webhook", address(relay.webhook_address())?),
+        admin = %format_args!("http://{}", address(relay.admin_address())?),
+        "ready"
+    );
+    relay.run(shutdown.asked()).await?;
+    tracing::info!("stopped");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// SIGTERM and SIGINT: the first asks to stop, a second ends the process at once.
+struct Shutdown {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Shutdown {
+    fn new() -> Result<Self, Failure> {
+        let listen = |kind| {
+            signal(kind)
+                .map_err(|error| Failure::Other(format!("cannot listen for signals: {error}")))
+        };
+        Ok(Self {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn asked(mut self) {
+        self.one().await;
+        tracing::info!("stopping: finishing what is under way; a second signal ends at once");
+        tokio::spawn(async move {
+            self.one().await;
+            std::process::exit(EXIT_INTERRUPTED);
+        });
+    }
+
+    async fn one(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
