@@ -1,0 +1,392 @@
+//! The real binary between a real HTTP client and the local Slack.
+
+mod support;
+
+use std::{fs, time::Duration};
+
+use auditrelay_loadtest::slack::{Effect, Fault, LocalSlack, Outcome};
+use hyper::{Method, StatusCode, body::Bytes};
+use serde_json::{Value, json};
+use support::{Running, list, metric, request, run, slack};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn ids(prefix: &str, count: usize) -> impl Iterator<Item = String> {
+    (0..count).map(move |n| format!("{prefix}-{n}"))
+}
+
+fn drop_in(api_url: &str) -> [(&str, &str); 3] {
+    [
+        ("SLACK_TOKEN", "xoxb-test"),
+        ("CHANNEL_ID", "C0AUDIT"),
+        ("SLACK_API_URL", api_url),
+    ]
+}
+
+fn attempts_on(slack: &LocalSlack, channel: &str) -> Vec<(u64, Outcome)> {
+    let attempts = slack.attempts().into_iter();
+    attempts
+        .filter(|attempt| attempt.channel.as_deref() == Some(channel))
+        .map(|attempt| (attempt.elapsed_ms, attempt.outcome))
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_goes_in_and_messages_metrics_and_ledger_agree() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let slack = slack(SECOND).await;
+    let relay = Running::start(folder.path(), &drop_in(&slack.api_url()), &[]);
+    let body = list("alice", "delete", ids("a", 3));
+    let (status, answer) = relay
+        .post("/webhook/prod-eu?timeout=30s", body.clone())
+        .await;
+    assert_eq!(
+        (status, &answer["status"]),
+        (StatusCode::OK, &json!("Success")),
+        "{answer}"
+    );
+    relay.drained().await;
+    assert_eq!(relay.post("/webhook/prod-eu", body).await.0, StatusCode::OK);
+    let ledger = relay.drained().await;
+    assert_eq!(
+        ledger,
+        json!({"received": 6, "duplicates": 3, "filtered": 0, "muted": 0, "quarantined": 0,
+            "routed": 3, "waiting": 0, "balanced": true,
+            "channels": {"default": {"routed": 3, "delivered": 3, "waiting": 0, "dead": 0, "dropped": 0}}})
+    );
+    let posts = slack.posts();
+    assert_eq!(posts.len(), 1, "a duplicate was posted: {posts:?}");
+    assert_eq!(posts[0].channel, "C0AUDIT");
+    assert!(
+        posts[0]
+            .text
+            .starts_with("[prod-eu] 🔵 alice deleted pods/api in shop — allowed — 200"),
+        "{}",
+        posts[0].text
+    );
+    for key in ["unfurl_links", "unfurl_media", "mrkdwn"] {
+        assert_eq!(posts[0].body[key], false, "{key}");
+    }
+    let (status, metrics) = relay.get("/metrics").await;
+    assert_eq!(status, StatusCode::OK);
+    for (series, value) in [
+        ("auditrelay_ledger_events_total{fate=\"received\"}", 6.0),
+        ("auditrelay_ledger_events_total{fate=\"duplicates\"}", 3.0),
+        (
+            "auditrelay_channel_events_total{channel=\"default\",fate=\"delivered\"}",
+            3.0,
+        ),
+        (
+            "auditrelay_posts_total{channel=\"default\",outcome=\"accepted\"}",
+            1.0,
+        ),
+        ("auditrelay_ingest_requests_total{code=\"200\"}", 2.0),
+    ] {
+        assert!(
+            (metric(&metrics, series) - value).abs() < 0.1,
+            "{series}\n{metrics}"
+        );
+    }
+    for path in ["/livez", "/readyz"] {
+        assert_eq!(relay.get(path).await, (StatusCode::OK, "ok\n".to_owned()));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_are_never_faster_than_slack_allows_and_a_backlog_becomes_digests() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let slack = slack(SECOND).await;
+    let relay = Running::start(folder.path(), &drop_in(&slack.api_url()), &[]);
+    for n in 0..40 {
+        let body = list(&format!("user-{}", n % 3), "get", ids(&format!("b{n}"), 50));
+        assert_eq!(relay.post("/webhook", body).await.0, StatusCode::OK);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let ledger = relay.drained().await;
+    assert_eq!(ledger["channels"]["default"]["delivered"], 2_000);
+    let posts = slack.posts();
+    assert!((2..=6).contains(&posts.len()), "{} messages", posts.len());
+    for pair in posts.windows(2) {
+        assert!(pair[1].elapsed_ms - pair[0].elapsed_ms >= 980, "{pair:?}");
+    }
+    let told: u64 = posts
+        .iter()
+        .map(|post| {
+            let count = post
+                .text
+                .split(' ')
+                .next()
+                .and_then(|word| word.parse::<u64>().ok());
+            count.unwrap_or_else(|| post.text.lines().count() as u64)
+        })
+        .sum();
+    assert_eq!(told, 2_000, "{posts:?}");
+}
+
+const TWO_CHANNELS: &str = "
+slack: { token: xoxb-test, api_url: API_URL }
+channels:
+  held: { slack_channel: CHELD }
+  free: { slack_channel: CFREE }
+default_channel: free
+routes:
+  - { name: deletes, channel: held, severity: critical, verbs: [delete] }
+  - { name: rest, channel: free }
+";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn retry_after_holds_that_channel_for_so_long_and_no_other() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let slack = slack(SECOND).await;
+    fs::write(
+        folder.path().join("c.yaml"),
+        TWO_CHANNELS.replace("API_URL", &slack.api_url()),
+    )
+    .expect("written");
+    let relay = Running::start(folder.path(), &[], &["--config", "c.yaml"]);
+    slack.inject(Fault::new(Effect::RetryAfter { seconds: 7 }).on("CHELD"));
+    relay
+        .post("/webhook", list("alice", "delete", ids("held", 1)))
+        .await;
+    for n in 0..4 {
+        relay
+            .post(
+                "/webhook",
+                list("alice", "get", ids(&format!("free-{n}"), 1)),
+            )
+            .await;
+        tokio::time::sleep(SECOND).await;
+    }
+    relay.drained().await;
+    let held = attempts_on(&slack, "CHELD");
+    assert!(
+        matches!(
+            held[0].1,
+            Outcome::RateLimited {
+                retry_after_seconds: 7
+            }
+        ),
+        "{held:?}"
+    );
+    assert_eq!(held.len(), 2, "tried again too early: {held:?}");
+    assert!(matches!(held[1].1, Outcome::Accepted { .. }), "{held:?}");
+    let waited_ms = held[1].0 - held[0].0;
+    assert!((6_900..10_000).contains(&waited_ms), "{waited_ms} ms");
+    let free = attempts_on(&slack, "CFREE");
+    let meanwhile = free
+        .iter()
+        .filter(|(at, _)| *at < held[1].0 - 1_000)
+        .count();
+    assert!(
+        meanwhile >= 3,
+        "the other channel waited too: {free:?} {held:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_channel_parks_alone_is_told_once_and_recovers() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let slack = slack(Duration::from_millis(100)).await;
+    let config = TWO_CHANNELS.replace("API_URL", &slack.api_url()).replace(
+        "slack_channel: CHELD",
+        "slack_channel: CHELD, park_retry_seconds: 1, message_interval_milliseconds: 100",
+    );
+    fs::write(folder.path().join("c.yaml"), config).expect("written");
+    let mut relay = Running::start(folder.path(), &[], &["--config", "c.yaml"]);
+    let archived = Effect::Error {
+        code: "is_archived".into(),
+    };
+    slack.inject(Fault::new(archived).on("CHELD").times(3));
+    relay
+        .post("/webhook", list("alice", "delete", ids("held", 5)))
+        .await;
+    relay
+        .post("/webhook", list("alice", "get", ids("free", 5)))
+        .await;
+    let ledger = relay.drained().await;
+    assert_eq!(ledger["channels"]["held"]["delivered"], 5);
+    assert_eq!(ledger["channels"]["free"]["delivered"], 5);
+    let logs = relay.logs();
+    assert_eq!(logs.matches("the channel is parked").count(), 1, "{logs}");
+    assert!(
+        logs.contains("is_archived") && logs.contains("takes messages again"),
+        "{logs}"
+    );
+    assert!(!logs.contains("xoxb"), "a token in the logs");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_got_lost_repeats_the_same_message_and_says_so() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let slack = slack(Duration::from_millis(100)).await;
+    slack.inject(Fault::new(Effect::CloseAfterStoring));
+    let relay = Running::start(folder.path(), &drop_in(&slack.api_url()), &[]);
+    relay
+        .post("/webhook", list("alice", "delete", ids("a", 2)))
+        .await;
+    let ledger = relay.drained().await;
+    assert_eq!(ledger["channels"]["default"]["delivered"], 2);
+    let posts = slack.posts();
+    assert_eq!(posts.len(), 2);
+    assert!(
+        !posts[0].text.contains("Possibly repeated")
+            && posts[1].text.starts_with("Possibly repeated")
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_slack_can_never_take_is_buried_and_the_next_one_goes() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let slack = slack(Duration::from_millis(100)).await;
+    slack.inject(Fault::new(Effect::Error {
+        code: "invalid_blocks".into(),
+    }));
+    let relay = Running::start(folder.path(), &drop_in(&slack.api_url()), &[]);
+    relay
+        .post("/webhook", list("alice", "delete", ids("a", 2)))
+        .await;
+    relay.drained().await;
+    relay
+        .post("/webhook", list("alice", "delete", ids("b", 1)))
+        .await;
+    let ledger = relay.drained().await;
+    let counts = &ledger["channels"]["default"];
+    assert_eq!(
+        (&counts["dead"], &counts["delivered"]),
+        (&json!(2), &json!(1)),
+        "{ledger}"
+    );
+    assert_eq!(ledger["balanced"], true);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_webhook_channel_gets_its_messages() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let slack = slack(SECOND).await;
+    fs::write(folder.path().join("url"), slack.webhook_url("ops")).expect("written");
+    let config = "channels: {ops: {webhook_url_file: url}}";
+    fs::write(folder.path().join("c.yaml"), config).expect("written");
+    let relay = Running::start(folder.path(), &[], &["--config", "c.yaml"]);
+    relay
+        .post("/webhook", list("alice", "delete", ids("a", 1)))
+        .await;
+    relay.drained().await;
+    assert!(slack.posts()[0].text.contains("alice deleted pods/api"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_token_it_says_so_and_shows_messages_in_the_terminal() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut relay = Running::start(folder.path(), &[], &[]);
+    relay
+        .post("/webhook", list("mallory <!here>", "delete", ids("a", 1)))
+        .await;
+    relay.drained().await;
+    let logs = relay.logs();
+    assert_eq!(logs.matches("no Slack token").count(), 1, "{logs}");
+    let shown = fs::read_to_string(folder.path().join("stdout")).expect("text");
+    assert!(
+        shown.contains("mallory <!here> deleted pods/api in shop"),
+        "{shown}"
+    );
+    assert!(folder.path().join("auditrelay-data/queue").is_dir());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_wrong_with_a_request_is_said_as_a_status_and_never_by_a_redirect() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let env = [("AUDITRELAY__INGEST__BODY_BYTES_MAX", "2000")];
+    let relay = Running::start(folder.path(), &env, &[]);
+    let cases: [(Method, &str, Vec<u8>, u16); 7] = [
+        (Method::POST, "/webhook", b"{\"kind\":".to_vec(), 400),
+        (
+            Method::POST,
+            "/webhook",
+            b"{\"kind\":\"Pod\"}".to_vec(),
+            422,
+        ),
+        (Method::GET, "/webhook", vec![], 405),
+        (Method::POST, "/elsewhere", b"{}".to_vec(), 404),
+        (Method::POST, "/webhook/a/b", b"{}".to_vec(), 404),
+        (Method::POST, "/webhook", vec![b' '; 3_000], 413),
+        (
+            Method::POST,
+            "/webhook/prod/",
+            list("a", "get", ids("x", 1)).into_bytes(),
+            200,
+        ),
+    ];
+    for (method, path, body, code) in cases {
+        let (status, answer) = request(relay.webhook, method, path, Bytes::from(body))
+            .await
+            .expect("an answer");
+        let answer: Value = serde_json::from_slice(&answer).expect("JSON");
+        assert_eq!(
+            (status.as_u16(), &answer["code"], &answer["kind"]),
+            (code, &json!(code), &json!("Status")),
+            "{path}: {answer}"
+        );
+    }
+    assert_eq!(relay.drained().await["received"], 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn secrets_reach_neither_disk_nor_slack_nor_logs() {
+    const CANARY: &str = "Q0FOQVJZLXZhbHVl";
+    let folder = tempfile::tempdir().expect("a folder");
+    let slack = slack(SECOND).await;
+    let mut relay = Running::start(folder.path(), &drop_in(&slack.api_url()), &[]);
+    let body = list("alice", "create", ids("s", 1)).replace(
+        r#""verb":"create""#,
+        &format!(r#""verb":"create","requestObject":{{"kind":"Secret","data":{{"password":"{CANARY}"}}}}"#),
+    );
+    assert!(body.contains(CANARY));
+    relay.post("/webhook", body).await;
+    relay.drained().await;
+    assert!(
+        !serde_json::to_string(&slack.recorded())
+            .expect("JSON")
+            .contains(CANARY)
+    );
+    assert!(!relay.logs().contains(CANARY) && !relay.get("/metrics").await.1.contains(CANARY));
+    relay.kill();
+    let mut files = vec![folder.path().to_owned()];
+    while let Some(path) = files.pop() {
+        if path.is_dir() {
+            files.extend(
+                fs::read_dir(&path)
+                    .expect("a folder")
+                    .map(|entry| entry.expect("an entry").path()),
+            );
+        } else {
+            let bytes = fs::read(&path).expect("a file");
+            assert!(
+                !bytes
+                    .windows(CANARY.len())
+                    .any(|window| window == CANARY.as_bytes()),
+                "{}",
+                path.display()
+            );
+        }
+    }
+}
+
+#[test]
+fn the_demo_ends_by_itself_with_a_balanced_ledger() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (code, stdout, stderr) = run(folder.path(), &[], &["demo"]);
+    assert_eq!(code, 0, "{stdout}\n{stderr}");
+    for part in [
+        "#security",
+        "tried to exec into pods/pod1",
+        "× alice@example.com",
+        "balanced: every event",
+    ] {
+        assert!(stdout.contains(part), "no {part} in\n{stdout}");
+    }
+    assert_eq!(
+        fs::read_dir(folder.path()).expect("a folder").count(),
+        0,
+        "the demo left files"
+    );
+}

@@ -1,0 +1,258 @@
+//! What end-to-end tests share: the real binary as a child process, and HTTP as the world speaks it.
+
+#![allow(dead_code, reason = "each test binary uses its own part of this")]
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read},
+    net::SocketAddr,
+    path::Path,
+    process::{Child, Command, ExitStatus, Output, Stdio},
+    sync::mpsc,
+    time::Duration,
+};
+
+use auditrelay_loadtest::slack::{LocalSlack, Options};
+use http_body_util::{BodyExt, Full};
+use hyper::{Method, Request, StatusCode, body::Bytes, client::conn::http1, header::HOST};
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use tokio::{net::TcpStream, time::timeout};
+
+/// Longest wait for anything in a test; only a broken relay ever reaches it.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+pub const BINARY: &str = env!("CARGO_BIN_EXE_auditrelay");
+
+/// A local Slack that accepts one message per `interval` and channel.
+pub async fn slack(interval: Duration) -> LocalSlack {
+    let options = Options {
+        message_interval: interval,
+        ..Options::default()
+    };
+    LocalSlack::start(SocketAddr::from(([127, 0, 0, 1], 0)), options)
+        .await
+        .expect("a free port")
+}
+
+/// The binary with an empty environment in a folder.
+pub fn command(folder: &Path) -> Command {
+    let mut command = Command::new(BINARY);
+    command.env_clear().current_dir(folder).stdin(Stdio::null());
+    command
+}
+
+/// A running relay.
+pub struct Running {
+    child: Child,
+    pub webhook: SocketAddr,
+    pub admin: SocketAddr,
+    logs: mpsc::Receiver<String>,
+    seen: Vec<String>,
+}
+
+impl Running {
+    /// Starts `serve` on free ports and waits until it is ready.
+    #[expect(clippy::zombie_processes, reason = "`Drop` waits for it")]
+    pub fn start(folder: &Path, env: &[(&str, &str)], args: &[&str]) -> Self {
+        let mut command = command(folder);
+        command
+            .arg("serve")
+            .args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]);
+        command.args(args).envs(env.iter().copied());
+        let output = fs::File::create(folder.join("stdout")).expect("a file");
+        let mut child = command
+            .stdout(output)
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary starts");
+        let stderr = child.stderr.take().expect("it is piped");
+        let (sender, logs) = mpsc::channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        let mut seen = Vec::new();
+        loop {
+            let line = logs
+                .recv_timeout(PATIENCE)
+                .unwrap_or_else(|_| panic!("not ready: {seen:?}"));
+            let log: Value = serde_json::from_str(&line).unwrap_or_default();
+            seen.push(line);
+            if log["message"] == "ready" {
+                let address = |field: &str| {
+                    let url = log[field].as_str().expect("an address");
+                    let url = url
+                        .trim_start_matches("http://")
+                        .trim_end_matches("/webhook");
+                    url.parse().expect("an address")
+                };
+                return Self {
+                    child,
+                    webhook: address("webhook"),
+                    admin: address("admin"),
+                    logs,
+                    seen,
+                };
+            }
+        }
+    }
+
+    /// Every log line so far.
+    pub fn logs(&mut self) -> String {
+        self.seen.extend(self.logs.try_iter());
+        self.seen.join("\n")
+    }
+
+    pub fn signal(&self, signal: &str) {
+        let id = self.child.id().to_string();
+        let sent = Command::new("kill")
+            .args([signal, &id])
+            .status()
+            .expect("kill is there");
+        assert!(sent.success());
+    }
+
+    /// SIGKILL: the process has no say in it.
+    pub fn kill(mut self) {
+        self.child.kill().expect("it runs");
+        self.child.wait().expect("it ends");
+    }
+
+    pub async fn wait(&mut self) -> ExitStatus {
+        timeout(PATIENCE, async {
+            loop {
+                if let Some(status) = self.child.try_wait().expect("a child") {
+                    return status;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        })
+        .await
+        .expect("the process ends")
+    }
+
+    pub async fn post(&self, path: &str, body: impl Into<Bytes>) -> (StatusCode, Value) {
+        let answer = request(self.webhook, Method::POST, path, body.into()).await;
+        let (status, body) = answer.expect("an answer");
+        (status, serde_json::from_slice(&body).unwrap_or_default())
+    }
+
+    pub async fn get(&self, path: &str) -> (StatusCode, String) {
+        let answer = request(self.admin, Method::GET, path, Bytes::new()).await;
+        let (status, body) = answer.expect("an answer");
+        (status, String::from_utf8(body.to_vec()).expect("text"))
+    }
+
+    pub async fn ledger(&self) -> Value {
+        serde_json::from_str(&self.get("/ledger").await.1).expect("JSON")
+    }
+
+    /// Waits until nothing waits any more, and returns the ledger.
+    pub async fn drained(&self) -> Value {
+        let drained = timeout(PATIENCE, async {
+            loop {
+                let ledger = self.ledger().await;
+                let channels = ledger["channels"].as_object().expect("channels");
+                if ledger["waiting"] == 0 && channels.values().all(|one| one["waiting"] == 0) {
+                    return ledger;
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        });
+        match drained.await {
+            Ok(ledger) => ledger,
+            Err(_) => panic!("not drained: {}", self.ledger().await),
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// One request on its own connection; `None` when the connection broke.
+pub async fn request(
+    address: SocketAddr,
+    method: Method,
+    path: &str,
+    body: Bytes,
+) -> Option<(StatusCode, Bytes)> {
+    let stream = TcpStream::connect(address).await.ok()?;
+    let (mut client, connection) = http1::handshake(TokioIo::new(stream)).await.ok()?;
+    let connection = tokio::spawn(connection);
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header(HOST, address.to_string())
+        .header("Content-Type", "application/json")
+        .body(Full::new(body))
+        .expect("a request");
+    let response = client.send_request(request).await.ok()?;
+    let status = response.status();
+    let body = response.into_body().collect().await.ok()?.to_bytes();
+    connection.abort();
+    Some((status, body))
+}
+
+/// An `EventList` of completed requests with these audit IDs.
+pub fn list(user: &str, verb: &str, ids: impl IntoIterator<Item = String>) -> String {
+    let items: Vec<Value> = ids
+        .into_iter()
+        .map(|id| {
+            json!({
+                "level": "Metadata", "auditID": id, "stage": "ResponseComplete",
+                "requestURI": "/api/v1/namespaces/shop/pods/api", "verb": verb,
+                "user": {"username": user, "groups": ["dev"]}, "sourceIPs": ["10.0.0.9"],
+                "userAgent": "kubectl", "responseStatus": {"metadata": {}, "code": 200},
+                "objectRef": {"resource": "pods", "namespace": "shop", "name": "api", "apiVersion": "v1"},
+                "requestReceivedTimestamp": "2026-11-21T03:15:29.131663Z",
+                "stageTimestamp": "2026-11-21T03:15:29.133245Z",
+                "annotations": {"authorization.k8s.io/decision": "allow"},
+            })
+        })
+        .collect();
+    json!({"kind": "EventList", "apiVersion": "audit.k8s.io/v1", "metadata": {}, "items": items})
+        .to_string()
+}
+
+/// The value of a metric's line.
+pub fn metric(metrics: &str, series: &str) -> f64 {
+    let line = metrics
+        .lines()
+        .find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+    line.unwrap_or_else(|| panic!("no {series} in\n{metrics}"))
+        .parse()
+        .expect("a number")
+}
+
+/// Runs the binary to its end.
+pub fn run(folder: &Path, env: &[(&str, &str)], args: &[&str]) -> (i32, String, String) {
+    let mut child = command(folder)
+        .args(args)
+        .envs(env.iter().copied())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary starts");
+    let mut stdout = String::new();
+    child
+        .stdout
+        .take()
+        .expect("piped")
+        .read_to_string(&mut stdout)
+        .expect("text");
+    let Output { status, stderr, .. } = child.wait_with_output().expect("it ends");
+    (
+        status.code().unwrap_or(-1),
+        stdout,
+        String::from_utf8(stderr).expect("text"),
+    )
+}
