@@ -225,6 +225,10 @@ impl<'a> Envelope<'a> {
     /// # Errors
     /// What is missing or of the wrong type, with its position inside the event.
     pub fn parse(text: &'a str) -> Result<Self, serde_json::Error> {
+        // serde would also read an array, taking its elements for the fields in their order.
+        if !text.trim_ascii_start().starts_with('{') {
+            return Err(Error::custom("not an object"));
+        }
         serde_json::from_str(text)
     }
 
@@ -332,6 +336,12 @@ mod tests {
             envelope.request_object.map(RawValue::get),
             Some(r#"{"n":1e999,"d":[[[[]]]]}"#)
         );
+    }
+
+    #[test]
+    fn an_array_is_no_event() {
+        let error = Envelope::parse(r#"["Metadata","Panic"]"#).expect_err("an array");
+        assert!(error.to_string().contains("not an object"), "{error}");
     }
 
     #[test]

@@ -1,1 +1,25 @@
-//! placeholder
+//! The audit webhook: HTTP in, durable acknowledgement out.
+//!
+//! What holds for everything in here:
+//! * a 200 is written only after [`Queue::append`](auditrelay_store::Queue::append) said that the
+//!   batch is durable (P1);
+//! * every request that was read is answered, without waiting for memory or connections to come free:
+//!   a 429 or 503 with `Retry-After` now keeps the API server's batch alive, silence loses it (P7);
+//! * one event never costs its list the others (P6);
+//! * what was not redacted reaches neither queue nor log, metric or answer (P8), except the first
+//!   bytes of quarantined items where the configuration asks for them.
+//!
+//! The way of a request stands in `accept`, the life of a connection in `serve`.
+
+mod accept;
+mod answer;
+mod body;
+mod clock;
+mod metrics;
+mod refusal;
+mod serve;
+mod unreadable;
+
+pub use accept::Ingest;
+pub use metrics::Metrics;
+pub use serve::serve;

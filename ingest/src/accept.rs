@@ -1,0 +1,354 @@
+//! The way of a request: read, split, key, redact, quarantine, append, answer.
+//!
+//! Invariants:
+//! * `Ok` comes out of [`Ingest::accept`] only after the queue made the batch durable (P1), or when
+//!   there was nothing to store;
+//! * after a body's last byte the answer takes `ack_timeout_milliseconds` at most, parsing and waiting
+//!   for a processor included (P7);
+//! * work that was begun is finished, also when its client was told 503 or is gone. The batch may then
+//!   be stored and sent again: it is recognised as a duplicate. Were it dropped instead, a batch that
+//!   is too slow once would be too slow at every try, and lost;
+//! * memory stays reserved until what it was reserved for is gone, not until the answer.
+
+use std::{
+    convert::Infallible,
+    net::SocketAddr,
+    str::FromStr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, SystemTime},
+};
+
+use auditrelay_audit::{
+    Envelope, HashKey,
+    list::{Item, Readable},
+    redact::redact,
+};
+use auditrelay_config::{ClusterName, IngestConfig};
+use auditrelay_store::{Batch, Content, EncodedBatch, Entry, Queue, Unreadable};
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::{
+    HeaderMap, Method, Request, Response, StatusCode,
+    body::{Body, Incoming},
+    header::CONTENT_ENCODING,
+    http::request::Parts,
+};
+use tokio::{sync::Semaphore, time::Instant};
+
+use crate::{
+    answer,
+    body::{self, Budget, Received},
+    clock::Exchange,
+    metrics::Metrics,
+    refusal::{Reason, Refusal, RefusalLog},
+    unreadable,
+};
+
+/// How much is kept of an item that could not be read, where the configuration asks for it.
+const RAW_BYTES_MAX: usize = 16 * 1024;
+
+/// What every request needs.
+pub struct Ingest<Q> {
+    queue: Q,
+    hash_key: HashKey,
+    quarantine_raw: bool,
+    default_cluster: ClusterName,
+    pub(crate) limits: Limits,
+    pub(crate) metrics: Metrics,
+    pub(crate) log: RefusalLog,
+    budget: Budget,
+    /// Bodies worked on at once: more than there are processors would only make each of them later,
+    /// and each takes memory of its own.
+    processors: Semaphore,
+    refusals: AtomicU64,
+}
+
+/// [`IngestConfig`], as this crate counts.
+pub(crate) struct Limits {
+    body_bytes_max: usize,
+    events_per_list_max: usize,
+    body_timeout: Duration,
+    ack_timeout: Duration,
+    pub(crate) connections_max: usize,
+    pub(crate) header_timeout: Duration,
+}
+
+/// What was made durable.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Stored {
+    pub(crate) events: u64,
+    pub(crate) unreadable: u64,
+}
+
+impl<Q: Queue> Ingest<Q> {
+    /// Ingest into `queue`. Without a name in its path, a request is from `default_cluster`;
+    /// `quarantine_raw` keeps the first 16 KiB of items that cannot be read, secrets included.
+    pub fn new(
+        queue: Q,
+        hash_key: HashKey,
+        config: &IngestConfig,
+        quarantine_raw: bool,
+        default_cluster: ClusterName,
+        metrics: Metrics,
+    ) -> Self {
+        let bytes_max = config.bytes_in_flight_max.as_usize();
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        Self {
+            queue,
+            hash_key,
+            quarantine_raw,
+            default_cluster,
+            limits: Limits {
+                body_bytes_max: config.body_bytes_max.as_usize(),
+                events_per_list_max: config.events_per_list_max.as_usize(),
+                body_timeout: config.body_timeout(),
+                ack_timeout: config.ack_timeout(),
+                connections_max: config.connections_max.as_usize(),
+                header_timeout: config.header_timeout(),
+            },
+            budget: Budget::new(bytes_max, metrics.bytes_in_flight.clone()),
+            metrics,
+            log: RefusalLog::new(),
+            processors: Semaphore::new(processors),
+            refusals: AtomicU64::new(0),
+        }
+    }
+
+    /// Answers one request.
+    pub(crate) async fn answer(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+        peer: SocketAddr,
+        exchange: Exchange,
+    ) -> Result<Response<Full<Bytes>>, Infallible> {
+        let (head, mut body) = request.into_parts();
+        let outcome = self.accept(&head, &mut body).await;
+        let code = match &outcome {
+            Ok(_) => StatusCode::OK,
+            Err(refusal) => refusal.reason.status(),
+        };
+        self.metrics.answered(code);
+        let duration = exchange.started.elapsed();
+        self.metrics
+            .request_duration_seconds
+            .observe(duration.as_secs_f64());
+        match outcome {
+            Ok(stored) => Ok(answer::success(&stored)),
+            Err(refusal) => {
+                self.metrics.refused(refusal.reason);
+                self.log.warn(refusal.reason, &refusal.message, peer);
+                if !body.is_end_stream() {
+                    tokio::spawn(body::discard(body, exchange));
+                }
+                let turn = self.refusals.fetch_add(1, Ordering::Relaxed);
+                Ok(answer::refused(&refusal, turn))
+            }
+        }
+    }
+
+    /// Steps 1 to 4 of an event's way.
+    async fn accept(
+        self: &Arc<Self>,
+        head: &Parts,
+        body: &mut Incoming,
+    ) -> Result<Stored, Refusal> {
+        let cluster = self.cluster(head.uri.path())?;
+        require_post(&head.method)?;
+        require_identity(&head.headers)?;
+
+        let limits = &self.limits;
+        let reading = body::read(body, limits.body_bytes_max, &self.budget, &self.metrics);
+        let received = tokio::time::timeout(limits.body_timeout, reading)
+            .await
+            .map_err(|_| body_timeout())??;
+
+        // A task of its own, so that it ends well whatever becomes of the client and of this wait.
+        let deadline = Instant::now() + limits.ack_timeout;
+        let work = tokio::spawn(Arc::clone(self).store(cluster, received));
+        match tokio::time::timeout_at(deadline, work).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(_panicked)) => Err(internal()),
+            Err(_elapsed) => Err(Refusal::new(
+                Reason::AckTimeout,
+                "the batch was not durable within ingest.ack_timeout_milliseconds; send again, it is \
+                 stored once",
+            )),
+        }
+    }
+
+    /// Makes a body's events durable.
+    async fn store(
+        self: Arc<Self>,
+        cluster: ClusterName,
+        received: Received,
+    ) -> Result<Stored, Refusal> {
+        let received_unix_ms = now_unix_ms();
+        let Received { bytes, reservation } = received;
+        let processor = self.processors.acquire().await.map_err(|_| internal())?;
+        let ingest = Arc::clone(&self);
+        // The reservation goes where the bytes go, and with the batch into the queue.
+        let prepared = tokio::task::spawn_blocking(move || {
+            let prepared = ingest.prepare(&cluster, received_unix_ms, &bytes)?;
+            Ok::<_, Refusal>((prepared, reservation))
+        });
+        let ((batch, stored), reservation) = prepared.await.map_err(|_| internal())??;
+        drop(processor);
+        if stored == Stored::default() {
+            return Ok(stored);
+        }
+
+        let begun = Instant::now();
+        let appended = self.queue.append(batch).await;
+        let duration = begun.elapsed();
+        self.metrics
+            .commit_duration_seconds
+            .observe(duration.as_secs_f64());
+        drop(reservation);
+        appended.map_err(|_| {
+            Refusal::new(
+                Reason::Queue,
+                "the queue's storage failed; send again, another process takes it",
+            )
+        })?;
+        self.metrics.stored(&stored);
+        Ok(stored)
+    }
+
+    /// Everything between a body and the queue that takes a processor: not for an async worker.
+    fn prepare(
+        &self,
+        cluster: &ClusterName,
+        received_unix_ms: i64,
+        body: &[u8],
+    ) -> Result<(EncodedBatch, Stored), Refusal> {
+        let readable = Readable::new(body);
+        let items = readable.split()?;
+        let events_max = self.limits.events_per_list_max;
+        if items.len() > events_max {
+            return Err(Refusal::too_many_events(items.len(), events_max));
+        }
+        let mut stored = Stored::default();
+        let mut entries = Vec::with_capacity(items.len());
+        for item in &items {
+            let entry = self.entry(cluster.as_str(), item);
+            match entry.content {
+                Content::Event { .. } => stored.events += 1,
+                Content::Unreadable(_) => stored.unreadable += 1,
+            }
+            entries.push(entry);
+        }
+        let batch = Batch {
+            cluster: cluster.as_str().into(),
+            received_unix_ms,
+            entries,
+        };
+        Ok((EncodedBatch::new(&batch), stored))
+    }
+
+    /// One item of a list: keyed as it was received, then redacted, or quarantined.
+    fn entry<'a>(&self, cluster: &str, item: &Item<'a>) -> Entry<'a> {
+        // serde would read an array as well, its elements as the fields in order; no event is one.
+        let envelope = if item.text.starts_with('{') {
+            Envelope::parse(item.text).map_err(|error| unreadable::reason(&error))
+        } else {
+            Err("not an object")
+        };
+        match envelope {
+            Ok(envelope) => {
+                let key = self.hash_key.event(cluster, item, &envelope);
+                let redacted = redact(item.text, &envelope, !item.has_invalid_utf8);
+                let content = Content::Event {
+                    json: redacted.json,
+                    body_unreadable: redacted.body_unreadable,
+                };
+                Entry { key, content }
+            }
+            Err(reason) => Entry {
+                key: self.hash_key.unreadable(cluster, item.wire),
+                content: Content::Unreadable(self.quarantine(item, reason)),
+            },
+        }
+    }
+
+    fn quarantine(&self, item: &Item<'_>, reason: &str) -> Unreadable {
+        let kept = item.wire.len().min(RAW_BYTES_MAX);
+        Unreadable {
+            reason: reason.to_owned(),
+            offset_bytes: item.offset as u64,
+            length_bytes: item.wire.len() as u64,
+            raw: self.quarantine_raw.then(|| item.wire[..kept].to_vec()),
+        }
+    }
+
+    /// The cluster that posts to this path. The query is not looked at (the API server adds
+    /// `?timeout=30s`), and no path is decoded: a name needs no escapes.
+    fn cluster(&self, path: &str) -> Result<ClusterName, Refusal> {
+        let named = match path.strip_prefix("/webhook") {
+            Some("" | "/") => return Ok(self.default_cluster.clone()),
+            Some(rest) => rest.strip_prefix('/'),
+            None => None,
+        };
+        named
+            .map(|name| name.strip_suffix('/').unwrap_or(name))
+            .and_then(|name| ClusterName::from_str(name).ok())
+            .ok_or_else(|| {
+                Refusal::new(
+                    Reason::Path,
+                    "post to /webhook or /webhook/<cluster>; a cluster's name has 1 to 63 characters \
+                     A-Z a-z 0-9 . _ -, the first a letter or digit",
+                )
+            })
+    }
+}
+
+fn require_post(method: &Method) -> Result<(), Refusal> {
+    if method == Method::POST {
+        return Ok(());
+    }
+    Err(Refusal::new(
+        Reason::Method,
+        "audit events are posted; use POST",
+    ))
+}
+
+fn require_identity(headers: &HeaderMap) -> Result<(), Refusal> {
+    let is_identity = |value: &[u8]| {
+        let value = value.trim_ascii();
+        value.is_empty() || value.eq_ignore_ascii_case(b"identity")
+    };
+    let mut encodings = headers
+        .get_all(CONTENT_ENCODING)
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    if encodings.all(is_identity) {
+        return Ok(());
+    }
+    Err(Refusal::new(
+        Reason::Encoding,
+        "the body has a Content-Encoding; post it without one",
+    ))
+}
+
+fn body_timeout() -> Refusal {
+    Refusal::new(
+        Reason::BodyTimeout,
+        "the body took longer than ingest.body_timeout_seconds; check the network on the way",
+    )
+}
+
+fn internal() -> Refusal {
+    Refusal::new(
+        Reason::Internal,
+        "the relay failed on this body; its log says where, please report it",
+    )
+}
+
+/// The one place where wall time enters.
+fn now_unix_ms() -> i64 {
+    let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    // A clock before 1970 is no reason to refuse events.
+    since_1970.map_or(0, |since| since.as_millis() as i64)
+}

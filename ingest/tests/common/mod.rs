@@ -1,0 +1,378 @@
+//! A webhook on a real socket over a real queue, and clients for it.
+#![allow(dead_code)] // Each test file uses its own part.
+
+use std::{fs, net::SocketAddr, path::Path, sync::Arc, time::Duration};
+
+use auditrelay_audit::HashKey;
+use auditrelay_config::{Bounded, IngestConfig};
+use auditrelay_ingest::{Ingest, Metrics, serve};
+use auditrelay_store::{
+    Block, EncodedBatch, Lease, LeaseId, LeaseLimit, Ledger, Queue, QueueError, RoutedBlock,
+    SeenBlock, SledOptions, SledQueue,
+};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::{HeaderMap, Request, client::conn::http1};
+use hyper_util::rt::TokioIo;
+use prometheus::{Registry, proto::MetricType};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    sync::{Semaphore, oneshot},
+    task::JoinHandle,
+};
+
+/// Nothing here takes this long; what does has hung.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+pub const KEY: [u8; 32] = [7; 32];
+
+pub fn bounded<const MIN: u64, const MAX: u64>(value: u64) -> Bounded<MIN, MAX> {
+    Bounded::new(value).expect("within bounds")
+}
+
+/// A config in which no timeout is met by a slow machine; tests shorten the one they are about.
+pub fn config() -> IngestConfig {
+    IngestConfig {
+        ack_timeout_milliseconds: bounded(20_000),
+        ..IngestConfig::default()
+    }
+}
+
+pub struct Server<Q = SledQueue> {
+    pub address: SocketAddr,
+    pub queue: Q,
+    pub registry: Registry,
+    stop: Option<oneshot::Sender<()>>,
+    pub serving: JoinHandle<()>,
+}
+
+pub fn open(data_dir: &Path) -> SledQueue {
+    let options = SledOptions {
+        data_dir: data_dir.to_owned(),
+        cache_bytes_max: 1 << 20,
+        quarantine_entries_max: 100,
+        now_unix_ms: 0,
+    };
+    SledQueue::open(&options).expect("opens").queue
+}
+
+/// A server over a fresh sled queue.
+pub async fn start(config: &IngestConfig) -> (Server, TempDir) {
+    let dir = TempDir::new().unwrap();
+    let server = start_with(open(dir.path()), config, false).await;
+    (server, dir)
+}
+
+pub async fn start_with<Q: Queue>(
+    queue: Q,
+    config: &IngestConfig,
+    quarantine_raw: bool,
+) -> Server<Q> {
+    let registry = Registry::new();
+    let ingest = Arc::new(Ingest::new(
+        queue.clone(),
+        HashKey::new(KEY),
+        config,
+        quarantine_raw,
+        "home".parse().unwrap(),
+        Metrics::new(&registry).unwrap(),
+    ));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (stop, stopped) = oneshot::channel::<()>();
+    let serving = tokio::spawn(serve(listener, ingest, async {
+        let _ = stopped.await; // Also when the test has ended without stopping it.
+    }));
+    Server {
+        address,
+        queue,
+        registry,
+        stop: Some(stop),
+        serving,
+    }
+}
+
+impl<Q> Server<Q> {
+    pub fn stop(&mut self) {
+        self.stop.take().expect("once").send(()).expect("serves");
+    }
+
+    pub async fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.address).await.unwrap()
+    }
+
+    /// Posts with the headers the API server sends.
+    pub async fn post(&self, path: &str, body: impl Into<Bytes>) -> Answer {
+        self.send(self.request("POST", path, &[], body)).await
+    }
+
+    pub fn request(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> Request<Full<Bytes>> {
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("host", self.address.to_string())
+            .header("content-type", "application/json")
+            .header("accept-encoding", "gzip");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        request.body(Full::new(body.into())).unwrap()
+    }
+
+    pub async fn send(&self, request: Request<Full<Bytes>>) -> Answer {
+        let io = TokioIo::new(self.connect().await);
+        let (mut sender, connection) = http1::handshake(io).await.unwrap();
+        let connection = tokio::spawn(connection);
+        let response = within(sender.send_request(request)).await.unwrap();
+        let (head, body) = response.into_parts();
+        let body = within(body.collect()).await.unwrap().to_bytes();
+        drop(sender);
+        within(connection).await.unwrap().unwrap();
+        Answer::new(head.status.as_u16(), head.headers, &body)
+    }
+
+    pub fn metric(&self, name: &str, label: &str) -> f64 {
+        metric(&self.registry, name, label)
+    }
+}
+
+/// An answer; that it is a Kubernetes `Status` which agrees with its code has been checked.
+#[derive(Debug)]
+pub struct Answer {
+    pub code: u16,
+    pub headers: HeaderMap,
+    pub message: String,
+    pub reason: Option<String>,
+}
+
+impl Answer {
+    pub fn new(code: u16, headers: HeaderMap, body: &[u8]) -> Self {
+        let status: Value = serde_json::from_slice(body).expect("JSON");
+        assert_eq!(headers["content-type"], "application/json");
+        assert_eq!(status["kind"], "Status");
+        assert_eq!(status["apiVersion"], "v1");
+        assert_eq!(status["metadata"], serde_json::json!({}));
+        assert_eq!(status["code"], code);
+        let outcome = if code == 200 { "Success" } else { "Failure" };
+        assert_eq!(status["status"], outcome);
+        assert!(!(300..400).contains(&code), "never a redirect");
+        Self {
+            code,
+            headers,
+            message: status["message"].as_str().expect("a message").to_owned(),
+            reason: status["reason"].as_str().map(ToOwned::to_owned),
+        }
+    }
+
+    #[track_caller]
+    pub fn expect(&self, code: u16, reason: &str) {
+        assert_eq!(
+            (self.code, self.reason.as_deref()),
+            (code, Some(reason)),
+            "{self:?}"
+        );
+        assert!(self.message.len() > 20, "{self:?}");
+    }
+
+    pub fn retry_after(&self) -> Option<u64> {
+        let value = self.headers.get("retry-after")?;
+        Some(value.to_str().unwrap().parse().expect("whole seconds"))
+    }
+}
+
+/// One answer off a raw connection, which stays open; nothing of the next one is read.
+pub async fn read_answer(stream: &mut TcpStream) -> Answer {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(within(stream.read_u8()).await.expect("closed early"));
+    }
+    let head = String::from_utf8(head).unwrap();
+    let mut lines = head.trim_end().lines();
+    let code = lines
+        .next()
+        .unwrap()
+        .split(' ')
+        .nth(1)
+        .unwrap()
+        .parse()
+        .unwrap();
+    let mut headers = HeaderMap::new();
+    for line in lines {
+        let (name, value) = line.split_once(": ").unwrap();
+        let name: hyper::header::HeaderName = name.parse().unwrap();
+        headers.append(name, value.parse().unwrap());
+    }
+    let length: usize = headers["content-length"].to_str().unwrap().parse().unwrap();
+    let mut body = vec![0; length];
+    within(stream.read_exact(&mut body))
+        .await
+        .expect("closed early");
+    Answer::new(code, headers, &body)
+}
+
+/// Waits until the peer closes; fails if it says anything.
+pub async fn expect_closed(stream: &mut TcpStream) {
+    let mut byte = [0];
+    let read = within(stream.read(&mut byte)).await;
+    assert!(matches!(read, Ok(0) | Err(_)), "it said something");
+}
+
+pub async fn write(stream: &mut TcpStream, bytes: impl AsRef<[u8]>) {
+    within(stream.write_all(bytes.as_ref())).await.unwrap();
+}
+
+pub fn head(path: &str, content_length: usize) -> String {
+    format!("POST {path} HTTP/1.1\r\nhost: relay\r\ncontent-length: {content_length}\r\n\r\n")
+}
+
+pub async fn within<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, future)
+        .await
+        .expect("it hung")
+}
+
+/// Waits until a condition that the other side brings about holds.
+pub async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let waiting = async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, waiting)
+        .await
+        .unwrap_or_else(|_| panic!("never: {what}"));
+}
+
+/// A counter's or gauge's value, or a histogram's count. An unlabelled metric has the label "".
+pub fn metric(registry: &Registry, name: &str, label: &str) -> f64 {
+    let families = registry.gather();
+    let family = families
+        .iter()
+        .find(|family| family.name() == name)
+        .expect(name);
+    let series = family
+        .get_metric()
+        .iter()
+        .find(|metric| metric.get_label().first().map_or("", |pair| pair.value()) == label)
+        .unwrap_or_else(|| panic!("no series {name} {label:?}"));
+    match family.get_field_type() {
+        MetricType::COUNTER => series.get_counter().get_value(),
+        MetricType::GAUGE => series.get_gauge().get_value(),
+        MetricType::HISTOGRAM => series.get_histogram().get_sample_count() as f64,
+        other => panic!("{name} is a {other:?}"),
+    }
+}
+
+pub fn event(audit_id: &str, rest: &str) -> String {
+    format!(
+        r#"{{"level":"RequestResponse","auditID":"{audit_id}","stage":"ResponseComplete","requestURI":"/api","verb":"create","user":{{"username":"alice"}}{rest}}}"#
+    )
+}
+
+pub fn list(items: &[impl AsRef<[u8]>]) -> Vec<u8> {
+    let mut body =
+        br#"{"kind":"EventList","apiVersion":"audit.k8s.io/v1","metadata":{},"items":["#.to_vec();
+    for (index, item) in items.iter().enumerate() {
+        if index > 0 {
+            body.push(b',');
+        }
+        body.extend_from_slice(item.as_ref());
+    }
+    body.extend_from_slice(b"]}\n");
+    body
+}
+
+/// Every block that was appended; a test queue has no router.
+pub async fn all_unrouted(queue: &SledQueue) -> Vec<Block> {
+    within(queue.unrouted(10_000)).await.unwrap()
+}
+
+/// Everything below a folder, file by file.
+pub fn files(dir: &Path) -> Vec<Vec<u8>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(files(&path));
+        } else {
+            found.push(fs::read(path).unwrap());
+        }
+    }
+    found
+}
+
+/// A queue that stores when it is let, or fails. For what a sled queue cannot be made to do.
+#[derive(Clone)]
+pub struct GatedQueue {
+    pub entered: Arc<Semaphore>,
+    pub gate: Arc<Semaphore>,
+    pub appended: Arc<Semaphore>,
+    pub fails: bool,
+}
+
+impl GatedQueue {
+    pub fn new(fails: bool) -> Self {
+        let closed = || Arc::new(Semaphore::new(0));
+        Self {
+            entered: closed(),
+            gate: closed(),
+            appended: closed(),
+            fails,
+        }
+    }
+}
+
+impl Queue for GatedQueue {
+    async fn append(&self, _: EncodedBatch) -> Result<(), QueueError> {
+        if self.fails {
+            return Err(QueueError::Storage("the disk is gone".into()));
+        }
+        self.entered.add_permits(1);
+        self.gate.acquire().await.unwrap().forget();
+        self.appended.add_permits(1);
+        Ok(())
+    }
+
+    async fn unrouted(&self, _: usize) -> Result<Vec<Block>, QueueError> {
+        unreachable!()
+    }
+    async fn route(&self, _: Vec<RoutedBlock>) -> Result<(), QueueError> {
+        unreachable!()
+    }
+    async fn seen(&self) -> Result<Vec<SeenBlock>, QueueError> {
+        unreachable!()
+    }
+    async fn forget_seen(&self, _: u64) -> Result<(), QueueError> {
+        unreachable!()
+    }
+    async fn wait_waiting(&self, _: &str) -> Result<(), QueueError> {
+        unreachable!()
+    }
+    async fn lease(&self, _: &str, _: LeaseLimit) -> Result<Option<Lease>, QueueError> {
+        unreachable!()
+    }
+    async fn ack(&self, _: &LeaseId) -> Result<(), QueueError> {
+        unreachable!()
+    }
+    async fn release(&self, _: &LeaseId) -> Result<(), QueueError> {
+        unreachable!()
+    }
+    async fn bury(&self, _: &LeaseId, _: &str, _: i64) -> Result<(), QueueError> {
+        unreachable!()
+    }
+    fn ledger(&self) -> Ledger {
+        unreachable!()
+    }
+    async fn failed(&self) -> QueueError {
+        unreachable!()
+    }
+}
