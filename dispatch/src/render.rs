@@ -201,12 +201,7 @@ fn row(key: &GroupKey, group: &Group) -> Vec<Piece> {
             format!(" ({}{more})", some.join(", "))
         }
     };
-    let (first, last) = (time(&group.first), time(&group.last));
-    let when = if first == last {
-        first
-    } else {
-        format!("{first} to {last}")
-    };
+    let when = span(&time(&group.first), &time(&group.last));
     let marks: String = [
         (group.bodies_unreadable, "body unreadable"),
         (
@@ -227,6 +222,18 @@ fn row(key: &GroupKey, group: &Group) -> Vec<Piece> {
         plain(format!("{place}{code}{names} · {} · {when}", key.cluster)),
         bold(marks),
     ]
+}
+
+/// `2026-11-21 03:01:25 to 03:01:30 UTC`: what both times begin with is said once.
+fn span(first: &str, last: &str) -> String {
+    if first == last {
+        return first.to_owned();
+    }
+    let end = match (first.split_once(' '), last.split_once(' ')) {
+        (Some((day, _)), Some((same, time))) if day == same => time,
+        _ => last,
+    };
+    format!("{} to {end}", first.trim_end_matches(" UTC"))
 }
 
 impl Body {

@@ -132,6 +132,23 @@ fn what_a_digest_does_not_list_it_counts() {
 }
 
 #[test]
+fn a_span_says_the_day_once() {
+    let at = |time: &str| format!("2026-11-{time} UTC");
+    assert_eq!(
+        span(&at("21 03:01:25"), &at("21 03:01:30")),
+        "2026-11-21 03:01:25 to 03:01:30 UTC"
+    );
+    assert_eq!(
+        span(&at("21 23:59:59"), &at("22 00:00:01")),
+        "2026-11-21 23:59:59 to 2026-11-22 00:00:01 UTC"
+    );
+    assert_eq!(
+        span(&at("21 03:01:25"), &at("21 03:01:25")),
+        "2026-11-21 03:01:25 UTC"
+    );
+}
+
+#[test]
 fn a_resumed_lease_says_so() {
     let message = render(&lease(info([event("alice", "delete", "api")]), true), 8);
     assert!(

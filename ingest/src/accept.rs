@@ -250,13 +250,7 @@ impl<Q: Queue> Ingest<Q> {
 
     /// One item of a list: keyed as it was received, then redacted, or quarantined.
     fn entry<'a>(&self, cluster: &str, item: &Item<'a>) -> Entry<'a> {
-        // serde would read an array as well, its elements as the fields in order; no event is one.
-        let envelope = if item.text.starts_with('{') {
-            Envelope::parse(item.text).map_err(|error| unreadable::reason(&error))
-        } else {
-            Err("not an object")
-        };
-        match envelope {
+        match Envelope::parse(item.text) {
             Ok(envelope) => {
                 let key = self.hash_key.event(cluster, item, &envelope);
                 let redacted = redact(item.text, &envelope, !item.has_invalid_utf8);
@@ -266,9 +260,9 @@ impl<Q: Queue> Ingest<Q> {
                 };
                 Entry { key, content }
             }
-            Err(reason) => Entry {
+            Err(error) => Entry {
                 key: self.hash_key.unreadable(cluster, item.wire),
-                content: Content::Unreadable(self.quarantine(item, reason)),
+                content: Content::Unreadable(self.quarantine(item, unreadable::reason(&error))),
             },
         }
     }

@@ -7,8 +7,10 @@
 /// Why `Envelope::parse` refused an item that is valid JSON.
 pub(crate) fn reason(error: &serde_json::Error) -> &'static str {
     // serde_json offers no kind of error beyond its category, only words. These beginnings are its
-    // own; what it quotes of the item comes after them, and is not passed on.
-    const KNOWN: [(&str, &str); 6] = [
+    // own (the first is `Envelope::parse`'s); what it quotes of the item comes after them, and is
+    // not passed on.
+    const KNOWN: [(&str, &str); 7] = [
+        ("not an object", "not an object"),
         ("missing field `stage`", "missing field \"stage\""),
         ("missing field `level`", "missing field \"level\""),
         ("unknown variant", "unknown stage or level"),
@@ -55,6 +57,6 @@ mod tests {
             reason(&event(r#""verb":"\ud800""#)),
             "a field cannot be read"
         );
-        assert_eq!(reason("7"), "a field has the wrong type");
+        assert_eq!(reason("7"), "not an object");
     }
 }
