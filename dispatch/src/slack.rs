@@ -15,7 +15,7 @@ use hyper::{
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
-    rt::TokioExecutor,
+    rt::{TokioExecutor, TokioTimer},
 };
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
@@ -30,6 +30,8 @@ use crate::{
 
 /// Slack's answers are small; more than this is not one.
 const ANSWER_BYTES_MAX: usize = 256 * 1024;
+/// Shorter than any peer's: a connection that dies under a request leaves a message's fate unknown.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// An HTTPS client; clones share its connections.
 #[derive(Clone)]
@@ -57,7 +59,10 @@ impl Http {
             .enable_http1()
             .wrap_connector(connector);
         Self {
-            client: Client::builder(TokioExecutor::new()).build(connector),
+            client: Client::builder(TokioExecutor::new())
+                .pool_idle_timeout(IDLE_TIMEOUT)
+                .pool_timer(TokioTimer::new())
+                .build(connector),
             timeout,
         }
     }
