@@ -95,13 +95,6 @@ async fn from_store(data_dir: &Path) -> Result<Value, Failure> {
         )),
         error => error.into(),
     })?;
-    if let Some(moved) = opened.moved_aside {
-        return Err(Failure::Other(format!(
-            "the store is damaged ({}) and was moved to {}",
-            moved.reason,
-            moved.path.display()
-        )));
-    }
     let verified = opened.queue.verify().await;
     Ok(json(&opened.queue.ledger(), verified.err()))
 }

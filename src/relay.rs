@@ -280,6 +280,8 @@ pub(crate) fn sled_options(data_dir: &Path, config: Option<&Config>) -> SledOpti
         quarantine_entries_max: config
             .map_or(u64::MAX, |config| config.queue.quarantine_entries_max.get()),
         now_unix_ms: i64::try_from(now.as_millis()).unwrap_or(i64::MAX),
+        // A command that only looks leaves everything where it is.
+        move_damaged_aside: config.is_some(),
     }
 }
 

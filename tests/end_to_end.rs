@@ -4,33 +4,13 @@ mod support;
 
 use std::{fs, time::Duration};
 
-use auditrelay_loadtest::slack::{Effect, Fault, LocalSlack, Outcome};
+use auditrelay_loadtest::slack::{Effect, Fault};
 use auditrelay_store::{Delivery, LeaseLimit, Queue, SledOptions, SledQueue};
 use hyper::{Method, StatusCode, body::Bytes};
 use serde_json::{Value, json};
-use support::{Running, list, metric, request, run, slack};
+use support::{Running, drop_in, ids, list, metric, request, run, slack};
 
 const SECOND: Duration = Duration::from_secs(1);
-
-fn ids(prefix: &str, count: usize) -> impl Iterator<Item = String> {
-    (0..count).map(move |n| format!("{prefix}-{n}"))
-}
-
-fn drop_in(api_url: &str) -> [(&str, &str); 3] {
-    [
-        ("SLACK_TOKEN", "xoxb-test"),
-        ("CHANNEL_ID", "C0AUDIT"),
-        ("SLACK_API_URL", api_url),
-    ]
-}
-
-fn attempts_on(slack: &LocalSlack, channel: &str) -> Vec<(u64, Outcome)> {
-    let attempts = slack.attempts().into_iter();
-    attempts
-        .filter(|attempt| attempt.channel.as_deref() == Some(channel))
-        .map(|attempt| (attempt.elapsed_ms, attempt.outcome))
-        .collect()
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_batch_goes_in_and_messages_metrics_and_ledger_agree() {
@@ -122,142 +102,6 @@ async fn messages_are_never_faster_than_slack_allows_and_a_backlog_becomes_diges
         })
         .sum();
     assert_eq!(told, 2_000, "{posts:?}");
-}
-
-const TWO_CHANNELS: &str = "
-slack: { token: xoxb-test, api_url: API_URL }
-channels:
-  held: { slack_channel: CHELD }
-  free: { slack_channel: CFREE }
-default_channel: free
-routes:
-  - { name: deletes, channel: held, severity: critical, verbs: [delete] }
-  - { name: rest, channel: free }
-";
-
-#[tokio::test(flavor = "multi_thread")]
-async fn retry_after_holds_that_channel_for_so_long_and_no_other() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let slack = slack(SECOND).await;
-    fs::write(
-        folder.path().join("c.yaml"),
-        TWO_CHANNELS.replace("API_URL", &slack.api_url()),
-    )
-    .expect("written");
-    let relay = Running::start(folder.path(), &[], &["--config", "c.yaml"]);
-    slack.inject(Fault::new(Effect::RetryAfter { seconds: 7 }).on("CHELD"));
-    relay
-        .post("/webhook", list("alice", "delete", ids("held", 1)))
-        .await;
-    for n in 0..4 {
-        relay
-            .post(
-                "/webhook",
-                list("alice", "get", ids(&format!("free-{n}"), 1)),
-            )
-            .await;
-        tokio::time::sleep(SECOND).await;
-    }
-    relay.drained().await;
-    let held = attempts_on(&slack, "CHELD");
-    assert!(
-        matches!(
-            held[0].1,
-            Outcome::RateLimited {
-                retry_after_seconds: 7
-            }
-        ),
-        "{held:?}"
-    );
-    assert_eq!(held.len(), 2, "tried again too early: {held:?}");
-    assert!(matches!(held[1].1, Outcome::Accepted { .. }), "{held:?}");
-    let waited_ms = held[1].0 - held[0].0;
-    assert!((6_900..10_000).contains(&waited_ms), "{waited_ms} ms");
-    let free = attempts_on(&slack, "CFREE");
-    let meanwhile = free
-        .iter()
-        .filter(|(at, _)| *at < held[1].0 - 1_000)
-        .count();
-    assert!(
-        meanwhile >= 3,
-        "the other channel waited too: {free:?} {held:?}"
-    );
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_dead_channel_parks_alone_is_told_once_and_recovers() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let slack = slack(Duration::from_millis(100)).await;
-    let config = TWO_CHANNELS.replace("API_URL", &slack.api_url()).replace(
-        "slack_channel: CHELD",
-        "slack_channel: CHELD, park_retry_seconds: 1, message_interval_milliseconds: 100",
-    );
-    fs::write(folder.path().join("c.yaml"), config).expect("written");
-    let mut relay = Running::start(folder.path(), &[], &["--config", "c.yaml"]);
-    let archived = Effect::Error {
-        code: "is_archived".into(),
-    };
-    slack.inject(Fault::new(archived).on("CHELD").times(3));
-    relay
-        .post("/webhook", list("alice", "delete", ids("held", 5)))
-        .await;
-    relay
-        .post("/webhook", list("alice", "get", ids("free", 5)))
-        .await;
-    let ledger = relay.drained().await;
-    assert_eq!(ledger["channels"]["held"]["delivered"], 5);
-    assert_eq!(ledger["channels"]["free"]["delivered"], 5);
-    let logs = relay.logs();
-    assert_eq!(logs.matches("the channel is parked").count(), 1, "{logs}");
-    assert!(
-        logs.contains("is_archived") && logs.contains("takes messages again"),
-        "{logs}"
-    );
-    assert!(!logs.contains("xoxb"), "a token in the logs");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn an_answer_that_got_lost_repeats_the_same_message_and_says_so() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let slack = slack(Duration::from_millis(100)).await;
-    slack.inject(Fault::new(Effect::CloseAfterStoring));
-    let relay = Running::start(folder.path(), &drop_in(&slack.api_url()), &[]);
-    relay
-        .post("/webhook", list("alice", "delete", ids("a", 2)))
-        .await;
-    let ledger = relay.drained().await;
-    assert_eq!(ledger["channels"]["default"]["delivered"], 2);
-    let posts = slack.posts();
-    assert_eq!(posts.len(), 2);
-    assert!(
-        !posts[0].text.contains("Possibly repeated")
-            && posts[1].text.starts_with("Possibly repeated")
-    );
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_message_slack_can_never_take_is_buried_and_the_next_one_goes() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let slack = slack(Duration::from_millis(100)).await;
-    slack.inject(Fault::new(Effect::Error {
-        code: "invalid_blocks".into(),
-    }));
-    let relay = Running::start(folder.path(), &drop_in(&slack.api_url()), &[]);
-    relay
-        .post("/webhook", list("alice", "delete", ids("a", 2)))
-        .await;
-    relay.drained().await;
-    relay
-        .post("/webhook", list("alice", "delete", ids("b", 1)))
-        .await;
-    let ledger = relay.drained().await;
-    let counts = &ledger["channels"]["default"];
-    assert_eq!(
-        (&counts["dead"], &counts["delivered"]),
-        (&json!(2), &json!(1)),
-        "{ledger}"
-    );
-    assert_eq!(ledger["balanced"], true);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -360,6 +204,7 @@ async fn secrets_reach_neither_queue_nor_slack_nor_logs() {
         cache_bytes_max: 8 << 20,
         quarantine_entries_max: 10,
         now_unix_ms: 0,
+        move_damaged_aside: false,
     };
     let queue = SledQueue::open(&options).expect("opens").queue;
     let limit = LeaseLimit {

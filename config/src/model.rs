@@ -39,7 +39,7 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// The cluster that posts to plain `/webhook`.
     pub cluster: ClusterName,
-    /// Where events no route matches go, and the relay's own notices. One of `channels`.
+    /// Where every event goes if there are no routes, and the relay's own notices. One of `channels`.
     pub default_channel: ChannelName,
     /// Receiving events.
     pub ingest: IngestConfig,

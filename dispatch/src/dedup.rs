@@ -1,8 +1,9 @@
 //! The dedup window in memory: which events were seen lately (promise P3).
 //!
-//! Keys live in generations, each an eighth of the window long, and are forgotten a generation at a
-//! time, so an entry stays for at least the window and at most an eighth longer. Past `entries_max`
-//! the oldest generation goes early; [`Seen::window_seconds`] then says how far back the set reaches.
+//! Keys live in generations, each an eighth of the window long or an eighth of `entries_max` large, and
+//! are forgotten a generation at a time, so an entry stays for at least the window and at most an
+//! eighth longer. Past `entries_max` the oldest generations go early; [`Seen::window_seconds`] then
+//! says how far back the set reaches.
 //! The queue holds the same keys by block, and fills the set again after a restart.
 
 use std::{
@@ -12,7 +13,7 @@ use std::{
 
 use auditrelay_audit::EventKey;
 
-const GENERATIONS_PER_WINDOW: i64 = 8;
+const GENERATIONS_PER_WINDOW: u8 = 8;
 
 /// What the window knows of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,8 +81,12 @@ impl Seen {
     }
 
     fn current(&mut self, received_unix_ms: i64) -> &mut Generation {
-        let length_ms = self.window_ms / GENERATIONS_PER_WINDOW;
-        let fits = |one: &Generation| received_unix_ms < one.first_unix_ms + length_ms;
+        let length_ms = self.window_ms / i64::from(GENERATIONS_PER_WINDOW);
+        let entries_max = self.entries_max / usize::from(GENERATIONS_PER_WINDOW);
+        let fits = |one: &Generation| {
+            received_unix_ms < one.first_unix_ms + length_ms
+                && one.fingerprints.len() < entries_max.max(1)
+        };
         if !self.generations.back().is_some_and(fits) {
             self.generations.push_back(Generation {
                 first_unix_ms: received_unix_ms,
@@ -164,6 +169,18 @@ mod tests {
             "{}",
             seen.window_seconds(2_000_000)
         );
+    }
+
+    #[test]
+    fn a_flood_within_one_moment_stays_bounded_too() {
+        let mut seen = Seen::new(Duration::from_secs(800), 80);
+        for n in 0..250u8 {
+            seen.note(&key(0, n), u64::from(n), 1_000);
+            seen.expire(1_000);
+            assert!(seen.entries() <= 80);
+        }
+        assert_eq!(seen.note(&key(0, 249), 250, 1_000), Sighting::Duplicate);
+        assert_eq!(seen.note(&key(0, 1), 250, 1_000), Sighting::New);
     }
 
     #[test]

@@ -256,3 +256,17 @@ pub fn run(folder: &Path, env: &[(&str, &str)], args: &[&str]) -> (i32, String, 
         String::from_utf8(stderr).expect("text"),
     )
 }
+
+/// Audit IDs.
+pub fn ids(prefix: &str, count: usize) -> impl Iterator<Item = String> {
+    (0..count).map(move |n| format!("{prefix}-{n}"))
+}
+
+/// What users of the seed project have in their environment.
+pub fn drop_in(api_url: &str) -> [(&str, &str); 3] {
+    [
+        ("SLACK_TOKEN", "xoxb-test"),
+        ("CHANNEL_ID", "C0AUDIT"),
+        ("SLACK_API_URL", api_url),
+    ]
+}

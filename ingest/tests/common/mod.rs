@@ -55,6 +55,7 @@ pub fn open(data_dir: &Path) -> SledQueue {
         cache_bytes_max: 1 << 20,
         quarantine_entries_max: 100,
         now_unix_ms: 0,
+        move_damaged_aside: true,
     };
     SledQueue::open(&options).expect("opens").queue
 }

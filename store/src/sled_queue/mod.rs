@@ -7,22 +7,25 @@
 //! cache defaults to 1 GiB, so it is set; one tree, as `apply_batch` is atomic per tree ([`keys`]).
 
 mod files;
+mod job;
 mod keys;
 mod owner;
 mod read;
+mod shared;
 
 use std::{
-    collections::HashMap,
     path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
+    sync::{Arc, mpsc},
     thread::JoinHandle,
 };
 
-use tokio::sync::{Notify, oneshot, watch};
+use tokio::sync::oneshot;
 
 use files::Database;
 pub use files::{MovedAside, OpenError};
-use owner::{Fate, Job, Op, Owner, PackedRoute};
+use job::{Fate, Job, Op, PackedRoute};
+use owner::Owner;
+use shared::{Shared, locked};
 
 use crate::{
     Block, Delivery, EncodedBatch, Lease, LeaseId, LeaseLimit, Ledger, Queue, QueueError,
@@ -40,6 +43,8 @@ pub struct SledOptions {
     pub quarantine_entries_max: u64,
     /// Now, Unix time in milliseconds; names a store that has to be moved aside.
     pub now_unix_ms: i64,
+    /// Whether a damaged store is moved aside; if not it is an error and stays.
+    pub move_damaged_aside: bool,
 }
 
 /// An open queue.
@@ -66,56 +71,7 @@ struct Inner {
     thread: Option<JoinHandle<()>>,
     db: sled::Db,
     shared: Arc<Shared>,
-}
-
-/// What the owner tells everybody.
-struct Shared {
-    ledger: Mutex<Ledger>,
-    appended: Notify,
-    channels: Mutex<HashMap<String, Arc<Notify>>>,
-    failure: watch::Sender<Option<Arc<str>>>,
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Nothing panics while it holds one of these; if it did, plain counters are still sound.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl Shared {
-    fn update(&self, change: impl FnOnce(&mut Ledger)) {
-        change(&mut locked(&self.ledger));
-    }
-
-    fn channel(&self, name: &str) -> Arc<Notify> {
-        let mut channels = locked(&self.channels);
-        if let Some(notify) = channels.get(name) {
-            return Arc::clone(notify);
-        }
-        Arc::clone(channels.entry(name.to_owned()).or_default())
-    }
-
-    /// Ends the queue. The first failure is the one that is told.
-    fn fail(&self, reason: &str) -> QueueError {
-        self.failure.send_if_modified(|failure| {
-            let first = failure.is_none();
-            if first {
-                *failure = Some(reason.into());
-            }
-            first
-        });
-        self.appended.notify_one();
-        for notify in locked(&self.channels).values() {
-            notify.notify_one();
-        }
-        self.check().err().unwrap_or(QueueError::Closed)
-    }
-
-    fn check(&self) -> Result<(), QueueError> {
-        match &*self.failure.borrow() {
-            Some(reason) => Err(QueueError::Storage(Arc::clone(reason))),
-            None => Ok(()),
-        }
-    }
+    data_dir: PathBuf,
 }
 
 impl Drop for Inner {
@@ -135,34 +91,29 @@ impl SledQueue {
     /// # Errors
     /// See [`OpenError`]. A store that is damaged is no error: it is moved aside, see [`Opened`].
     pub fn open(options: &SledOptions) -> Result<Opened, OpenError> {
-        let (database, moved_aside) = Database::open(options)?;
-        let shared = Arc::new(Shared {
-            ledger: Mutex::default(),
-            appended: Notify::new(),
-            channels: Mutex::default(),
-            failure: watch::channel(None).0,
-        });
+        let (database, counters, moved_aside) = Database::open(options)?;
+        let shared = Arc::new(Shared::new());
         let db = database.db.clone();
-        let unusable = |reason| OpenError::Unusable {
-            path: options.data_dir.join("queue"),
-            reason,
-        };
-        let owner = Owner::load(
+        let owner = Owner::new(
             database,
             Arc::clone(&shared),
+            counters,
             options.quarantine_entries_max,
-        )
-        .map_err(unusable)?;
+        );
         let (jobs, received) = mpsc::channel();
         let thread = std::thread::Builder::new()
             .name("queue-writer".to_owned())
             .spawn(move || owner.run(&received))
-            .map_err(|error| unusable(error.to_string()))?;
+            .map_err(|error| OpenError::Unusable {
+                path: options.data_dir.clone(),
+                reason: error.to_string(),
+            })?;
         let inner = Inner {
             jobs: Some(jobs),
             thread: Some(thread),
             db,
             shared,
+            data_dir: options.data_dir.clone(),
         };
         Ok(Opened {
             queue: Self(Arc::new(inner)),
@@ -205,6 +156,7 @@ impl SledQueue {
     }
 
     async fn write(&self, op: Op) -> Result<u64, QueueError> {
+        self.0.shared.check()?;
         let (reply, answer) = oneshot::channel();
         let jobs = self.0.jobs.as_ref().ok_or(QueueError::Closed)?;
         jobs.send(Job { op, reply })
@@ -218,13 +170,17 @@ impl SledQueue {
     ) -> Result<T, QueueError> {
         self.0.shared.check()?;
         let inner = Arc::clone(&self.0);
-        // sled panics on some damage; the join error below is that.
         let outcome = tokio::task::spawn_blocking(move || read(&inner.db)).await;
-        match outcome {
-            Ok(Ok(value)) => Ok(value),
-            Ok(Err(error)) => Err(self.0.shared.fail(&error.to_string())),
-            Err(error) => Err(self.0.shared.fail(&format!("reading panicked: {error}"))),
+        let (reason, is_damage) = match outcome {
+            Ok(Ok(value)) => return Ok(value),
+            Ok(Err(error)) => (error.to_string(), error.is_damage()),
+            // sled panics on some damage.
+            Err(error) => (format!("reading panicked: {error}"), true),
+        };
+        if is_damage {
+            files::mark_damaged(&self.0.data_dir, &reason);
         }
+        Err(self.0.shared.fail(&reason))
     }
 
     async fn settle(&self, lease: &LeaseId, fate: Fate) -> Result<(), QueueError> {

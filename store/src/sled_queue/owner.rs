@@ -13,107 +13,19 @@ use std::{
     sync::{Arc, mpsc},
 };
 
-use auditrelay_audit::Severity;
-use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
-use super::{Shared, files::Database, keys};
+use super::{
+    files::{Counters, Database},
+    job::{Fate, Job, Op, PackedRoute, Seal, Slice, Totals, gather, small},
+    keys,
+    shared::Shared,
+};
 use crate::{
-    ChannelCounts, Counts, Ledger, NoticeCounts, QueueError,
+    ChannelCounts, Ledger, NoticeCounts, QueueError,
     codec::{self, Packed},
     frame::{self, Damaged, Kind},
 };
-
-const JOBS_PER_COMMIT_MAX: usize = 1_024;
-const BYTES_PER_COMMIT_MAX: usize = 16 * 1024 * 1024;
-
-/// What a lease stands for, as stored.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Seal {
-    pub(super) id: u64,
-    pub(super) slices: Vec<Slice>,
-}
-
-/// Deliveries `from..to` of a block that holds `of`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Slice {
-    pub(super) severity: Severity,
-    pub(super) seq: u64,
-    pub(super) notices: bool,
-    pub(super) from: u32,
-    pub(super) to: u32,
-    pub(super) of: u32,
-}
-
-pub(super) struct PackedRoute {
-    pub(super) seq: u64,
-    pub(super) seen: Option<(u32, Vec<u8>)>,
-    pub(super) counts: Counts,
-    pub(super) deliveries: Vec<(String, Severity, Kind, Packed)>,
-    pub(super) quarantine: Vec<Vec<u8>>,
-}
-
-pub(super) enum Fate {
-    Delivered,
-    Waits,
-    Dead(Packed),
-}
-
-pub(super) enum Op {
-    Append {
-        blocks: Vec<Packed>,
-        events: u64,
-    },
-    Route(Vec<PackedRoute>),
-    ForgetSeen {
-        seq: u64,
-    },
-    Seal {
-        channel: String,
-        slices: Vec<Slice>,
-    },
-    Settle {
-        channel: String,
-        lease: u64,
-        fate: Fate,
-    },
-}
-
-pub(super) struct Job {
-    pub(super) op: Op,
-    /// Answered with the new lease's ID for a seal, 0 otherwise.
-    pub(super) reply: oneshot::Sender<Result<u64, QueueError>>,
-}
-
-/// The fixed part of the ledger and what else must survive with it.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct Totals {
-    next_seq: u64,
-    received: u64,
-    counts: Counts,
-    waiting: u64,
-    quarantine_entries: u64,
-}
-
-impl Totals {
-    pub(super) const EMPTY: Self = Self {
-        next_seq: 1,
-        received: 0,
-        counts: Counts {
-            duplicates: 0,
-            filtered: 0,
-            muted: 0,
-            quarantined: 0,
-            routed: 0,
-        },
-        waiting: 0,
-        quarantine_entries: 0,
-    };
-
-    pub(super) fn stored(&self) -> Vec<u8> {
-        frame::single(Kind::Totals, 0, &codec::plain(self))
-    }
-}
 
 pub(super) struct Owner {
     database: Database,
@@ -149,24 +61,13 @@ impl From<Damaged> for StageError {
 }
 
 impl Owner {
-    pub(super) fn load(
+    pub(super) fn new(
         database: Database,
         shared: Arc<Shared>,
+        counters: Counters,
         quarantine_entries_max: u64,
-    ) -> Result<Self, String> {
-        let text = |error: sled::Error| error.to_string();
-        let stored = database
-            .db
-            .get(keys::TOTALS)
-            .map_err(text)?
-            .ok_or("its ledger is missing")?;
-        let totals = small(&stored).map_err(|error| error.to_string())?;
-        let mut channels = BTreeMap::new();
-        for row in database.db.scan_prefix(keys::CHANNELS) {
-            let (key, value) = row.map_err(text)?;
-            let name = String::from_utf8_lossy(&key[keys::CHANNELS.len()..]).into_owned();
-            channels.insert(name, small(&value).map_err(|error| error.to_string())?);
-        }
+    ) -> Self {
+        let Counters { totals, channels } = counters;
         let owner = Self {
             database,
             shared,
@@ -175,7 +76,7 @@ impl Owner {
             quarantine_entries_max,
         };
         owner.publish(&owner.channels.keys().cloned().collect());
-        Ok(owner)
+        owner
     }
 
     pub(super) fn run(mut self, jobs: &mpsc::Receiver<Job>) {
@@ -453,34 +354,4 @@ fn not_held(channel: &str, lease: u64) -> StageError {
         channel: channel.to_owned(),
         lease,
     })
-}
-
-/// Reads a record that fits one frame and is not compressed.
-pub(super) fn small<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, Damaged> {
-    codec::from_plain(frame::decode(bytes)?.1)
-}
-
-fn gather(first: Job, jobs: &mpsc::Receiver<Job>) -> Vec<Job> {
-    let mut bytes = first.op.payload_bytes();
-    let mut gathered = vec![first];
-    while gathered.len() < JOBS_PER_COMMIT_MAX && bytes < BYTES_PER_COMMIT_MAX {
-        let Ok(job) = jobs.try_recv() else { break };
-        bytes += job.op.payload_bytes();
-        gathered.push(job);
-    }
-    gathered
-}
-
-impl Op {
-    fn payload_bytes(&self) -> usize {
-        match self {
-            Self::Append { blocks, .. } => blocks.iter().map(|block| block.payload.len()).sum(),
-            Self::Route(routes) => routes
-                .iter()
-                .flat_map(|route| &route.deliveries)
-                .map(|(_, _, _, packed)| packed.payload.len())
-                .sum(),
-            _ => 0,
-        }
-    }
 }

@@ -8,8 +8,9 @@ use std::collections::BTreeMap;
 use auditrelay_audit::{EventKey, Severity};
 
 use super::{
+    files,
+    job::{Seal, Slice, small},
     keys,
-    owner::{Seal, Slice, small},
 };
 use crate::{
     Block, Delivery, LeaseLimit, SeenBlock, codec,
@@ -22,6 +23,16 @@ pub(super) enum ReadError {
     Sled(#[from] sled::Error),
     #[error("{0}")]
     Damaged(#[from] Damaged),
+}
+
+impl ReadError {
+    /// Whether what is stored is wrong, not the way to it.
+    pub(super) fn is_damage(&self) -> bool {
+        match self {
+            Self::Sled(error) => files::is_damage(error),
+            Self::Damaged(_) => true,
+        }
+    }
 }
 
 /// Records under a prefix with their parts put together.

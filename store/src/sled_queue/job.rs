@@ -1,0 +1,135 @@
+//! What the writer is asked to do, and the small records that it keeps beside events.
+
+use std::sync::mpsc;
+
+use auditrelay_audit::Severity;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use tokio::sync::oneshot;
+
+use crate::{
+    Counts, QueueError,
+    codec::{self, Packed},
+    frame::{self, Damaged, Kind},
+};
+
+const JOBS_PER_COMMIT_MAX: usize = 1_024;
+const BYTES_PER_COMMIT_MAX: usize = 16 * 1024 * 1024;
+
+/// What a lease stands for, as stored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Seal {
+    pub(super) id: u64,
+    pub(super) slices: Vec<Slice>,
+}
+
+/// Deliveries `from..to` of a block that holds `of`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Slice {
+    pub(super) severity: Severity,
+    pub(super) seq: u64,
+    pub(super) notices: bool,
+    pub(super) from: u32,
+    pub(super) to: u32,
+    pub(super) of: u32,
+}
+
+pub(super) struct PackedRoute {
+    pub(super) seq: u64,
+    pub(super) seen: Option<(u32, Vec<u8>)>,
+    pub(super) counts: Counts,
+    pub(super) deliveries: Vec<(String, Severity, Kind, Packed)>,
+    pub(super) quarantine: Vec<Vec<u8>>,
+}
+
+pub(super) enum Fate {
+    Delivered,
+    Waits,
+    Dead(Packed),
+}
+
+pub(super) enum Op {
+    Append {
+        blocks: Vec<Packed>,
+        events: u64,
+    },
+    Route(Vec<PackedRoute>),
+    ForgetSeen {
+        seq: u64,
+    },
+    Seal {
+        channel: String,
+        slices: Vec<Slice>,
+    },
+    Settle {
+        channel: String,
+        lease: u64,
+        fate: Fate,
+    },
+}
+
+pub(super) struct Job {
+    pub(super) op: Op,
+    /// Answered with the new lease's ID for a seal, 0 otherwise.
+    pub(super) reply: oneshot::Sender<Result<u64, QueueError>>,
+}
+
+/// The fixed part of the ledger and what else must survive with it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Totals {
+    pub(super) next_seq: u64,
+    pub(super) received: u64,
+    pub(super) counts: Counts,
+    pub(super) waiting: u64,
+    pub(super) quarantine_entries: u64,
+}
+
+impl Totals {
+    pub(super) const EMPTY: Self = Self {
+        next_seq: 1,
+        received: 0,
+        counts: Counts {
+            duplicates: 0,
+            filtered: 0,
+            muted: 0,
+            quarantined: 0,
+            routed: 0,
+        },
+        waiting: 0,
+        quarantine_entries: 0,
+    };
+
+    pub(super) fn stored(&self) -> Vec<u8> {
+        frame::single(Kind::Totals, 0, &codec::plain(self))
+    }
+}
+
+/// Reads a record that fits one frame and is not compressed.
+pub(super) fn small<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Damaged> {
+    codec::from_plain(frame::decode(bytes)?.1)
+}
+
+/// Takes what waits, up to one commit's bounds.
+pub(super) fn gather(first: Job, jobs: &mpsc::Receiver<Job>) -> Vec<Job> {
+    let mut bytes = first.op.payload_bytes();
+    let mut gathered = vec![first];
+    while gathered.len() < JOBS_PER_COMMIT_MAX && bytes < BYTES_PER_COMMIT_MAX {
+        let Ok(job) = jobs.try_recv() else { break };
+        bytes += job.op.payload_bytes();
+        gathered.push(job);
+    }
+    gathered
+}
+
+impl Op {
+    fn payload_bytes(&self) -> usize {
+        match self {
+            Self::Append { blocks, .. } => blocks.iter().map(|block| block.payload.len()).sum(),
+            Self::Route(routes) => routes
+                .iter()
+                .flat_map(|route| &route.deliveries)
+                .map(|(_, _, _, packed)| packed.payload.len())
+                .sum(),
+            _ => 0,
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! What the writer tells everybody: the ledger, that something was appended or waits, and failure.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use tokio::sync::{Notify, watch};
+
+use crate::{Ledger, QueueError};
+
+/// What the owner tells everybody.
+pub(super) struct Shared {
+    pub(super) ledger: Mutex<Ledger>,
+    pub(super) appended: Notify,
+    channels: Mutex<HashMap<String, Arc<Notify>>>,
+    pub(super) failure: watch::Sender<Option<Arc<str>>>,
+}
+
+pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing panics while it holds one of these; if it did, plain counters are still sound.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Shared {
+    pub(super) fn new() -> Self {
+        Self {
+            ledger: Mutex::default(),
+            appended: Notify::new(),
+            channels: Mutex::default(),
+            failure: watch::channel(None).0,
+        }
+    }
+
+    pub(super) fn update(&self, change: impl FnOnce(&mut Ledger)) {
+        change(&mut locked(&self.ledger));
+    }
+
+    pub(super) fn channel(&self, name: &str) -> Arc<Notify> {
+        let mut channels = locked(&self.channels);
+        if let Some(notify) = channels.get(name) {
+            return Arc::clone(notify);
+        }
+        Arc::clone(channels.entry(name.to_owned()).or_default())
+    }
+
+    /// Ends the queue. The first failure is the one that is told.
+    pub(super) fn fail(&self, reason: &str) -> QueueError {
+        self.failure.send_if_modified(|failure| {
+            let first = failure.is_none();
+            if first {
+                *failure = Some(reason.into());
+            }
+            first
+        });
+        self.appended.notify_one();
+        for notify in locked(&self.channels).values() {
+            notify.notify_one();
+        }
+        self.check().err().unwrap_or(QueueError::Closed)
+    }
+
+    pub(super) fn check(&self) -> Result<(), QueueError> {
+        match &*self.failure.borrow() {
+            Some(reason) => Err(QueueError::Storage(Arc::clone(reason))),
+            None => Ok(()),
+        }
+    }
+}
