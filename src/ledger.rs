@@ -32,10 +32,7 @@ pub(crate) async fn run(args: &LedgerArgs) -> Result<ExitCode, Failure> {
                 .data_dir
         }
     };
-    let ledger = match from_relay(&data_dir).await {
-        Some(ledger) => ledger,
-        None => from_store(&data_dir).await?,
-    };
+    let ledger = read_ledger(&data_dir).await?;
     let text = if args.json {
         format!("{ledger:#}\n")
     } else {
@@ -51,11 +48,10 @@ pub(crate) async fn run(args: &LedgerArgs) -> Result<ExitCode, Failure> {
     })
 }
 
-/// The running relay's answer; `None` when none runs on this data directory.
+/// The running relay's answer; `None` when it gives none.
 async fn from_relay(data_dir: &Path) -> Option<Value> {
     let address = std::fs::read_to_string(data_dir.join(ADMIN_ADDRESS_FILE)).ok()?;
     let address: SocketAddr = address.trim().parse().ok()?;
-    // A file left by a killed relay leads nowhere, or to somebody else's port: no answer then.
     tokio::time::timeout(ANSWER_TIMEOUT, get(address, "/ledger"))
         .await
         .ok()?
@@ -82,19 +78,24 @@ async fn get(address: SocketAddr, path: &str) -> Option<Value> {
     (is_ok && value.get("balanced").is_some()).then_some(value)
 }
 
-async fn from_store(data_dir: &Path) -> Result<Value, Failure> {
+/// The store's own ledger, checked by a full count; the running relay's where one has it.
+async fn read_ledger(data_dir: &Path) -> Result<Value, Failure> {
     if !data_dir.join("queue").is_dir() {
         let path = data_dir.display();
         return Err(Failure::Other(format!(
             "there is no queue in {path}; name it with --data-dir"
         )));
     }
-    let opened = SledQueue::open(&sled_options(data_dir, None)).map_err(|error| match error {
-        OpenError::InUse(_) => Failure::Other(format!(
-            "{error}, and that process does not answer on its admin port"
-        )),
-        error => error.into(),
-    })?;
+    let opened = match SledQueue::open(&sled_options(data_dir, None)) {
+        Ok(opened) => opened,
+        // The lock says that a relay runs here, so the address is its own and not a leftover.
+        Err(in_use @ OpenError::InUse(_)) => {
+            return from_relay(data_dir).await.ok_or_else(|| {
+                Failure::Other(format!("{in_use}; it does not answer on its admin port"))
+            });
+        }
+        Err(error) => return Err(error.into()),
+    };
     let verified = opened.queue.verify().await;
     Ok(json(&opened.queue.ledger(), verified.err()))
 }

@@ -19,8 +19,12 @@ pub(crate) async fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
     for note in notes {
         tracing::info!("{note}");
     }
-    let shutdown = Shutdown::new()?;
-    let relay = Relay::open(config).await?;
+    let mut shutdown = Shutdown::new()?;
+    // Recovering a large queue takes its time; nothing was accepted yet that would have to be finished.
+    let relay = tokio::select! {
+        relay = Relay::open(config) => relay?,
+        () = shutdown.one() => return Ok(ExitCode::SUCCESS),
+    };
     let address = |address: std::io::Result<std::net::SocketAddr>| {
         address.map_err(|error| Failure::Other(error.to_string()))
     };

@@ -28,7 +28,7 @@ fn told(
     let (mut plain, mut marked) = (BTreeMap::new(), BTreeMap::new());
     for post in slack.posts() {
         let body = post.body.to_string();
-        let into = if body.contains("possibly repeated") {
+        let into = if body.contains("Possibly repeated") {
             &mut marked
         } else {
             &mut plain

@@ -125,7 +125,7 @@ async fn an_answer_that_got_lost_repeats_the_same_message_and_says_so() {
     assert_eq!(posts.len(), 2);
     assert!(
         !posts[0].text.contains("Possibly repeated")
-            && posts[1].text.starts_with("Possibly repeated")
+            && posts[1].text.starts_with("⚠ Possibly repeated")
     );
 }
 
@@ -152,4 +152,33 @@ async fn a_message_slack_can_never_take_is_buried_and_the_next_one_goes() {
         "{ledger}"
     );
     assert_eq!(ledger["balanced"], true);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repetition_that_is_put_off_is_still_the_same_message_and_marked() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let slack = slack(Duration::from_millis(100)).await;
+    slack.inject(Fault::new(Effect::CloseAfterStoring));
+    slack.inject(Fault::new(Effect::RetryAfter { seconds: 2 }));
+    let relay = Running::start(folder.path(), &drop_in(&slack.api_url()), &[]);
+    relay
+        .post("/webhook", list("alice", "delete", ids("a", 2)))
+        .await;
+    while slack.attempts().len() < 2 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    relay
+        .post("/webhook", list("alice", "delete", ids("later", 1)))
+        .await;
+    let ledger = relay.drained().await;
+    assert_eq!(ledger["channels"]["default"]["delivered"], 3);
+    let texts: Vec<String> = slack.posts().into_iter().map(|post| post.text).collect();
+    assert_eq!(texts.len(), 3, "{texts:?}");
+    assert!(texts[1].starts_with("⚠ Possibly repeated"), "{texts:?}");
+    assert_eq!(
+        texts[1].lines().count(),
+        3,
+        "other events among the repeated ones: {texts:?}"
+    );
+    assert!(!texts[2].contains("Possibly repeated"), "{texts:?}");
 }

@@ -9,10 +9,17 @@
 
 use std::{borrow::Cow, ops::Range};
 
-use serde::Deserialize;
+use serde::{
+    Deserialize, Deserializer,
+    de::{IgnoredAny, SeqAccess, Visitor},
+};
 use serde_json::value::RawValue;
 
 use crate::event::Text;
+
+/// So many items are kept of a list at most, since each costs far more memory than the two bytes that
+/// it may have on the wire.
+pub const ITEMS_MAX: usize = 1_000_000;
 
 /// Why a body is not a list of events.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +30,12 @@ pub enum ListError {
     /// JSON, but not of the form `{"kind":…,"apiVersion":…,"items":[…]}`.
     #[error("the body is not an EventList: {0}")]
     WrongShape(serde_json::Error),
+    /// More items than [`ITEMS_MAX`].
+    #[error("the list holds {events} items, more than {ITEMS_MAX}")]
+    TooMany {
+        /// How many there are.
+        events: usize,
+    },
     /// Another kind of object.
     #[error(
         "expected kind EventList of apiVersion audit.k8s.io/v1, got kind {kind:?} of apiVersion {api_version:?}"
@@ -65,7 +78,38 @@ struct List<'a> {
     api_version: Text<'a>,
     // Go writes a nil slice as null.
     #[serde(borrow, default)]
-    items: Option<Vec<&'a RawValue>>,
+    items: Option<Items<'a>>,
+}
+
+#[derive(Default)]
+struct Items<'a> {
+    kept: Vec<&'a RawValue>,
+    beyond: usize,
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Items<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ItemsVisitor;
+        impl<'de> Visitor<'de> for ItemsVisitor {
+            type Value = Items<'de>;
+            fn expecting(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                out.write_str("a list")
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Items<'de>, A::Error> {
+                let mut items = Items::default();
+                while items.kept.len() < ITEMS_MAX
+                    && let Some(item) = list.next_element()?
+                {
+                    items.kept.push(item);
+                }
+                while list.next_element::<IgnoredAny>()?.is_some() {
+                    items.beyond += 1;
+                }
+                Ok(items)
+            }
+        }
+        deserializer.deserialize_seq(ItemsVisitor)
+    }
 }
 
 impl<'a> Readable<'a> {
@@ -113,9 +157,14 @@ impl<'a> Readable<'a> {
                 api_version: list.api_version.chars().take(40).collect(),
             });
         }
-        Ok(list
-            .items
-            .unwrap_or_default()
+        let items = list.items.unwrap_or_default();
+        if items.beyond > 0 {
+            return Err(ListError::TooMany {
+                events: ITEMS_MAX + items.beyond,
+            });
+        }
+        Ok(items
+            .kept
             .into_iter()
             .map(|raw| self.item(raw.get()))
             .collect())
@@ -178,6 +227,26 @@ mod tests {
         let deep = format!(r#"{{"x":{}{}}}"#, "[".repeat(20_000), "]".repeat(20_000));
         let body = list(format!(r#"{deep},{{"a":1e999,"a":"\ud800"}}"#).as_bytes());
         assert_eq!(Readable::new(&body).split().expect("a list").len(), 2);
+    }
+
+    #[test]
+    fn a_list_of_more_items_than_memory_allows_is_refused() {
+        let body = list(
+            "1,".repeat(ITEMS_MAX)
+                .as_bytes()
+                .strip_suffix(b",")
+                .expect("a comma"),
+        );
+        assert_eq!(
+            Readable::new(&body).split().expect("a list").len(),
+            ITEMS_MAX
+        );
+        let body = list(&[b"1,".repeat(ITEMS_MAX + 6), b"1".to_vec()].concat());
+        let error = Readable::new(&body).split().expect_err("too many");
+        assert!(
+            matches!(error, ListError::TooMany { events } if events == ITEMS_MAX + 7),
+            "{error}"
+        );
     }
 
     #[test]

@@ -6,7 +6,9 @@
 //!   body has (object, list, table, merge patch, JSON patch); their key names stay;
 //! * the same in objects of those kinds that are nested in other bodies;
 //! * `last-applied-configuration`, as annotation, patch path or inside a string;
-//! * the message of a failed request for such an object when it may quote its body.
+//! * the message of a failed request for such an object when it may quote its body, and its details;
+//! * annotations of the event that hold a webhook's patch, and for objects of those kinds every
+//!   annotation that is not known to be harmless (admission webhooks and policies write what they like).
 //!
 //! A body is re-written from what was parsed, never passed through: a duplicate key could hide a
 //! value from the parser. A body that cannot be parsed cannot be redacted, and is dropped.
@@ -27,6 +29,24 @@ pub const REDACTED: &str = "[redacted]";
 
 const LAST_APPLIED: &str = "last-applied-configuration";
 
+/// A parsed body takes up to 16 times its size; Kubernetes' own objects are limited to 3 MiB on the
+/// wire, only lists are larger.
+const BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Kubernetes: webhook patches are logged under this key from level Request up, values included.
+const WEBHOOK_PATCHES: &str = "patch.webhook.admission.k8s.io/";
+
+/// Annotations that hold no part of the object, whatever the object is.
+const HARMLESS_ANNOTATIONS: [&str; 7] = [
+    "authorization.k8s.io/",
+    "authentication.k8s.io/",
+    "mutation.webhook.admission.k8s.io/",
+    "pod-security.kubernetes.io/",
+    "apiserver.latency.k8s.io/",
+    "k8s.io/deprecated",
+    "k8s.io/removed-release",
+];
+
 /// An event that may be stored.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Redacted<'a> {
@@ -39,9 +59,14 @@ pub struct Redacted<'a> {
 /// Redacts one event. `body_readable` is false when bytes of it were not UTF-8.
 pub fn redact<'a>(text: &'a str, envelope: &Envelope<'_>, body_readable: bool) -> Redacted<'a> {
     let secret = envelope.object_ref.as_ref().is_some_and(is_secret_resource);
-    let hide_message = secret && message_may_quote_body(envelope);
+    let clean_status = secret && has_failure_text(envelope);
+    let hide_message = message_may_quote_body(envelope);
+    let clean_annotations = envelope
+        .annotations
+        .iter()
+        .any(|(key, value)| hides_annotation(secret, key, value));
     let has_body = envelope.request_object.is_some() || envelope.response_object.is_some();
-    if !has_body && !hide_message && body_readable {
+    if !has_body && !clean_status && !clean_annotations && body_readable {
         return Redacted {
             json: Cow::Borrowed(text),
             body_unreadable: false,
@@ -65,7 +90,8 @@ pub fn redact<'a>(text: &'a str, envelope: &Envelope<'_>, body_readable: bool) -
                     continue;
                 }
             },
-            "responseStatus" if hide_message => Cow::Owned(without_message(raw)),
+            "responseStatus" if clean_status => Cow::Owned(clean_failure(raw, hide_message)),
+            "annotations" if clean_annotations => Cow::Owned(masked_annotations(raw, secret)),
             _ => Cow::Borrowed(raw.get()),
         };
         out.push((name, value));
@@ -90,26 +116,65 @@ fn is_secret_kind(kind: &str) -> bool {
         .any(|secret| kind.eq_ignore_ascii_case(secret))
 }
 
-/// These refusals name the object and the user; others may quote the body (a decoding error does).
-fn message_may_quote_body(envelope: &Envelope<'_>) -> bool {
-    envelope.response_status.as_ref().is_some_and(|status| {
-        !status.message.is_empty() && !matches!(status.code, 401 | 403 | 404 | 405 | 409)
-    })
+fn has_failure_text(envelope: &Envelope<'_>) -> bool {
+    envelope
+        .response_status
+        .as_ref()
+        .is_some_and(|status| !status.message.is_empty() || status.code >= 400)
 }
 
-fn without_message(raw: &RawValue) -> String {
-    let mut status: Value = serde_json::from_str(raw.get()).unwrap_or_default();
-    if let Some(message) = status.get_mut("message") {
-        *message = REDACTED.into();
+/// These refusals name the object and the user. Others may quote the body: a decoding error does, and
+/// an admission webhook that forbids (403) says what it likes.
+fn message_may_quote_body(envelope: &Envelope<'_>) -> bool {
+    let Some(status) = &envelope.response_status else {
+        return false;
+    };
+    match status.code {
+        401 | 404 | 405 | 409 => false,
+        403 => {
+            !(status.message.contains(" is forbidden: User ")
+                && status.message.contains(" cannot ")
+                && !status.message.contains("admission"))
+        }
+        _ => true,
     }
+}
+
+fn clean_failure(raw: &RawValue, hide_message: bool) -> String {
+    let mut status: Value = serde_json::from_str(raw.get()).unwrap_or_default();
     if let Some(object) = status.as_object_mut() {
         object.remove("details");
+        if let Some(message) = object.get_mut("message").filter(|_| hide_message) {
+            *message = REDACTED.into();
+        }
     }
     status.to_string()
 }
 
+fn hides_annotation(secret: bool, key: &str, value: &str) -> bool {
+    key.starts_with(WEBHOOK_PATCHES)
+        || value.contains(LAST_APPLIED)
+        || (secret
+            && !HARMLESS_ANNOTATIONS
+                .iter()
+                .any(|harmless| key.starts_with(harmless)))
+}
+
+fn masked_annotations(raw: &RawValue, secret: bool) -> String {
+    let mut annotations: Map<String, Value> = serde_json::from_str(raw.get()).unwrap_or_default();
+    for (key, value) in &mut annotations {
+        if value
+            .as_str()
+            .is_none_or(|text| hides_annotation(secret, key, text))
+        {
+            *value = REDACTED.into();
+        }
+    }
+    Value::Object(annotations).to_string()
+}
+
 fn scrubbed(raw: &RawValue, secret: bool, readable: bool) -> Option<String> {
-    if !readable {
+    if !readable || raw.get().len() > BODY_BYTES_MAX {
         return None;
     }
     // serde_json refuses more than 128 levels, so the recursion below is bounded too.

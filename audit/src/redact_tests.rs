@@ -99,17 +99,64 @@ fn a_failure_that_may_quote_a_secret_loses_its_message_and_keeps_its_reason() {
     );
     let json = assert_hidden(&event(SECRETS, &status));
     assert!(json.contains("BadRequest"), "{json}");
-    let refusal = event(
-        SECRETS,
-        r#","responseStatus":{"code":403,"message":"alice cannot get"}"#,
-    );
-    assert_eq!(redacted(&refusal), (refusal.clone(), false));
+    let of_403 = |message: &str| {
+        let status = format!(
+            r#","responseStatus":{{"code":403,"message":"{message}","details":{{"x":"{CANARY}"}}}}"#
+        );
+        assert_hidden(&event(SECRETS, &status))
+    };
+    let authorizer =
+        of_403(r#"secrets is forbidden: User \"alice\" cannot get resource \"secrets\""#);
+    assert!(authorizer.contains("cannot get resource"), "{authorizer}");
+    of_403(&format!(
+        r#"admission webhook \"gate\" denied the request: value {CANARY}"#
+    ));
+}
+
+#[test]
+fn annotations_that_may_hold_values_are_hidden() {
+    let patch = r#"{\"patch\":[{\"op\":\"add\",\"path\":\"/data/p\",\"value\":\"CANARY\"}]}"#;
+    let last_applied = "kubectl.kubernetes.io/last-applied-configuration CANARY";
+    for (object, key, value) in [
+        (
+            SECRETS,
+            "patch.webhook.admission.k8s.io/round_0_index_0",
+            patch,
+        ),
+        (
+            CONFIGMAPS,
+            "patch.webhook.admission.k8s.io/round_0_index_0",
+            patch,
+        ),
+        (
+            SECRETS,
+            "validation.policy.admission.k8s.io/validation_failure",
+            "CANARY",
+        ),
+        (CONFIGMAPS, "x.example.org/note", last_applied),
+    ] {
+        let value = value.replace("CANARY", CANARY);
+        for body in ["", r#","requestObject":{"kind":"X"}"#] {
+            let allowed = r#""authorization.k8s.io/decision":"allow""#;
+            let rest = format!(r#"{body},"annotations":{{{allowed},"{key}":"{value}"}}"#);
+            let json = assert_hidden(&event(object, &rest));
+            assert!(json.contains(allowed), "{json}");
+        }
+    }
+    let harmless = r#","annotations":{"authorization.k8s.io/reason":"RBAC: x","team.example.org/note":"stays"}"#;
+    assert!(redacted(&event(CONFIGMAPS, harmless)).0.contains("stays"));
 }
 
 #[test]
 fn a_body_that_cannot_be_read_is_dropped_and_the_event_stays() {
     let deep = format!("{}{}", "[".repeat(500), "]".repeat(500));
-    for body in [deep.as_str(), r#"{"n":1e999}"#, r#"{"a":"\ud800"}"#] {
+    let large = format!(r#"["{}"]"#, "x".repeat(5 << 20));
+    for body in [
+        deep.as_str(),
+        large.as_str(),
+        r#"{"n":1e999}"#,
+        r#"{"a":"\ud800"}"#,
+    ] {
         let text = event(
             CONFIGMAPS,
             &format!(r#","requestObject":{body},"userAgent":"curl""#),

@@ -66,7 +66,7 @@ impl Seen {
                 .generations
                 .iter()
                 .any(|one| one.identities.contains(&key.identity));
-        let generation = self.current(received_unix_ms);
+        let generation = self.current(seq, received_unix_ms);
         generation.last_seq = generation.last_seq.max(seq);
         generation.last_unix_ms = generation.last_unix_ms.max(received_unix_ms);
         generation.fingerprints.insert(key.fingerprint);
@@ -80,12 +80,14 @@ impl Seen {
         }
     }
 
-    fn current(&mut self, received_unix_ms: i64) -> &mut Generation {
+    fn current(&mut self, seq: u64, received_unix_ms: i64) -> &mut Generation {
         let length_ms = self.window_ms / i64::from(GENERATIONS_PER_WINDOW);
         let entries_max = self.entries_max / usize::from(GENERATIONS_PER_WINDOW);
         let fits = |one: &Generation| {
-            received_unix_ms < one.first_unix_ms + length_ms
-                && one.fingerprints.len() < entries_max.max(1)
+            // A block's keys are forgotten together on disk, so they stay together here.
+            one.last_seq == seq
+                || (received_unix_ms < one.first_unix_ms + length_ms
+                    && one.fingerprints.len() < entries_max.max(1))
         };
         if !self.generations.back().is_some_and(fits) {
             self.generations.push_back(Generation {

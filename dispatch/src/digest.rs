@@ -44,6 +44,8 @@ pub struct Group {
     pub names: Vec<String>,
     /// How many had a body that could not be read.
     pub bodies_unreadable: u64,
+    /// How many changed nothing because they were asked not to.
+    pub dry_runs: u64,
     /// How many shared their audit ID and stage with another event.
     pub audit_ids_reused: u64,
 }
@@ -54,10 +56,16 @@ pub fn group<'a>(
 ) -> Vec<(GroupKey, Group)> {
     let mut groups: BTreeMap<GroupKey, Group> = BTreeMap::new();
     for (severity, event) in events {
-        let (key, name, time) = describe(severity, event);
+        let Described {
+            key,
+            name,
+            time,
+            dry_run,
+        } = describe(severity, event);
         let group = groups.entry(key).or_default();
         group.events += 1;
         group.bodies_unreadable += u64::from(event.body_unreadable);
+        group.dry_runs += u64::from(dry_run);
         group.audit_ids_reused += u64::from(event.audit_id_reused);
         if group.first.is_empty() || time < group.first {
             group.first.clone_from(&time);
@@ -74,7 +82,14 @@ pub fn group<'a>(
     groups
 }
 
-fn describe(severity: Severity, event: &EventDelivery) -> (GroupKey, String, String) {
+struct Described {
+    key: GroupKey,
+    name: String,
+    time: String,
+    dry_run: bool,
+}
+
+fn describe(severity: Severity, event: &EventDelivery) -> Described {
     let cluster = clean(&event.cluster, 63);
     let Ok(envelope) = Envelope::parse(&event.json) else {
         let (who, verb) = ("unknown".to_owned(), "unreadable".to_owned());
@@ -88,7 +103,12 @@ fn describe(severity: Severity, event: &EventDelivery) -> (GroupKey, String, Str
             namespace,
             code: 0,
         };
-        return (key, String::new(), String::new());
+        return Described {
+            key,
+            name: String::new(),
+            time: String::new(),
+            dry_run: false,
+        };
     };
     let (what, namespace, name) = match &envelope.object_ref {
         Some(object) => (
@@ -107,11 +127,13 @@ fn describe(severity: Severity, event: &EventDelivery) -> (GroupKey, String, Str
         namespace,
         code: envelope.code().unwrap_or(0),
     };
-    (
+    let time = envelope.stage_timestamp.as_str().chars().take(40).collect();
+    Described {
         key,
         name,
-        envelope.stage_timestamp.as_str().chars().take(40).collect(),
-    )
+        time,
+        dry_run: sentence::is_dry_run(&envelope),
+    }
 }
 
 #[cfg(test)]

@@ -9,8 +9,11 @@
 use std::{sync::Arc, time::Duration};
 
 use auditrelay_config::ChannelConfig;
-use auditrelay_store::{Delivery, Lease, LeaseLimit, Queue, QueueError};
-use tokio::sync::{Semaphore, watch};
+use auditrelay_store::{Delivery, Lease, LeaseId, LeaseLimit, Queue, QueueError};
+use tokio::{
+    sync::{Semaphore, watch},
+    time::Instant,
+};
 
 use crate::{
     Budget, Destination, Message, Metrics, SendError, pace::Pace, render::render, retry::Retry,
@@ -35,6 +38,12 @@ struct Settings {
     limit: LeaseLimit,
     sentences_max: usize,
     park_retry: Duration,
+}
+
+/// The lease that a message stands for.
+struct Held {
+    id: LeaseId,
+    resumed: bool,
 }
 
 impl<Q: Queue, D: Destination> Lane<Q, D> {
@@ -91,33 +100,48 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
     }
 
     async fn deliver(&mut self) -> Result<(), QueueError> {
-        let Ok(_permit) = Arc::clone(&self.rendering).acquire_owned().await else {
+        let Ok(permit) = Arc::clone(&self.rendering).acquire_owned().await else {
             return Ok(());
         };
         let Some(lease) = self.queue.lease(&self.channel, self.settings.limit).await? else {
             return Ok(());
         };
         let sentences_max = self.settings.sentences_max;
+        let (held, events) = (
+            Held {
+                id: lease.id.clone(),
+                resumed: lease.resumed,
+            },
+            lease.members.len(),
+        );
         let rendered = tokio::task::spawn_blocking(move || {
-            let message = render(&lease, sentences_max);
-            (lease.id.clone(), stage_times(&lease), message)
+            (render(&lease, sentences_max), stage_times(&lease))
         });
-        let (lease, stage_times_ms, message) = rendered.await.map_err(|_| QueueError::Closed)?;
-        drop(_permit);
+        let (message, stage_times_ms) = rendered.await.unwrap_or_else(|error| {
+            // One event must not stop its channel for ever; that it stands for others is still said.
+            tracing::error!(channel = self.channel, %error, "rendering failed, please report it");
+            (Message::unrendered(events), Vec::new())
+        });
+        drop(permit);
+        self.pace.sent(Instant::now());
         match self.destination.post(&message).await {
             Ok(_) => {
                 self.accepted(&message);
-                self.queue.ack(&lease).await?;
-                let now = now_unix_ms();
-                for time in stage_times_ms {
-                    let delay_ms = (now - time).max(0);
-                    self.metrics
-                        .delivery_delay_seconds
-                        .observe(delay_ms as f64 / 1_000.0);
-                }
+                self.queue.ack(&held.id).await?;
+                self.observe_delay(&stage_times_ms);
                 Ok(())
             }
-            Err(error) => self.refused(error, &lease).await,
+            Err(error) => self.refused(error, &held).await,
+        }
+    }
+
+    fn observe_delay(&self, stage_times_ms: &[i64]) {
+        let now = now_unix_ms();
+        for time in stage_times_ms {
+            let delay_ms = (now - time).max(0);
+            self.metrics
+                .delivery_delay_seconds
+                .observe(delay_ms as f64 / 1_000.0);
         }
     }
 
@@ -134,11 +158,7 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
         self.retry.reset();
     }
 
-    async fn refused(
-        &mut self,
-        error: SendError,
-        lease: &auditrelay_store::LeaseId,
-    ) -> Result<(), QueueError> {
+    async fn refused(&mut self, error: SendError, held: &Held) -> Result<(), QueueError> {
         self.count(error.as_str());
         match error {
             SendError::Later { after, reason } => {
@@ -152,20 +172,20 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
                     gauge.set(seconds);
                 }
                 self.hold(delay, &reason, "not posted, will be tried again");
-                self.queue.release(lease).await
+                self.give_back(held).await
             }
             SendError::Park { reason } => {
                 self.park(&reason);
-                self.queue.release(lease).await
+                self.give_back(held).await
             }
             SendError::Never { reason } => {
                 tracing::error!(
                     channel = self.channel,
-                    message = lease.id,
+                    message = held.id.id,
                     reason,
                     "this message can never be posted; its events are now dead letters"
                 );
-                self.queue.bury(lease, &reason, now_unix_ms()).await
+                self.queue.bury(&held.id, &reason, now_unix_ms()).await
             }
             SendError::Unknown { reason } => {
                 let delay = self.retry.next_delay();
@@ -176,6 +196,16 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
                 );
                 Ok(())
             }
+        }
+    }
+
+    /// A lease that may have been posted before is kept: its members must come back together and
+    /// marked, however often the repetition is put off.
+    async fn give_back(&self, held: &Held) -> Result<(), QueueError> {
+        if held.resumed {
+            Ok(())
+        } else {
+            self.queue.release(&held.id).await
         }
     }
 

@@ -83,6 +83,7 @@ impl Budget {
 pub struct Pace {
     channel: Limiter,
     workspace: Option<Budget>,
+    interval: Duration,
     held_until: Option<Instant>,
 }
 
@@ -92,6 +93,7 @@ impl Pace {
         Self {
             channel: limiter(interval, NonZeroU32::MIN),
             workspace,
+            interval,
             held_until: None,
         }
     }
@@ -110,7 +112,21 @@ impl Pace {
 
     /// Posts nothing for at least so long from now.
     pub fn hold(&mut self, duration: Duration) {
-        let until = Instant::now() + duration;
+        let now = Instant::now();
+        // Beyond what the clock can count there is no difference to a year.
+        let until = now
+            .checked_add(duration)
+            .unwrap_or(now + Duration::from_secs(31_536_000));
+        self.hold_until(until);
+    }
+
+    /// Counts the interval from when a message was sent, not from when it was allowed: leasing and
+    /// rendering lie between.
+    pub fn sent(&mut self, at: Instant) {
+        self.hold_until(at + self.interval);
+    }
+
+    fn hold_until(&mut self, until: Instant) {
         self.held_until = Some(self.held_until.map_or(until, |earlier| earlier.max(until)));
     }
 }
@@ -149,6 +165,26 @@ mod tests {
             "{:?}",
             start.elapsed()
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_interval_counts_from_the_sending() {
+        let mut pace = Pace::new(Duration::from_secs(1), None);
+        pace.ready().await;
+        sleep(Duration::from_millis(400)).await;
+        let sent = Instant::now();
+        pace.sent(sent);
+        pace.ready().await;
+        assert!(
+            sent.elapsed() >= Duration::from_secs(1),
+            "{:?}",
+            sent.elapsed()
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_absurd_hold_is_no_panic() {
+        Pace::new(Duration::from_secs(1), None).hold(Duration::MAX);
     }
 
     #[tokio::test(start_paused = true)]

@@ -32,13 +32,19 @@ impl Preview {
 impl Destination for Preview {
     async fn post(&self, message: &Message) -> Result<Receipt, SendError> {
         let shown = show(&self.channel, &message.blocks, self.colour);
-        let mut out = std::io::stdout().lock();
-        out.write_all(shown.as_bytes())
-            .and_then(|()| out.flush())
-            .map_err(|error| SendError::Later {
-                after: None,
-                reason: format!("cannot write to the terminal: {error}"),
-            })?;
+        // A pipe that nobody reads blocks, and must block nothing else.
+        let written = tokio::task::spawn_blocking(move || {
+            let mut out = std::io::stdout().lock();
+            out.write_all(shown.as_bytes()).and_then(|()| out.flush())
+        });
+        let failed = |reason: String| SendError::Later {
+            after: None,
+            reason,
+        };
+        written
+            .await
+            .map_err(|error| failed(format!("showing the message failed: {error}")))?
+            .map_err(|error| failed(format!("cannot write to the terminal: {error}")))?;
         Ok(Receipt::default())
     }
 }

@@ -1,8 +1,9 @@
 //! What a lease's members look like in Slack: a sentence each, or a digest when there are too many.
 //!
 //! Invariants, whatever the events hold:
-//! * within Slack's limits: at most 50 blocks, 10,000 characters in all blocks together (Slack refuses
-//!   somewhere above 12,000), a header of 150, a fallback text of 3,500;
+//! * within Slack's limits: at most 50 blocks, 10,000 bytes in all blocks together (Slack refuses
+//!   somewhere above 12,000 and does not say of what: bytes of escaped UTF-8 are the most it can mean),
+//!   a header of 150 characters, a fallback text of 4,000 bytes;
 //! * text of events stands only in `rich_text` and `plain_text`, where Slack parses nothing, and escaped in the
 //!   fallback text;
 //! * a digest's totals are exact, and what it does not list it counts.
@@ -19,8 +20,9 @@ use crate::{
     sentence::{Piece, Sentence, emoji, time},
 };
 
-const BLOCK_CHARS_MAX: usize = 10_000;
-const TEXT_CHARS_MAX: usize = 3_500;
+const BLOCK_BYTES_MAX: usize = 10_000;
+const TEXT_BYTES_MAX: usize = 4_000;
+const LINE_CHARS_MAX: usize = 400;
 const HEADER_CHARS_MAX: usize = 150;
 const DIGEST_ROWS_MAX: usize = 40;
 const NOTICES_MAX: usize = 5;
@@ -46,29 +48,47 @@ pub fn render(lease: &Lease, sentences_max: usize) -> Message {
             Delivery::Notice(notice) => notices.push(notice),
         }
     }
-    let mut body = if events.len() <= sentences_max {
-        as_sentences(&events)
+    let mut extra: Vec<String> = Vec::new();
+    if lease.resumed {
+        extra
+            .push("⚠ Possibly repeated: it is not known whether this was posted before".to_owned());
+    }
+    extra.extend(notice_lines(&notices));
+    let budget = BLOCK_BYTES_MAX.saturating_sub(extra.iter().map(|line| cost(line)).sum());
+    let few = events.len() <= sentences_max;
+    let mut body = if few {
+        as_sentences(&events, budget)
     } else {
         None
     }
-    .unwrap_or_else(|| as_digest(&events));
-    body.add_notices(&notices);
-    if lease.resumed {
-        body.lines.insert(
-            0,
-            "Possibly repeated: the relay could not learn whether this was posted before.".into(),
-        );
-        body.blocks.insert(
-            0,
-            context("⚠ possibly repeated: it is not known whether this was posted before"),
-        );
-    }
-    let text = escape(&clean_lines(&body.lines));
+    .unwrap_or_else(|| as_digest(&events, budget));
+    body.lines.splice(0..0, extra.iter().cloned());
+    body.blocks
+        .splice(0..0, extra.iter().map(|line| context(line)));
     Message {
-        text,
+        text: fallback(&body.lines),
         blocks: body.blocks,
         form: body.form,
     }
+}
+
+impl Message {
+    /// What is said of events for which no message could be made.
+    pub fn unrendered(events: usize) -> Self {
+        let line = format!(
+            "⚠ auditrelay: {events} events could not be shown, a fault of the relay; its log says more"
+        );
+        Self {
+            text: fallback(std::slice::from_ref(&line)),
+            blocks: vec![context(&line)],
+            form: "digest",
+        }
+    }
+}
+
+/// The most that Slack may count for a text.
+fn cost(text: &str) -> usize {
+    escape(text).len()
 }
 
 struct Body {
@@ -77,13 +97,13 @@ struct Body {
     form: &'static str,
 }
 
-fn as_sentences(events: &[(Severity, &EventDelivery)]) -> Option<Body> {
+fn as_sentences(events: &[(Severity, &EventDelivery)], budget: usize) -> Option<Body> {
     let sentences: Vec<Sentence> = events
         .iter()
         .map(|(severity, event)| Sentence::new(*severity, event))
         .collect();
-    let chars: usize = sentences.iter().map(Sentence::chars).sum();
-    if chars > BLOCK_CHARS_MAX {
+    let bytes = |sentence: &Sentence| cost(&sentence.text()) + cost(&sentence.context);
+    if sentences.iter().map(bytes).sum::<usize>() > budget {
         return None;
     }
     let mut blocks = Vec::with_capacity(2 * sentences.len());
@@ -106,19 +126,20 @@ fn as_sentences(events: &[(Severity, &EventDelivery)]) -> Option<Body> {
     })
 }
 
-fn as_digest(events: &[(Severity, &EventDelivery)]) -> Body {
+fn as_digest(events: &[(Severity, &EventDelivery)], budget: usize) -> Body {
     let groups = digest::group(events.iter().copied());
     let title = title(events);
     let mut rows = Vec::new();
     let mut lines = vec![title.clone()];
-    let (mut chars, mut told) = (HEADER_CHARS_MAX + 300, 0);
+    // The title, and the line that counts the rest.
+    let (mut bytes, mut told) = (cost(&title) + 100, 0);
     for (key, group) in groups.iter().take(DIGEST_ROWS_MAX) {
         let pieces = row(key, group);
-        let row_chars: usize = pieces.iter().map(|piece| piece.text.chars().count()).sum();
-        if chars + row_chars > BLOCK_CHARS_MAX {
+        let row_bytes: usize = pieces.iter().map(|piece| cost(&piece.text)).sum();
+        if bytes + row_bytes > budget {
             break;
         }
-        chars += row_chars;
+        bytes += row_bytes;
         told += group.events;
         lines.push(pieces.iter().map(|piece| piece.text.as_str()).collect());
         rows.push(json!({"type": "rich_text_section", "elements": elements(&pieces)}));
@@ -236,31 +257,25 @@ fn span(first: &str, last: &str) -> String {
     format!("{} to {end}", first.trim_end_matches(" UTC"))
 }
 
-impl Body {
-    /// The relay's own notices; those with the same text add up.
-    fn add_notices(&mut self, notices: &[&Notice]) {
-        let mut totals: BTreeMap<(&str, &str), u64> = BTreeMap::new();
-        for notice in notices {
-            *totals.entry((&notice.cluster, &notice.text)).or_default() += notice.events;
-        }
-        let more = totals.len().saturating_sub(NOTICES_MAX);
-        let mut lines: Vec<String> = totals
-            .iter()
-            .take(NOTICES_MAX)
-            .map(|((cluster, text), events)| {
-                let text = clean(text, 300);
-                format!(
-                    "⚠ auditrelay: {events} events from {} {text}",
-                    clean(cluster, 63)
-                )
-            })
-            .collect();
-        if more > 0 {
-            lines.push(format!("⚠ auditrelay: and {more} more notices"));
-        }
-        self.blocks.extend(lines.iter().map(|line| context(line)));
-        self.lines.append(&mut lines);
+/// The relay's own notices; those with the same text add up.
+fn notice_lines(notices: &[&Notice]) -> Vec<String> {
+    let mut totals: BTreeMap<(&str, &str), u64> = BTreeMap::new();
+    for notice in notices {
+        *totals.entry((&notice.cluster, &notice.text)).or_default() += notice.events;
     }
+    let more = totals.len().saturating_sub(NOTICES_MAX);
+    let shown = totals
+        .iter()
+        .take(NOTICES_MAX)
+        .map(|((cluster, text), events)| {
+            let text = clean(text, 150);
+            format!(
+                "⚠ auditrelay: {events} events from {} {text}",
+                clean(cluster, 63)
+            )
+        });
+    let more = (more > 0).then(|| format!("⚠ auditrelay: and {more} more notices"));
+    shown.chain(more).collect()
 }
 
 fn elements(pieces: &[Piece]) -> Vec<Value> {
@@ -282,17 +297,19 @@ fn context(text: &str) -> Value {
     json!({"type": "context", "elements": [{"type": "plain_text", "text": text, "emoji": false}]})
 }
 
-fn clean_lines(lines: &[String]) -> String {
+/// The text of notifications, escaped: the first lines, each shortened, and how many there are besides.
+fn fallback(lines: &[String]) -> String {
     let mut text = String::new();
     for (index, line) in lines.iter().enumerate() {
-        if text.chars().count() + line.chars().count() > TEXT_CHARS_MAX {
+        let line = escape(&clean(line, LINE_CHARS_MAX));
+        if index > 0 && text.len() + line.len() > TEXT_BYTES_MAX {
             text.push_str(&format!("\n… and {} more lines", lines.len() - index));
             break;
         }
         if index > 0 {
             text.push('\n');
         }
-        text.push_str(&clean(line, TEXT_CHARS_MAX));
+        text.push_str(&line);
     }
     text
 }

@@ -57,15 +57,15 @@ fn assert_slack_takes(message: &Message) {
         .blocks
         .iter()
         .for_each(|block| strings(block, &mut texts));
-    let chars: usize = texts.iter().map(|text| text.chars().count()).sum();
+    let bytes: usize = texts.iter().map(|text| escape(text).len()).sum();
     assert!(
         message.blocks.len() <= 50,
         "{} blocks",
         message.blocks.len()
     );
-    assert!(chars <= 12_000, "{chars} characters");
+    assert!(bytes <= 10_000, "{bytes} bytes");
     assert!(!texts.iter().any(String::is_empty), "an empty text");
-    assert!(message.text.chars().count() <= 40_000 && !message.text.is_empty());
+    assert!(message.text.len() <= 4_100 && !message.text.is_empty());
     assert!(!message.text.contains(['<', '>']), "{}", message.text);
 }
 
@@ -149,14 +149,20 @@ fn a_span_says_the_day_once() {
 }
 
 #[test]
+fn characters_of_four_bytes_count_as_four() {
+    let events = (0..8).map(|_| event(&"😀".repeat(500), "delete", &"😀&".repeat(500)));
+    assert_slack_takes(&render(&lease(info(events), false), 8));
+}
+
+#[test]
 fn a_resumed_lease_says_so() {
     let message = render(&lease(info([event("alice", "delete", "api")]), true), 8);
     assert!(
-        message.text.starts_with("Possibly repeated"),
+        message.text.starts_with("⚠ Possibly repeated"),
         "{}",
         message.text
     );
-    assert!(message.blocks[0].to_string().contains("possibly repeated"));
+    assert!(message.blocks[0].to_string().contains("Possibly repeated"));
 }
 
 #[test]
@@ -191,12 +197,18 @@ proptest! {
         repeat in 1usize..400,
         sentences_max in 1usize..20,
     ) {
+        let notice = |text: &String| (Severity::Warning, Delivery::Notice(Notice {
+            text: text.repeat(repeat), events: 1, cluster: text.clone(),
+        }));
+        let notices: Vec<_> = texts.iter().take(9).map(notice).collect();
         let events = texts.iter().map(|text| {
             let text = text.repeat(repeat);
             let mut event = event(&text, &text, &text);
             event.cluster = text.chars().take(60).collect();
             event
         });
-        assert_slack_takes(&render(&lease(info(events), true), sentences_max));
+        let mut members = info(events);
+        members.extend(notices);
+        assert_slack_takes(&render(&lease(members, true), sentences_max));
     }
 }

@@ -5,8 +5,11 @@
 //! the event holds. Nothing here is escaped yet: `rich_text` needs none, other places call
 //! [`crate::escape::escape`].
 
-use auditrelay_audit::{Envelope, ObjectRef, Severity};
+use std::borrow::Cow;
+
+use auditrelay_audit::{Envelope, ObjectRef, Severity, Stage};
 use auditrelay_store::EventDelivery;
+use url::form_urlencoded;
 
 use crate::escape::clean;
 
@@ -66,15 +69,6 @@ impl Sentence {
             .iter()
             .map(|piece| piece.text.as_str())
             .collect()
-    }
-
-    /// Characters of sentence and context.
-    pub fn chars(&self) -> usize {
-        self.pieces
-            .iter()
-            .map(|piece| piece.text.chars().count())
-            .sum::<usize>()
-            + self.context.chars().count()
     }
 }
 
@@ -152,6 +146,9 @@ fn action(event: &Envelope<'_>) -> Action {
         "update" => ("updated", "update"),
         "patch" => ("patched", "patch"),
         "delete" => ("deleted", "delete"),
+        "deletecollection" if has_selector(event) => {
+            ("deleted a selection of", "delete a selection of")
+        }
         "deletecollection" => ("deleted all of", "delete all of"),
         "" => (
             "sent a request without a verb to",
@@ -173,6 +170,33 @@ fn action(event: &Envelope<'_>) -> Action {
         infinitive,
         names_subresource: false,
     }
+}
+
+fn has_selector(event: &Envelope<'_>) -> bool {
+    parameters(event).any(|(name, _)| matches!(&*name, "labelSelector" | "fieldSelector"))
+}
+
+/// The query's parameters, decoded.
+fn parameters<'a>(event: &'a Envelope<'_>) -> impl Iterator<Item = (Cow<'a, str>, Cow<'a, str>)> {
+    let query = event
+        .request_uri
+        .split_once('?')
+        .map_or("", |(_, query)| query);
+    form_urlencoded::parse(query.as_bytes())
+}
+
+/// Whether the API server changed nothing because it was asked to. Kubernetes reads the parameter for
+/// writes of objects only; elsewhere anybody may write it.
+pub fn is_dry_run(event: &Envelope<'_>) -> bool {
+    let writes = ["create", "update", "patch", "delete", "deletecollection"];
+    let connects = ["exec", "attach", "portforward", "proxy"];
+    let subresource = event
+        .object_ref
+        .as_ref()
+        .map(|object| object.subresource.as_str());
+    writes.contains(&event.verb.as_str())
+        && subresource.is_some_and(|subresource| !connects.contains(&subresource))
+        && parameters(event).any(|(name, value)| name == "dryRun" && value == "All")
 }
 
 fn subresource_action(subresource: &str, verb: &str) -> Option<(&'static str, &'static str)> {
@@ -199,7 +223,9 @@ fn subresource_action(subresource: &str, verb: &str) -> Option<(&'static str, &'
 
 fn predicate(event: &Envelope<'_>) -> Vec<Piece> {
     let action = action(event);
-    let mut pieces = if has_failed(event) {
+    let mut pieces = if event.stage == Stage::RequestReceived {
+        vec![plain("asked to "), bold(action.infinitive), plain(" ")]
+    } else if has_failed(event) {
         vec![plain("tried to "), bold(action.infinitive), plain(" ")]
     } else {
         vec![bold(action.past), plain(" ")]
@@ -274,7 +300,7 @@ fn outcome(event: &Envelope<'_>) -> String {
             reason = format!(" ({})", clean(&unescape_html(text), REASON_CHARS_MAX));
         }
     }
-    let panicked = if event.stage == auditrelay_audit::Stage::Panic {
+    let panicked = if event.stage == Stage::Panic {
         " — the API server panicked"
     } else {
         ""
@@ -295,13 +321,8 @@ fn unescape_html(text: &str) -> String {
 }
 
 fn marks(event: &EventDelivery, envelope: &Envelope<'_>) -> Vec<&'static str> {
-    let query = envelope
-        .request_uri
-        .split_once('?')
-        .map_or("", |(_, query)| query);
-    let dry_run = query.split('&').any(|pair| pair.starts_with("dryRun="));
     [
-        (dry_run, "dry run"),
+        (is_dry_run(envelope), "dry run"),
         (event.body_unreadable, "body unreadable"),
         (
             event.audit_id_reused,

@@ -65,11 +65,49 @@ fn a_hostile_event_stays_short_and_harmless() {
         r#","userAgent":"{long}","objectRef":{{"resource":"{long}","apiGroup":"{long}","namespace":"{long}","name":"{long}","subresource":"{long}"}},"responseStatus":{{"code":500,"message":"{long}"}},"impersonatedUser":{{"username":"{long}"}}"#
     );
     let told = sentence(&event("get", &rest));
-    assert!(told.chars() < 1_500, "{}", told.chars());
+    let chars = told.text().chars().count() + told.context.chars().count();
+    assert!(chars < 1_500, "{chars}");
     assert!(!told.text().contains('\u{202e}') && !told.context.contains('\u{202e}'));
 }
 
 #[test]
 fn what_cannot_be_read_is_told_all_the_same() {
     assert!(sentence("{").text().contains("can no longer be read"));
+}
+
+#[test]
+fn a_dry_run_is_marked_only_where_the_api_server_knows_it() {
+    let object = |subresource: &str| {
+        format!(r#","objectRef":{{"resource":"pods","name":"p","subresource":"{subresource}"}}"#)
+    };
+    let marked = |verb: &str, query: &str, subresource: &str| {
+        let json =
+            event(verb, &object(subresource)).replace("/healthz?x=1", &format!("/p?{query}"));
+        sentence(&json).text().contains("[dry run]")
+    };
+    assert!(marked("create", "dryRun=All", ""));
+    assert!(marked("delete", "x=1&dryRun=%41ll", ""));
+    assert!(marked("patch", "dryRun=All", "scale"));
+    assert!(!marked("get", "dryRun=All", ""));
+    assert!(!marked("create", "dryRun=All", "exec"));
+    assert!(!marked("create", "dryRun=", ""));
+}
+
+#[test]
+fn what_was_only_asked_for_is_not_told_as_done() {
+    let received = event("delete", r#","objectRef":{"resource":"pods","name":"p"}"#)
+        .replace("ResponseComplete", "RequestReceived");
+    assert_eq!(
+        sentence(&received).text(),
+        "🔵 alice asked to delete pods/p"
+    );
+    let some = event(
+        "deletecollection",
+        r#","objectRef":{"resource":"pods","namespace":"x"}"#,
+    )
+    .replace("x=1", "labelSelector=a%3Db");
+    assert_eq!(
+        sentence(&some).text(),
+        "🔵 alice deleted a selection of pods in x"
+    );
 }

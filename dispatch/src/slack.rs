@@ -52,6 +52,8 @@ impl Http {
         let mut connector = HttpConnector::new();
         connector.enforce_http(false);
         connector.set_nodelay(true);
+        // Before the whole request's: while there is no connection, nothing can have been posted.
+        connector.set_connect_timeout(Some(timeout / 2));
         // The configuration allows plain HTTP for loopback addresses only.
         let connector = HttpsConnectorBuilder::new()
             .with_webpki_roots()

@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use auditrelay_audit::list::ListError;
+use auditrelay_audit::list::{ITEMS_MAX, ListError};
 use hyper::StatusCode;
 use tokio::time::Instant;
 
@@ -110,8 +110,9 @@ impl Reason {
             Self::BodyTimeout | Self::HeaderTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::BodyBroken | Self::Malformed | Self::MalformedHead => StatusCode::BAD_REQUEST,
             Self::NotAnEventList => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::Queue | Self::AckTimeout | Self::Connections => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Queue | Self::AckTimeout | Self::Connections | Self::Internal => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
         }
     }
 
@@ -126,8 +127,9 @@ impl Reason {
             Self::BodyTimeout | Self::HeaderTimeout => "Timeout",
             Self::BodyBroken | Self::Malformed | Self::MalformedHead => "BadRequest",
             Self::NotAnEventList => "Invalid",
-            Self::Queue | Self::AckTimeout | Self::Connections => "ServiceUnavailable",
-            Self::Internal => "InternalError",
+            Self::Queue | Self::AckTimeout | Self::Connections | Self::Internal => {
+                "ServiceUnavailable"
+            }
         }
     }
 }
@@ -186,6 +188,7 @@ impl From<ListError> for Refusal {
                     error.column(),
                 ),
             ),
+            ListError::TooMany { events } => Self::too_many_events(events, ITEMS_MAX),
             ListError::WrongShape(error) => Self::new(
                 Reason::NotAnEventList,
                 format!(

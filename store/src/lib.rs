@@ -54,7 +54,7 @@ pub trait Queue: Clone + Send + Sync + 'static {
     /// Stores a batch; `Ok` means that it is durable.
     fn append(&self, batch: EncodedBatch) -> impl Future<Output = Result<(), QueueError>> + Send;
 
-    /// The oldest unrouted blocks, up to `blocks_max`; waits until there is one.
+    /// The oldest unrouted blocks, up to `blocks_max` and about 16 MiB; waits until there is one.
     fn unrouted(
         &self,
         blocks_max: usize,

@@ -7,7 +7,7 @@ use auditrelay_store::{
     Counts, Delivery, DeliveryBlock, LeaseLimit, Notice, QuarantineRecord, Queue, QueueError,
     RoutedBlock, Unreadable,
 };
-use support::{ALL, append_and_route, balanced, batch, open, texts, told};
+use support::{ALL, all_to, append_and_route, balanced, batch, open, texts, told};
 
 #[tokio::test]
 async fn what_was_appended_is_there_after_a_restart_in_order() {
@@ -92,6 +92,32 @@ async fn a_lease_may_end_inside_a_block_and_the_rest_follows() {
         queue = open(dir.path());
     }
     assert_eq!(found, ["12", "34", "5"]);
+}
+
+#[tokio::test]
+async fn a_lease_of_many_small_blocks_stays_within_one_record() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let queue = open(dir.path());
+    for chunk in 0..25 {
+        let appends = (0..100).map(|n| queue.append(batch([format!("{chunk}-{n}")])));
+        for append in appends.collect::<Vec<_>>() {
+            append.await.expect("durable");
+        }
+    }
+    let blocks = queue.unrouted(2_500).await.expect("blocks");
+    assert_eq!(blocks.len(), 2_500);
+    let routed = blocks
+        .iter()
+        .map(|block| all_to("ops", Severity::Info, block))
+        .collect();
+    queue.route(routed).await.expect("routed");
+    let mut members = Vec::new();
+    while let Some(lease) = queue.lease("ops", ALL).await.expect("read") {
+        members.push(lease.members.len());
+        queue.ack(&lease.id).await.expect("held");
+    }
+    assert_eq!(members, [2_000, 500]);
+    balanced(&queue).await;
 }
 
 #[tokio::test]

@@ -177,7 +177,8 @@ impl SledQueue {
             // sled panics on some damage.
             Err(error) => (format!("reading panicked: {error}"), true),
         };
-        if is_damage {
+        // Behind a failed write sled fails and panics on everything, whatever is on disk.
+        if is_damage && self.0.shared.check().is_ok() {
             files::mark_damaged(&self.0.data_dir, &reason);
         }
         Err(self.0.shared.fail(&reason))

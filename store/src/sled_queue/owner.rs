@@ -80,6 +80,7 @@ impl Owner {
     }
 
     pub(super) fn run(mut self, jobs: &mpsc::Receiver<Job>) {
+        let _ended = FailAtEnd(Arc::clone(&self.shared));
         while let Ok(first) = jobs.recv() {
             let gathered = gather(first, jobs);
             if let Err((reason, replies)) = self.round(gathered) {
@@ -336,6 +337,15 @@ impl Owner {
         for name in touched {
             self.shared.channel(name).notify_one();
         }
+    }
+}
+
+/// A writer that ended, by a panic too, is a queue that failed: nobody may wait for it.
+struct FailAtEnd(Arc<Shared>);
+
+impl Drop for FailAtEnd {
+    fn drop(&mut self) {
+        self.0.fail("the queue's writer ended");
     }
 }
 

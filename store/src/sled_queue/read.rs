@@ -85,13 +85,22 @@ impl<'a> Records<'a> {
     }
 }
 
+/// A single event may be as large as a request, so blocks are bounded by their size too.
+const UNROUTED_PLAIN_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Keeps a lease's record within one frame.
+const SLICES_MAX: usize = 2_000;
+
 pub(super) fn unrouted(db: &sled::Db, blocks_max: usize) -> Result<Vec<Block>, ReadError> {
     let mut records = Records::new(db, keys::BLOCKS);
     let mut blocks = Vec::new();
+    let mut plain_bytes = 0;
     while blocks.len() < blocks_max
+        && plain_bytes < UNROUTED_PLAIN_BYTES_MAX
         && let Some(record) = records.next()?
     {
         let header = record.header;
+        plain_bytes += header.plain_bytes as usize;
         blocks.push(codec::unpack_block(
             header.seq,
             header.plain_bytes,
@@ -141,7 +150,8 @@ pub(super) fn next_slices(
             keys::rank_and_seq(&key, channel).ok_or(Damaged("its key is no delivery's"))?;
         let from = consumed(db, channel, severity, seq)?;
         let bytes = header.plain_bytes as usize;
-        if events_left == 0 || (!slices.is_empty() && bytes > bytes_left) {
+        let full = events_left == 0 || slices.len() == SLICES_MAX;
+        if full || (!slices.is_empty() && bytes > bytes_left) {
             break;
         }
         let to = header.items.min(from + events_left);
