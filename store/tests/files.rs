@@ -136,6 +136,19 @@ async fn damage_that_is_found_while_reading_stops_the_queue_and_the_next_start_m
 }
 
 #[tokio::test]
+async fn a_snapshot_that_was_not_finished_costs_nothing() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let queue = open(dir.path());
+    append_and_route(&queue, "ops", Severity::Info, &["1"]).await;
+    drop(queue);
+    let left = dir.path().join("queue/snap.00000000000FFFFF.generating");
+    fs::write(&left, b"").expect("written");
+    let queue = open(dir.path());
+    assert_eq!(queue.ledger().channels["ops"].waiting, 1);
+    assert!(!left.exists());
+}
+
+#[tokio::test]
 async fn a_store_that_cannot_be_reached_stays_where_it_is() {
     let dir = tempfile::tempdir().expect("a folder");
     let queue = open(dir.path());

@@ -248,6 +248,7 @@ fn open_sound(
             reason.trim()
         )));
     }
+    remove_unfinished_snapshots(dir).map_err(Unsound::Unreachable)?;
     let open = || -> Result<(sled::Db, Counters), Unsound> {
         let db = open_unlocked(&config(dir, cache_bytes_max))?;
         let totals = db.get(keys::TOTALS)?;
@@ -263,6 +264,22 @@ fn open_sound(
     };
     catch_unwind(AssertUnwindSafe(open))
         .unwrap_or_else(|_| Err(Unsound::Damaged("sled panicked on it".to_owned())))
+}
+
+/// sled writes a snapshot of its index beside the log and renames it when it is whole. One that was not
+/// finished (the disk was full, the process was killed) makes the next start fail, though all that it
+/// stood for is in the log.
+fn remove_unfinished_snapshots(dir: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "generating")
+        {
+            fs::remove_file(path)?;
+        }
+    }
+    Ok(())
 }
 
 /// Opens sled's files. Their lock may outlive a queue of this same process for a moment, since sled's
