@@ -15,7 +15,7 @@ use auditrelay_store::{
     Block, Content, Delivery, DeliveryBlock, Entry, EventDelivery, Notice, QuarantineRecord, Queue,
     QueueError, RoutedBlock, Unreadable,
 };
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 
 use crate::{
     Metrics, Routes,
@@ -34,7 +34,28 @@ pub struct Router<Q> {
 struct Decider {
     routes: Routes,
     seen: Seen,
+    clock: SteadyClock,
     metrics: Metrics,
+}
+
+/// Unix time that a step of the wall clock does not move: a step must not empty the dedup window.
+struct SteadyClock {
+    started: Instant,
+    started_unix_ms: i64,
+}
+
+impl SteadyClock {
+    fn start(now_unix_ms: i64) -> Self {
+        Self {
+            started: Instant::now(),
+            started_unix_ms: now_unix_ms,
+        }
+    }
+
+    fn now_unix_ms(&self) -> i64 {
+        let elapsed_ms = i64::try_from(self.started.elapsed().as_millis()).unwrap_or(i64::MAX);
+        self.started_unix_ms.saturating_add(elapsed_ms)
+    }
 }
 
 impl<Q: Queue> Router<Q> {
@@ -50,9 +71,12 @@ impl<Q: Queue> Router<Q> {
         metrics: Metrics,
     ) -> Result<Self, QueueError> {
         let mut seen = Seen::new(window, entries_max);
+        let clock = SteadyClock::start(now_unix_ms());
         for block in queue.seen().await? {
+            // A wall clock that was set back must not make these keys outlive the window by far.
+            let at_ms = block.seen_unix_ms.min(clock.now_unix_ms());
             for key in &block.keys {
-                seen.note(key, block.seq, block.received_unix_ms);
+                seen.note(key, block.seq, at_ms);
             }
         }
         Ok(Self {
@@ -60,6 +84,7 @@ impl<Q: Queue> Router<Q> {
             decider: Decider {
                 routes,
                 seen,
+                clock,
                 metrics,
             },
         })
@@ -91,8 +116,13 @@ impl<Q: Queue> Router<Q> {
     }
 
     async fn forget(&mut self) -> Result<(), QueueError> {
-        let now_unix_ms = now_unix_ms();
-        let Decider { seen, metrics, .. } = &mut self.decider;
+        let Decider {
+            seen,
+            clock,
+            metrics,
+            ..
+        } = &mut self.decider;
+        let now_unix_ms = clock.now_unix_ms();
         let forgotten = seen.expire(now_unix_ms);
         metrics.dedup_entries.set(seen.entries() as i64);
         metrics
@@ -117,11 +147,10 @@ impl Decider {
     fn decide(&mut self, block: Block) -> RoutedBlock {
         let mut sorted = Sorted::default();
         sorted.routed.seq = block.seq;
-        sorted.routed.received_unix_ms = block.received_unix_ms;
+        let now_unix_ms = self.clock.now_unix_ms();
+        sorted.routed.seen_unix_ms = now_unix_ms;
         for entry in block.entries {
-            let sighting = self
-                .seen
-                .note(&entry.key, block.seq, block.received_unix_ms);
+            let sighting = self.seen.note(&entry.key, block.seq, now_unix_ms);
             if sighting == Sighting::Duplicate {
                 sorted.routed.counts.duplicates += 1;
                 continue;
@@ -249,4 +278,16 @@ pub(crate) fn now_unix_ms() -> i64 {
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_clock_of_the_window_moves_with_elapsed_time_only() {
+        let clock = SteadyClock::start(1_000);
+        tokio::time::advance(Duration::from_millis(250)).await;
+        assert_eq!(clock.now_unix_ms(), 1_250);
+    }
 }

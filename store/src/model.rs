@@ -72,8 +72,8 @@ pub struct Block {
 pub struct SeenBlock {
     /// The block's sequence.
     pub seq: u64,
-    /// When the block came, Unix time in milliseconds.
-    pub received_unix_ms: i64,
+    /// When the keys were noted, Unix time in milliseconds.
+    pub seen_unix_ms: i64,
     /// Its new keys.
     pub keys: Vec<EventKey>,
 }
@@ -83,8 +83,8 @@ pub struct SeenBlock {
 pub struct RoutedBlock {
     /// The block.
     pub seq: u64,
-    /// When the block came, Unix time in milliseconds.
-    pub received_unix_ms: i64,
+    /// When its keys were noted, Unix time in milliseconds.
+    pub seen_unix_ms: i64,
     /// Keys that were not in the dedup window.
     pub new_keys: Vec<EventKey>,
     /// The fate of each of its events.

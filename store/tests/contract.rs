@@ -235,7 +235,7 @@ async fn seen_keys_survive_and_are_forgotten_by_block() {
             .collect::<Vec<_>>(),
         [2, 1]
     );
-    assert_eq!(seen[0].received_unix_ms, 7);
+    assert_eq!(seen[0].seen_unix_ms, 7);
     queue.forget_seen(seen[0].seq).await.expect("forgotten");
     assert_eq!(queue.seen().await.expect("read"), seen[1..]);
 }

@@ -353,7 +353,7 @@ fn pack_route(block: RoutedBlock) -> PackedRoute {
         }
     }
     let seen = (!block.new_keys.is_empty()).then(|| {
-        let bytes = codec::plain(&(block.received_unix_ms, &block.new_keys));
+        let bytes = codec::plain(&(block.seen_unix_ms, &block.new_keys));
         (block.new_keys.len() as u32, bytes)
     });
     let quarantine = block.quarantine.iter().map(codec::plain).collect();

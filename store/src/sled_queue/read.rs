@@ -114,10 +114,10 @@ pub(super) fn seen(db: &sled::Db) -> Result<Vec<SeenBlock>, ReadError> {
     let mut records = Records::new(db, keys::SEEN);
     let mut blocks = Vec::new();
     while let Some(record) = records.next()? {
-        let (received_unix_ms, keys): (i64, Vec<EventKey>) = codec::from_plain(&record.payload)?;
+        let (seen_unix_ms, keys): (i64, Vec<EventKey>) = codec::from_plain(&record.payload)?;
         blocks.push(SeenBlock {
             seq: record.header.seq,
-            received_unix_ms,
+            seen_unix_ms,
             keys,
         });
     }

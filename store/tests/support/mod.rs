@@ -73,7 +73,7 @@ pub fn all_to(channel: &str, severity: Severity, block: &Block) -> RoutedBlock {
     let deliveries: Vec<_> = texts(block).into_iter().map(event).collect();
     RoutedBlock {
         seq: block.seq,
-        received_unix_ms: block.received_unix_ms,
+        seen_unix_ms: block.received_unix_ms,
         new_keys: block.entries.iter().map(|entry| entry.key).collect(),
         counts: Counts {
             routed: deliveries.len() as u64,
