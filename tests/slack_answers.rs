@@ -130,28 +130,39 @@ async fn an_answer_that_got_lost_repeats_the_same_message_and_says_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_message_slack_can_never_take_is_buried_and_the_next_one_goes() {
+async fn a_message_slack_refuses_goes_as_plain_text_or_is_buried_and_the_next_one_goes() {
     let folder = tempfile::tempdir().expect("a folder");
     let slack = slack(Duration::from_millis(100)).await;
-    slack.inject(Fault::new(Effect::Error {
-        code: "invalid_blocks".into(),
-    }));
+    let invalid = || {
+        Fault::new(Effect::Error {
+            code: "invalid_blocks".into(),
+        })
+    };
+    slack.inject(invalid());
     let relay = Running::start(folder.path(), &drop_in(&slack.api_url()), &[]);
     relay
-        .post("/webhook", list("alice", "delete", ids("a", 2)))
+        .post("/webhook", list("alice", "delete", ids("plain", 2)))
+        .await;
+    relay.drained().await;
+    slack.inject(invalid().times(2));
+    relay
+        .post("/webhook", list("alice", "delete", ids("never", 3)))
         .await;
     relay.drained().await;
     relay
-        .post("/webhook", list("alice", "delete", ids("b", 1)))
+        .post("/webhook", list("alice", "delete", ids("next", 1)))
         .await;
     let ledger = relay.drained().await;
     let counts = &ledger["channels"]["default"];
     assert_eq!(
         (&counts["dead"], &counts["delivered"]),
-        (&json!(2), &json!(1)),
+        (&json!(3), &json!(3)),
         "{ledger}"
     );
     assert_eq!(ledger["balanced"], true);
+    let posts = slack.posts();
+    assert!(posts[0].body.get("blocks").is_none() && posts[0].text.lines().count() == 2);
+    assert!(posts[1].body["blocks"].is_array(), "{posts:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,7 +3,7 @@
 //! A lane waits until something is there, then until its pace allows a message, and only *then* leases,
 //! so that a storm becomes a digest by itself (promise P5). It posts one message at a time and does
 //! what the answer says: accepted, ack; not now, give back and hold; broken channel, give back and
-//! park; impossible message, bury; unknown, keep the lease, which comes back marked as resumed.
+//! park; impossible message, once more as plain text, then bury; unknown, keep the lease, which comes back marked as resumed.
 //! Whatever happens to one lane, no other is touched (promise P6).
 
 use std::{sync::Arc, time::Duration};
@@ -29,6 +29,8 @@ pub struct Lane<Q, D> {
     pace: Pace,
     retry: Retry,
     state: &'static str,
+    /// The last message was refused for its content: the next one goes without blocks.
+    plain: bool,
     metrics: Metrics,
     rendering: Arc<Semaphore>,
 }
@@ -74,6 +76,7 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
             pace: Pace::new(config.message_interval(), budget),
             retry: Retry::new(config.retry_max()),
             state: "open",
+            plain: false,
             metrics,
             rendering,
         }
@@ -117,12 +120,15 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
         let rendered = tokio::task::spawn_blocking(move || {
             (render(&lease, sentences_max), stage_times(&lease))
         });
-        let (message, stage_times_ms) = rendered.await.unwrap_or_else(|error| {
+        let (mut message, stage_times_ms) = rendered.await.unwrap_or_else(|error| {
             // One event must not stop its channel for ever; that it stands for others is still said.
             tracing::error!(channel = self.channel, %error, "rendering failed, please report it");
             (Message::unrendered(events), Vec::new())
         });
         drop(permit);
+        if self.plain {
+            message = message.plain();
+        }
         self.pace.sent(Instant::now());
         match self.destination.post(&message).await {
             Ok(_) => {
@@ -155,6 +161,7 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
             tracing::info!(channel = self.channel, "the channel takes messages again");
         }
         self.set_state("open");
+        self.plain = false;
         self.retry.reset();
     }
 
@@ -178,6 +185,16 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
                 self.park(&reason);
                 self.give_back(held).await
             }
+            // Slack's limits are partly unwritten: what it refuses with blocks may go without.
+            SendError::Never { reason } if !self.plain => {
+                tracing::warn!(
+                    channel = self.channel,
+                    reason,
+                    "the message was refused for its content; its text alone is tried next"
+                );
+                self.plain = true;
+                self.give_back(held).await
+            }
             SendError::Never { reason } => {
                 tracing::error!(
                     channel = self.channel,
@@ -185,6 +202,7 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
                     reason,
                     "this message can never be posted; its events are now dead letters"
                 );
+                self.plain = false;
                 self.queue.bury(&held.id, &reason, now_unix_ms()).await
             }
             SendError::Unknown { reason } => {

@@ -73,6 +73,14 @@ pub fn render(lease: &Lease, sentences_max: usize) -> Message {
 }
 
 impl Message {
+    /// The same message as text alone.
+    pub fn plain(self) -> Self {
+        Self {
+            blocks: Vec::new(),
+            ..self
+        }
+    }
+
     /// What is said of events for which no message could be made.
     pub fn unrendered(events: usize) -> Self {
         let line = format!(

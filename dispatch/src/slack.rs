@@ -19,7 +19,7 @@ use hyper_util::{
 };
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use url::Url;
 
 use crate::{
@@ -111,6 +111,20 @@ impl Http {
     }
 }
 
+/// What both ways of posting send.
+fn content(message: &Message) -> Value {
+    let mut body = json!({
+        "text": message.text,
+        // Slack would fetch every URL that an event mentions.
+        "unfurl_links": false,
+        "unfurl_media": false,
+    });
+    if !message.blocks.is_empty() {
+        body["blocks"] = message.blocks.clone().into();
+    }
+    body
+}
+
 /// The innermost error: the outer ones only say "error" around it.
 fn root_cause(error: &dyn std::error::Error) -> String {
     let mut cause = error;
@@ -165,14 +179,9 @@ struct ApiAnswer {
 
 impl Destination for SlackApi {
     async fn post(&self, message: &Message) -> Result<Receipt, SendError> {
-        let body = json!({
-            "channel": self.channel,
-            "text": message.text,
-            "blocks": message.blocks,
-            "mrkdwn": false,
-            "unfurl_links": false,
-            "unfurl_media": false,
-        });
+        let mut body = content(message);
+        body["channel"] = self.channel.as_str().into();
+        body["mrkdwn"] = false.into();
         let request = Request::builder()
             .method(Method::POST)
             .uri(self.url.as_str())
@@ -220,12 +229,7 @@ impl SlackWebhook {
 
 impl Destination for SlackWebhook {
     async fn post(&self, message: &Message) -> Result<Receipt, SendError> {
-        let body = json!({
-            "text": message.text,
-            "blocks": message.blocks,
-            "unfurl_links": false,
-            "unfurl_media": false,
-        });
+        let body = content(message);
         let request = Request::builder()
             .method(Method::POST)
             .uri(self.url.expose_secret())
