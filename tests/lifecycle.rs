@@ -11,7 +11,7 @@ use std::{
 };
 
 use hyper::{Method, StatusCode, body::Bytes};
-use support::{Running, list, request, run, slack};
+use support::{PATIENCE, Running, list, request, run, slack};
 use tokio::time::Instant;
 
 fn rounds() -> usize {
@@ -97,7 +97,7 @@ channels: {{ops: {{slack_channel: COPS, message_interval_milliseconds: 100, mess
         acknowledged.len()
     );
     let relay = Running::start(folder.path(), &[], &["--config", "c.yaml"]);
-    let ledger = relay.drained().await;
+    let ledger = relay.drained_within(PATIENCE * rounds() as u32).await;
     assert_eq!(ledger["balanced"], true, "{ledger}");
     let (plain, marked) = told(&slack);
     for id in &acknowledged {

@@ -153,7 +153,12 @@ impl Running {
 
     /// Waits until nothing waits any more, and returns the ledger.
     pub async fn drained(&self) -> Value {
-        let drained = timeout(PATIENCE, async {
+        self.drained_within(PATIENCE).await
+    }
+
+    /// The same for a backlog that takes longer.
+    pub async fn drained_within(&self, patience: Duration) -> Value {
+        let drained = timeout(patience, async {
             loop {
                 let ledger = self.ledger().await;
                 let channels = ledger["channels"].as_object().expect("channels");
