@@ -30,11 +30,13 @@ pub enum ListError {
     /// JSON, but not of the form `{"kind":…,"apiVersion":…,"items":[…]}`.
     #[error("the body is not an EventList: {0}")]
     WrongShape(serde_json::Error),
-    /// More items than [`ITEMS_MAX`].
-    #[error("the list holds {events} items, more than {ITEMS_MAX}")]
+    /// More items than allowed.
+    #[error("the list holds {events} items, more than {events_max}")]
     TooMany {
         /// How many there are.
         events: usize,
+        /// How many there may be.
+        events_max: usize,
     },
     /// Another kind of object.
     #[error(
@@ -139,11 +141,12 @@ impl<'a> Readable<'a> {
         }
     }
 
-    /// The list's events, in the order of the wire.
+    /// The list's events, in the order of the wire; at most `events_max`, and never more than
+    /// [`ITEMS_MAX`].
     ///
     /// # Errors
     /// See [`ListError`]; nothing of the body was used then.
-    pub fn split(&self) -> Result<Vec<Item<'_>>, ListError> {
+    pub fn split(&self, events_max: usize) -> Result<Vec<Item<'_>>, ListError> {
         let list: List<'_> = serde_json::from_str(&self.text).map_err(|error| {
             if error.is_data() {
                 ListError::WrongShape(error)
@@ -158,10 +161,10 @@ impl<'a> Readable<'a> {
             });
         }
         let items = list.items.unwrap_or_default();
-        if items.beyond > 0 {
-            return Err(ListError::TooMany {
-                events: ITEMS_MAX + items.beyond,
-            });
+        let events = items.kept.len() + items.beyond;
+        let events_max = events_max.min(ITEMS_MAX);
+        if events > events_max {
+            return Err(ListError::TooMany { events, events_max });
         }
         Ok(items
             .kept
@@ -204,7 +207,7 @@ mod tests {
     fn items_are_slices_of_the_wire() {
         let body = list(br#"{"a":1}, {"b":[2]}"#);
         let readable = Readable::new(&body);
-        let items = readable.split().expect("a list");
+        let items = readable.split(ITEMS_MAX).expect("a list");
         assert_eq!(items.len(), 2);
         assert_eq!(items[1].wire, br#"{"b":[2]}"#);
         assert_eq!(&body[items[1].offset..][..9], br#"{"b":[2]}"#);
@@ -214,7 +217,7 @@ mod tests {
     fn a_byte_that_is_no_text_marks_its_own_event_only() {
         let body = list(b"{\"a\":\"\xff\xfe\"},{\"b\":\"\xc3\xa9\"},{\"c\":\"\xe2\x82\"}");
         let readable = Readable::new(&body);
-        let items = readable.split().expect("a list");
+        let items = readable.split(ITEMS_MAX).expect("a list");
         let marks: Vec<bool> = items.iter().map(|item| item.has_invalid_utf8).collect();
         assert_eq!(marks, [true, false, true]);
         assert_eq!(items[0].text, r#"{"a":"??"}"#);
@@ -226,7 +229,10 @@ mod tests {
     fn depth_numbers_and_duplicate_keys_do_not_matter() {
         let deep = format!(r#"{{"x":{}{}}}"#, "[".repeat(20_000), "]".repeat(20_000));
         let body = list(format!(r#"{deep},{{"a":1e999,"a":"\ud800"}}"#).as_bytes());
-        assert_eq!(Readable::new(&body).split().expect("a list").len(), 2);
+        assert_eq!(
+            Readable::new(&body).split(ITEMS_MAX).expect("a list").len(),
+            2
+        );
     }
 
     #[test]
@@ -238,13 +244,30 @@ mod tests {
                 .expect("a comma"),
         );
         assert_eq!(
-            Readable::new(&body).split().expect("a list").len(),
+            Readable::new(&body).split(ITEMS_MAX).expect("a list").len(),
             ITEMS_MAX
         );
         let body = list(&[b"1,".repeat(ITEMS_MAX + 6), b"1".to_vec()].concat());
-        let error = Readable::new(&body).split().expect_err("too many");
+        let error = Readable::new(&body).split(ITEMS_MAX).expect_err("too many");
         assert!(
-            matches!(error, ListError::TooMany { events } if events == ITEMS_MAX + 7),
+            matches!(error, ListError::TooMany { events, .. } if events == ITEMS_MAX + 7),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_smaller_limit_counts() {
+        let body = list(b"1,2,3");
+        assert_eq!(Readable::new(&body).split(3).expect("a list").len(), 3);
+        let error = Readable::new(&body).split(2).expect_err("too many");
+        assert!(
+            matches!(
+                error,
+                ListError::TooMany {
+                    events: 3,
+                    events_max: 2
+                }
+            ),
             "{error}"
         );
     }
@@ -252,12 +275,17 @@ mod tests {
     #[test]
     fn a_nil_list_is_empty() {
         let body = br#"{"kind":"EventList","apiVersion":"audit.k8s.io/v1","items":null}"#;
-        assert!(Readable::new(body).split().expect("a list").is_empty());
+        assert!(
+            Readable::new(body)
+                .split(ITEMS_MAX)
+                .expect("a list")
+                .is_empty()
+        );
     }
 
     #[test]
     fn each_wrong_body_has_its_own_error() {
-        let error = |body: &[u8]| Readable::new(body).split().expect_err("no list");
+        let error = |body: &[u8]| Readable::new(body).split(ITEMS_MAX).expect_err("no list");
         assert!(matches!(
             error(b"{\"kind\":\"EventList\""),
             ListError::Malformed(_)

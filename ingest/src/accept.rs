@@ -225,11 +225,7 @@ impl<Q: Queue> Ingest<Q> {
         body: &[u8],
     ) -> Result<(EncodedBatch, Stored), Refusal> {
         let readable = Readable::new(body);
-        let items = readable.split()?;
-        let events_max = self.limits.events_per_list_max;
-        if items.len() > events_max {
-            return Err(Refusal::too_many_events(items.len(), events_max));
-        }
+        let items = readable.split(self.limits.events_per_list_max)?;
         let mut stored = Stored::default();
         let mut entries = Vec::with_capacity(items.len());
         for item in &items {

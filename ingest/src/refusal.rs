@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use auditrelay_audit::list::{ITEMS_MAX, ListError};
+use auditrelay_audit::list::ListError;
 use hyper::StatusCode;
 use tokio::time::Instant;
 
@@ -159,7 +159,7 @@ impl Refusal {
         )
     }
 
-    pub(crate) fn too_many_events(events: usize, events_max: usize) -> Self {
+    fn too_many_events(events: usize, events_max: usize) -> Self {
         Self::new(
             Reason::TooManyEvents,
             format!(
@@ -188,7 +188,7 @@ impl From<ListError> for Refusal {
                     error.column(),
                 ),
             ),
-            ListError::TooMany { events } => Self::too_many_events(events, ITEMS_MAX),
+            ListError::TooMany { events, events_max } => Self::too_many_events(events, events_max),
             ListError::WrongShape(error) => Self::new(
                 Reason::NotAnEventList,
                 format!(

@@ -38,7 +38,7 @@ async fn a_200_means_stored_as_received_with_the_key_of_the_wire() {
 
     let stored = entries(&server).await;
     let readable = Readable::new(&body);
-    for (entry, item) in stored.iter().zip(readable.split().unwrap()) {
+    for (entry, item) in stored.iter().zip(readable.split(1_000).unwrap()) {
         assert_eq!(shown(entry), (item.text.to_owned(), false));
         let envelope = Envelope::parse(item.text).unwrap();
         assert_eq!(entry.key, HashKey::new(KEY).event("prod", &item, &envelope));
