@@ -22,12 +22,13 @@ use crate::{
 const RETRY_AFTER_SECONDS_MAX: u64 = 5;
 
 pub(crate) fn success(stored: &Stored) -> Response<Full<Bytes>> {
+    let events = match stored.events {
+        1 => "1 event is safe on disk".to_owned(),
+        events => format!("{events} events are safe on disk"),
+    };
     let message = match stored.unreadable {
-        0 => format!("{} events are safe on disk", stored.events),
-        unreadable => format!(
-            "{} events are safe on disk, and {unreadable} items that could not be read are quarantined",
-            stored.events
-        ),
+        0 => events,
+        unreadable => format!("{events}; could not be read and quarantined: {unreadable}"),
     };
     respond(
         StatusCode::OK,
