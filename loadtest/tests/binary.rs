@@ -96,14 +96,10 @@ impl Running {
     }
 
     fn kill(&self, signal: &str) {
-        let id = self.child.id().to_string();
-        assert!(
-            Command::new("kill")
-                .args([signal, &id])
-                .status()
-                .unwrap()
-                .success()
-        );
+        // The shell's own `kill`: the program of that name is not in every Debian base.
+        let kill = format!("kill {signal} {}", self.child.id());
+        let sent = Command::new("sh").args(["-c", &kill]).status().unwrap();
+        assert!(sent.success());
     }
 
     /// Sends the signal and returns the exit status, without reading a line.
@@ -121,14 +117,7 @@ impl Running {
 
     /// Sends the signal and returns the exit status and the lines not read yet.
     fn end(mut self, signal: &str) -> (Option<i32>, Vec<String>) {
-        let id = self.child.id().to_string();
-        assert!(
-            Command::new("kill")
-                .args([signal, &id])
-                .status()
-                .unwrap()
-                .success()
-        );
+        self.kill(signal);
         // The channel ends when the process closes its output.
         let mut rest = Vec::new();
         while let Ok(line) = self.lines.recv_timeout(PATIENCE) {
