@@ -233,6 +233,76 @@ async fn secrets_reach_neither_queue_nor_slack_nor_logs() {
     );
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_item_that_is_no_event_is_quarantined_once_and_announced() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let slack = slack(SECOND).await;
+    let relay = Running::start(folder.path(), &drop_in(&slack.api_url()), &[]);
+    let body = list("alice", "delete", ids("a", 1)).replace("[{", r#"[{"stage":"Panic"},7,{"#);
+    for _ in 0..2 {
+        assert_eq!(
+            relay.post("/webhook/prod", body.clone()).await.0,
+            StatusCode::OK
+        );
+    }
+    let ledger = relay.drained().await;
+    for (fate, events) in [
+        ("received", 6),
+        ("quarantined", 2),
+        ("duplicates", 3),
+        ("routed", 1),
+    ] {
+        assert_eq!(ledger[fate], events, "{fate}: {ledger}");
+    }
+    assert_eq!(ledger["balanced"], true);
+    let text: String = slack.posts().into_iter().map(|post| post.text).collect();
+    for part in [
+        "alice deleted pods/api",
+        "1 event from prod could not be read",
+        "quarantine: not an object",
+    ] {
+        assert!(text.contains(part), "no {part} in {text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_channels_share_the_budget_of_the_workspace() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let slack = slack(Duration::ZERO).await;
+    let config = format!(
+        "slack: {{token: xoxb-test, api_url: '{}', messages_per_minute: 60}}
+channels:
+  a: {{slack_channel: CA, message_interval_milliseconds: 100}}
+  b: {{slack_channel: CB, message_interval_milliseconds: 100}}
+default_channel: a
+routes:
+  - {{name: deletes, channel: a, verbs: [delete]}}
+  - {{name: rest, channel: b}}
+",
+        slack.api_url()
+    );
+    fs::write(folder.path().join("c.yaml"), config).expect("written");
+    let relay = Running::start(folder.path(), &[], &["--config", "c.yaml"]);
+    for n in 0..2 {
+        relay
+            .post(
+                "/webhook",
+                list("alice", "delete", ids(&format!("a{n}"), 1)),
+            )
+            .await;
+        relay
+            .post("/webhook", list("alice", "get", ids(&format!("b{n}"), 1)))
+            .await;
+        relay.drained().await;
+    }
+    let at: Vec<u64> = slack.posts().iter().map(|post| post.elapsed_ms).collect();
+    assert_eq!(at.len(), 4);
+    assert!(
+        at[3] - at[0] >= 2_900,
+        "four messages of one workspace at {at:?} ms"
+    );
+}
+
 #[test]
 fn the_demo_ends_by_itself_with_a_balanced_ledger() {
     let folder = tempfile::tempdir().expect("a folder");

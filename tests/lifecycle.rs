@@ -268,3 +268,24 @@ async fn one_relay_owns_a_data_directory_and_the_ledger_asks_it() {
         70
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_ledger_of_a_killed_relay_is_its_own_whoever_has_its_port_now() {
+    let (mine, other) = (
+        tempfile::tempdir().expect("a folder"),
+        tempfile::tempdir().expect("a folder"),
+    );
+    let relay = Running::start(mine.path(), &[], &[]);
+    relay
+        .post("/webhook", list("alice", "get", ["a".to_owned()]))
+        .await;
+    relay.drained().await;
+    relay.kill();
+    let relay = Running::start(other.path(), &[], &[]);
+    let left = mine.path().join("auditrelay-data/admin.address");
+    assert!(left.exists(), "a killed relay leaves its address");
+    fs::write(left, relay.admin.to_string()).expect("written");
+    let (_, text, errors) = run(mine.path(), &[], &["ledger", "--json"]);
+    let ledger: serde_json::Value = serde_json::from_str(&text).expect(&errors);
+    assert_eq!(ledger["received"], 1, "{ledger}");
+}

@@ -110,13 +110,11 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
             return Ok(());
         };
         let sentences_max = self.settings.sentences_max;
-        let (held, events) = (
-            Held {
-                id: lease.id.clone(),
-                resumed: lease.resumed,
-            },
-            lease.members.len(),
-        );
+        let held = Held {
+            id: lease.id.clone(),
+            resumed: lease.resumed,
+        };
+        let events = lease.members.len();
         let rendered = tokio::task::spawn_blocking(move || {
             (render(&lease, sentences_max), stage_times(&lease))
         });
@@ -131,7 +129,8 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
         }
         self.pace.sent(Instant::now());
         match self.destination.post(&message).await {
-            Ok(_) => {
+            Ok(receipt) => {
+                tracing::debug!(channel = self.channel, ts = receipt.ts, events, "posted");
                 self.accepted(&message);
                 self.queue.ack(&held.id).await?;
                 self.observe_delay(&stage_times_ms);

@@ -277,10 +277,9 @@ fn notice_lines(notices: &[&Notice]) -> Vec<String> {
         .take(NOTICES_MAX)
         .map(|((cluster, text), events)| {
             let text = clean(text, 150);
-            format!(
-                "⚠ auditrelay: {events} events from {} {text}",
-                clean(cluster, 63)
-            )
+            let noun = if *events == 1 { "event" } else { "events" };
+            let cluster = clean(cluster, 63);
+            format!("⚠ auditrelay: {events} {noun} from {cluster} {text}")
         });
     let more = (more > 0).then(|| format!("⚠ auditrelay: and {more} more notices"));
     shown.chain(more).collect()

@@ -52,11 +52,6 @@ impl EncodedBatch {
             events: batch.entries.len() as u64,
         }
     }
-
-    /// Bytes that will be written for it.
-    pub fn stored_bytes(&self) -> usize {
-        self.blocks.iter().map(|block| block.payload.len()).sum()
-    }
 }
 
 fn block_length(entries: &[Entry<'_>]) -> usize {
