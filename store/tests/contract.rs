@@ -2,6 +2,8 @@
 
 mod support;
 
+use std::time::Duration;
+
 use auditrelay_audit::Severity;
 use auditrelay_store::{
     Counts, Delivery, DeliveryBlock, LeaseLimit, Notice, QuarantineRecord, Queue, QueueError,
@@ -118,6 +120,47 @@ async fn a_lease_of_many_small_blocks_stays_within_one_record() {
     }
     assert_eq!(members, [2_000, 500]);
     balanced(&queue).await;
+}
+
+#[tokio::test]
+async fn large_blocks_are_routed_a_few_at_a_time() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let queue = open(dir.path());
+    queue
+        .append(batch((0..20).map(|_| "x".repeat(1 << 20))))
+        .await
+        .expect("durable");
+    let mut blocks = Vec::new();
+    while queue.ledger().waiting > 0 {
+        let some = queue.unrouted(100).await.expect("blocks");
+        blocks.push(some.len());
+        let routed = some
+            .iter()
+            .map(|block| all_to("ops", Severity::Info, block))
+            .collect();
+        queue.route(routed).await.expect("routed");
+    }
+    assert_eq!(blocks, [16, 4]);
+}
+
+#[tokio::test]
+async fn a_writer_that_panics_is_a_queue_that_failed() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let queue = open(dir.path());
+    queue
+        .append(batch(["1".to_owned()]))
+        .await
+        .expect("durable");
+    let block = queue.unrouted(1).await.expect("blocks").remove(0);
+    // No configuration has such a name; the writer asserts that.
+    let routed = all_to(&"x".repeat(100), Severity::Info, &block);
+    queue
+        .route(vec![routed])
+        .await
+        .expect_err("the writer panicked");
+    let told = tokio::time::timeout(Duration::from_secs(10), queue.failed()).await;
+    assert!(matches!(told, Ok(QueueError::Storage(_))), "{told:?}");
+    assert!(queue.append(batch(["2".to_owned()])).await.is_err());
 }
 
 #[tokio::test]
