@@ -43,9 +43,23 @@ need_c_compiler() {
     fail 'there is no C compiler (cc); install one, on Debian: apt-get install gcc libc6-dev'
 }
 
+# A test watches the order of system calls; without strace it says that it was skipped.
+want_strace() {
+  if command -v strace >/dev/null; then return; fi
+  if command -v apt-get >/dev/null && [ "$(id -u)" -eq 0 ]; then
+    heading 'installing strace'
+    { step 300 apt-get update &&
+      step 300 env DEBIAN_FRONTEND=noninteractive \
+        apt-get install --yes --no-install-recommends strace; } || true
+  fi
+  command -v strace >/dev/null ||
+    echo 'strace is not installed: the test of the order of system calls is skipped'
+}
+
 heading 'tools'
 command -v cargo >/dev/null || fail 'there is no cargo; install Rust from https://rustup.rs'
 need_c_compiler
+want_strace
 step 600 cargo --version || fail 'the toolchain that rust-toolchain.toml names is not to be had'
 cargo fmt --version || fail 'there is no rustfmt; try: rustup component add rustfmt'
 cargo clippy --version || fail 'there is no clippy; try: rustup component add clippy'

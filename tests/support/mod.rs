@@ -53,9 +53,23 @@ pub struct Running {
 
 impl Running {
     /// Starts `serve` on free ports and waits until it is ready.
-    #[expect(clippy::zombie_processes, reason = "`Drop` waits for it")]
     pub fn start(folder: &Path, env: &[(&str, &str)], args: &[&str]) -> Self {
-        let mut command = command(folder);
+        Self::spawn(command(folder), folder, env, args)
+    }
+
+    /// The same under another program, which must become this child.
+    pub fn start_under(program: &[&str], folder: &Path, args: &[&str]) -> Self {
+        let mut command = Command::new(program[0]);
+        command
+            .args(&program[1..])
+            .arg(BINARY)
+            .current_dir(folder)
+            .stdin(Stdio::null());
+        Self::spawn(command, folder, &[], args)
+    }
+
+    #[expect(clippy::zombie_processes, reason = "`Drop` waits for it")]
+    fn spawn(mut command: Command, folder: &Path, env: &[(&str, &str)], args: &[&str]) -> Self {
         command
             .arg("serve")
             .args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]);
