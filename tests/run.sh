@@ -2,7 +2,8 @@
 # The test command: formatting, lints, documentation, and every unit, integration and end-to-end test.
 #
 # Needs cargo (rustup brings the toolchain that rust-toolchain.toml pins) and a C compiler. Everything
-# else is used where it is present: cargo-nextest runs the tests, cargo-deny checks licences.
+# else is used where it is present: cargo-nextest runs the tests, cargo-deny checks licences, strace
+# watches the order of system calls (installed where apt-get may).
 # Each step ends after its limit in seconds, so the whole command ends too.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
