@@ -2,16 +2,18 @@
 //! when it has to be carved out of a damaged file.
 //!
 //! Layout, integers big-endian:
-//! `"ARQ1"` · kind u8 · seq u64 · part u16 · parts u16 · items u32 · plain bytes u32 · payload bytes u32 ·
-//! CRC-32 u32 of all of the frame but itself · payload.
-//! A payload larger than [`PART_BYTES_MAX`] is cut into parts, each its own frame under its own key:
-//! sled writes larger values into blob files, which it never syncs and never deletes.
+//! `"ARQ2"` · kind u8 · seq u64 · commit start u64 · part u16 · parts u16 · items u32 · plain bytes u32 ·
+//! payload bytes u32 · CRC-32 u32 of all of the frame but itself · payload.
+//! In a log ([`crate::log`]) a record is one frame. In sled a payload larger than [`PART_BYTES_MAX`] is
+//! cut into parts, each its own frame under its own key: sled writes larger values into blob files,
+//! which it never syncs and never deletes.
 
-/// Largest payload of one frame; with 8 MiB segments sled keeps values of 64 KiB out of blob files.
+/// Largest payload of one frame in sled; with 8 MiB segments sled keeps values of 64 KiB out of blob
+/// files.
 pub(crate) const PART_BYTES_MAX: usize = 60 * 1024;
 
-const MAGIC: &[u8; 4] = b"ARQ1";
-const HEADER_BYTES: usize = 33;
+pub(crate) const MAGIC: &[u8; 4] = b"ARQ2";
+pub(crate) const HEADER_BYTES: usize = 41;
 
 /// What a frame holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,7 +28,7 @@ pub(crate) enum Kind {
     Seal = 7,
     Totals = 8,
     Channel = 9,
-    Consumed = 10,
+    Delivery = 10,
 }
 
 /// The readable part of a frame's header.
@@ -34,6 +36,8 @@ pub(crate) enum Kind {
 pub(crate) struct Header {
     pub(crate) kind: u8,
     pub(crate) seq: u64,
+    /// In a log: where in its file the commit begins that wrote it. 0 in sled.
+    pub(crate) commit_start: u64,
     pub(crate) part: u16,
     pub(crate) parts: u16,
     /// How many items the whole record holds.
@@ -47,7 +51,7 @@ pub(crate) struct Header {
 #[error("a stored record is damaged: {0}")]
 pub(crate) struct Damaged(pub(crate) &'static str);
 
-/// Cuts a payload into frames.
+/// Cuts a payload into frames of a size that sled keeps in its log.
 pub(crate) fn frames(
     kind: Kind,
     seq: u64,
@@ -60,80 +64,95 @@ pub(crate) fn frames(
         let start = usize::from(part) * PART_BYTES_MAX;
         let piece = &payload[start..payload.len().min(start + PART_BYTES_MAX)];
         let header = Header {
-            kind: kind as u8,
-            seq,
             part,
             parts,
             items,
             plain_bytes,
+            ..Header::new(kind, seq)
         };
-        (part, encode(&header, piece))
+        let mut out = Vec::with_capacity(HEADER_BYTES + piece.len());
+        encode(&header, piece, &mut out);
+        (part, out)
     })
 }
 
 /// One frame of a small record.
 pub(crate) fn single(kind: Kind, seq: u64, payload: &[u8]) -> Vec<u8> {
     debug_assert!(payload.len() <= PART_BYTES_MAX);
-    encode(
-        &Header {
+    let mut out = Vec::with_capacity(HEADER_BYTES + payload.len());
+    encode(&Header::new(kind, seq), payload, &mut out);
+    out
+}
+
+impl Header {
+    /// Of a record of one item in one part, outside a log.
+    pub(crate) fn new(kind: Kind, seq: u64) -> Self {
+        Self {
             kind: kind as u8,
             seq,
+            commit_start: 0,
             part: 0,
             parts: 1,
             items: 1,
             plain_bytes: 0,
-        },
-        payload,
-    )
+        }
+    }
 }
 
-fn encode(header: &Header, payload: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(HEADER_BYTES + payload.len());
+/// Appends a frame.
+pub(crate) fn encode(header: &Header, payload: &[u8], out: &mut Vec<u8>) {
+    let start = out.len();
     out.extend_from_slice(MAGIC);
     out.push(header.kind);
     out.extend_from_slice(&header.seq.to_be_bytes());
+    out.extend_from_slice(&header.commit_start.to_be_bytes());
     out.extend_from_slice(&header.part.to_be_bytes());
     out.extend_from_slice(&header.parts.to_be_bytes());
     out.extend_from_slice(&header.items.to_be_bytes());
     out.extend_from_slice(&header.plain_bytes.to_be_bytes());
     out.extend_from_slice(&(payload.len() as u32).to_be_bytes());
     let mut crc = crc32fast::Hasher::new();
-    crc.update(&out);
+    crc.update(&out[start..]);
     crc.update(payload);
     out.extend_from_slice(&crc.finalize().to_be_bytes());
     out.extend_from_slice(payload);
-    out
+}
+
+/// How many bytes the frame has that begins here, if one does.
+pub(crate) fn length(head: &[u8; HEADER_BYTES]) -> Result<usize, Damaged> {
+    if &head[..4] != MAGIC {
+        return Err(Damaged("it does not begin with its mark"));
+    }
+    let payload = u32::from_be_bytes([head[33], head[34], head[35], head[36]]);
+    Ok(HEADER_BYTES + payload as usize)
 }
 
 /// Reads a frame and its payload, checking both.
 pub(crate) fn decode(bytes: &[u8]) -> Result<(Header, &[u8]), Damaged> {
     let (head, payload) = bytes
-        .split_at_checked(HEADER_BYTES)
+        .split_first_chunk::<HEADER_BYTES>()
         .ok_or(Damaged("it is cut short"))?;
-    let field =
-        |at: usize| u32::from_be_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
-    if &head[..4] != MAGIC {
-        return Err(Damaged("it does not begin with its mark"));
-    }
-    if field(25) as usize != payload.len() {
+    if length(head)? != bytes.len() {
         return Err(Damaged("its length is wrong"));
     }
     let mut crc = crc32fast::Hasher::new();
-    crc.update(&head[..29]);
+    crc.update(&head[..37]);
     crc.update(payload);
-    if crc.finalize() != field(29) {
+    let u16_at = |at: usize| u16::from_be_bytes([head[at], head[at + 1]]);
+    let u32_at =
+        |at: usize| u32::from_be_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
+    let u64_at = |at: usize| (u64::from(u32_at(at)) << 32) | u64::from(u32_at(at + 4));
+    if crc.finalize() != u32_at(37) {
         return Err(Damaged("its checksum is wrong"));
     }
-    let seq = (u64::from(field(5)) << 32) | u64::from(field(9));
-    let part = u16::from_be_bytes([head[13], head[14]]);
-    let parts = u16::from_be_bytes([head[15], head[16]]);
     let header = Header {
         kind: head[4],
-        seq,
-        part,
-        parts,
-        items: field(17),
-        plain_bytes: field(21),
+        seq: u64_at(5),
+        commit_start: u64_at(13),
+        part: u16_at(21),
+        parts: u16_at(23),
+        items: u32_at(25),
+        plain_bytes: u32_at(29),
     };
     Ok((header, payload))
 }

@@ -17,6 +17,7 @@
 mod codec;
 mod frame;
 mod ledger;
+mod log;
 mod model;
 mod sled_queue;
 

@@ -2,11 +2,11 @@
 
 mod support;
 
-use std::{fs, time::Duration};
+use std::fs;
 
 use auditrelay_audit::Severity;
 use auditrelay_store::{LeaseLimit, OpenError, Queue, QueueError, SledOptions, SledQueue};
-use support::{ALL, append_and_route, balanced, batch, open, options};
+use support::{ALL, append_and_route, balanced, batch, open, options, told};
 
 /// Bytes that do not compress, so that sizes on disk are those asked for.
 fn noise(length: usize, mut state: u64) -> String {
@@ -37,21 +37,17 @@ async fn large_values_never_become_blob_files() {
             &events.each_ref().map(String::as_str),
         )
         .await;
-        if n % 3 == 0 {
-            let limit = LeaseLimit {
-                events_max: 4,
-                ..ALL
-            };
-            let lease = queue
-                .lease("ops", limit)
-                .await
-                .expect("read")
-                .expect("members");
-            queue.ack(&lease.id).await.expect("held");
-        }
+        // Dead letters are what is large and in sled.
+        let limit = LeaseLimit {
+            events_max: 3,
+            ..ALL
+        };
+        let lease = queue.lease("ops", limit).await.expect("read");
+        let id = lease.expect("members").id;
+        queue.bury(&id, "invalid_blocks", 9).await.expect("held");
     }
     balanced(&queue).await;
-    let blobs = dir.path().join("queue/blobs");
+    let blobs = dir.path().join("queue/index/blobs");
     assert!(
         blobs.is_dir(),
         "sled makes the folder; a test of another path would not fail"
@@ -65,13 +61,13 @@ async fn a_damaged_store_is_moved_aside_and_the_queue_starts_empty() {
     let queue = open(dir.path());
     append_and_route(&queue, "ops", Severity::Info, &["1"]).await;
     drop(queue);
-    let file = dir.path().join("queue/db");
+    let file = dir.path().join("queue/index/db");
     let mut bytes = fs::read(&file).expect("readable");
     bytes.iter_mut().for_each(|byte| *byte ^= 0x55);
     fs::write(&file, bytes).expect("written");
     let opened = SledQueue::open(&options(dir.path())).expect("opens");
     let moved = opened.moved_aside.expect("moved");
-    assert!(moved.path.join("db").is_file(), "{moved:?}");
+    assert!(moved.path.join("index/db").is_file(), "{moved:?}");
     assert_eq!(opened.queue.ledger().received, 0);
     append_and_route(&opened.queue, "ops", Severity::Info, &["2"]).await;
 }
@@ -97,28 +93,13 @@ async fn damage_that_is_found_while_reading_stops_the_queue_and_the_next_start_m
         .await
         .expect("durable");
     drop(queue);
-    let config = sled::Config::new()
-        .path(dir.path().join("queue"))
-        .segment_size(8 << 20);
-    // sled's own threads may hold its lock for a moment longer.
-    let db = loop {
-        match config.open() {
-            Ok(db) => break db,
-            Err(error) => assert!(error.to_string().contains("acquire lock"), "{error}"),
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    };
-    let (key, mut value) = db
-        .scan_prefix(b"b")
-        .next()
-        .expect("a block")
-        .expect("readable");
-    value[40] ^= 1;
-    db.insert(key, value).expect("written");
-    db.flush().expect("written");
-    drop(db);
-
     let queue = open(dir.path());
+    // The file changes under a queue that has opened it: the disk did it.
+    let file = dir.path().join("queue/events-0000000000000001.log");
+    let mut bytes = fs::read(&file).expect("readable");
+    bytes[60] ^= 1;
+    fs::write(&file, bytes).expect("written");
+
     let error = queue.unrouted(1).await.expect_err("the block is damaged");
     assert!(error.to_string().contains("checksum"), "{error}");
     assert!(matches!(
@@ -141,7 +122,9 @@ async fn a_snapshot_that_was_not_finished_costs_nothing() {
     let queue = open(dir.path());
     append_and_route(&queue, "ops", Severity::Info, &["1"]).await;
     drop(queue);
-    let left = dir.path().join("queue/snap.00000000000FFFFF.generating");
+    let left = dir
+        .path()
+        .join("queue/index/snap.00000000000FFFFF.generating");
     fs::write(&left, b"").expect("written");
     let queue = open(dir.path());
     assert_eq!(queue.ledger().channels["ops"].waiting, 1);
@@ -154,7 +137,7 @@ async fn a_store_that_cannot_be_reached_stays_where_it_is() {
     let queue = open(dir.path());
     append_and_route(&queue, "ops", Severity::Info, &["1"]).await;
     drop(queue);
-    let (db, away) = (dir.path().join("queue/db"), dir.path().join("db"));
+    let (db, away) = (dir.path().join("queue/index/db"), dir.path().join("db"));
     fs::rename(&db, &away).expect("moved");
     fs::create_dir(&db).expect("made");
     let error = SledQueue::open(&options(dir.path())).expect_err("the file is a folder");
@@ -169,12 +152,127 @@ async fn a_store_that_cannot_be_reached_stays_where_it_is() {
 async fn a_command_that_only_looks_moves_nothing() {
     let dir = tempfile::tempdir().expect("a folder");
     drop(open(dir.path()));
-    fs::write(dir.path().join("queue/db"), vec![7; 100_000]).expect("written");
+    fs::write(dir.path().join("queue/index/db"), vec![7; 100_000]).expect("written");
     let look = SledOptions {
         move_damaged_aside: false,
         ..options(dir.path())
     };
     let error = SledQueue::open(&look).expect_err("it is damaged");
     assert!(matches!(error, OpenError::Damaged { .. }), "{error}");
-    assert!(dir.path().join("queue/db").is_file());
+    assert!(dir.path().join("queue/index/db").is_file());
+}
+
+#[tokio::test]
+async fn damage_among_acknowledged_events_is_found_when_the_queue_opens() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let queue = open(dir.path());
+    for n in 0..3 {
+        queue
+            .append(batch([format!("{n}")]))
+            .await
+            .expect("durable");
+    }
+    drop(queue);
+    let file = dir.path().join("queue/events-0000000000000001.log");
+    let mut bytes = fs::read(&file).expect("readable");
+    bytes[60] ^= 1;
+    fs::write(&file, bytes).expect("written");
+    let opened = SledQueue::open(&options(dir.path())).expect("opens");
+    let moved = opened.moved_aside.expect("moved");
+    assert!(moved.reason.contains("checksum"), "{moved:?}");
+}
+
+#[tokio::test]
+async fn a_commit_that_was_never_completed_is_cut_off_and_the_rest_is_there() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let queue = open(dir.path());
+    append_and_route(&queue, "ops", Severity::Info, &["1"]).await;
+    queue
+        .append(batch(["2".to_owned()]))
+        .await
+        .expect("durable");
+    drop(queue);
+    for log in ["events", "deliveries", "seen"] {
+        let file = dir.path().join(format!("queue/{log}-0000000000000001.log"));
+        let mut bytes = fs::read(&file).expect("readable");
+        // Half of a frame, as a power loss leaves it.
+        let half = bytes[..50].to_vec();
+        bytes.extend(half);
+        fs::write(&file, bytes).expect("written");
+    }
+    let queue = open(dir.path());
+    assert_eq!((queue.ledger().received, queue.ledger().waiting), (2, 1));
+    assert_eq!(queue.seen().await.expect("read").len(), 1);
+    append_and_route(&queue, "ops", Severity::Info, &["3"]).await;
+    drop(queue);
+    let queue = open(dir.path());
+    let lease = queue.lease("ops", ALL).await.expect("read");
+    assert_eq!(told(&lease.expect("members").members), ["1", "2", "3"]);
+    balanced(&queue).await;
+}
+
+#[tokio::test]
+async fn segments_go_when_nothing_points_to_them() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let queue = open(dir.path());
+    let large = noise(1 << 20, 5);
+    let segments = |log: &str| {
+        let mut numbers: Vec<u64> = fs::read_dir(dir.path().join("queue"))
+            .expect("listed")
+            .filter_map(|entry| {
+                let name = entry
+                    .expect("listed")
+                    .file_name()
+                    .into_string()
+                    .expect("text");
+                name.strip_prefix(log)?
+                    .strip_prefix('-')?
+                    .strip_suffix(".log")?
+                    .parse()
+                    .ok()
+            })
+            .collect();
+        numbers.sort_unstable();
+        numbers
+    };
+    for _ in 0..20 {
+        let events = [large.as_str(); 8];
+        append_and_route(&queue, "ops", Severity::Info, &events).await;
+    }
+    // Segments are removed after the answer.
+    let wait = async |what: &str, holds: &dyn Fn() -> bool| {
+        for _ in 0..1_000 {
+            if holds() {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+        panic!(
+            "{what}: {:?} {:?}",
+            segments("events"),
+            segments("deliveries")
+        );
+    };
+    wait("everything is routed", &|| segments("events").len() == 1).await;
+    assert!(segments("deliveries").len() >= 2, "nothing is delivered");
+    let lease = queue
+        .lease(
+            "ops",
+            LeaseLimit {
+                events_max: 100,
+                ..ALL
+            },
+        )
+        .await
+        .expect("read");
+    queue.ack(&lease.expect("members").id).await.expect("held");
+    wait("the oldest is delivered", &|| segments("deliveries")[0] > 1).await;
+    balanced(&queue).await;
+    drop(queue);
+    let queue = open(dir.path());
+    while let Some(lease) = queue.lease("ops", ALL).await.expect("read") {
+        queue.ack(&lease.id).await.expect("held");
+    }
+    wait("all is delivered", &|| segments("deliveries").len() == 1).await;
+    balanced(&queue).await;
 }

@@ -1,28 +1,29 @@
 //! The queue's files: opening, moving a broken store aside, and the one way of making writes durable.
 //!
-//! `<data_dir>/lock` is held while the queue is open, `<data_dir>/queue/` is sled's directory.
-//! Nothing here removes data: a store that cannot be opened is renamed, never deleted.
+//! `<data_dir>/lock` is held while the queue is open. `<data_dir>/queue/` holds the three logs
+//! ([`crate::log`]: appended events, deliveries, seen keys) and in `index/` sled's files.
+//! Nothing here removes data that was acknowledged: a store that cannot be opened is renamed.
 
 use std::{
-    collections::BTreeMap,
     fs::{self, File, TryLockError},
     io,
-    panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
-    time::Duration,
 };
 
 use super::{
     SledOptions,
-    job::{Totals, small},
+    job::{START, Totals},
     keys,
+    recover::{Counters, Unsound, open_sound},
 };
-use crate::{ChannelCounts, NoticeCounts, frame::Damaged};
+use crate::log::{Log, LogFiles};
 
 /// With segments of this size sled keeps values of 64 KiB out of blob files (measured).
 const SEGMENT_BYTES: usize = 8 * 1024 * 1024;
 /// Beside the store, since what is in its folder is sled's.
-const DAMAGED_MARK: &str = "queue.damaged";
+pub(super) const DAMAGED_MARK: &str = "queue.damaged";
+/// sled's folder inside the store.
+pub(super) const INDEX: &str = "index";
 
 /// Why there is no queue.
 #[derive(Debug, thiserror::Error)]
@@ -65,11 +66,40 @@ fn io_error(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> OpenEr
     move |error| OpenError::Io { what, path, error }
 }
 
-/// An open database.
+/// The logs of a store.
+#[derive(Debug, Clone)]
+pub(super) struct LogNames {
+    /// Batches as they were appended, until they are routed.
+    pub(super) events: LogFiles,
+    /// What goes to channels, until it is settled.
+    pub(super) deliveries: LogFiles,
+    /// Keys of the dedup window.
+    pub(super) seen: LogFiles,
+}
+
+impl LogNames {
+    pub(super) fn new(dir: &Path) -> Self {
+        Self {
+            events: LogFiles::new(dir, "events"),
+            deliveries: LogFiles::new(dir, "deliveries"),
+            seen: LogFiles::new(dir, "seen"),
+        }
+    }
+}
+
+/// An open store.
 pub(super) struct Database {
     pub(super) db: sled::Db,
+    pub(super) logs: Logs,
     disk: File,
     _lock: File,
+}
+
+/// The logs' writing ends.
+pub(super) struct Logs {
+    pub(super) events: Log,
+    pub(super) deliveries: Log,
+    pub(super) seen: Log,
 }
 
 /// A store that was moved away because it could not be opened.
@@ -92,56 +122,57 @@ impl Database {
         if !dir.exists() {
             create(data_dir, &dir, options.cache_bytes_max)?;
         }
-        let (db, counters, moved) =
-            match open_sound(data_dir, &dir, options.cache_bytes_max) {
-                Ok((db, counters)) => (db, counters, None),
-                Err(Unsound::Unreachable(error)) => return Err(io_error("open", &dir)(error)),
-                Err(Unsound::Damaged(reason)) if !options.move_damaged_aside => {
-                    return Err(OpenError::Damaged { path: dir, reason });
-                }
-                Err(Unsound::Damaged(reason)) => {
-                    let aside = data_dir.join(format!("queue.corrupt-{}", options.now_unix_ms));
-                    fs::rename(&dir, &aside).map_err(io_error("move aside", &dir))?;
-                    remove_mark(data_dir)?;
-                    create(data_dir, &dir, options.cache_bytes_max)?;
-                    let (db, counters) = open_sound(data_dir, &dir, options.cache_bytes_max)
-                        .map_err(|unsound| OpenError::Unusable {
+        let (store, moved) = match open_sound(data_dir, &dir, options.cache_bytes_max) {
+            Ok(store) => (store, None),
+            Err(Unsound::Unreachable(error)) => return Err(io_error("open", &dir)(error)),
+            Err(Unsound::Damaged(reason)) if !options.move_damaged_aside => {
+                return Err(OpenError::Damaged { path: dir, reason });
+            }
+            Err(Unsound::Damaged(reason)) => {
+                let path = data_dir.join(format!("queue.corrupt-{}", options.now_unix_ms));
+                fs::rename(&dir, &path).map_err(io_error("move aside", &dir))?;
+                remove_mark(data_dir)?;
+                create(data_dir, &dir, options.cache_bytes_max)?;
+                let store =
+                    open_sound(data_dir, &dir, options.cache_bytes_max).map_err(|unsound| {
+                        OpenError::Unusable {
                             path: dir.clone(),
                             reason: unsound.to_string(),
-                        })?;
-                    (
-                        db,
-                        counters,
-                        Some(MovedAside {
-                            path: aside,
-                            reason,
-                        }),
-                    )
-                }
-            };
-        let file = dir.join("db");
+                        }
+                    })?;
+                (store, Some(MovedAside { path, reason }))
+            }
+        };
+        let index = dir.join(INDEX);
+        let file = index.join("db");
         let disk = File::open(&file).map_err(io_error("open", &file))?;
         disk.sync_all().map_err(io_error("sync", &file))?;
         let parent = data_dir
             .parent()
             .filter(|parent| !parent.as_os_str().is_empty());
-        for made in [dir.as_path(), data_dir, parent.unwrap_or(Path::new("."))] {
+        for made in [
+            index.as_path(),
+            &dir,
+            data_dir,
+            parent.unwrap_or(Path::new(".")),
+        ] {
             File::open(made)
                 .and_then(|made| made.sync_all())
                 .map_err(io_error("sync", made))?;
         }
         Ok((
             Self {
-                db,
+                db: store.db,
+                logs: store.logs,
                 disk,
                 _lock: lock,
             },
-            counters,
+            store.counters,
             moved,
         ))
     }
 
-    /// Makes all that was applied before durable: the only way this crate ever does.
+    /// Makes all that was applied to the index before durable: the only way this crate ever does.
     ///
     /// sled 0.34's `flush` ends in `sync_file_range` on Linux, which does not reach the disk, hence
     /// the `fdatasync` of the same inode behind it.
@@ -173,129 +204,34 @@ fn create(data_dir: &Path, dir: &Path, cache_bytes_max: u64) -> Result<(), OpenE
         // Left by a process that ended in here; nothing was ever acknowledged out of it.
         fs::remove_dir_all(&new).map_err(io_error("remove", &new))?;
     }
-    let db = config(&new, cache_bytes_max).open().map_err(unusable)?;
+    let index = new.join(INDEX);
+    let db = config(&index, cache_bytes_max).open().map_err(unusable)?;
     db.insert(keys::TOTALS, Totals::EMPTY.stored())
         .map_err(unusable)?;
     db.flush().map_err(unusable)?;
     drop(db);
-    let file = new.join("db");
+    let file = index.join("db");
     File::open(&file)
         .and_then(|file| file.sync_all())
         .map_err(io_error("sync", &file))?;
+    let LogNames {
+        events,
+        deliveries,
+        seen,
+    } = LogNames::new(&new);
+    for log in [events, deliveries, seen] {
+        log.create(START.segment)
+            .map_err(io_error("create a log in", &new))?;
+    }
     fs::rename(&new, dir).map_err(io_error("rename", &new))
 }
 
-fn config(dir: &Path, cache_bytes_max: u64) -> sled::Config {
+pub(super) fn config(dir: &Path, cache_bytes_max: u64) -> sled::Config {
     sled::Config::new()
         .path(dir)
         .cache_capacity(cache_bytes_max)
         .segment_size(SEGMENT_BYTES)
         .flush_every_ms(None)
-}
-
-/// What is counted beside the events, as read at the start.
-pub(super) struct Counters {
-    pub(super) totals: Totals,
-    pub(super) channels: BTreeMap<String, (ChannelCounts, NoticeCounts)>,
-}
-
-/// Why a store cannot be used.
-#[derive(Debug, thiserror::Error)]
-enum Unsound {
-    /// The file system refuses: nothing is known of the store, and it must stay where it is.
-    #[error("{0}")]
-    Unreachable(io::Error),
-    #[error("{0}")]
-    Damaged(String),
-}
-
-impl From<sled::Error> for Unsound {
-    fn from(error: sled::Error) -> Self {
-        match error {
-            sled::Error::Io(error) if !is_truncation(&error) => Self::Unreachable(error),
-            error => Self::Damaged(error.to_string()),
-        }
-    }
-}
-
-impl From<Damaged> for Unsound {
-    fn from(error: Damaged) -> Self {
-        Self::Damaged(error.to_string())
-    }
-}
-
-/// Whether the error says that what is stored is wrong, not that the way to it failed.
-pub(super) fn is_damage(error: &sled::Error) -> bool {
-    !matches!(error, sled::Error::Io(error) if !is_truncation(error))
-}
-
-fn is_truncation(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData
-    )
-}
-
-/// Opens a store and reads its counters; a damaged file makes sled return an error or panic.
-fn open_sound(
-    data_dir: &Path,
-    dir: &Path,
-    cache_bytes_max: u64,
-) -> Result<(sled::Db, Counters), Unsound> {
-    if let Ok(reason) = fs::read_to_string(data_dir.join(DAMAGED_MARK)) {
-        return Err(Unsound::Damaged(format!(
-            "while it was used: {}",
-            reason.trim()
-        )));
-    }
-    remove_unfinished_snapshots(dir).map_err(Unsound::Unreachable)?;
-    let open = || -> Result<(sled::Db, Counters), Unsound> {
-        let db = open_unlocked(&config(dir, cache_bytes_max))?;
-        let totals = db.get(keys::TOTALS)?;
-        let totals = totals.ok_or_else(|| Unsound::Damaged("its ledger is missing".to_owned()))?;
-        let totals = small(&totals)?;
-        let mut channels = BTreeMap::new();
-        for row in db.scan_prefix(keys::CHANNELS) {
-            let (key, value) = row?;
-            let name = String::from_utf8_lossy(&key[keys::CHANNELS.len()..]).into_owned();
-            channels.insert(name, small(&value)?);
-        }
-        Ok((db, Counters { totals, channels }))
-    };
-    catch_unwind(AssertUnwindSafe(open))
-        .unwrap_or_else(|_| Err(Unsound::Damaged("sled panicked on it".to_owned())))
-}
-
-/// sled writes a snapshot of its index beside the log and renames it when it is whole. One that was not
-/// finished (the disk was full, the process was killed) makes the next start fail, though all that it
-/// stood for is in the log.
-fn remove_unfinished_snapshots(dir: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(dir)? {
-        let path = entry?.path();
-        if path
-            .extension()
-            .is_some_and(|extension| extension == "generating")
-        {
-            fs::remove_file(path)?;
-        }
-    }
-    Ok(())
-}
-
-/// Opens sled's files. Their lock may outlive a queue of this same process for a moment, since sled's
-/// own threads still hold it; no other process can have it while this one holds `<data_dir>/lock`.
-fn open_unlocked(config: &sled::Config) -> sled::Result<sled::Db> {
-    const TRIES: u32 = 100;
-    const PAUSE: Duration = Duration::from_millis(20);
-    for _ in 1..TRIES {
-        match config.open() {
-            Err(sled::Error::Io(error)) if error.to_string().contains("acquire lock") => {
-                std::thread::park_timeout(PAUSE);
-            }
-            outcome => return outcome,
-        }
-    }
-    config.open()
 }
 
 /// Notes that a record was found damaged while the store was in use, so that the next start moves

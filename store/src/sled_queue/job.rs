@@ -10,6 +10,7 @@ use crate::{
     Counts, QueueError,
     codec::{self, Packed},
     frame::{self, Damaged, Kind},
+    log::{Place, Position},
 };
 
 const JOBS_PER_COMMIT_MAX: usize = 1_024;
@@ -33,6 +34,23 @@ pub(super) struct Slice {
     pub(super) of: u32,
 }
 
+/// Where a record of deliveries is, as stored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Delivered {
+    pub(super) place: Place,
+    pub(super) items: u32,
+    pub(super) plain_bytes: u32,
+    pub(super) notices: bool,
+    /// The first so many of them are settled.
+    pub(super) settled: u32,
+}
+
+impl Delivered {
+    pub(super) fn stored(&self, seq: u64) -> Vec<u8> {
+        frame::single(Kind::Delivery, seq, &codec::plain(self))
+    }
+}
+
 pub(super) struct PackedRoute {
     pub(super) seq: u64,
     pub(super) seen: Option<(u32, Vec<u8>)>,
@@ -50,7 +68,6 @@ pub(super) enum Fate {
 pub(super) enum Op {
     Append {
         blocks: Vec<Packed>,
-        events: u64,
     },
     Route(Vec<PackedRoute>),
     ForgetSeen {
@@ -77,16 +94,27 @@ pub(super) struct Job {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Totals {
     pub(super) next_seq: u64,
-    pub(super) received: u64,
     pub(super) counts: Counts,
-    pub(super) waiting: u64,
     pub(super) quarantine_entries: u64,
+    /// Blocks before it are routed.
+    pub(super) routed_end: Position,
+    /// Where the logs of deliveries and of seen keys end; what is behind it belongs to a commit that
+    /// was never completed.
+    pub(super) deliveries_end: Position,
+    pub(super) seen_end: Position,
+    /// Keys of blocks up to this one are forgotten.
+    pub(super) seen_forgotten: u64,
 }
+
+/// Every log begins with this segment.
+pub(super) const START: Position = Position {
+    segment: 1,
+    offset: 0,
+};
 
 impl Totals {
     pub(super) const EMPTY: Self = Self {
         next_seq: 1,
-        received: 0,
         counts: Counts {
             duplicates: 0,
             filtered: 0,
@@ -94,8 +122,11 @@ impl Totals {
             quarantined: 0,
             routed: 0,
         },
-        waiting: 0,
         quarantine_entries: 0,
+        routed_end: START,
+        deliveries_end: START,
+        seen_end: START,
+        seen_forgotten: 0,
     };
 
     pub(super) fn stored(&self) -> Vec<u8> {

@@ -1,15 +1,12 @@
-//! On-disk keys, all in sled's default tree, so that one `apply_batch` changes all of them or none.
+//! Keys of the index, all in sled's default tree, so that one `apply_batch` changes all of them or none.
 //!
 //! | key | value |
 //! |---|---|
-//! | `b` seq part | an appended block that is not routed yet |
-//! | `f` seq part | the keys that block added to the dedup window |
-//! | `d` channel rank seq part | deliveries of a channel, rank 0 (critical) to 2 (info) |
-//! | `o` channel rank seq | how many of that block's deliveries are settled; absent means none |
+//! | `d` channel rank seq | where a record of deliveries is, rank 0 (critical) to 2 (info), and how many of them are settled |
 //! | `s` channel | the channel's lease: its ID and members |
 //! | `x` channel seq part | dead letters |
 //! | `q` seq | a quarantined item |
-//! | `l` | totals of the ledger, next sequence |
+//! | `l` | totals of the ledger, next sequence, how far each log goes |
 //! | `c` name | a channel's counts |
 //!
 //! Sequences are 8 bytes big-endian, parts 2, so that keys sort in order of time. A channel is its
@@ -18,18 +15,9 @@
 use auditrelay_audit::Severity;
 
 pub(super) const TOTALS: &[u8] = b"l";
-pub(super) const BLOCKS: &[u8] = b"b";
-pub(super) const SEEN: &[u8] = b"f";
+pub(super) const DELIVERIES: &[u8] = b"d";
 pub(super) const QUARANTINE: &[u8] = b"q";
 pub(super) const CHANNELS: &[u8] = b"c";
-
-pub(super) fn block(seq: u64) -> Vec<u8> {
-    with_seq(BLOCKS, seq)
-}
-
-pub(super) fn seen(seq: u64) -> Vec<u8> {
-    with_seq(SEEN, seq)
-}
 
 pub(super) fn quarantine(seq: u64) -> Vec<u8> {
     with_seq(QUARANTINE, seq)
@@ -41,10 +29,6 @@ pub(super) fn deliveries_of(channel: &str) -> Vec<u8> {
 
 pub(super) fn deliveries(channel: &str, severity: Severity, seq: u64) -> Vec<u8> {
     ranked(b'd', channel, severity, seq)
-}
-
-pub(super) fn consumed(channel: &str, severity: Severity, seq: u64) -> Vec<u8> {
-    ranked(b'o', channel, severity, seq)
 }
 
 pub(super) fn seal(channel: &str) -> Vec<u8> {
@@ -99,7 +83,7 @@ mod tests {
         assert!(key(Severity::Critical, 900) < key(Severity::Warning, 3));
         assert!(key(Severity::Info, 255) < key(Severity::Info, 256));
         assert_eq!(
-            rank_and_seq(&part(key(Severity::Warning, 7), 1), "ops"),
+            rank_and_seq(&key(Severity::Warning, 7), "ops"),
             Some((Severity::Warning, 7))
         );
     }

@@ -1,9 +1,15 @@
-//! [`Queue`] on an embedded sled database.
+//! [`Queue`] on an embedded sled database and three append-only logs.
+//!
+//! The logs ([`crate::log`]) hold what is large: appended batches, deliveries, seen keys. sled holds the
+//! index of it, leases, dead letters and the ledger, all that has to change at once. A batch is durable
+//! when the log of appended events is synced; the index is not touched for it, and finds it again by
+//! reading the log from where routing had come to.
 //!
 //! Writes go through one owner thread ([`owner`]), reads run beside it. Facts about sled 0.34.7 that
 //! shape this (each measured or read in its source): `flush` does not reach the disk, so an
-//! `fdatasync` follows it ([`files`]); larger values become blob files that are never synced and never
-//! deleted, so values stay under 64 KiB ([`crate::frame`]); `len` scans, so counters are kept; its
+//! `fdatasync` follows it ([`files`]); a leaf of up to 16 values is written anew every tenth change, so
+//! values are small; larger values become blob files that are never synced and never deleted, so dead
+//! letters are cut into parts under 64 KiB ([`crate::frame`]); `len` scans, so counters are kept; its
 //! cache defaults to 1 GiB, so it is set; one tree, as `apply_batch` is atomic per tree ([`keys`]).
 
 mod files;
@@ -11,7 +17,9 @@ mod job;
 mod keys;
 mod owner;
 mod read;
+mod recover;
 mod shared;
+mod stage;
 
 use std::{
     path::PathBuf,
@@ -21,7 +29,7 @@ use std::{
 
 use tokio::sync::oneshot;
 
-use files::Database;
+use files::{Database, LogNames};
 pub use files::{MovedAside, OpenError};
 use job::{Fate, Job, Op, PackedRoute};
 use owner::Owner;
@@ -70,6 +78,7 @@ struct Inner {
     jobs: Option<mpsc::Sender<Job>>,
     thread: Option<JoinHandle<()>>,
     db: sled::Db,
+    logs: LogNames,
     shared: Arc<Shared>,
     data_dir: PathBuf,
 }
@@ -112,6 +121,7 @@ impl SledQueue {
             jobs: Some(jobs),
             thread: Some(thread),
             db,
+            logs: LogNames::new(&options.data_dir.join("queue")),
             shared,
             data_dir: options.data_dir.clone(),
         };
@@ -128,7 +138,9 @@ impl SledQueue {
     pub async fn verify(&self) -> Result<(), String> {
         let ledger = self.ledger();
         let channels: Vec<String> = ledger.channels.keys().cloned().collect();
-        let counted = self.read(move |db| read::count(db, &channels)).await;
+        let counted = self
+            .read(move |inner| read::count(&inner.db, &inner.logs, &channels))
+            .await;
         let counted = counted.map_err(|error| error.to_string())?;
         if counted.waiting != ledger.waiting {
             return Err(format!(
@@ -166,11 +178,11 @@ impl SledQueue {
 
     async fn read<T: Send + 'static>(
         &self,
-        read: impl FnOnce(&sled::Db) -> Result<T, read::ReadError> + Send + 'static,
+        read: impl FnOnce(&Inner) -> Result<T, read::ReadError> + Send + 'static,
     ) -> Result<T, QueueError> {
         self.0.shared.check()?;
         let inner = Arc::clone(&self.0);
-        let outcome = tokio::task::spawn_blocking(move || read(&inner.db)).await;
+        let outcome = tokio::task::spawn_blocking(move || read(&inner)).await;
         let (reason, is_damage) = match outcome {
             Ok(Ok(value)) => return Ok(value),
             Ok(Err(error)) => (error.to_string(), error.is_damage()),
@@ -198,7 +210,6 @@ impl Queue for SledQueue {
     async fn append(&self, batch: EncodedBatch) -> Result<(), QueueError> {
         self.write(Op::Append {
             blocks: batch.blocks,
-            events: batch.events,
         })
         .await
         .map(drop)
@@ -207,8 +218,15 @@ impl Queue for SledQueue {
     async fn unrouted(&self, blocks_max: usize) -> Result<Vec<Block>, QueueError> {
         loop {
             self.0.shared.check()?;
-            if locked(&self.0.shared.ledger).waiting > 0 {
-                return self.read(move |db| read::unrouted(db, blocks_max)).await;
+            let places: Vec<_> = {
+                let unrouted = locked(&self.0.shared.unrouted);
+                let some = read::some_of(&unrouted, blocks_max);
+                unrouted.iter().take(some).copied().collect()
+            };
+            if !places.is_empty() {
+                return self
+                    .read(move |inner| read::blocks(&inner.logs.events, &places))
+                    .await;
             }
             self.0.shared.appended.notified().await;
         }
@@ -223,7 +241,8 @@ impl Queue for SledQueue {
     }
 
     async fn seen(&self) -> Result<Vec<SeenBlock>, QueueError> {
-        self.read(read::seen).await
+        self.read(|inner| read::seen(&inner.db, &inner.logs.seen))
+            .await
     }
 
     async fn forget_seen(&self, seq: u64) -> Result<(), QueueError> {
@@ -255,13 +274,14 @@ impl Queue for SledQueue {
     async fn lease(&self, channel: &str, limit: LeaseLimit) -> Result<Option<Lease>, QueueError> {
         let name = channel.to_owned();
         let found = self
-            .read(move |db| {
+            .read(move |inner| {
+                let db = &inner.db;
                 let sealed = read::seal(db, &name)?;
                 let slices = match &sealed {
                     Some(seal) => seal.slices.clone(),
                     None => read::next_slices(db, &name, limit)?,
                 };
-                let members = read::members(db, &name, &slices)?;
+                let members = read::members(db, &inner.logs.deliveries, &name, &slices)?;
                 Ok((sealed.map(|seal| seal.id), slices, members))
             })
             .await?;
@@ -306,11 +326,12 @@ impl Queue for SledQueue {
     ) -> Result<(), QueueError> {
         let (channel, reason) = (lease.channel.clone(), reason.to_owned());
         let packed = self
-            .read(move |db| {
+            .read(move |inner| {
+                let (db, log) = (&inner.db, &inner.logs.deliveries);
                 let slices = read::seal(db, &channel)?
                     .map(|seal| seal.slices)
                     .unwrap_or_default();
-                let members: Vec<Delivery> = read::members(db, &channel, &slices)?
+                let members: Vec<Delivery> = read::members(db, log, &channel, &slices)?
                     .into_iter()
                     .map(|(_, one)| one)
                     .collect();
@@ -353,7 +374,7 @@ fn pack_route(block: RoutedBlock) -> PackedRoute {
         }
     }
     let seen = (!block.new_keys.is_empty()).then(|| {
-        let bytes = codec::plain(&(block.seen_unix_ms, &block.new_keys));
+        let bytes = codec::pack_seen(block.seen_unix_ms, &block.new_keys);
         (block.new_keys.len() as u32, bytes)
     });
     let quarantine = block.quarantine.iter().map(codec::plain).collect();

@@ -1,9 +1,14 @@
 //! The one writer: a thread that commits everything which waits, together.
 //!
+//! A round has two commits. First the log of appended events is written and synced, and who appended
+//! is answered. Then the logs of deliveries and seen keys are written and synced, and after them the
+//! index that points into them, in one `apply_batch`, one flush and one `fdatasync`; only then are the
+//! others answered. A round under way is what lets the next one gather (group commit).
+//!
 //! Invariants:
-//! * all jobs of a round go into one `apply_batch`, then one flush and one `fdatasync`, and only then is
-//!   anybody answered; a round under way is what lets the next one gather (group commit);
-//! * the ledger's counters are part of the same batch;
+//! * nobody is answered before the commit that covers them, and nothing points to what is not durable;
+//! * the ledger's counters are part of the index's batch. Events that were appended and not routed are
+//!   counted by reading their log, so an append needs no index;
 //! * after the first failure nothing is ever committed again: sled's errors are sticky, and what is
 //!   on disk is no longer known.
 
@@ -16,49 +21,39 @@ use std::{
 use tokio::sync::oneshot;
 
 use super::{
-    files::{Counters, Database},
-    job::{Fate, Job, Op, PackedRoute, Seal, Slice, Totals, gather, small},
+    files::Database,
+    job::{Job, Op, Totals, gather},
     keys,
-    shared::Shared,
+    recover::Counters,
+    shared::{Shared, locked},
+    stage::{Round, StageError},
 };
 use crate::{
-    ChannelCounts, Ledger, NoticeCounts, QueueError,
-    codec::{self, Packed},
-    frame::{self, Damaged, Kind},
+    ChannelCounts, Ledger, NoticeCounts, QueueError, codec,
+    frame::{self, Kind},
+    log::LogFiles,
 };
 
 pub(super) struct Owner {
-    database: Database,
-    shared: Arc<Shared>,
-    totals: Totals,
-    channels: BTreeMap<String, (ChannelCounts, NoticeCounts)>,
+    pub(super) database: Database,
+    pub(super) shared: Arc<Shared>,
+    pub(super) totals: Totals,
+    pub(super) channels: BTreeMap<String, (ChannelCounts, NoticeCounts)>,
     quarantine_entries_max: u64,
+    /// Appended and not routed.
+    pub(super) waiting: u64,
+    /// Records of deliveries that wait, by the segment they are in.
+    pub(super) live: BTreeMap<u64, u64>,
+    /// The last block whose keys are in a segment.
+    pub(super) seen_segments: BTreeMap<u64, u64>,
+    /// The oldest segment of appended events that there is.
+    oldest_events: u64,
 }
 
-/// One round: what will be applied, and whom it touches.
-#[derive(Default)]
-struct Round {
-    batch: sled::Batch,
-    touched: BTreeSet<String>,
-    appended: bool,
-}
+type Reply = oneshot::Sender<Result<u64, QueueError>>;
 
-enum StageError {
-    Refused(QueueError),
-    Failed(String),
-}
-
-impl From<sled::Error> for StageError {
-    fn from(error: sled::Error) -> Self {
-        Self::Failed(error.to_string())
-    }
-}
-
-impl From<Damaged> for StageError {
-    fn from(error: Damaged) -> Self {
-        Self::Failed(error.to_string())
-    }
-}
+/// What ended the queue, and who still waits for an answer.
+type Ended = (String, Vec<Reply>);
 
 impl Owner {
     pub(super) fn new(
@@ -67,14 +62,26 @@ impl Owner {
         counters: Counters,
         quarantine_entries_max: u64,
     ) -> Self {
-        let Counters { totals, channels } = counters;
+        let Counters {
+            totals,
+            channels,
+            unrouted,
+            live,
+            seen_segments,
+        } = counters;
+        let oldest_events = totals.routed_end.segment;
         let owner = Self {
             database,
             shared,
             totals,
             channels,
             quarantine_entries_max,
+            waiting: unrouted.iter().map(|block| u64::from(block.items)).sum(),
+            live,
+            seen_segments,
+            oldest_events,
         };
+        *locked(&owner.shared.unrouted) = unrouted;
         owner.publish(&owner.channels.keys().cloned().collect());
         owner
     }
@@ -96,50 +103,85 @@ impl Owner {
         }
     }
 
-    #[expect(
-        clippy::type_complexity,
-        reason = "the error is what the caller has to answer"
-    )]
-    fn round(
-        &mut self,
-        jobs: Vec<Job>,
-    ) -> Result<(), (String, Vec<oneshot::Sender<Result<u64, QueueError>>>)> {
+    fn round(&mut self, jobs: Vec<Job>) -> Result<(), Ended> {
         let mut round = Round::default();
-        let mut answers = Vec::with_capacity(jobs.len());
+        let (mut appends, mut others) = (Vec::new(), Vec::new());
         let mut failure = None;
         for Job { op, reply } in jobs {
+            let is_append = matches!(op, Op::Append { .. });
             match self.stage(op, &mut round) {
-                Ok(value) => answers.push((reply, value)),
+                Ok(_) if is_append => appends.push(reply),
+                Ok(value) => others.push((reply, value)),
                 Err(StageError::Refused(error)) => drop(reply.send(Err(error))),
                 Err(StageError::Failed(reason)) => {
-                    answers.push((reply, 0));
+                    others.push((reply, 0));
                     failure.get_or_insert(reason);
                 }
             }
         }
-        let committed = match failure {
+        let appended = match failure {
             Some(reason) => Err(reason),
-            None => self.commit(&mut round),
+            None => self.commit_events(&mut round),
         };
-        if let Err(reason) = committed {
-            return Err((
-                reason,
-                answers.into_iter().map(|(reply, _)| reply).collect(),
-            ));
+        if let Err(reason) = appended {
+            appends.extend(others.into_iter().map(|(reply, _)| reply));
+            return Err((reason, appends));
         }
-        self.publish(&round.touched);
-        if round.appended {
-            self.shared.appended.notify_one();
+        for reply in appends {
+            // A caller that has gone needs no answer.
+            let _ = reply.send(Ok(0));
         }
-        for (reply, value) in answers {
+        if round.indexed
+            && let Err(reason) = self.commit_index(&mut round)
+        {
+            let waiting = others.into_iter().map(|(reply, _)| reply).collect();
+            return Err((reason, waiting));
+        }
+        for (reply, value) in others {
             let _ = reply.send(Ok(value));
         }
+        self.tidy_up().map_err(|reason| (reason, Vec::new()))
+    }
+
+    /// Makes what was appended durable, and tells the router.
+    fn commit_events(&mut self, round: &mut Round) -> Result<(), String> {
+        if round.appended.is_empty() {
+            return Ok(());
+        }
+        let log = &mut self.database.logs.events;
+        log.commit()
+            .map_err(|error| format!("the log of events: {error}"))?;
+        let events: u64 = round
+            .appended
+            .iter()
+            .map(|block| u64::from(block.items))
+            .sum();
+        locked(&self.shared.unrouted).extend(round.appended.drain(..));
+        // Only these: what else was counted in this round is not durable yet.
+        self.shared.update(|ledger| {
+            ledger.received += events;
+            ledger.waiting += events;
+        });
+        self.shared.appended.notify_one();
         Ok(())
     }
 
-    fn commit(&mut self, round: &mut Round) -> Result<(), String> {
+    fn commit_index(&mut self, round: &mut Round) -> Result<(), String> {
         self.bound_quarantine(round)
             .map_err(|error| error.to_string())?;
+        let logs = &mut self.database.logs;
+        for (log, what) in [
+            (&mut logs.deliveries, "deliveries"),
+            (&mut logs.seen, "seen keys"),
+        ] {
+            log.commit()
+                .map_err(|error| format!("the log of {what}: {error}"))?;
+        }
+        self.totals.deliveries_end = logs.deliveries.end();
+        self.totals.seen_end = logs.seen.end();
+        let routed = round.routed.len();
+        let next = locked(&self.shared.unrouted).get(routed).copied();
+        self.totals.routed_end = next.map_or(logs.events.end(), |block| block.place.start);
         round.batch.insert(keys::TOTALS, self.totals.stored());
         for name in &round.touched {
             let counts = codec::plain(&self.channels[name]);
@@ -156,80 +198,40 @@ impl Owner {
                 .map_err(|error| error.to_string())?;
             self.database.sync()
         }))
-        .unwrap_or_else(|_| Err("sled panicked".to_owned()))
-    }
-
-    fn stage(&mut self, op: Op, round: &mut Round) -> Result<u64, StageError> {
-        match op {
-            Op::Append { blocks, events } => self.append(&blocks, events, round),
-            Op::Route(routes) => {
-                for route in routes {
-                    self.route(route, round)?;
-                }
-            }
-            Op::ForgetSeen { seq } => {
-                for row in self.database.db.range(keys::seen(0)..keys::seen(seq + 1)) {
-                    round.batch.remove(row?.0);
-                }
-            }
-            Op::Seal { channel, slices } => return Ok(self.seal(&channel, slices, round)),
-            Op::Settle {
-                channel,
-                lease,
-                fate,
-            } => self.settle(&channel, lease, fate, round)?,
-        }
-        Ok(0)
-    }
-
-    fn append(&mut self, blocks: &[Packed], events: u64, round: &mut Round) {
-        for block in blocks {
-            let seq = self.next_seq();
-            round.put(Kind::Block, seq, keys::block(seq), block);
-        }
-        self.totals.received += events;
-        self.totals.waiting += events;
-        round.appended = true;
-    }
-
-    fn route(&mut self, route: PackedRoute, round: &mut Round) -> Result<(), StageError> {
-        self.remove_parts(&keys::block(route.seq), round)?;
-        if let Some((items, keys_bytes)) = route.seen {
-            let packed = Packed {
-                items,
-                plain_bytes: keys_bytes.len() as u32,
-                payload: keys_bytes,
-            };
-            round.put(Kind::Seen, route.seq, keys::seen(route.seq), &packed);
-        }
-        for (channel, severity, kind, packed) in route.deliveries {
-            let seq = self.next_seq();
-            round.put(
-                kind,
-                seq,
-                keys::deliveries(&channel, severity, seq),
-                &packed,
-            );
-            let (counts, notices) = self.channels.entry(channel.clone()).or_default();
-            if kind == Kind::Notices {
-                notices.queued += u64::from(packed.items);
-            } else {
-                counts.routed += u64::from(packed.items);
-                counts.waiting += u64::from(packed.items);
-            }
-            round.touched.insert(channel);
-        }
-        for record in route.quarantine {
-            let seq = self.next_seq();
-            round.batch.insert(
-                keys::quarantine(seq),
-                frame::single(Kind::Quarantine, seq, &record),
-            );
-            self.totals.quarantine_entries += 1;
-        }
-        self.totals.counts.add(&route.counts);
-        self.totals.waiting -= route.counts.total();
+        .unwrap_or_else(|_| Err("sled panicked".to_owned()))?;
+        locked(&self.shared.unrouted).drain(..routed);
+        self.publish(&round.touched);
         Ok(())
+    }
+
+    /// Begins new segments where one is full, and removes those that nothing points to any more.
+    fn tidy_up(&mut self) -> Result<(), String> {
+        let logs = &mut self.database.logs;
+        let Totals {
+            routed_end,
+            seen_forgotten,
+            ..
+        } = self.totals;
+        let mut tidy = || -> std::io::Result<()> {
+            for log in [&mut logs.events, &mut logs.deliveries, &mut logs.seen] {
+                log.roll()?;
+            }
+            for segment in self.oldest_events..routed_end.segment {
+                logs.events.files().remove(segment)?;
+            }
+            self.oldest_events = routed_end.segment;
+            let current = logs.deliveries.end().segment;
+            remove_where(&mut self.live, logs.deliveries.files(), |segment, live| {
+                live == 0 && segment < current
+            })?;
+            let current = logs.seen.end().segment;
+            remove_where(
+                &mut self.seen_segments,
+                logs.seen.files(),
+                |segment, last| last <= seen_forgotten && segment < current,
+            )
+        };
+        tidy().map_err(|error| format!("the logs' segments: {error}"))
     }
 
     /// Keeps the newest records; how many there ever were is in the ledger. Once a round, since it
@@ -251,83 +253,11 @@ impl Owner {
         Ok(())
     }
 
-    fn seal(&mut self, channel: &str, slices: Vec<Slice>, round: &mut Round) -> u64 {
-        let id = self.next_seq();
-        let bytes = codec::plain(&Seal { id, slices });
-        round
-            .batch
-            .insert(keys::seal(channel), frame::single(Kind::Seal, id, &bytes));
-        id
-    }
-
-    fn settle(
-        &mut self,
-        channel: &str,
-        lease: u64,
-        fate: Fate,
-        round: &mut Round,
-    ) -> Result<(), StageError> {
-        let seal = match self.database.db.get(keys::seal(channel))? {
-            Some(stored) => small::<Seal>(&stored)?,
-            None => return Err(not_held(channel, lease)),
-        };
-        if seal.id != lease {
-            return Err(not_held(channel, lease));
-        }
-        round.batch.remove(keys::seal(channel));
-        if matches!(fate, Fate::Waits) {
-            return Ok(());
-        }
-        for slice in &seal.slices {
-            let consumed = keys::consumed(channel, slice.severity, slice.seq);
-            if slice.to == slice.of {
-                self.remove_parts(&keys::deliveries(channel, slice.severity, slice.seq), round)?;
-                round.batch.remove(consumed);
-            } else {
-                let to = slice.to.to_be_bytes();
-                round
-                    .batch
-                    .insert(consumed, frame::single(Kind::Consumed, slice.seq, &to));
-            }
-            let count = u64::from(slice.to - slice.from);
-            let (counts, notices) = self.channels.entry(channel.to_owned()).or_default();
-            match (&fate, slice.notices) {
-                (Fate::Dead(_), true) => notices.dead += count,
-                (_, true) => notices.delivered += count,
-                (Fate::Dead(_), false) => {
-                    (counts.dead, counts.waiting) = (counts.dead + count, counts.waiting - count)
-                }
-                (_, false) => {
-                    (counts.delivered, counts.waiting) =
-                        (counts.delivered + count, counts.waiting - count)
-                }
-            }
-        }
-        if let Fate::Dead(packed) = &fate {
-            round.put(Kind::Dead, lease, keys::dead(channel, lease), packed);
-        }
-        round.touched.insert(channel.to_owned());
-        Ok(())
-    }
-
-    fn remove_parts(&self, key: &[u8], round: &mut Round) -> Result<(), sled::Error> {
-        for row in self.database.db.scan_prefix(key) {
-            round.batch.remove(row?.0);
-        }
-        Ok(())
-    }
-
-    fn next_seq(&mut self) -> u64 {
-        let seq = self.totals.next_seq;
-        self.totals.next_seq += 1;
-        seq
-    }
-
     fn publish(&self, touched: &BTreeSet<String>) {
         self.shared.update(|ledger: &mut Ledger| {
-            ledger.received = self.totals.received;
+            ledger.received = self.totals.counts.total() + self.waiting;
             ledger.counts = self.totals.counts;
-            ledger.waiting = self.totals.waiting;
+            ledger.waiting = self.waiting;
             for name in touched {
                 let (counts, notices) = self.channels[name];
                 ledger.channels.insert(name.clone(), counts);
@@ -349,19 +279,20 @@ impl Drop for FailAtEnd {
     }
 }
 
-impl Round {
-    fn put(&mut self, kind: Kind, seq: u64, key: Vec<u8>, packed: &Packed) {
-        for (part, bytes) in
-            frame::frames(kind, seq, packed.items, packed.plain_bytes, &packed.payload)
-        {
-            self.batch.insert(keys::part(key.clone(), part), bytes);
-        }
+/// Removes the segments that `is_done` says of, by number and what is noted of them.
+fn remove_where(
+    segments: &mut BTreeMap<u64, u64>,
+    files: &LogFiles,
+    is_done: impl Fn(u64, u64) -> bool,
+) -> std::io::Result<()> {
+    let done: Vec<u64> = segments
+        .iter()
+        .filter(|(segment, noted)| is_done(**segment, **noted))
+        .map(|(segment, _)| *segment)
+        .collect();
+    for segment in done {
+        files.remove(segment)?;
+        segments.remove(&segment);
     }
-}
-
-fn not_held(channel: &str, lease: u64) -> StageError {
-    StageError::Refused(QueueError::NotHeld {
-        channel: channel.to_owned(),
-        lease,
-    })
+    Ok(())
 }

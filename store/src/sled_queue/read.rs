@@ -3,24 +3,30 @@
 //! All of it blocks on the disk and runs off the async workers. A damaged record is a storage error:
 //! what else is damaged is not known, so the queue stops rather than go on with a hole.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
-use auditrelay_audit::{EventKey, Severity};
+use auditrelay_audit::Severity;
 
 use super::{
     files,
-    job::{Seal, Slice, small},
-    keys,
+    job::{Delivered, START, Seal, Slice, Totals, small},
+    keys, recover,
+    shared::UnroutedBlock,
 };
 use crate::{
     Block, Delivery, LeaseLimit, SeenBlock, codec,
-    frame::{self, Damaged, Header, Kind},
+    frame::{Damaged, Kind},
+    log::{LogError, LogFiles, Position, Reader, ScanError, scan},
 };
 
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ReadError {
     #[error("{0}")]
     Sled(#[from] sled::Error),
+    #[error("{0}")]
+    Log(#[from] LogError),
+    #[error("{0}")]
+    Scan(#[from] ScanError),
     #[error("{0}")]
     Damaged(#[from] Damaged),
 }
@@ -29,59 +35,14 @@ impl ReadError {
     /// Whether what is stored is wrong, not the way to it.
     pub(super) fn is_damage(&self) -> bool {
         match self {
-            Self::Sled(error) => files::is_damage(error),
-            Self::Damaged(_) => true,
-        }
-    }
-}
-
-/// Records under a prefix with their parts put together.
-struct Records<'a> {
-    rows: sled::Iter,
-    prefix: &'a [u8],
-}
-
-struct Record {
-    key: Vec<u8>,
-    header: Header,
-    payload: Vec<u8>,
-}
-
-impl<'a> Records<'a> {
-    fn new(db: &sled::Db, prefix: &'a [u8]) -> Self {
-        Self {
-            rows: db.scan_prefix(prefix),
-            prefix,
-        }
-    }
-
-    fn next(&mut self) -> Result<Option<Record>, ReadError> {
-        let Some(row) = self.rows.next() else {
-            return Ok(None);
-        };
-        let (key, value) = row?;
-        debug_assert!(key.starts_with(self.prefix));
-        let (header, piece) = frame::decode(&value)?;
-        let mut payload = piece.to_vec();
-        for part in 1..header.parts {
-            let (_, value) = self
-                .rows
-                .next()
-                .ok_or(Damaged("a part of it is missing"))??;
-            let (next, piece) = frame::decode(&value)?;
-            if (next.seq, next.part) != (header.seq, part) {
-                return Err(Damaged("a part of it is missing").into());
+            Self::Sled(error) => recover::is_damage(error),
+            Self::Log(LogError::Io(error)) | Self::Scan(ScanError::Io(error)) => {
+                recover::is_truncation(error)
             }
-            payload.extend_from_slice(piece);
+            Self::Log(LogError::Damaged(_))
+            | Self::Scan(ScanError::Damaged { .. })
+            | Self::Damaged(_) => true,
         }
-        if header.part != 0 {
-            return Err(Damaged("its first part is missing").into());
-        }
-        Ok(Some(Record {
-            key: key.to_vec(),
-            header,
-            payload,
-        }))
     }
 }
 
@@ -91,37 +52,59 @@ const UNROUTED_PLAIN_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Keeps a lease's record within one frame.
 const SLICES_MAX: usize = 2_000;
 
-pub(super) fn unrouted(db: &sled::Db, blocks_max: usize) -> Result<Vec<Block>, ReadError> {
-    let mut records = Records::new(db, keys::BLOCKS);
-    let mut blocks = Vec::new();
+/// How many of the first blocks are read at once.
+pub(super) fn some_of(blocks: &VecDeque<UnroutedBlock>, max: usize) -> usize {
     let mut plain_bytes = 0;
-    while blocks.len() < blocks_max
-        && plain_bytes < UNROUTED_PLAIN_BYTES_MAX
-        && let Some(record) = records.next()?
-    {
-        let header = record.header;
-        plain_bytes += header.plain_bytes as usize;
-        blocks.push(codec::unpack_block(
-            header.seq,
-            header.plain_bytes,
-            &record.payload,
-        )?);
-    }
-    Ok(blocks)
+    blocks
+        .iter()
+        .take(max)
+        .take_while(|block| {
+            let fits = plain_bytes < UNROUTED_PLAIN_BYTES_MAX;
+            plain_bytes += block.plain_bytes as usize;
+            fits
+        })
+        .count()
 }
 
-pub(super) fn seen(db: &sled::Db) -> Result<Vec<SeenBlock>, ReadError> {
-    let mut records = Records::new(db, keys::SEEN);
-    let mut blocks = Vec::new();
-    while let Some(record) = records.next()? {
-        let (seen_unix_ms, keys): (i64, Vec<EventKey>) = codec::from_plain(&record.payload)?;
-        blocks.push(SeenBlock {
+pub(super) fn blocks(log: &LogFiles, places: &[UnroutedBlock]) -> Result<Vec<Block>, ReadError> {
+    let mut reader = Reader::new(log.clone());
+    let read = |block: &UnroutedBlock| {
+        let record = reader.read(block.place)?;
+        let header = record.header;
+        if (header.kind, header.seq) != (Kind::Block as u8, block.seq) {
+            return Err(Damaged("another record is in its place").into());
+        }
+        let plain_bytes = header.plain_bytes;
+        let block = codec::unpack_block(block.seq, header.items, plain_bytes, record.payload())?;
+        Ok(block)
+    };
+    places.iter().map(read).collect()
+}
+
+pub(super) fn seen(db: &sled::Db, log: &LogFiles) -> Result<Vec<SeenBlock>, ReadError> {
+    let totals: Totals = small(
+        &db.get(keys::TOTALS)?
+            .ok_or(Damaged("its ledger is missing"))?,
+    )?;
+    let oldest = log.segments().map_err(LogError::Io)?.first().copied();
+    let from = oldest.map_or(START, |segment| Position { segment, offset: 0 });
+    let mut places = Vec::new();
+    scan(log, from, |header, place| {
+        if header.seq > totals.seen_forgotten {
+            places.push(place);
+        }
+    })?;
+    let mut reader = Reader::new(log.clone());
+    let read = |place| {
+        let record = reader.read(place)?;
+        let (seen_unix_ms, keys) = codec::unpack_seen(record.payload())?;
+        Ok(SeenBlock {
             seq: record.header.seq,
             seen_unix_ms,
             keys,
-        });
-    }
-    Ok(blocks)
+        })
+    };
+    places.into_iter().map(read).collect()
 }
 
 pub(super) fn seal(db: &sled::Db, channel: &str) -> Result<Option<Seal>, ReadError> {
@@ -139,30 +122,25 @@ pub(super) fn next_slices(
 ) -> Result<Vec<Slice>, ReadError> {
     let mut slices: Vec<Slice> = Vec::new();
     let (mut events_left, mut bytes_left) = (limit.events_max as u32, limit.bytes_max);
-    let prefix = keys::deliveries_of(channel);
-    for row in db.scan_prefix(&prefix) {
+    for row in db.scan_prefix(keys::deliveries_of(channel)) {
         let (key, value) = row?;
-        let (header, _) = frame::decode(&value)?;
-        if header.part != 0 {
-            continue;
-        }
+        let delivered: Delivered = small(&value)?;
         let (severity, seq) =
             keys::rank_and_seq(&key, channel).ok_or(Damaged("its key is no delivery's"))?;
-        let from = consumed(db, channel, severity, seq)?;
-        let bytes = header.plain_bytes as usize;
+        let bytes = delivered.plain_bytes as usize;
         let full = events_left == 0 || slices.len() == SLICES_MAX;
         if full || (!slices.is_empty() && bytes > bytes_left) {
             break;
         }
-        let to = header.items.min(from + events_left);
-        let notices = header.kind == Kind::Notices as u8;
+        let from = delivered.settled;
+        let to = delivered.items.min(from.saturating_add(events_left));
         slices.push(Slice {
             severity,
             seq,
-            notices,
+            notices: delivered.notices,
             from,
             to,
-            of: header.items,
+            of: delivered.items,
         });
         events_left -= to - from;
         bytes_left = bytes_left.saturating_sub(bytes);
@@ -170,57 +148,61 @@ pub(super) fn next_slices(
     Ok(slices)
 }
 
-fn consumed(db: &sled::Db, channel: &str, severity: Severity, seq: u64) -> Result<u32, ReadError> {
-    let Some(stored) = db.get(keys::consumed(channel, severity, seq))? else {
-        return Ok(0);
-    };
-    let (_, bytes) = frame::decode(&stored)?;
-    let bytes = bytes
-        .try_into()
-        .map_err(|_| Damaged("its content does not fit its kind"))?;
-    Ok(u32::from_be_bytes(bytes))
-}
-
 pub(super) fn members(
     db: &sled::Db,
+    log: &LogFiles,
     channel: &str,
     slices: &[Slice],
 ) -> Result<Vec<(Severity, Delivery)>, ReadError> {
+    let mut reader = Reader::new(log.clone());
     let mut members = Vec::new();
     for slice in slices {
         let key = keys::deliveries(channel, slice.severity, slice.seq);
-        let record = Records::new(db, &key)
-            .next()?
-            .ok_or(Damaged("a leased block is missing"))?;
-        let deliveries: Vec<Delivery> = codec::unpack(record.header.plain_bytes, &record.payload)?;
-        let leased = deliveries
-            .into_iter()
-            .skip(slice.from as usize)
-            .take((slice.to - slice.from) as usize);
-        members.extend(leased.map(|delivery| (slice.severity, delivery)));
+        let stored = db.get(key)?.ok_or(Damaged("a leased block is missing"))?;
+        let delivered: Delivered = small(&stored)?;
+        let record = reader.read(delivered.place)?;
+        if record.header.seq != slice.seq {
+            return Err(Damaged("another record is in its place").into());
+        }
+        let leased = codec::unpack_deliveries(
+            record.header.plain_bytes,
+            record.payload(),
+            slice.from..slice.to,
+        )?;
+        members.extend(
+            leased
+                .into_iter()
+                .map(|delivery| (slice.severity, delivery)),
+        );
     }
     Ok(members)
 }
 
 /// Counts events by looking at every record; the ledger's counters must agree with it.
-pub(super) fn count(db: &sled::Db, channels: &[String]) -> Result<Counted, ReadError> {
+pub(super) fn count(
+    db: &sled::Db,
+    logs: &files::LogNames,
+    channels: &[String],
+) -> Result<Counted, ReadError> {
     let mut counted = Counted::default();
-    let mut blocks = Records::new(db, keys::BLOCKS);
-    while let Some(record) = blocks.next()? {
-        counted.waiting += u64::from(record.header.items);
-    }
+    let totals: Totals = small(
+        &db.get(keys::TOTALS)?
+            .ok_or(Damaged("its ledger is missing"))?,
+    )?;
+    scan(&logs.events, totals.routed_end, |header, _| {
+        counted.waiting += u64::from(header.items);
+    })?;
+    let mut reader = Reader::new(logs.deliveries.clone());
     for channel in channels {
-        let prefix = keys::deliveries_of(channel);
-        let mut records = Records::new(db, &prefix);
         let mut waiting = 0;
-        while let Some(record) = records.next()? {
+        for row in db.scan_prefix(keys::deliveries_of(channel)) {
+            let delivered: Delivered = small(&row?.1)?;
+            let record = reader.read(delivered.place)?;
             if record.header.kind == Kind::Events as u8 {
-                let (severity, seq) = keys::rank_and_seq(&record.key, channel)
-                    .ok_or(Damaged("its key is no delivery's"))?;
-                waiting += record.header.items - consumed(db, channel, severity, seq)?;
+                waiting += u64::from(record.header.items - delivered.settled);
             }
         }
-        counted.channels.insert(channel.clone(), u64::from(waiting));
+        counted.channels.insert(channel.clone(), waiting);
     }
     Ok(counted)
 }

@@ -1,20 +1,31 @@
 //! What the writer tells everybody: the ledger, that something was appended or waits, and failure.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use tokio::sync::{Notify, watch};
 
-use crate::{Ledger, QueueError};
+use crate::{Ledger, QueueError, log::Place};
 
 /// What the owner tells everybody.
 pub(super) struct Shared {
     pub(super) ledger: Mutex<Ledger>,
+    /// Oldest first; 48 bytes for a block of a few hundred events.
+    pub(super) unrouted: Mutex<VecDeque<UnroutedBlock>>,
     pub(super) appended: Notify,
     channels: Mutex<HashMap<String, Arc<Notify>>>,
     pub(super) failure: watch::Sender<Option<Arc<str>>>,
+}
+
+/// Where a durable block is that is not routed yet.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct UnroutedBlock {
+    pub(super) seq: u64,
+    pub(super) place: Place,
+    pub(super) items: u32,
+    pub(super) plain_bytes: u32,
 }
 
 pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -26,6 +37,7 @@ impl Shared {
     pub(super) fn new() -> Self {
         Self {
             ledger: Mutex::default(),
+            unrouted: Mutex::default(),
             appended: Notify::new(),
             channels: Mutex::default(),
             failure: watch::channel(None).0,

@@ -1,0 +1,269 @@
+//! An append-only log in segment files: what holds the bulk of the queue's bytes.
+//!
+//! sled rewrites a leaf of up to 16 values every tenth change, which for blocks of 30 KB came to 1.2
+//! bytes written per byte received. A log writes each byte once, so the blocks are here and sled keeps
+//! the small records that point to them (docs/decisions/0008).
+//!
+//! Invariants:
+//! * what [`Log::commit`] returned `Ok` for survives a power loss: the file is synced, and its folder
+//!   was synced when the file was made;
+//! * a commit begins only when the one before it is durable, and every frame says where its own commit
+//!   begins. So a frame that is not whole was never acknowledged, unless a whole one follows whose
+//!   commit begins after it: that one is damage (see [`scan`]);
+//! * only the last segment is ever written to; segments are removed whole;
+//! * after an error nothing more is written: what is on disk is no longer known.
+
+mod scan;
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Write},
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+
+pub(crate) use scan::{ScanError, scan};
+
+use crate::frame::{self, Damaged, Header, Kind};
+
+/// A segment that has grown beyond this is followed by another. Small enough to give space back soon
+/// and to unlink without a stall.
+const SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
+
+/// A place between two frames.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) struct Position {
+    pub(crate) segment: u64,
+    /// In bytes.
+    pub(crate) offset: u64,
+}
+
+/// Where a frame is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Place {
+    pub(crate) start: Position,
+    pub(crate) bytes: u32,
+}
+
+impl Place {
+    pub(crate) fn end(&self) -> Position {
+        Position {
+            segment: self.start.segment,
+            offset: self.start.offset + u64::from(self.bytes),
+        }
+    }
+}
+
+/// A log's files by name.
+#[derive(Debug, Clone)]
+pub(crate) struct LogFiles {
+    dir: PathBuf,
+    name: &'static str,
+}
+
+impl LogFiles {
+    pub(crate) fn new(dir: &Path, name: &'static str) -> Self {
+        Self {
+            dir: dir.to_owned(),
+            name,
+        }
+    }
+
+    pub(crate) fn path(&self, segment: u64) -> PathBuf {
+        self.dir.join(format!("{}-{segment:016}.log", self.name))
+    }
+
+    /// Segments that there are, oldest first.
+    pub(crate) fn segments(&self) -> io::Result<Vec<u64>> {
+        let mut found = Vec::new();
+        for entry in fs::read_dir(&self.dir)? {
+            let name = entry?.file_name();
+            let number = name
+                .to_str()
+                .and_then(|name| name.strip_prefix(self.name))
+                .and_then(|name| name.strip_prefix('-')?.strip_suffix(".log"))
+                .and_then(|number| number.parse::<u64>().ok());
+            found.extend(number);
+        }
+        found.sort_unstable();
+        Ok(found)
+    }
+
+    /// Makes an empty segment that survives a power loss.
+    pub(crate) fn create(&self, segment: u64) -> io::Result<File> {
+        let file = OpenOptions::new()
+            .append(true)
+            .create_new(true)
+            .open(self.path(segment))?;
+        file.sync_all()?;
+        File::open(&self.dir)?.sync_all()?;
+        Ok(file)
+    }
+
+    pub(crate) fn remove(&self, segment: u64) -> io::Result<()> {
+        match fs::remove_file(self.path(segment)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The writing end.
+#[derive(Debug)]
+pub(crate) struct Log {
+    files: LogFiles,
+    file: File,
+    /// Everything before it is durable.
+    durable: Position,
+    pending: Vec<u8>,
+}
+
+impl Log {
+    /// Goes on at `end`; what is behind it in the file was never acknowledged and is cut off.
+    pub(crate) fn open(files: LogFiles, end: Position) -> io::Result<Self> {
+        let file = OpenOptions::new()
+            .append(true)
+            .open(files.path(end.segment))?;
+        let length = file.metadata()?.len();
+        if length < end.offset {
+            return Err(io::Error::new(
+                io::ErrorKind::UnexpectedEof,
+                format!(
+                    "{} has {length} bytes, {} were acknowledged",
+                    files.path(end.segment).display(),
+                    end.offset
+                ),
+            ));
+        }
+        if length > end.offset {
+            file.set_len(end.offset)?;
+            file.sync_all()?;
+        }
+        for later in files.segments()? {
+            if later > end.segment {
+                files.remove(later)?;
+            }
+        }
+        Ok(Self {
+            files,
+            file,
+            durable: end,
+            pending: Vec::new(),
+        })
+    }
+
+    /// Puts a record into the next commit; says where it will be.
+    pub(crate) fn append(
+        &mut self,
+        kind: Kind,
+        seq: u64,
+        items: u32,
+        plain_bytes: u32,
+        payload: &[u8],
+    ) -> Place {
+        let start = self.end();
+        let header = Header {
+            commit_start: self.durable.offset,
+            items,
+            plain_bytes,
+            ..Header::new(kind, seq)
+        };
+        frame::encode(&header, payload, &mut self.pending);
+        Place {
+            start,
+            bytes: (frame::HEADER_BYTES + payload.len()) as u32,
+        }
+    }
+
+    /// Where the next record will be.
+    pub(crate) fn end(&self) -> Position {
+        Position {
+            segment: self.durable.segment,
+            offset: self.durable.offset + self.pending.len() as u64,
+        }
+    }
+
+    /// Makes durable what was appended.
+    pub(crate) fn commit(&mut self) -> io::Result<()> {
+        if self.pending.is_empty() {
+            return Ok(());
+        }
+        self.file.write_all(&self.pending)?;
+        self.file.sync_data()?;
+        self.durable = self.end();
+        self.pending.clear();
+        // A storm's buffer is not kept for ever.
+        self.pending.shrink_to(1024 * 1024);
+        Ok(())
+    }
+
+    /// Begins another segment where this one is full; between commits.
+    pub(crate) fn roll(&mut self) -> io::Result<()> {
+        if self.durable.offset < SEGMENT_BYTES {
+            return Ok(());
+        }
+        let segment = self.durable.segment + 1;
+        self.file = self.files.create(segment)?;
+        self.durable = Position { segment, offset: 0 };
+        Ok(())
+    }
+
+    pub(crate) fn files(&self) -> &LogFiles {
+        &self.files
+    }
+}
+
+/// A record as it was read.
+pub(crate) struct Record {
+    pub(crate) header: Header,
+    bytes: Vec<u8>,
+}
+
+impl Record {
+    pub(crate) fn payload(&self) -> &[u8] {
+        &self.bytes[frame::HEADER_BYTES..]
+    }
+}
+
+/// Why a record cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LogError {
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    #[error("{0}")]
+    Damaged(#[from] Damaged),
+}
+
+/// The reading end; keeps the file that it read last open.
+#[derive(Debug)]
+pub(crate) struct Reader {
+    files: LogFiles,
+    open: Option<(u64, File)>,
+}
+
+impl Reader {
+    pub(crate) fn new(files: LogFiles) -> Self {
+        Self { files, open: None }
+    }
+
+    /// Reads a record that was committed.
+    pub(crate) fn read(&mut self, place: Place) -> Result<Record, LogError> {
+        let segment = place.start.segment;
+        let file = match &mut self.open {
+            Some((open, file)) if *open == segment => file,
+            slot => {
+                let file = File::open(self.files.path(segment))?;
+                &mut slot.insert((segment, file)).1
+            }
+        };
+        let mut bytes = vec![0; place.bytes as usize];
+        file.read_exact_at(&mut bytes, place.start.offset)?;
+        let (header, _) = frame::decode(&bytes)?;
+        Ok(Record { header, bytes })
+    }
+}
+
+#[cfg(test)]
+mod tests;

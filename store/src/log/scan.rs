@@ -1,0 +1,141 @@
+//! Reading a log from a place to its end, when the queue opens.
+
+use std::{
+    fs::File,
+    io::{self, BufReader, Read},
+};
+
+use super::{LogFiles, Place, Position};
+use crate::frame::{self, Damaged, HEADER_BYTES, Header};
+
+/// What a scan found.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Scanned {
+    /// Behind the last whole record.
+    pub(crate) end: Position,
+    /// How many bytes follow it: of a commit that was never acknowledged.
+    pub(crate) cut_bytes: u64,
+}
+
+/// Why a log cannot be trusted.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ScanError {
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    #[error("{what} ({file}, at byte {offset})")]
+    Damaged {
+        what: Damaged,
+        file: String,
+        offset: u64,
+    },
+}
+
+/// Tells of every record from `from` on.
+///
+/// A record that is not whole ends the log if nothing proves that it was acknowledged: it is in the
+/// last segment, and no whole record follows that belongs to a later commit. Otherwise it is damage.
+pub(crate) fn scan(
+    files: &LogFiles,
+    from: Position,
+    mut found: impl FnMut(&Header, Place),
+) -> Result<Scanned, ScanError> {
+    let segments = files.segments()?;
+    let last = segments
+        .last()
+        .copied()
+        .unwrap_or_default()
+        .max(from.segment);
+    let mut end = from;
+    for segment in from.segment..=last {
+        if segment != from.segment {
+            end = Position { segment, offset: 0 };
+        }
+        let path = files.path(segment);
+        let damaged = |offset: u64| {
+            let file = path.display().to_string();
+            move |what| ScanError::Damaged { what, file, offset }
+        };
+        let file = match File::open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(damaged(0)(Damaged("the file is missing")));
+            }
+            file => file?,
+        };
+        let length = file.metadata()?.len();
+        if length < end.offset {
+            return Err(damaged(length)(Damaged("the file is cut short")));
+        }
+        let mut bytes = BufReader::with_capacity(1 << 20, file);
+        bytes.seek_relative(end.offset as i64)?;
+        let mut frame = Vec::new();
+        while end.offset < length {
+            let whole = read_frame(&mut bytes, length - end.offset, &mut frame)?
+                .and_then(|()| frame::decode(&frame).map(|(header, _)| header));
+            match whole {
+                Ok(header) => {
+                    let place = Place {
+                        start: end,
+                        bytes: frame.len() as u32,
+                    };
+                    found(&header, place);
+                    end = place.end();
+                }
+                Err(what) if segment < last || was_acknowledged(files, end)? => {
+                    return Err(damaged(end.offset)(what));
+                }
+                Err(_torn) => {
+                    return Ok(Scanned {
+                        end,
+                        cut_bytes: length - end.offset,
+                    });
+                }
+            }
+        }
+    }
+    Ok(Scanned { end, cut_bytes: 0 })
+}
+
+/// The outer error is the file system's, the inner one what is wrong with the frame.
+fn read_frame(
+    bytes: &mut impl Read,
+    left: u64,
+    frame: &mut Vec<u8>,
+) -> io::Result<Result<(), Damaged>> {
+    frame.clear();
+    let mut head = [0; HEADER_BYTES];
+    if left < HEADER_BYTES as u64 {
+        return Ok(Err(Damaged("it is cut short")));
+    }
+    bytes.read_exact(&mut head)?;
+    let length = match frame::length(&head) {
+        Ok(length) if length as u64 <= left => length,
+        Ok(_) => return Ok(Err(Damaged("it is cut short"))),
+        Err(what) => return Ok(Err(what)),
+    };
+    frame.extend_from_slice(&head);
+    frame.resize(length, 0);
+    bytes.read_exact(&mut frame[HEADER_BYTES..])?;
+    Ok(Ok(()))
+}
+
+/// Whether a whole record behind this place belongs to a commit that began behind it: then what is
+/// here had been synced before.
+fn was_acknowledged(files: &LogFiles, at: Position) -> io::Result<bool> {
+    let mut rest = Vec::new();
+    let mut file = File::open(files.path(at.segment))?;
+    io::Seek::seek(&mut file, io::SeekFrom::Start(at.offset))?;
+    file.read_to_end(&mut rest)?;
+    let later = (0..rest.len()).any(|start| {
+        let candidate = &rest[start..];
+        let Some(head) = candidate.first_chunk::<HEADER_BYTES>() else {
+            return false;
+        };
+        let Ok(length) = frame::length(head) else {
+            return false;
+        };
+        candidate.get(..length).is_some_and(|whole| {
+            frame::decode(whole).is_ok_and(|(header, _)| header.commit_start > at.offset)
+        })
+    });
+    Ok(later)
+}

@@ -1,0 +1,259 @@
+//! One job becomes part of a round: records for the logs, changes of the index, counters.
+//!
+//! Nothing here writes or answers; a round that fails after it leaves counters that are never published.
+
+use std::collections::BTreeSet;
+
+use auditrelay_audit::Severity;
+
+use super::{
+    job::{Delivered, Fate, Op, PackedRoute, Seal, Slice, small},
+    keys,
+    owner::Owner,
+    shared::{UnroutedBlock, locked},
+};
+use crate::{
+    QueueError,
+    codec::{self, Packed},
+    frame::{self, Damaged, Kind},
+};
+
+/// One round: what will be applied, and whom it touches.
+#[derive(Default)]
+pub(super) struct Round {
+    pub(super) batch: sled::Batch,
+    pub(super) touched: BTreeSet<String>,
+    pub(super) appended: Vec<UnroutedBlock>,
+    /// Blocks that were routed, oldest first.
+    pub(super) routed: Vec<u64>,
+    /// Whether the index changes.
+    pub(super) indexed: bool,
+}
+
+pub(super) enum StageError {
+    Refused(QueueError),
+    Failed(String),
+}
+
+impl From<sled::Error> for StageError {
+    fn from(error: sled::Error) -> Self {
+        Self::Failed(error.to_string())
+    }
+}
+
+impl From<Damaged> for StageError {
+    fn from(error: Damaged) -> Self {
+        Self::Failed(error.to_string())
+    }
+}
+
+impl Owner {
+    pub(super) fn stage(&mut self, op: Op, round: &mut Round) -> Result<u64, StageError> {
+        match op {
+            Op::Append { blocks } => {
+                self.append(&blocks, round);
+                return Ok(0);
+            }
+            Op::Route(routes) => {
+                for route in routes {
+                    self.route(route, round)?;
+                }
+            }
+            Op::ForgetSeen { seq } => {
+                self.totals.seen_forgotten = self.totals.seen_forgotten.max(seq);
+            }
+            Op::Seal { channel, slices } => {
+                round.indexed = true;
+                return Ok(self.seal(&channel, slices, round));
+            }
+            Op::Settle {
+                channel,
+                lease,
+                fate,
+            } => self.settle(&channel, lease, fate, round)?,
+        }
+        round.indexed = true;
+        Ok(0)
+    }
+
+    fn append(&mut self, blocks: &[Packed], round: &mut Round) {
+        for block in blocks {
+            let seq = self.next_seq();
+            let log = &mut self.database.logs.events;
+            let place = log.append(
+                Kind::Block,
+                seq,
+                block.items,
+                block.plain_bytes,
+                &block.payload,
+            );
+            round.appended.push(UnroutedBlock {
+                seq,
+                place,
+                items: block.items,
+                plain_bytes: block.plain_bytes,
+            });
+            self.waiting += u64::from(block.items);
+        }
+    }
+
+    fn route(&mut self, route: PackedRoute, round: &mut Round) -> Result<(), StageError> {
+        let oldest = locked(&self.shared.unrouted)
+            .get(round.routed.len())
+            .map(|block| block.seq);
+        if oldest != Some(route.seq) {
+            return Err(StageError::Failed(format!(
+                "block {} was routed, {oldest:?} is the oldest",
+                route.seq
+            )));
+        }
+        round.routed.push(route.seq);
+        if let Some((items, bytes)) = route.seen {
+            let log = &mut self.database.logs.seen;
+            let place = log.append(Kind::Seen, route.seq, items, bytes.len() as u32, &bytes);
+            self.seen_segments.insert(place.start.segment, route.seq);
+        }
+        for (channel, severity, kind, packed) in route.deliveries {
+            self.deliver(channel, severity, kind, &packed, round);
+        }
+        for record in route.quarantine {
+            let seq = self.next_seq();
+            round.batch.insert(
+                keys::quarantine(seq),
+                frame::single(Kind::Quarantine, seq, &record),
+            );
+            self.totals.quarantine_entries += 1;
+        }
+        self.totals.counts.add(&route.counts);
+        self.waiting -= route.counts.total();
+        Ok(())
+    }
+
+    fn deliver(
+        &mut self,
+        channel: String,
+        severity: Severity,
+        kind: Kind,
+        packed: &Packed,
+        round: &mut Round,
+    ) {
+        let seq = self.next_seq();
+        let log = &mut self.database.logs.deliveries;
+        let place = log.append(kind, seq, packed.items, packed.plain_bytes, &packed.payload);
+        *self.live.entry(place.start.segment).or_default() += 1;
+        let delivered = Delivered {
+            place,
+            items: packed.items,
+            plain_bytes: packed.plain_bytes,
+            notices: kind == Kind::Notices,
+            settled: 0,
+        };
+        let key = keys::deliveries(&channel, severity, seq);
+        round.batch.insert(key, delivered.stored(seq));
+        let (counts, notices) = self.channels.entry(channel.clone()).or_default();
+        if kind == Kind::Notices {
+            notices.queued += u64::from(packed.items);
+        } else {
+            counts.routed += u64::from(packed.items);
+            counts.waiting += u64::from(packed.items);
+        }
+        round.touched.insert(channel);
+    }
+
+    fn seal(&mut self, channel: &str, slices: Vec<Slice>, round: &mut Round) -> u64 {
+        let id = self.next_seq();
+        let bytes = codec::plain(&Seal { id, slices });
+        round
+            .batch
+            .insert(keys::seal(channel), frame::single(Kind::Seal, id, &bytes));
+        id
+    }
+
+    fn settle(
+        &mut self,
+        channel: &str,
+        lease: u64,
+        fate: Fate,
+        round: &mut Round,
+    ) -> Result<(), StageError> {
+        let seal = match self.database.db.get(keys::seal(channel))? {
+            Some(stored) => small::<Seal>(&stored)?,
+            None => return Err(not_held(channel, lease)),
+        };
+        if seal.id != lease {
+            return Err(not_held(channel, lease));
+        }
+        round.batch.remove(keys::seal(channel));
+        if matches!(fate, Fate::Waits) {
+            return Ok(());
+        }
+        for slice in &seal.slices {
+            self.settle_slice(channel, slice, round)?;
+            let count = u64::from(slice.to - slice.from);
+            let (counts, notices) = self.channels.entry(channel.to_owned()).or_default();
+            match (&fate, slice.notices) {
+                (Fate::Dead(_), true) => notices.dead += count,
+                (_, true) => notices.delivered += count,
+                (Fate::Dead(_), false) => {
+                    (counts.dead, counts.waiting) = (counts.dead + count, counts.waiting - count)
+                }
+                (_, false) => {
+                    (counts.delivered, counts.waiting) =
+                        (counts.delivered + count, counts.waiting - count)
+                }
+            }
+        }
+        if let Fate::Dead(packed) = &fate {
+            round.put(Kind::Dead, lease, keys::dead(channel, lease), packed);
+        }
+        round.touched.insert(channel.to_owned());
+        Ok(())
+    }
+
+    fn settle_slice(
+        &mut self,
+        channel: &str,
+        slice: &Slice,
+        round: &mut Round,
+    ) -> Result<(), StageError> {
+        let key = keys::deliveries(channel, slice.severity, slice.seq);
+        let stored = self
+            .database
+            .db
+            .get(&key)?
+            .ok_or(Damaged("a leased block is missing"))?;
+        let mut delivered: Delivered = small(&stored)?;
+        if slice.to == slice.of {
+            round.batch.remove(key);
+            let live = self.live.entry(delivered.place.start.segment).or_default();
+            *live = live.saturating_sub(1);
+        } else {
+            delivered.settled = slice.to;
+            round.batch.insert(key, delivered.stored(slice.seq));
+        }
+        Ok(())
+    }
+
+    fn next_seq(&mut self) -> u64 {
+        let seq = self.totals.next_seq;
+        self.totals.next_seq += 1;
+        seq
+    }
+}
+
+impl Round {
+    fn put(&mut self, kind: Kind, seq: u64, key: Vec<u8>, packed: &Packed) {
+        for (part, bytes) in
+            frame::frames(kind, seq, packed.items, packed.plain_bytes, &packed.payload)
+        {
+            self.batch.insert(keys::part(key.clone(), part), bytes);
+        }
+    }
+}
+
+fn not_held(channel: &str, lease: u64) -> StageError {
+    StageError::Refused(QueueError::NotHeld {
+        channel: channel.to_owned(),
+        lease,
+    })
+}
