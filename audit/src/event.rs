@@ -1,17 +1,22 @@
 //! One event's envelope: every field of `audit.k8s.io/v1 Event` that a reader of an alert asks
 //! for, borrowed from the event's own text.
 //!
+//! The plain case is read by a scanner of our own in one pass, about four times as fast; whatever that
+//! does not understand is read, or refused, by serde ([`crate::scan`]).
+//!
 //! Contract: [`Envelope::parse`] never looks inside `requestObject` and `responseObject`; they stay
 //! raw. A missing optional field is empty, never an error; `stage` and `level` must be there, because
 //! the API server always writes them (Kubernetes: `staging/src/k8s.io/apiserver/pkg/apis/audit`).
 
-use std::{borrow::Cow, collections::BTreeMap, fmt};
+use std::{borrow::Cow, fmt};
 
 use serde::{
     Deserialize, Deserializer, Serialize,
-    de::{Error, Visitor},
+    de::{Error, MapAccess, Visitor},
 };
 use serde_json::value::RawValue;
+
+use crate::scan::Scanner;
 
 /// The moment of a request at which an event was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -206,17 +211,55 @@ pub struct Envelope<'a> {
     pub stage_timestamp: Text<'a>,
     /// What authorization and admission noted.
     #[serde(borrow, default)]
-    pub annotations: BTreeMap<Text<'a>, Text<'a>>,
+    pub annotations: Annotations<'a>,
     /// The request's body, unread.
-    #[serde(borrow, default)]
-    pub request_object: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "unread")]
+    pub request_object: Option<&'a str>,
     /// The response's body, unread.
-    #[serde(borrow, default)]
-    pub response_object: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    pub(crate) kind: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    pub(crate) api_version: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "unread")]
+    pub response_object: Option<&'a str>,
+    #[serde(borrow, default, deserialize_with = "unread")]
+    pub(crate) kind: Option<&'a str>,
+    #[serde(borrow, default, deserialize_with = "unread")]
+    pub(crate) api_version: Option<&'a str>,
+}
+
+fn unread<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'a str>, D::Error> {
+    Ok(Option::<&RawValue>::deserialize(deserializer)?.map(RawValue::get))
+}
+
+/// Annotations in the order of the text. A name may stand there twice: each is seen by who looks
+/// through all of them, the last one counts for who asks by name.
+#[derive(Clone, Debug, Default)]
+pub struct Annotations<'a>(Vec<(Text<'a>, Text<'a>)>);
+
+impl<'a> Annotations<'a> {
+    /// Each name and value.
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = (&str, &str)> {
+        self.0
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Annotations<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct AnnotationsVisitor;
+        impl<'de> Visitor<'de> for AnnotationsVisitor {
+            type Value = Annotations<'de>;
+            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+                out.write_str("a map")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut annotations = Vec::new();
+                while let Some(annotation) = map.next_entry()? {
+                    annotations.push(annotation);
+                }
+                Ok(Annotations(annotations))
+            }
+        }
+        deserializer.deserialize_map(AnnotationsVisitor)
+    }
 }
 
 impl<'a> Envelope<'a> {
@@ -225,6 +268,17 @@ impl<'a> Envelope<'a> {
     /// # Errors
     /// What is missing or of the wrong type, with its position inside the event.
     pub fn parse(text: &'a str) -> Result<Self, serde_json::Error> {
+        let mut scanner = Scanner::new(text);
+        if let Some(envelope) = Self::scan(&mut scanner)
+            && scanner.is_at_end()
+        {
+            return Ok(envelope);
+        }
+        Self::parse_any(text)
+    }
+
+    /// [`Envelope::parse`] by serde alone.
+    pub(crate) fn parse_any(text: &'a str) -> Result<Self, serde_json::Error> {
         // serde would also read an array, taking its elements for the fields in their order.
         if !text.trim_ascii_start().starts_with('{') {
             return Err(Error::custom("not an object"));
@@ -247,11 +301,8 @@ impl<'a> Envelope<'a> {
 
     /// An annotation's value.
     pub fn annotation(&self, key: &str) -> Option<&str> {
-        let (_, value) = self
-            .annotations
-            .iter()
-            .find(|(name, _)| name.as_str() == key)?;
-        Some(value.as_str())
+        let (_, value) = self.annotations.iter().rfind(|(name, _)| *name == key)?;
+        Some(value)
     }
 
     /// The request's path, without its query.
@@ -283,6 +334,8 @@ impl<'a> Envelope<'a> {
         })
     }
 }
+
+mod plain;
 
 #[cfg(test)]
 mod tests {
@@ -332,10 +385,7 @@ mod tests {
             r#","requestObject":{"n":1e999,"d":[[[[]]]]},"user":{}"#,
         );
         let envelope = Envelope::parse(&text).expect("readable");
-        assert_eq!(
-            envelope.request_object.map(RawValue::get),
-            Some(r#"{"n":1e999,"d":[[[[]]]]}"#)
-        );
+        assert_eq!(envelope.request_object, Some(r#"{"n":1e999,"d":[[[[]]]]}"#));
     }
 
     #[test]

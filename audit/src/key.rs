@@ -6,9 +6,11 @@
 //! file's lines carry. Its *identity* is (cluster, auditID, stage). Same fingerprint: a duplicate.
 //! Same identity and another fingerprint: two events, and somebody reuses an audit ID.
 //!
-//! The hash is keyed, with a key that is kept outside the store, so that nobody who can write events
-//! can aim at a collision.
+//! The hash is keyed, with a key that is kept outside the store and never leaves the relay, so that
+//! nobody who can write events can aim at a collision. It is HighwayHash, a keyed hash of 256-bit keys
+//! made for input that an attacker chooses; docs/decisions/0009 says why it is not BLAKE3.
 
+use highway::{HighwayHash, HighwayHasher, Key};
 use serde::{Deserialize, Serialize};
 
 use crate::{event::Envelope, list::Item, redact::Members};
@@ -24,7 +26,10 @@ pub struct EventKey {
 
 /// The secret that keys every hash. All replicas of one relay share it.
 #[derive(Clone)]
-pub struct HashKey([u8; 32]);
+pub struct HashKey {
+    identity: Key,
+    event: Key,
+}
 
 impl std::fmt::Debug for HashKey {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -35,7 +40,20 @@ impl std::fmt::Debug for HashKey {
 impl HashKey {
     /// A key of 32 random bytes.
     pub fn new(bytes: [u8; 32]) -> Self {
-        Self(bytes)
+        let (words, _) = bytes.as_chunks::<8>();
+        let mut master = [0; 4];
+        for (word, bytes) in master.iter_mut().zip(words) {
+            *word = u64::from_le_bytes(*bytes);
+        }
+        // A hash for each purpose: what one of them says tells nothing of the other.
+        let derived = |purpose: &str| {
+            let hasher = HighwayHasher::new(Key(master));
+            Key(hasher.hash256(purpose.as_bytes()))
+        };
+        Self {
+            identity: derived("auditrelay identity"),
+            event: derived("auditrelay event"),
+        }
     }
 
     /// The key of an event whose envelope was read.
@@ -43,11 +61,10 @@ impl HashKey {
         let identity = if envelope.audit_id.is_empty() {
             0
         } else {
-            let mut hasher = self.hasher("identity", cluster);
-            hasher.update(envelope.stage.as_str().as_bytes());
-            hasher.update(&[0]);
-            hasher.update(envelope.audit_id.as_bytes());
-            u64::from_be_bytes(first(&hasher))
+            let mut hasher = hasher(self.identity, cluster);
+            hasher.append(&[envelope.stage as u8]);
+            hasher.append(envelope.audit_id.as_bytes());
+            hasher.finalize64()
         };
         if envelope.kind.is_none() && envelope.api_version.is_none() {
             return EventKey {
@@ -73,25 +90,19 @@ impl HashKey {
     }
 
     fn fingerprint(&self, cluster: &str, wire: &[u8]) -> [u8; 16] {
-        let mut hasher = self.hasher("event", cluster);
-        hasher.update(wire);
-        first(&hasher)
-    }
-
-    fn hasher(&self, domain: &str, cluster: &str) -> blake3::Hasher {
-        let mut hasher = blake3::Hasher::new_keyed(&self.0);
-        for part in [domain, cluster] {
-            hasher.update(&(part.len() as u64).to_be_bytes());
-            hasher.update(part.as_bytes());
-        }
-        hasher
+        let mut hasher = hasher(self.event, cluster);
+        hasher.append(wire);
+        let [low, high] = hasher.finalize128();
+        ((u128::from(high) << 64) | u128::from(low)).to_le_bytes()
     }
 }
 
-fn first<const N: usize>(hasher: &blake3::Hasher) -> [u8; N] {
-    let mut bytes = [0; N];
-    hasher.finalize_xof().fill(&mut bytes);
-    bytes
+/// The length keeps a cluster's name apart from what follows it.
+fn hasher(key: Key, cluster: &str) -> HighwayHasher {
+    let mut hasher = HighwayHasher::new(key);
+    hasher.append(&(cluster.len() as u64).to_le_bytes());
+    hasher.append(cluster.as_bytes());
+    hasher
 }
 
 #[cfg(test)]

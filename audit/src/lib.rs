@@ -11,6 +11,7 @@ pub mod key;
 pub mod list;
 pub mod policy;
 pub mod redact;
+mod scan;
 
-pub use event::{Envelope, Level, ObjectRef, Severity, Stage, Text, User};
+pub use event::{Annotations, Envelope, Level, ObjectRef, Severity, Stage, Text, User};
 pub use key::{EventKey, HashKey};

@@ -1,5 +1,8 @@
 //! An `EventList`'s body, cut into its events without building a value tree.
 //!
+//! Splitting and reading envelopes is one pass over the text where list and event are as plain as nearly
+//! all are; the rest is done over by serde ([`crate::scan`]).
+//!
 //! Invariants:
 //! * every event is a slice of the body *as received*, so that its hash is that of the wire;
 //! * one event never costs another: what is inside an item is not this module's business;
@@ -15,7 +18,10 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-use crate::event::Text;
+use crate::{
+    event::{Envelope, Text},
+    scan::Scanner,
+};
 
 /// So many items are kept of a list at most, since each costs far more memory than the two bytes that
 /// it may have on the wire.
@@ -141,7 +147,67 @@ impl<'a> Readable<'a> {
         }
     }
 
-    /// The list's events, in the order of the wire; at most `events_max`, and never more than
+    /// Tells of each of the list's events, in the order of the wire, and what its envelope is; at most
+    /// `events_max`, and never more than [`ITEMS_MAX`].
+    ///
+    /// # Errors
+    /// See [`ListError`]; what was told of before is worth nothing then.
+    pub fn events<'b>(
+        &'b self,
+        events_max: usize,
+        mut each: impl FnMut(Item<'b>, Result<Envelope<'b>, serde_json::Error>),
+    ) -> Result<(), ListError> {
+        let mut told = 0;
+        let plain = self.scan(events_max.min(ITEMS_MAX), |item, envelope| {
+            told += 1;
+            each(item, envelope);
+        });
+        if plain.is_none() {
+            for item in self.split(events_max)?.into_iter().skip(told) {
+                each(item, Envelope::parse_any(item.text));
+            }
+        }
+        Ok(())
+    }
+
+    /// The same for a list without surprises; otherwise it ends somewhere in the middle.
+    fn scan<'b>(
+        &'b self,
+        events_max: usize,
+        mut each: impl FnMut(Item<'b>, Result<Envelope<'b>, serde_json::Error>),
+    ) -> Option<()> {
+        let mut scanner = Scanner::new(&self.text);
+        let (mut kind, mut api_version, mut items) = (None, None, None);
+        let mut events = 0;
+        scanner.object(|scanner, name| {
+            let seen = match name {
+                "kind" => kind.replace(scanner.string()?.plain()?).is_some(),
+                "apiVersion" => api_version.replace(scanner.string()?.plain()?).is_some(),
+                "items" => {
+                    let again = items.replace(()).is_some();
+                    scanner.array(|scanner| {
+                        events += 1;
+                        if again || events > events_max {
+                            return None;
+                        }
+                        let (text, envelope) = next_event(scanner)?;
+                        each(self.item(text), envelope);
+                        Some(())
+                    })?;
+                    again
+                }
+                _ => {
+                    scanner.skip()?;
+                    false
+                }
+            };
+            (!seen).then_some(())
+        })?;
+        let is_list = kind == Some("EventList") && api_version == Some("audit.k8s.io/v1");
+        (scanner.is_at_end() && is_list).then_some(())
+    }
+
+    /// The list's items, in the order of the wire; at most `events_max`, and never more than
     /// [`ITEMS_MAX`].
     ///
     /// # Errors
@@ -190,9 +256,106 @@ impl<'a> Readable<'a> {
     }
 }
 
+fn next_event<'a>(
+    scanner: &mut Scanner<'a>,
+) -> Option<(&'a str, Result<Envelope<'a>, serde_json::Error>)> {
+    scanner.next()?;
+    let before = *scanner;
+    if let Some(envelope) = Envelope::scan(scanner) {
+        return Some((scanner.slice(before.position())?, Ok(envelope)));
+    }
+    *scanner = before;
+    scanner.skip()?;
+    let text = scanner.slice(before.position())?;
+    Some((text, Envelope::parse_any(text)))
+}
+
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    /// What `events` tells, and that splitting and parsing by serde tells the same.
+    fn events(body: &[u8]) -> Option<Vec<(usize, bool)>> {
+        let readable = Readable::new(body);
+        let mut told = Vec::new();
+        let outcome = readable.events(ITEMS_MAX, |item, envelope| {
+            told.push((item, format!("{envelope:?}")));
+        });
+        let split = readable.split(ITEMS_MAX);
+        let (Ok(()), Ok(items)) = (&outcome, &split) else {
+            let error = |error: Option<&ListError>| error.map(ToString::to_string);
+            assert_eq!(error(outcome.as_ref().err()), error(split.as_ref().err()));
+            return None;
+        };
+        assert_eq!(told.len(), items.len());
+        for ((item, envelope), expected) in told.iter().zip(items) {
+            assert_eq!((item.wire, item.offset), (expected.wire, expected.offset));
+            assert_eq!(item.has_invalid_utf8, expected.has_invalid_utf8);
+            assert_eq!(
+                *envelope,
+                format!("{:?}", Envelope::parse_any(expected.text))
+            );
+        }
+        let short =
+            |(item, envelope): (Item<'_>, String)| (item.offset, envelope.starts_with("Ok"));
+        Some(told.into_iter().map(short).collect())
+    }
+
+    #[test]
+    fn one_pass_and_two_passes_tell_the_same() {
+        let plain = r#"{"level":"Metadata","stage":"Panic","auditID":"1"}"#;
+        let odd = r#"{"level":"Metadata","stage":"Panic","auditID":"\u0031"}"#;
+        let wrong = r#"{"level":"Metadata","stage":"Never"}"#;
+        let deep = format!(
+            r#"{{"requestObject":{}1{}}}"#,
+            "[".repeat(500),
+            "]".repeat(500)
+        );
+        for (items, readable) in [
+            (vec![plain, plain], vec![true, true]),
+            (
+                vec![plain, odd, wrong, plain],
+                vec![true, true, false, true],
+            ),
+            // Deeper than the scanner goes: all that follow are read by serde.
+            (vec![plain, &deep, plain], vec![true, false, true]),
+            (vec!["1", "null", "[]"], vec![false, false, false]),
+            (vec![], vec![]),
+        ] {
+            let told = events(&list(items.join(", ").as_bytes())).expect("a list");
+            let told: Vec<bool> = told.into_iter().map(|(_, readable)| readable).collect();
+            assert_eq!(told, readable);
+        }
+        for body in [
+            r#"{"items":[1],"kind":"EventList","apiVersion":"audit.k8s.io/v1"}"#,
+            r#"{"items":[1],"kind":"EventList","apiVersion":"audit.k8s.io/v1","items":[2]}"#,
+            r#"{"items":[1],"kind":"EventList","kind":"EventList","apiVersion":"audit.k8s.io/v1"}"#,
+            r#"{"items":[1],"kind":"EventLis\u0074","apiVersion":"audit.k8s.io/v1"}"#,
+            r#"{"items":[1],"kind":"EventList","apiVersion":"audit.k8s.io/v1"} 2"#,
+            r#"{"items":[1,],"kind":"EventList","apiVersion":"audit.k8s.io/v1"}"#,
+            r#"{"items":{"a":1},"kind":"EventList","apiVersion":"audit.k8s.io/v1"}"#,
+            r#"{"items":[1],"kind":"Event","apiVersion":"audit.k8s.io/v1"}"#,
+            r#"{"items":null,"kind":"EventList","apiVersion":"audit.k8s.io/v1"}"#,
+        ] {
+            events(body.as_bytes());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_changed_byte_is_told_the_same_by_both(
+            at in any::<prop::sample::Index>(),
+            with in prop::sample::select(b"\"\\{}[]:,0-e.n\x01\n\xc3".to_vec()),
+        ) {
+            let item = r#"{"level":"Metadata","stage":"Panic","auditID":"1","user":{"groups":["a"]}}"#;
+            let mut body = list(format!("{item},{item}").as_bytes());
+            let at = at.index(body.len());
+            body[at] = with;
+            events(&body);
+        }
+    }
 
     fn list(items: &[u8]) -> Vec<u8> {
         let mut body =

@@ -22,12 +22,12 @@ use std::{
 };
 
 use auditrelay_audit::{
-    Envelope, HashKey,
+    Envelope, EventKey, HashKey,
     list::{Item, Readable},
     redact::redact,
 };
 use auditrelay_config::{ClusterName, IngestConfig};
-use auditrelay_store::{Batch, Content, EncodedBatch, Entry, Queue, Unreadable};
+use auditrelay_store::{BatchEncoder, Content, EncodedBatch, Queue, Unreadable};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{
@@ -225,28 +225,27 @@ impl<Q: Queue> Ingest<Q> {
         body: &[u8],
     ) -> Result<(EncodedBatch, Stored), Refusal> {
         let readable = Readable::new(body);
-        let items = readable.split(self.limits.events_per_list_max)?;
         let mut stored = Stored::default();
-        let mut entries = Vec::with_capacity(items.len());
-        for item in &items {
-            let entry = self.entry(cluster.as_str(), item);
-            match entry.content {
+        let mut batch = BatchEncoder::new(cluster.as_str(), received_unix_ms);
+        readable.events(self.limits.events_per_list_max, |item, envelope| {
+            let (key, content) = self.entry(cluster.as_str(), &item, envelope);
+            match content {
                 Content::Event { .. } => stored.events += 1,
                 Content::Unreadable(_) => stored.unreadable += 1,
             }
-            entries.push(entry);
-        }
-        let batch = Batch {
-            cluster: cluster.as_str().into(),
-            received_unix_ms,
-            entries,
-        };
-        Ok((EncodedBatch::new(&batch), stored))
+            batch.push(&key, &content);
+        })?;
+        Ok((batch.finish(), stored))
     }
 
     /// One item of a list: keyed as it was received, then redacted, or quarantined.
-    fn entry<'a>(&self, cluster: &str, item: &Item<'a>) -> Entry<'a> {
-        match Envelope::parse(item.text) {
+    fn entry<'a>(
+        &self,
+        cluster: &str,
+        item: &Item<'a>,
+        envelope: Result<Envelope<'a>, serde_json::Error>,
+    ) -> (EventKey, Content<'a>) {
+        match envelope {
             Ok(envelope) => {
                 let key = self.hash_key.event(cluster, item, &envelope);
                 let redacted = redact(item.text, &envelope, !item.has_invalid_utf8);
@@ -254,12 +253,12 @@ impl<Q: Queue> Ingest<Q> {
                     json: redacted.json,
                     body_unreadable: redacted.body_unreadable,
                 };
-                Entry { key, content }
+                (key, content)
             }
-            Err(error) => Entry {
-                key: self.hash_key.unreadable(cluster, item.wire),
-                content: Content::Unreadable(self.quarantine(item, unreadable::reason(&error))),
-            },
+            Err(error) => (
+                self.hash_key.unreadable(cluster, item.wire),
+                Content::Unreadable(self.quarantine(item, unreadable::reason(&error))),
+            ),
         }
     }
 

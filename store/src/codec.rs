@@ -41,36 +41,91 @@ impl EncodedBatch {
     /// Compresses a batch; takes about half a millisecond per 400 events of 1 KB, so not on an async
     /// worker.
     pub fn new(batch: &Batch<'_>) -> Self {
-        let mut blocks = Vec::new();
-        let mut rest = batch.entries.as_slice();
-        while !rest.is_empty() {
-            let (entries, later) = rest.split_at(block_length(rest));
-            blocks.push(pack_block(batch, entries));
-            rest = later;
+        let mut encoder = BatchEncoder::new(&batch.cluster, batch.received_unix_ms);
+        for entry in &batch.entries {
+            encoder.push(&entry.key, &entry.content);
         }
-        Self { blocks }
+        encoder.finish()
     }
 }
 
-fn block_length(entries: &[Entry<'_>]) -> usize {
-    let mut bytes = 0;
-    let full = entries.iter().take(BLOCK_ENTRIES_MAX).position(|entry| {
-        bytes += entry.plain_bytes();
-        bytes >= BLOCK_PLAIN_BYTES
-    });
-    full.map_or(entries.len().min(BLOCK_ENTRIES_MAX), |last| last + 1)
+/// Compresses a batch as it is read, block by block, so that an event is still in the processor's cache.
+#[derive(Debug)]
+pub struct BatchEncoder {
+    cluster: String,
+    received_unix_ms: i64,
+    blocks: Vec<Packed>,
+    // The block that grows.
+    keys: Vec<u8>,
+    table: Vec<TableEntry>,
+    plain: Vec<u8>,
+    plain_bytes: usize,
 }
 
-impl Entry<'_> {
-    fn plain_bytes(&self) -> usize {
-        match &self.content {
-            Content::Event { json, .. } => json.len(),
-            Content::Unreadable(unreadable) => unreadable.raw.as_ref().map_or(64, Vec::len),
+impl BatchEncoder {
+    /// A batch of a cluster, received at a Unix time in milliseconds.
+    pub fn new(cluster: &str, received_unix_ms: i64) -> Self {
+        Self {
+            cluster: cluster.to_owned(),
+            received_unix_ms,
+            blocks: Vec::new(),
+            keys: Vec::new(),
+            table: Vec::new(),
+            plain: Vec::new(),
+            plain_bytes: 0,
+        }
+    }
+
+    /// Adds an item.
+    pub fn push(&mut self, key: &EventKey, content: &Content<'_>) {
+        put_key(key, &mut self.keys);
+        match content {
+            Content::Event {
+                json,
+                body_unreadable,
+            } => {
+                self.plain.extend_from_slice(json.as_bytes());
+                self.plain_bytes += json.len();
+                self.table.push(TableEntry::Event {
+                    json_bytes: json.len() as u32,
+                    body_unreadable: *body_unreadable,
+                });
+            }
+            Content::Unreadable(unreadable) => {
+                self.plain_bytes += unreadable.raw.as_ref().map_or(64, Vec::len);
+                self.table.push(TableEntry::Unreadable(unreadable.clone()));
+            }
+        }
+        if self.plain_bytes >= BLOCK_PLAIN_BYTES || self.table.len() == BLOCK_ENTRIES_MAX {
+            self.close();
+        }
+    }
+
+    fn close(&mut self) {
+        let table = BlockTable {
+            cluster: Cow::Borrowed(&self.cluster),
+            received_unix_ms: self.received_unix_ms,
+            entries: std::mem::take(&mut self.table),
+        };
+        let payload = std::mem::take(&mut self.keys);
+        let packed = pack_table(table.entries.len(), &table, &mut self.plain, payload);
+        self.blocks.push(packed);
+        self.plain.clear();
+        self.plain_bytes = 0;
+    }
+
+    /// The whole batch.
+    pub fn finish(mut self) -> EncodedBatch {
+        if !self.table.is_empty() {
+            self.close();
+        }
+        EncodedBatch {
+            blocks: self.blocks,
         }
     }
 }
 
-/// What stands before the JSON of a block's events.
+/// What stands behind the JSON of a block's events.
 #[derive(Serialize, Deserialize)]
 struct BlockTable<'a> {
     #[serde(borrow)]
@@ -79,46 +134,13 @@ struct BlockTable<'a> {
     entries: Vec<TableEntry>,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 enum TableEntry {
     Event {
         json_bytes: u32,
         body_unreadable: bool,
     },
     Unreadable(Unreadable),
-}
-
-fn pack_block(batch: &Batch<'_>, entries: &[Entry<'_>]) -> Packed {
-    let table = BlockTable {
-        cluster: Cow::Borrowed(&batch.cluster),
-        received_unix_ms: batch.received_unix_ms,
-        entries: entries
-            .iter()
-            .map(|entry| table_entry(&entry.content))
-            .collect(),
-    };
-    let mut payload = Vec::with_capacity(entries.len() * KEY_BYTES);
-    for entry in entries {
-        put_key(&entry.key, &mut payload);
-    }
-    let jsons = entries.iter().map(|entry| match &entry.content {
-        Content::Event { json, .. } => json.as_ref(),
-        Content::Unreadable(_) => "",
-    });
-    pack_table(entries.len(), &table, jsons, payload)
-}
-
-fn table_entry(content: &Content<'_>) -> TableEntry {
-    match content {
-        Content::Event {
-            json,
-            body_unreadable,
-        } => TableEntry::Event {
-            json_bytes: json.len() as u32,
-            body_unreadable: *body_unreadable,
-        },
-        Content::Unreadable(unreadable) => TableEntry::Unreadable(unreadable.clone()),
-    }
 }
 
 pub(crate) fn unpack_block(
@@ -130,8 +152,8 @@ pub(crate) fn unpack_block(
     let (keys, compressed) = payload
         .split_at_checked(items as usize * KEY_BYTES)
         .ok_or(Damaged("its keys are cut short"))?;
-    let plain = decompress(plain_bytes, compressed)?;
-    let (table, mut jsons) = Jsons::after::<BlockTable<'_>>(&plain)?;
+    let plain = Plain::unpack(plain_bytes, compressed)?;
+    let (table, mut jsons) = plain.read::<BlockTable<'_>>()?;
     if table.entries.len() != items as usize {
         return Err(Damaged("it holds another number of events than it says"));
     }
@@ -157,7 +179,7 @@ pub(crate) fn unpack_block(
     })
 }
 
-/// What stands before the JSON of deliveries.
+/// What stands behind the JSON of deliveries.
 #[derive(Serialize, Deserialize)]
 enum TableDelivery<'a> {
     Event {
@@ -174,11 +196,13 @@ enum TableDelivery<'a> {
 
 pub(crate) fn pack_deliveries(deliveries: &[Delivery]) -> Packed {
     let table: Vec<_> = deliveries.iter().map(table_delivery).collect();
-    let jsons = deliveries.iter().map(|delivery| match delivery {
-        Delivery::Event(event) => event.json.as_str(),
-        Delivery::Notice(_) => "",
-    });
-    pack_table(deliveries.len(), &table, jsons, Vec::new())
+    let mut jsons = Vec::new();
+    for delivery in deliveries {
+        if let Delivery::Event(event) = delivery {
+            jsons.extend_from_slice(event.json.as_bytes());
+        }
+    }
+    pack_table(deliveries.len(), &table, &mut jsons, Vec::new())
 }
 
 fn table_delivery(delivery: &Delivery) -> TableDelivery<'_> {
@@ -200,8 +224,8 @@ pub(crate) fn unpack_deliveries(
     payload: &[u8],
     range: std::ops::Range<u32>,
 ) -> Result<Vec<Delivery>, Damaged> {
-    let plain = decompress(plain_bytes, payload)?;
-    let (table, mut jsons) = Jsons::after::<Vec<TableDelivery<'_>>>(&plain)?;
+    let plain = Plain::unpack(plain_bytes, payload)?;
+    let (table, mut jsons) = plain.read::<Vec<TableDelivery<'_>>>()?;
     if (table.len() as u64) < u64::from(range.end) {
         return Err(Damaged("it holds fewer deliveries than were leased"));
     }
@@ -264,16 +288,40 @@ fn read_keys(bytes: &[u8]) -> impl Iterator<Item = EventKey> {
     })
 }
 
-/// The JSON texts behind a table.
+/// JSON texts, and behind them the table that says what they are.
+struct Plain {
+    bytes: Vec<u8>,
+    jsons_bytes: usize,
+}
+
+impl Plain {
+    fn unpack(plain_bytes: u32, payload: &[u8]) -> Result<Self, Damaged> {
+        let (jsons_bytes, compressed) = payload
+            .split_first_chunk::<4>()
+            .ok_or(Damaged("it is cut short"))?;
+        let bytes = zstd::bulk::decompress(compressed, plain_bytes as usize)
+            .map_err(|_| Damaged("it cannot be decompressed"))?;
+        Ok(Self {
+            bytes,
+            jsons_bytes: u32::from_be_bytes(*jsons_bytes) as usize,
+        })
+    }
+
+    fn read<'a, T: Deserialize<'a>>(&'a self) -> Result<(T, Jsons<'a>), Damaged> {
+        let (jsons, table) = self
+            .bytes
+            .split_at_checked(self.jsons_bytes)
+            .ok_or(Damaged("its table is missing"))?;
+        let table = postcard::from_bytes(table)
+            .map_err(|_| Damaged("its content does not fit its kind"))?;
+        Ok((table, Jsons(jsons)))
+    }
+}
+
+/// Texts, one after the other.
 struct Jsons<'a>(&'a [u8]);
 
 impl<'a> Jsons<'a> {
-    fn after<T: Deserialize<'a>>(plain: &'a [u8]) -> Result<(T, Self), Damaged> {
-        let (table, rest) = postcard::take_from_bytes(plain)
-            .map_err(|_| Damaged("its content does not fit its kind"))?;
-        Ok((table, Self(rest)))
-    }
-
     fn skip(&mut self, bytes: u32) -> Result<&'a [u8], Damaged> {
         let (text, rest) = self
             .0
@@ -291,18 +339,16 @@ impl<'a> Jsons<'a> {
     }
 }
 
-/// Appends the compressed table and texts to `payload`.
-fn pack_table<'a>(
+/// Appends the table to the texts, and both, compressed, to `payload`.
+fn pack_table(
     items: usize,
     table: &impl Serialize,
-    jsons: impl Iterator<Item = &'a str>,
+    plain: &mut Vec<u8>,
     mut payload: Vec<u8>,
 ) -> Packed {
-    let mut plain = plain(table);
-    for json in jsons {
-        plain.extend_from_slice(json.as_bytes());
-    }
-    compress(&plain, &mut payload);
+    payload.extend_from_slice(&(plain.len() as u32).to_be_bytes());
+    plain.extend_from_slice(&self::plain(table));
+    compress(plain, &mut payload);
     Packed {
         items: items as u32,
         plain_bytes: plain.len() as u32,
@@ -333,18 +379,13 @@ fn compress(plain: &[u8], out: &mut Vec<u8>) {
         });
         let start = out.len();
         // The bound is for what does not compress; what is left over is given back.
-        let mut space = vec![0; zstd::zstd_safe::compress_bound(plain.len())];
+        out.resize(start + zstd::zstd_safe::compress_bound(plain.len()), 0);
         let written = compressor
-            .compress_to_buffer(plain, &mut space)
+            .compress_to_buffer(plain, &mut out[start..])
             .expect("the space is as large as zstd asks for");
-        out.extend_from_slice(&space[..written]);
-        debug_assert_eq!(out.len(), start + written);
+        out.truncate(start + written);
+        out.shrink_to_fit();
     });
-}
-
-fn decompress(plain_bytes: u32, compressed: &[u8]) -> Result<Vec<u8>, Damaged> {
-    zstd::bulk::decompress(compressed, plain_bytes as usize)
-        .map_err(|_| Damaged("it cannot be decompressed"))
 }
 
 /// For records too small to compress.

@@ -23,7 +23,7 @@ mod sled_queue;
 
 use std::{future::Future, sync::Arc};
 
-pub use codec::EncodedBatch;
+pub use codec::{BatchEncoder, EncodedBatch};
 pub use ledger::{ChannelCounts, Counts, Ledger, NoticeCounts};
 pub use model::{
     Batch, Block, Content, Delivery, DeliveryBlock, Entry, EventDelivery, Lease, LeaseId,

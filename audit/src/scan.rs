@@ -1,0 +1,400 @@
+//! A cursor over JSON text that reads the plain case fast and leaves the rest to serde.
+//!
+//! Contract: every method returns `None` for what it does not understand, and then the caller starts
+//! over with serde_json, which decides what is valid and words the error. What is accepted here is
+//! accepted by serde_json too, with the same meaning (tests compare the two): so nesting is bounded
+//! below serde's own bound, and a string with a `\u` escape is skipped but never decoded.
+
+use std::borrow::Cow;
+
+/// Below serde_json's 128.
+const DEPTH_MAX: u32 = 100;
+
+/// A cursor; cheap to copy, to come back to a place.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Scanner<'a> {
+    text: &'a str,
+    at: usize,
+}
+
+/// A string as it stands in the text, without its quotes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Quoted<'a> {
+    raw: &'a str,
+    escapes: Escapes,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Escapes {
+    None,
+    /// Of one character, such as `\"`.
+    Simple,
+    /// `\u`, which may be half of a pair.
+    Unicode,
+}
+
+impl<'a> Quoted<'a> {
+    /// The string, if it has no escapes.
+    pub(crate) fn plain(self) -> Option<&'a str> {
+        (self.escapes == Escapes::None).then_some(self.raw)
+    }
+
+    /// The string, if decoding it is easy.
+    pub(crate) fn text(self) -> Option<Cow<'a, str>> {
+        match self.escapes {
+            Escapes::None => Some(Cow::Borrowed(self.raw)),
+            Escapes::Simple => Some(Cow::Owned(unescaped(self.raw))),
+            Escapes::Unicode => None,
+        }
+    }
+}
+
+fn unescaped(raw: &str) -> String {
+    let mut out = String::with_capacity(raw.len());
+    let mut parts = raw.split('\\');
+    out.extend(parts.next());
+    while let Some(part) = parts.next() {
+        let mut chars = part.chars();
+        let escaped = match chars.next() {
+            // `\\`: what follows is the text after the second backslash.
+            None => {
+                out.push('\\');
+                out.extend(parts.next());
+                continue;
+            }
+            Some('b') => '\u{8}',
+            Some('f') => '\u{c}',
+            Some('n') => '\n',
+            Some('r') => '\r',
+            Some('t') => '\t',
+            Some(itself) => itself,
+        };
+        out.push(escaped);
+        out.push_str(chars.as_str());
+    }
+    out
+}
+
+impl<'a> Scanner<'a> {
+    pub(crate) fn new(text: &'a str) -> Self {
+        Self { text, at: 0 }
+    }
+
+    /// Where the cursor is, in bytes.
+    pub(crate) fn position(&self) -> usize {
+        self.at
+    }
+
+    pub(crate) fn slice(&self, from: usize) -> Option<&'a str> {
+        self.text.get(from..self.at)
+    }
+
+    fn peek(&self) -> Option<u8> {
+        self.text.as_bytes().get(self.at).copied()
+    }
+
+    /// The next byte that is no whitespace; the cursor is before it.
+    pub(crate) fn next(&mut self) -> Option<u8> {
+        loop {
+            let byte = self.peek()?;
+            if !matches!(byte, b' ' | b'\n' | b'\r' | b'\t') {
+                return Some(byte);
+            }
+            self.at += 1;
+        }
+    }
+
+    /// Whether nothing but whitespace is left.
+    pub(crate) fn is_at_end(&mut self) -> bool {
+        self.next().is_none()
+    }
+
+    pub(crate) fn take(&mut self, byte: u8) -> Option<()> {
+        (self.next()? == byte).then(|| self.at += 1)
+    }
+
+    /// Goes through an object's members. `member` gets the name, with the cursor before the value, and
+    /// must move it behind the value.
+    pub(crate) fn object(
+        &mut self,
+        mut member: impl FnMut(&mut Self, &'a str) -> Option<()>,
+    ) -> Option<()> {
+        self.take(b'{')?;
+        if self.next()? == b'}' {
+            return self.take(b'}');
+        }
+        loop {
+            let name = self.string()?.plain()?;
+            self.take(b':')?;
+            member(self, name)?;
+            match self.next()? {
+                b',' => self.at += 1,
+                _ => return self.take(b'}'),
+            }
+        }
+    }
+
+    /// Goes through an array's elements, as [`Scanner::object`].
+    pub(crate) fn array(&mut self, mut element: impl FnMut(&mut Self) -> Option<()>) -> Option<()> {
+        self.take(b'[')?;
+        if self.next()? == b']' {
+            return self.take(b']');
+        }
+        loop {
+            element(self)?;
+            match self.next()? {
+                b',' => self.at += 1,
+                _ => return self.take(b']'),
+            }
+        }
+    }
+
+    pub(crate) fn string(&mut self) -> Option<Quoted<'a>> {
+        self.take(b'"')?;
+        let start = self.at;
+        let mut escapes = Escapes::None;
+        loop {
+            self.skip_unremarkable();
+            match self.peek()? {
+                b'"' => break,
+                b'\\' => {
+                    self.at += 1;
+                    escapes = self.escape(escapes)?;
+                }
+                byte if byte < 0x20 => return None,
+                // A byte that was looked at one by one, at the text's very end.
+                _ => self.at += 1,
+            }
+        }
+        let raw = self.text.get(start..self.at)?;
+        self.at += 1;
+        Some(Quoted { raw, escapes })
+    }
+
+    fn escape(&mut self, before: Escapes) -> Option<Escapes> {
+        let kind = self.peek()?;
+        self.at += 1;
+        match kind {
+            b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => Some(match before {
+                Escapes::Unicode => Escapes::Unicode,
+                _ => Escapes::Simple,
+            }),
+            b'u' => {
+                let digits = self.text.as_bytes().get(self.at..self.at + 4)?;
+                self.at += 4;
+                digits
+                    .iter()
+                    .all(u8::is_ascii_hexdigit)
+                    .then_some(Escapes::Unicode)
+            }
+            _ => None,
+        }
+    }
+
+    /// Moves on over bytes that mean nothing in a string, eight at a time: up to a quote, a backslash or
+    /// a control character, or close to the end.
+    fn skip_unremarkable(&mut self) {
+        const ONES: u64 = u64::from_ne_bytes([1; 8]);
+        const HIGHS: u64 = u64::from_ne_bytes([0x80; 8]);
+        // The lowest flagged byte is exact; borrows can only flag bytes above a flagged one.
+        let zeroes = |word: u64| word.wrapping_sub(ONES) & !word & HIGHS;
+        let bytes = self.text.as_bytes();
+        while let Some(chunk) = bytes.get(self.at..).and_then(<[u8]>::first_chunk::<8>) {
+            let word = u64::from_le_bytes(*chunk);
+            let quotes = zeroes(word ^ (ONES * u64::from(b'"')));
+            let backslashes = zeroes(word ^ (ONES * u64::from(b'\\')));
+            let controls = word.wrapping_sub(ONES * 0x20) & !word & HIGHS;
+            let remarkable = quotes | backslashes | controls;
+            if remarkable != 0 {
+                self.at += (remarkable.trailing_zeros() / 8) as usize;
+                return;
+            }
+            self.at += 8;
+        }
+    }
+
+    /// Moves behind any value.
+    pub(crate) fn skip(&mut self) -> Option<()> {
+        self.skip_nested(DEPTH_MAX)
+    }
+
+    fn skip_nested(&mut self, depth: u32) -> Option<()> {
+        let depth = depth.checked_sub(1)?;
+        match self.next()? {
+            b'"' => self.string().map(drop),
+            b'{' => self.skip_object(depth),
+            b'[' => self.array(|inner| inner.skip_nested(depth)),
+            b't' => self.literal("true"),
+            b'f' => self.literal("false"),
+            b'n' => self.literal("null"),
+            _ => self.number().map(drop),
+        }
+    }
+
+    /// Unlike [`Scanner::object`] it takes any name.
+    fn skip_object(&mut self, depth: u32) -> Option<()> {
+        self.take(b'{')?;
+        if self.next()? == b'}' {
+            return self.take(b'}');
+        }
+        loop {
+            self.string()?;
+            self.take(b':')?;
+            self.skip_nested(depth)?;
+            match self.next()? {
+                b',' => self.at += 1,
+                _ => return self.take(b'}'),
+            }
+        }
+    }
+
+    fn literal(&mut self, word: &str) -> Option<()> {
+        let rest = self.text.as_bytes().get(self.at..)?;
+        rest.starts_with(word.as_bytes())
+            .then(|| self.at += word.len())
+    }
+
+    /// The number as it stands in the text.
+    pub(crate) fn number(&mut self) -> Option<&'a str> {
+        self.next()?;
+        let start = self.at;
+        self.at += usize::from(self.peek()? == b'-');
+        match self.peek()? {
+            b'0' => self.at += 1,
+            _ => self.digits()?,
+        }
+        if self.peek() == Some(b'.') {
+            self.at += 1;
+            self.digits()?;
+        }
+        if matches!(self.peek(), Some(b'e' | b'E')) {
+            self.at += 1;
+            self.at += usize::from(matches!(self.peek()?, b'+' | b'-'));
+            self.digits()?;
+        }
+        self.slice(start)
+    }
+
+    fn digits(&mut self) -> Option<()> {
+        let start = self.at;
+        while self.peek().is_some_and(|byte| byte.is_ascii_digit()) {
+            self.at += 1;
+        }
+        (self.at > start).then_some(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::value::RawValue;
+
+    use super::*;
+
+    /// What the scanner makes of a whole text.
+    fn skipped(text: &str) -> Option<&str> {
+        let mut scanner = Scanner::new(text);
+        scanner.next()?;
+        let start = scanner.position();
+        scanner.skip()?;
+        let value = scanner.slice(start)?;
+        scanner.is_at_end().then_some(value)
+    }
+
+    #[test]
+    fn what_is_no_json_is_not_skipped() {
+        for text in [
+            "",
+            "{",
+            "[1,]",
+            "{\"a\":1,}",
+            "{\"a\" 1}",
+            "01",
+            "1.",
+            ".5",
+            "-",
+            "1e",
+            "tru",
+            "nul",
+            "\"\\x\"",
+            "\"\\u12g4\"",
+            "\"a\nb\"",
+            "\"",
+            "[1 2]",
+            "{1:2}",
+            "+1",
+            "\u{feff}1",
+            "'a'",
+        ] {
+            assert_eq!(skipped(text), None, "{text}");
+        }
+        let deep = "[".repeat(101) + &"]".repeat(101);
+        assert_eq!(skipped(&deep), None);
+    }
+
+    #[test]
+    fn strings_are_decoded_as_serde_does() {
+        for raw in [
+            r#""""#,
+            r#""plain""#,
+            r#""a\"b\\c\/d\be\ff\ng\rh\ti""#,
+            r#""\\\\""#,
+            r#""ends with \\""#,
+            r#""é\n日本語 longer than eight bytes""#,
+        ] {
+            let quoted = Scanner::new(raw).string().expect("a string");
+            let expected: String = serde_json::from_str(raw).expect("JSON");
+            assert_eq!(quoted.text().as_deref(), Some(expected.as_str()), "{raw}");
+        }
+        let unicode = Scanner::new(r#""\u0041""#).string().expect("a string");
+        assert!(unicode.text().is_none() && unicode.plain().is_none());
+    }
+
+    fn json() -> impl Strategy<Value = String> {
+        let leaf = prop_oneof![
+            Just("null".to_owned()),
+            Just("true".to_owned()),
+            "-?(0|[1-9][0-9]{0,20})(\\.[0-9]{1,3})?([eE][+-]?[0-9]{1,3})?",
+            any::<String>().prop_map(|text| serde_json::Value::from(text).to_string()),
+            Just(r#""\u00e9\ud800""#.to_owned()),
+        ];
+        leaf.prop_recursive(5, 64, 6, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..5)
+                    .prop_map(|values| format!("[{}]", values.join(" , "))),
+                prop::collection::vec(("[a-z\\\\/]{0,3}", inner), 0..5).prop_map(|members| {
+                    let member = |(name, value): (String, String)| {
+                        format!("{}\n:{value}", serde_json::Value::from(name))
+                    };
+                    let members: Vec<_> = members.into_iter().map(member).collect();
+                    format!("{{ {} }}", members.join(","))
+                }),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn valid_json_is_skipped_to_its_end(text in json()) {
+            prop_assert_eq!(skipped(&text), Some(text.trim()));
+        }
+
+        /// Whatever is accepted, serde_json accepts too, to the same end.
+        #[test]
+        fn nothing_is_accepted_that_serde_refuses(
+            text in json(),
+            at in any::<prop::sample::Index>(),
+            byte in prop::sample::select(b"\"\\{}[]:,0-e.\n\x01tu ".to_vec()),
+        ) {
+            let mut bytes = text.into_bytes();
+            let at = at.index(bytes.len() + 1).min(bytes.len() - 1);
+            bytes[at] = byte;
+            if let Ok(text) = str::from_utf8(&bytes)
+                && let Some(value) = skipped(text)
+            {
+                let raw: &RawValue = serde_json::from_str(text).expect("serde accepts it");
+                prop_assert_eq!(raw.get(), value);
+            }
+        }
+    }
+}
