@@ -20,7 +20,7 @@ use auditrelay_dispatch::{
     preview::Preview,
     slack::{Http, SlackApi, SlackWebhook},
 };
-use auditrelay_ingest::Ingest;
+use auditrelay_ingest::{Advisor, Ingest, Preparation};
 use auditrelay_store::{MovedAside, Opened, Queue, QueueError, SledOptions, SledQueue};
 use prometheus::Registry;
 use tokio::{
@@ -161,11 +161,18 @@ impl Relay {
     ) -> Result<JoinSet<Result<(), QueueError>>, Failure> {
         let mut tasks = JoinSet::new();
         let ingest_metrics = auditrelay_ingest::Metrics::new(&self.registry).map_err(other)?;
+        // Ingest and router meet in the queue alone; both have the table.
+        let routes = Routes::new(&self.config);
+        let preparation = Preparation {
+            hash_key: self.hash_key,
+            quarantine_raw: self.config.queue.quarantine_raw,
+            events_per_list_max: self.config.ingest.events_per_list_max.as_usize(),
+            advisor: Advisor::new(routes.id(), move |event| routes.hint(event)),
+        };
         let ingest = Ingest::new(
             self.queue.clone(),
-            self.hash_key,
+            preparation,
             &self.config.ingest,
-            self.config.queue.quarantine_raw,
             self.config.cluster.clone(),
             ingest_metrics,
         );

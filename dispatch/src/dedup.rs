@@ -1,17 +1,19 @@
 //! The dedup window in memory: which events were seen lately (promise P3).
 //!
-//! Keys live in generations, each an eighth of the window long or an eighth of `entries_max` large, and
-//! are forgotten a generation at a time, so an entry stays for at least the window and at most an
-//! eighth longer. Past `entries_max` the oldest generations go early; [`Seen::window_seconds`] then
-//! says how far back the set reaches.
-//! The queue holds the same keys by block, and fills the set again after a restart.
+//! Two tables, of fingerprints and of identities: an audit ID that a client uses for everything is one
+//! entry of the second, not a chain of collisions. Entries belong to generations, each an eighth of the window long or an eighth of `entries_max`
+//! large, and are forgotten a generation at a time, so an entry stays for at least the window and at
+//! most an eighth longer. Past `entries_max` the oldest generations go early; [`Seen::window_seconds`]
+//! then says how far back the table reaches.
+//! The queue holds the same keys by block, and fills the table again after a restart.
+//!
+//! Memory: 28 bytes for each place of the tables, of which there are a power of two and at most 7/8 are
+//! taken.
 
-use std::{
-    collections::{HashSet, VecDeque},
-    time::Duration,
-};
+use std::{collections::VecDeque, time::Duration};
 
 use auditrelay_audit::EventKey;
+use hashbrown::HashTable;
 
 const GENERATIONS_PER_WINDOW: u8 = 8;
 
@@ -27,11 +29,24 @@ pub enum Sighting {
 }
 
 struct Generation {
+    /// What entries call it.
+    number: u8,
     first_unix_ms: i64,
     last_unix_ms: i64,
     last_seq: u64,
-    fingerprints: HashSet<[u8; 16]>,
-    identities: HashSet<u64>,
+    entries: usize,
+}
+
+/// Bytes of a keyed hash, and the number of a generation: packed, as nothing else packs them.
+type Entry<const BYTES: usize> = [u8; BYTES];
+const FINGERPRINT: usize = 16;
+const IDENTITY: usize = 8;
+
+/// What is stored is a keyed hash already.
+fn hash_of<const BYTES: usize>(entry: &Entry<BYTES>) -> u64 {
+    entry
+        .first_chunk::<8>()
+        .map_or(0, |word| u64::from_ne_bytes(*word))
 }
 
 /// The window.
@@ -39,6 +54,8 @@ pub struct Seen {
     window_ms: i64,
     entries_max: usize,
     generations: VecDeque<Generation>,
+    fingerprints: HashTable<Entry<{ FINGERPRINT + 1 }>>,
+    identities: HashTable<Entry<{ IDENTITY + 1 }>>,
 }
 
 impl Seen {
@@ -49,34 +66,49 @@ impl Seen {
             window_ms,
             entries_max,
             generations: VecDeque::new(),
+            fingerprints: HashTable::new(),
+            identities: HashTable::new(),
         }
     }
 
     /// Notes a key that came with block `seq`, and says what was known of it.
     pub fn note(&mut self, key: &EventKey, seq: u64, received_unix_ms: i64) -> Sighting {
-        if self
-            .generations
-            .iter()
-            .any(|one| one.fingerprints.contains(&key.fingerprint))
-        {
+        let mut fingerprint = [0; FINGERPRINT + 1];
+        fingerprint[..FINGERPRINT].copy_from_slice(&key.fingerprint);
+        let hash = hash_of(&fingerprint);
+        let same = |known: &Entry<{ FINGERPRINT + 1 }>| known[..FINGERPRINT] == key.fingerprint;
+        if self.fingerprints.find(hash, same).is_some() {
             return Sighting::Duplicate;
         }
-        let reused = key.identity != 0
-            && self
-                .generations
-                .iter()
-                .any(|one| one.identities.contains(&key.identity));
         let generation = self.current(seq, received_unix_ms);
         generation.last_seq = generation.last_seq.max(seq);
         generation.last_unix_ms = generation.last_unix_ms.max(received_unix_ms);
-        generation.fingerprints.insert(key.fingerprint);
-        if key.identity != 0 {
-            generation.identities.insert(key.identity);
-        }
-        if reused {
+        generation.entries += 1;
+        let number = generation.number;
+        fingerprint[FINGERPRINT] = number;
+        self.fingerprints.insert_unique(hash, fingerprint, hash_of);
+        if key.identity != 0 && self.is_known(key.identity, number) {
             Sighting::ReusedId
         } else {
             Sighting::New
+        }
+    }
+
+    /// Whether the identity was seen; it is of this generation now, as its newest event is.
+    fn is_known(&mut self, identity: u64, generation: u8) -> bool {
+        let mut entry = [generation; IDENTITY + 1];
+        entry[..IDENTITY].copy_from_slice(&identity.to_ne_bytes());
+        let same = |known: &Entry<{ IDENTITY + 1 }>| known[..IDENTITY] == entry[..IDENTITY];
+        match self.identities.find_mut(hash_of(&entry), same) {
+            Some(known) => {
+                known[IDENTITY] = generation;
+                true
+            }
+            None => {
+                self.identities
+                    .insert_unique(hash_of(&entry), entry, hash_of);
+                false
+            }
         }
     }
 
@@ -87,15 +119,17 @@ impl Seen {
             // A block's keys are forgotten together on disk, so they stay together here.
             one.last_seq == seq
                 || (received_unix_ms < one.first_unix_ms + length_ms
-                    && one.fingerprints.len() < entries_max.max(1))
+                    && one.entries < entries_max.max(1))
         };
         if !self.generations.back().is_some_and(fits) {
+            // There are about nine at once, so a number is free again long before it comes round.
+            let last = self.generations.back().map_or(0, |one| one.number);
             self.generations.push_back(Generation {
+                number: last.wrapping_add(1),
                 first_unix_ms: received_unix_ms,
                 last_unix_ms: received_unix_ms,
                 last_seq: 0,
-                fingerprints: HashSet::new(),
-                identities: HashSet::new(),
+                entries: 0,
             });
         }
         self.generations
@@ -111,20 +145,22 @@ impl Seen {
                 || (self.generations.len() > 1 && self.entries() > self.entries_max))
         {
             forgotten = Some(oldest.last_seq);
+            let number = oldest.number;
             self.generations.pop_front();
+            // A look at every entry, eight times a window.
+            self.fingerprints
+                .retain(|entry| entry[FINGERPRINT] != number);
+            self.identities.retain(|entry| entry[IDENTITY] != number);
         }
         forgotten
     }
 
     /// How many events are remembered.
     pub fn entries(&self) -> usize {
-        self.generations
-            .iter()
-            .map(|one| one.fingerprints.len())
-            .sum()
+        self.fingerprints.len()
     }
 
-    /// How far back the set reaches, in seconds.
+    /// How far back the table reaches, in seconds.
     pub fn window_seconds(&self, now_unix_ms: i64) -> i64 {
         self.generations
             .front()

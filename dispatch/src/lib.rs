@@ -14,6 +14,7 @@ pub mod pace;
 pub mod preview;
 pub mod render;
 pub mod retry;
+mod route_index;
 pub mod router;
 pub mod routes;
 pub mod sentence;

@@ -12,18 +12,19 @@ use std::{
 
 use auditrelay_audit::{Envelope, Severity};
 use auditrelay_store::{
-    Block, Content, Delivery, DeliveryBlock, Entry, EventDelivery, Notice, QuarantineRecord, Queue,
-    QueueError, RoutedBlock, Unreadable,
+    Block, BlockItem, DamagedTexts, DeliveriesEncoder, DeliveryBlock, EventToDeliver, Hint,
+    ItemKind, Notice, QuarantineRecord, Queue, QueueError, Routed, RoutedBlock, Unreadable,
 };
 use tokio::{sync::watch, time::Instant};
 
 use crate::{
     Metrics, Routes,
     dedup::{Seen, Sighting},
+    routes::Target,
 };
 
-/// Enough to share one commit among many small blocks, little enough to keep in memory (4 MiB).
-const BLOCKS_PER_COMMIT_MAX: usize = 16;
+/// Enough to share one commit among many blocks, little enough to keep in memory, packed (about 3 MB).
+const BLOCKS_PER_COMMIT_MAX: usize = 64;
 
 /// The router: one per queue.
 pub struct Router<Q> {
@@ -102,10 +103,7 @@ impl<Q: Queue> Router<Q> {
             };
             // Parsing is work for a thread that may block.
             let decided = tokio::task::spawn_blocking(move || {
-                let routed = blocks
-                    .into_iter()
-                    .map(|block| self.decider.decide(block))
-                    .collect();
+                let routed = self.decider.decide(&blocks);
                 (self, routed)
             });
             let routed;
@@ -135,140 +133,223 @@ impl<Q: Queue> Router<Q> {
     }
 }
 
-/// What one block becomes, while it is being decided.
+/// What some blocks become, while it is being decided.
 #[derive(Default)]
-struct Sorted {
-    routed: RoutedBlock,
-    deliveries: BTreeMap<(String, Severity), Vec<Delivery>>,
-    unreadable: BTreeMap<String, u64>,
+struct Sorted<'r> {
+    blocks: Vec<RoutedBlock>,
+    deliveries: BTreeMap<(&'r str, Severity), DeliveriesEncoder>,
+    /// How many could not be read, by cluster and reason.
+    unreadable: BTreeMap<(String, String), u64>,
 }
 
 impl Decider {
-    fn decide(&mut self, block: Block) -> RoutedBlock {
+    fn decide(&mut self, blocks: &[Block]) -> Routed {
         let mut sorted = Sorted::default();
-        sorted.routed.seq = block.seq;
-        let now_unix_ms = self.clock.now_unix_ms();
-        sorted.routed.seen_unix_ms = now_unix_ms;
-        for entry in block.entries {
-            let sighting = self.seen.note(&entry.key, block.seq, now_unix_ms);
-            if sighting == Sighting::Duplicate {
-                sorted.routed.counts.duplicates += 1;
-                continue;
-            }
-            sorted.routed.new_keys.push(entry.key);
-            let Entry { key, content } = entry;
-            match content {
-                Content::Event {
-                    json,
-                    body_unreadable,
-                } => {
-                    let reused = sighting == Sighting::ReusedId;
-                    if reused {
-                        self.metrics.audit_id_reuse.inc();
-                    }
-                    let event = EventDelivery {
-                        cluster: block.cluster.clone(),
-                        route: String::new(),
-                        json: json.into_owned(),
-                        body_unreadable,
-                        audit_id_reused: reused,
-                    };
-                    self.sort(event, &mut sorted);
-                }
-                Content::Unreadable(unreadable) => {
-                    sorted.quarantine(
-                        &block.cluster,
-                        block.received_unix_ms,
-                        key.fingerprint,
-                        unreadable,
-                    );
-                }
-            }
+        for block in blocks {
+            let (wanted, routed) = note(&mut self.seen, &self.clock, &mut sorted, block);
+            let reused = wanted.iter().filter(|event| event.reused).count();
+            self.metrics.audit_id_reuse.inc_by(reused as u64);
+            sorted.route(&self.routes, block, &wanted, routed);
         }
-        sorted.finish(&block.cluster, self.routes.default_channel())
+        sorted.finish(self.routes.default_channel())
     }
+}
 
-    fn sort(&self, mut event: EventDelivery, sorted: &mut Sorted) {
-        let target = match Envelope::parse(&event.json) {
-            Ok(envelope) => self.routes.target(&envelope),
-            Err(error) => {
-                // Ingest read this envelope before it was stored, so this is damage or a bug. It is
-                // told rather than dropped; the renderer says that it cannot be read.
-                tracing::error!(
-                    line = error.line(),
-                    column = error.column(),
-                    "a stored event cannot be read"
-                );
-                Some(crate::routes::Target {
-                    channel: self.routes.default_channel(),
-                    severity: Severity::Warning,
-                    route: "",
-                })
+/// An event of a block that is no duplicate and that somebody wants.
+struct Wanted {
+    number: usize,
+    body_unreadable: bool,
+    hint: Hint,
+    reused: bool,
+}
+
+/// Notes a block's keys, and counts what needs no routing.
+fn note(
+    seen: &mut Seen,
+    clock: &SteadyClock,
+    sorted: &mut Sorted<'_>,
+    block: &Block,
+) -> (Vec<Wanted>, RoutedBlock) {
+    let now_unix_ms = clock.now_unix_ms();
+    let mut routed = RoutedBlock {
+        seq: block.seq,
+        seen_unix_ms: now_unix_ms,
+        ..RoutedBlock::default()
+    };
+    let mut wanted = Vec::with_capacity(block.items.len());
+    for (number, item) in block.items.iter().enumerate() {
+        let sighting = seen.note(&item.key, block.seq, now_unix_ms);
+        if sighting == Sighting::Duplicate {
+            routed.counts.duplicates += 1;
+            continue;
+        }
+        routed.new_keys.push(item.key);
+        match &item.kind {
+            ItemKind::Unwanted => routed.counts.filtered += 1,
+            ItemKind::Unreadable(unreadable) => {
+                sorted.quarantine(block, item, unreadable, &mut routed);
             }
-        };
-        match target {
-            None => sorted.routed.counts.filtered += 1,
-            Some(target) => {
-                sorted.routed.counts.routed += 1;
-                let place = (target.channel.to_owned(), target.severity);
-                event.route = target.route.to_owned();
-                sorted
-                    .deliveries
-                    .entry(place)
-                    .or_default()
-                    .push(Delivery::Event(event));
-            }
+            ItemKind::Event {
+                body_unreadable,
+                hint,
+                ..
+            } => wanted.push(Wanted {
+                number,
+                body_unreadable: *body_unreadable,
+                hint: *hint,
+                reused: sighting == Sighting::ReusedId,
+            }),
+        }
+    }
+    (wanted, routed)
+}
+
+/// Where an event goes whose hint is of another table.
+fn target<'r>(routes: &'r Routes, json: &str) -> Option<Target<'r>> {
+    match Envelope::parse(json) {
+        Ok(envelope) => routes.target(&envelope),
+        Err(error) => {
+            // Ingest read this envelope before it was stored, so this is damage or a bug. It is told
+            // rather than dropped; the renderer says that it cannot be read.
+            tracing::error!(
+                line = error.line(),
+                column = error.column(),
+                "a stored event cannot be read"
+            );
+            Some(Target {
+                channel: routes.default_channel(),
+                severity: Severity::Warning,
+                route: "",
+            })
         }
     }
 }
 
-impl Sorted {
-    fn quarantine(
+/// An event for all of them, where each of the block's events is wanted and all have one hint.
+fn the_only_target<'w>(block: &Block, wanted: &'w [Wanted]) -> Option<&'w Wanted> {
+    let is_event = |item: &&BlockItem| matches!(item.kind, ItemKind::Event { .. });
+    let events = block.items.iter().filter(is_event).count();
+    let first = wanted.first()?;
+    (wanted.len() == events && wanted.iter().all(|event| event.hint == first.hint)).then_some(first)
+}
+
+/// The block's checksum was right, so this is a bug; it must neither lose the count nor end the relay at
+/// the same block at every start.
+fn cannot_unpack(error: &DamagedTexts) -> Unreadable {
+    tracing::error!(%error, "a stored block cannot be unpacked; its events are quarantined");
+    Unreadable {
+        reason: format!("its stored block cannot be unpacked: {error}"),
+        offset_bytes: 0,
+        length_bytes: 0,
+        raw: None,
+    }
+}
+
+impl<'r> Sorted<'r> {
+    /// Sends a block's events to their channels.
+    fn route(
         &mut self,
-        cluster: &str,
-        received_unix_ms: i64,
-        fingerprint: [u8; 16],
-        unreadable: Unreadable,
+        routes: &'r Routes,
+        block: &Block,
+        wanted: &[Wanted],
+        mut routed: RoutedBlock,
     ) {
-        self.routed.counts.quarantined += 1;
-        *self
-            .unreadable
-            .entry(unreadable.reason.clone())
-            .or_default() += 1;
-        self.routed.quarantine.push(QuarantineRecord {
-            cluster: cluster.to_owned(),
-            received_unix_ms,
-            fingerprint,
-            unreadable,
+        let hinted = |event: &Wanted| {
+            let known = block.hints_of == routes.id();
+            known.then(|| routes.hinted(event.hint)).flatten()
+        };
+        if let Some(target) = the_only_target(block, wanted).and_then(hinted) {
+            // Nothing to unpack: the texts go on as they are.
+            let is_reused = |number| {
+                let found = wanted.binary_search_by_key(&number, |event| event.number);
+                found.is_ok_and(|at| wanted[at].reused)
+            };
+            routed.counts.routed += wanted.len() as u64;
+            self.lane(target).push_block(block, target.route, is_reused);
+        } else if !wanted.is_empty() {
+            match block.texts() {
+                Ok(texts) => {
+                    for event in wanted {
+                        let json = texts.get(event.number);
+                        match hinted(event).or_else(|| target(routes, json)) {
+                            None => routed.counts.filtered += 1,
+                            Some(target) => {
+                                routed.counts.routed += 1;
+                                self.deliver(block, event, target, json);
+                            }
+                        }
+                    }
+                }
+                Err(error) => {
+                    let unreadable = cannot_unpack(&error);
+                    for event in wanted {
+                        let item = &block.items[event.number];
+                        self.quarantine(block, item, &unreadable, &mut routed);
+                    }
+                }
+            }
+        }
+        self.blocks.push(routed);
+    }
+
+    fn deliver(&mut self, block: &Block, event: &Wanted, target: Target<'r>, json: &str) {
+        self.lane(target).push(&EventToDeliver {
+            cluster: &block.cluster,
+            route: target.route,
+            json,
+            body_unreadable: event.body_unreadable,
+            audit_id_reused: event.reused,
         });
     }
 
-    fn finish(mut self, cluster: &str, default_channel: &str) -> RoutedBlock {
-        let notices: Vec<_> = std::mem::take(&mut self.unreadable)
-            .into_iter()
-            .map(|(reason, events)| {
-                let text = format!("could not be read and went to quarantine: {reason}");
-                Delivery::Notice(Notice {
-                    text,
-                    events,
-                    cluster: cluster.to_owned(),
-                })
-            })
-            .collect();
-        if !notices.is_empty() {
-            let place = (default_channel.to_owned(), Severity::Warning);
-            self.deliveries.entry(place).or_default().extend(notices);
+    fn lane(&mut self, target: Target<'r>) -> &mut DeliveriesEncoder {
+        let place = (target.channel, target.severity);
+        self.deliveries.entry(place).or_default()
+    }
+
+    fn quarantine(
+        &mut self,
+        block: &Block,
+        item: &BlockItem,
+        unreadable: &Unreadable,
+        routed: &mut RoutedBlock,
+    ) {
+        routed.counts.quarantined += 1;
+        let reason = (block.cluster.clone(), unreadable.reason.clone());
+        *self.unreadable.entry(reason).or_default() += 1;
+        routed.quarantine.push(QuarantineRecord {
+            cluster: block.cluster.clone(),
+            received_unix_ms: block.received_unix_ms,
+            fingerprint: item.key.fingerprint,
+            unreadable: unreadable.clone(),
+        });
+    }
+
+    fn finish(mut self, default_channel: &str) -> Routed {
+        let mut notices = DeliveriesEncoder::default();
+        let has_notices = !self.unreadable.is_empty();
+        for ((cluster, reason), events) in std::mem::take(&mut self.unreadable) {
+            notices.push_notice(Notice {
+                text: format!("could not be read and went to quarantine: {reason}"),
+                events,
+                cluster,
+            });
         }
-        self.routed.deliveries = self
-            .deliveries
-            .into_iter()
-            .map(|((channel, severity), deliveries)| DeliveryBlock {
-                channel,
+        let block = |((channel, severity), deliveries): ((&str, Severity), DeliveriesEncoder)| {
+            DeliveryBlock {
+                channel: channel.to_owned(),
                 severity,
-                deliveries,
-            })
-            .collect();
-        self.routed
+                deliveries: deliveries.finish(),
+            }
+        };
+        let mut deliveries: Vec<_> = self.deliveries.into_iter().map(block).collect();
+        if has_notices {
+            deliveries.push(block(((default_channel, Severity::Warning), notices)));
+        }
+        Routed {
+            blocks: self.blocks,
+            deliveries,
+        }
     }
 }
 

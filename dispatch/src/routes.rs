@@ -3,15 +3,32 @@
 //! A route that names no stages takes a request at the one stage at which it is told by default, so
 //! that a route never tells one request twice by accident. Without any route every request goes to the
 //! default channel. With routes, what none of them matches is filtered.
+//!
+//! The decision needs nothing but the envelope, so it can be made where the event is read anyway, and
+//! travel with it as a [`Hint`]. A hint is worth something only to the very table that gave it:
+//! [`Routes::id`] differs for every other table and every other version of the relay.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 use auditrelay_audit::{Envelope, Severity, policy::Matcher};
 use auditrelay_config::Config;
+use auditrelay_store::Hint;
+
+use crate::route_index::RouteIndex;
+
+const DEFAULT: Hint = Hint(0);
+/// Of the first route; the others follow.
+const FIRST_ROUTE: usize = 1;
+/// The table has more routes than hints have numbers: look again.
+const UNKNOWN: Hint = Hint(u16::MAX);
 
 /// The routing table.
 #[derive(Debug, Clone)]
 pub struct Routes {
+    id: u64,
     default_channel: String,
     routes: Vec<Route>,
+    index: RouteIndex,
 }
 
 #[derive(Debug, Clone)]
@@ -42,36 +59,102 @@ impl Routes {
             severity: route.severity,
             matcher: route.matcher(),
         });
+        let routes: Vec<Route> = routes.collect();
+        let default_channel = config.default_channel.to_string();
+        let mut id = DefaultHasher::new();
+        let version = env!("CARGO_PKG_VERSION");
+        format!("{version} {default_channel:?} {routes:?}").hash(&mut id);
         Self {
-            default_channel: config.default_channel.to_string(),
-            routes: routes.collect(),
+            id: id.finish(),
+            index: RouteIndex::new(routes.iter().map(|route| &route.matcher)),
+            default_channel,
+            routes,
         }
+    }
+
+    /// Names this table, with all that is in it.
+    pub fn id(&self) -> u64 {
+        self.id
     }
 
     /// Where the event goes; `None` means that nobody wants it.
     pub fn target(&self, event: &Envelope<'_>) -> Option<Target<'_>> {
+        match self.decide(event) {
+            Decision::Nobody => None,
+            Decision::Default => Some(self.default_target()),
+            Decision::Route(number) => Some(self.route_target(number)),
+        }
+    }
+
+    /// The same, as a hint for [`Routes::hinted`].
+    pub fn hint(&self, event: &Envelope<'_>) -> Option<Hint> {
+        match self.decide(event) {
+            Decision::Nobody => None,
+            Decision::Default => Some(DEFAULT),
+            Decision::Route(number) => {
+                let hint = u16::try_from(FIRST_ROUTE + number);
+                Some(hint.map_or(UNKNOWN, Hint))
+            }
+        }
+    }
+
+    /// What a hint of this table says; `None` means nothing.
+    pub fn hinted(&self, hint: Hint) -> Option<Target<'_>> {
+        match hint {
+            DEFAULT => Some(self.default_target()),
+            UNKNOWN => None,
+            Hint(number) => {
+                let number = usize::from(number) - FIRST_ROUTE;
+                (number < self.routes.len()).then(|| self.route_target(number))
+            }
+        }
+    }
+
+    fn decide(&self, event: &Envelope<'_>) -> Decision {
         let told = event.is_told_by_default();
         if self.routes.is_empty() {
-            return told.then(|| Target {
-                channel: &self.default_channel,
-                severity: Severity::Info,
-                route: "",
-            });
+            return if told {
+                Decision::Default
+            } else {
+                Decision::Nobody
+            };
         }
-        let route = self.routes.iter().find(|route| {
-            (told || !route.matcher.stages.is_empty()) && route.matcher.matches(event)
-        })?;
-        Some(Target {
+        let matches = |number: &usize| {
+            let matcher = &self.routes[*number].matcher;
+            (told || !matcher.stages.is_empty()) && matcher.matches(event)
+        };
+        self.index
+            .candidates(event, matches)
+            .map_or(Decision::Nobody, Decision::Route)
+    }
+
+    fn default_target(&self) -> Target<'_> {
+        Target {
+            channel: &self.default_channel,
+            severity: Severity::Info,
+            route: "",
+        }
+    }
+
+    fn route_target(&self, number: usize) -> Target<'_> {
+        let route = &self.routes[number];
+        Target {
             channel: &route.channel,
             severity: route.severity,
             route: &route.name,
-        })
+        }
     }
 
     /// Where the relay's own notices go.
     pub fn default_channel(&self) -> &str {
         &self.default_channel
     }
+}
+
+enum Decision {
+    Nobody,
+    Default,
+    Route(usize),
 }
 
 #[cfg(test)]
@@ -106,7 +189,11 @@ mod tests {
     ) -> Option<(String, Severity, String)> {
         let text = event(stage, verb, resource);
         let envelope = Envelope::parse(&text).expect("readable");
-        let target = routes.target(&envelope)?;
+        let target = routes.target(&envelope);
+        // Whoever decides, the decision is the same.
+        let hinted = routes.hint(&envelope).map(|hint| routes.hinted(hint));
+        assert_eq!(hinted, target.map(Some));
+        let target = target?;
         Some((
             target.channel.to_owned(),
             target.severity,
@@ -152,5 +239,16 @@ routes:
         );
         assert_eq!(told(&routes, "RequestReceived", "get", "secrets"), None);
         assert_eq!(told(&routes, "ResponseComplete", "get", "pods"), None);
+    }
+
+    #[test]
+    fn a_table_is_told_from_every_other() {
+        let one =
+            "channels: {ops: {preview: true}}\nroutes: [{name: a, channel: ops, verbs: [get]}]\n";
+        let id = routes(one).id();
+        assert_eq!(routes(one).id(), id);
+        for (from, to) in [("get", "list"), ("name: a", "name: b"), ("ops", "dev")] {
+            assert_ne!(routes(&one.replace(from, to)).id(), id, "{to}");
+        }
     }
 }

@@ -21,13 +21,8 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use auditrelay_audit::{
-    Envelope, EventKey, HashKey,
-    list::{Item, Readable},
-    redact::redact,
-};
 use auditrelay_config::{ClusterName, IngestConfig};
-use auditrelay_store::{BatchEncoder, Content, EncodedBatch, Queue, Unreadable};
+use auditrelay_store::Queue;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{
@@ -43,18 +38,14 @@ use crate::{
     body::{self, Budget, Received},
     clock::Exchange,
     metrics::Metrics,
+    prepare::{Preparation, Stored},
     refusal::{Reason, Refusal, RefusalLog},
-    unreadable,
 };
-
-/// How much is kept of an item that could not be read, where the configuration asks for it.
-const RAW_BYTES_MAX: usize = 16 * 1024;
 
 /// What every request needs.
 pub struct Ingest<Q> {
     queue: Q,
-    hash_key: HashKey,
-    quarantine_raw: bool,
+    preparation: Preparation,
     default_cluster: ClusterName,
     pub(crate) limits: Limits,
     pub(crate) metrics: Metrics,
@@ -69,28 +60,18 @@ pub struct Ingest<Q> {
 /// [`IngestConfig`], as this crate counts.
 pub(crate) struct Limits {
     body_bytes_max: usize,
-    events_per_list_max: usize,
     body_timeout: Duration,
     ack_timeout: Duration,
     pub(crate) connections_max: usize,
     pub(crate) header_timeout: Duration,
 }
 
-/// What was made durable.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Stored {
-    pub(crate) events: u64,
-    pub(crate) unreadable: u64,
-}
-
 impl<Q: Queue> Ingest<Q> {
-    /// Ingest into `queue`. Without a name in its path, a request is from `default_cluster`;
-    /// `quarantine_raw` keeps the first 16 KiB of items that cannot be read, secrets included.
+    /// Ingest into `queue`. Without a name in its path, a request is from `default_cluster`.
     pub fn new(
         queue: Q,
-        hash_key: HashKey,
+        preparation: Preparation,
         config: &IngestConfig,
-        quarantine_raw: bool,
         default_cluster: ClusterName,
         metrics: Metrics,
     ) -> Self {
@@ -98,12 +79,10 @@ impl<Q: Queue> Ingest<Q> {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
             queue,
-            hash_key,
-            quarantine_raw,
+            preparation,
             default_cluster,
             limits: Limits {
                 body_bytes_max: config.body_bytes_max.as_usize(),
-                events_per_list_max: config.events_per_list_max.as_usize(),
                 body_timeout: config.body_timeout(),
                 ack_timeout: config.ack_timeout(),
                 connections_max: config.connections_max.as_usize(),
@@ -191,7 +170,8 @@ impl<Q: Queue> Ingest<Q> {
         let ingest = Arc::clone(&self);
         // The reservation goes where the bytes go, and with the batch into the queue.
         let prepared = tokio::task::spawn_blocking(move || {
-            let prepared = ingest.prepare(&cluster, received_unix_ms, &bytes)?;
+            let preparation = &ingest.preparation;
+            let prepared = preparation.batch(cluster.as_str(), received_unix_ms, &bytes)?;
             Ok::<_, Refusal>((prepared, reservation))
         });
         let ((batch, stored), reservation) = prepared.await.map_err(|_| internal())??;
@@ -215,61 +195,6 @@ impl<Q: Queue> Ingest<Q> {
         })?;
         self.metrics.stored(&stored);
         Ok(stored)
-    }
-
-    /// Everything between a body and the queue that takes a processor: not for an async worker.
-    fn prepare(
-        &self,
-        cluster: &ClusterName,
-        received_unix_ms: i64,
-        body: &[u8],
-    ) -> Result<(EncodedBatch, Stored), Refusal> {
-        let readable = Readable::new(body);
-        let mut stored = Stored::default();
-        let mut batch = BatchEncoder::new(cluster.as_str(), received_unix_ms);
-        readable.events(self.limits.events_per_list_max, |item, envelope| {
-            let (key, content) = self.entry(cluster.as_str(), &item, envelope);
-            match content {
-                Content::Event { .. } => stored.events += 1,
-                Content::Unreadable(_) => stored.unreadable += 1,
-            }
-            batch.push(&key, &content);
-        })?;
-        Ok((batch.finish(), stored))
-    }
-
-    /// One item of a list: keyed as it was received, then redacted, or quarantined.
-    fn entry<'a>(
-        &self,
-        cluster: &str,
-        item: &Item<'a>,
-        envelope: Result<Envelope<'a>, serde_json::Error>,
-    ) -> (EventKey, Content<'a>) {
-        match envelope {
-            Ok(envelope) => {
-                let key = self.hash_key.event(cluster, item, &envelope);
-                let redacted = redact(item.text, &envelope, !item.has_invalid_utf8);
-                let content = Content::Event {
-                    json: redacted.json,
-                    body_unreadable: redacted.body_unreadable,
-                };
-                (key, content)
-            }
-            Err(error) => (
-                self.hash_key.unreadable(cluster, item.wire),
-                Content::Unreadable(self.quarantine(item, unreadable::reason(&error))),
-            ),
-        }
-    }
-
-    fn quarantine(&self, item: &Item<'_>, reason: &str) -> Unreadable {
-        let kept = item.wire.len().min(RAW_BYTES_MAX);
-        Unreadable {
-            reason: reason.to_owned(),
-            offset_bytes: item.offset as u64,
-            length_bytes: item.wire.len() as u64,
-            raw: self.quarantine_raw.then(|| item.wire[..kept].to_vec()),
-        }
     }
 
     /// The cluster that posts to this path. The query is not looked at (the API server adds

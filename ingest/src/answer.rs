@@ -14,7 +14,7 @@ use hyper::{
 use serde_json::{Value, json};
 
 use crate::{
-    accept::Stored,
+    prepare::Stored,
     refusal::{Reason, Refusal},
 };
 

@@ -9,17 +9,19 @@
 //! * what was not redacted reaches neither queue nor log, metric or answer (P8), except the first
 //!   bytes of quarantined items where the configuration asks for them.
 //!
-//! The way of a request stands in `accept`, the life of a connection in `serve`.
+//! The way of a request stands in `accept`, what is done to its body in `prepare`, the life of a connection in `serve`.
 
 mod accept;
 mod answer;
 mod body;
 mod clock;
 mod metrics;
+mod prepare;
 mod refusal;
 mod serve;
 mod unreadable;
 
 pub use accept::Ingest;
 pub use metrics::Metrics;
+pub use prepare::{Advisor, Preparation, Stored};
 pub use serve::serve;

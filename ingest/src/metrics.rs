@@ -5,7 +5,7 @@ use prometheus::{
     Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, core::Collector,
 };
 
-use crate::{accept::Stored, refusal::Reason};
+use crate::{prepare::Stored, refusal::Reason};
 
 /// The metrics of one listener; clones count into the same series.
 #[derive(Debug, Clone)]

@@ -5,7 +5,7 @@
 mod common;
 
 use auditrelay_audit::{Envelope, HashKey, list::Readable};
-use auditrelay_store::{Content, Entry, Queue};
+use auditrelay_store::{Content, Entry, Hint, ItemKind, Queue};
 use common::*;
 use tempfile::TempDir;
 
@@ -13,7 +13,7 @@ const CANARY: &str = "c2VjcmV0LWNhbmFyeS0xMjM0";
 
 async fn entries(server: &Server) -> Vec<Entry<'static>> {
     let blocks = all_unrouted(&server.queue).await;
-    blocks.into_iter().flat_map(|block| block.entries).collect()
+    blocks.iter().flat_map(common::entries).collect()
 }
 
 fn shown(entry: &Entry<'_>) -> (String, bool) {
@@ -203,4 +203,41 @@ async fn a_large_list_is_stored_whole() {
         .map(|entry| shown(entry).0)
         .collect();
     assert_eq!(stored, items);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_event_goes_with_what_the_routing_table_says_of_it() {
+    let (server, _dir) = start(&config()).await;
+    let unwanted = event("b", "").replace("create", "unwanted");
+    let items = [
+        event("a", ""),
+        unwanted.clone(),
+        r#"{"level":"Metadata"}"#.to_owned(),
+    ];
+    assert_eq!(server.post("/webhook", list(&items)).await.code, 200);
+    assert_eq!(server.queue.ledger().received, 3);
+    let block = &all_unrouted(&server.queue).await[0];
+    assert_eq!(block.hints_of, 7);
+    // The test's table says how long the verb is.
+    let kinds: Vec<_> = block.items.iter().map(|item| &item.kind).collect();
+    assert!(
+        matches!(
+            kinds[..],
+            [
+                ItemKind::Event { hint: Hint(6), .. },
+                ItemKind::Unwanted,
+                ItemKind::Unreadable(_)
+            ]
+        ),
+        "{kinds:?}"
+    );
+    let texts = block.texts().unwrap();
+    assert_eq!((texts.get(0), texts.get(1)), (items[0].as_str(), ""));
+    // Its key is that of any other event.
+    let envelope = Envelope::parse(&unwanted).unwrap();
+    let readable = list(std::slice::from_ref(&unwanted));
+    let readable = Readable::new(&readable);
+    let item = readable.split(1).unwrap()[0];
+    let key = HashKey::new(KEY).event("home", &item, &envelope);
+    assert_eq!(block.items[1].key, key);
 }

@@ -46,7 +46,7 @@ async fn two_clusters_at_once_stay_apart() {
     let blocks = all_unrouted(&server.queue).await;
     assert_eq!(blocks.len(), 40);
     for block in blocks {
-        let Content::Event { json, .. } = &block.entries[0].content else {
+        let Content::Event { json, .. } = &common::entries(&block)[0].content else {
             panic!("unreadable");
         };
         assert!(

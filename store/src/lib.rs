@@ -23,11 +23,15 @@ mod sled_queue;
 
 use std::{future::Future, sync::Arc};
 
-pub use codec::{BatchEncoder, EncodedBatch};
+pub use codec::{
+    BatchEncoder, DamagedTexts, DeliveriesEncoder, EncodedBatch, EncodedDeliveries, EventToDeliver,
+    Texts,
+};
 pub use ledger::{ChannelCounts, Counts, Ledger, NoticeCounts};
 pub use model::{
-    Batch, Block, Content, Delivery, DeliveryBlock, Entry, EventDelivery, Lease, LeaseId,
-    LeaseLimit, Notice, QuarantineRecord, RoutedBlock, SeenBlock, Unreadable,
+    Batch, Block, BlockItem, Content, Delivery, DeliveryBlock, Entry, EventDelivery, Hint,
+    ItemKind, Lease, LeaseId, LeaseLimit, Notice, QuarantineRecord, Routed, RoutedBlock, SeenBlock,
+    Unreadable,
 };
 pub use sled_queue::{MovedAside, OpenError, Opened, SledOptions, SledQueue};
 
@@ -62,10 +66,7 @@ pub trait Queue: Clone + Send + Sync + 'static {
     ) -> impl Future<Output = Result<Vec<Block>, QueueError>> + Send;
 
     /// Commits what became of some blocks.
-    fn route(
-        &self,
-        blocks: Vec<RoutedBlock>,
-    ) -> impl Future<Output = Result<(), QueueError>> + Send;
+    fn route(&self, routed: Routed) -> impl Future<Output = Result<(), QueueError>> + Send;
 
     /// Every remembered block of keys, oldest first, for a router that starts.
     fn seen(&self) -> impl Future<Output = Result<Vec<SeenBlock>, QueueError>> + Send;

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use auditrelay_audit::{EventKey, Severity};
 use serde::{Deserialize, Serialize};
 
-use crate::ledger::Counts;
+use crate::{codec::EncodedDeliveries, ledger::Counts};
 
 /// One `EventList`, redacted, as it goes into the queue.
 #[derive(Debug, Clone)]
@@ -54,8 +54,13 @@ pub struct Unreadable {
     pub raw: Option<Vec<u8>>,
 }
 
+/// What the routing table said of an event when it was received, so that the router need not read
+/// the event again. Only who knows the table may use it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hint(pub u16);
+
 /// A stored part of a batch: the unit of routing.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Block {
     /// Its place in the order of appending.
     pub seq: u64,
@@ -63,8 +68,54 @@ pub struct Block {
     pub cluster: String,
     /// When it came, Unix time in milliseconds.
     pub received_unix_ms: i64,
+    /// Names the routing table that its hints are of.
+    pub hints_of: u64,
     /// Its items.
-    pub entries: Vec<Entry<'static>>,
+    pub items: Vec<BlockItem>,
+    pub(crate) packed_texts: PackedTexts,
+}
+
+/// One item of a block.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BlockItem {
+    /// What tells it from others.
+    pub key: EventKey,
+    /// What it is.
+    pub kind: ItemKind,
+}
+
+/// What an item of a block is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ItemKind {
+    /// An event; its JSON is in [`Block::texts`].
+    Event {
+        /// Length of its JSON.
+        json_bytes: u32,
+        /// Whether its body was dropped because it could not be read.
+        body_unreadable: bool,
+        /// What the routing table said of it.
+        hint: Hint,
+    },
+    /// An event that no route wanted when it was received: it is told from duplicates and counted, and
+    /// its text was never stored.
+    Unwanted,
+    /// Something that is no event.
+    Unreadable(Box<Unreadable>),
+}
+
+/// The JSON of a block's events, as stored.
+#[derive(Debug, Clone)]
+pub(crate) struct PackedTexts {
+    pub(crate) plain_bytes: u32,
+    pub(crate) record: Vec<u8>,
+    /// Where in the record they begin.
+    pub(crate) start: usize,
+}
+
+impl PackedTexts {
+    pub(crate) fn compressed(&self) -> &[u8] {
+        self.record.get(self.start..).unwrap_or_default()
+    }
 }
 
 /// The keys that one block added to the dedup window.
@@ -78,6 +129,15 @@ pub struct SeenBlock {
     pub keys: Vec<EventKey>,
 }
 
+/// What became of some blocks, committed at once.
+#[derive(Debug, Clone, Default)]
+pub struct Routed {
+    /// The oldest unrouted blocks, in order.
+    pub blocks: Vec<RoutedBlock>,
+    /// What goes where.
+    pub deliveries: Vec<DeliveryBlock>,
+}
+
 /// What became of one block.
 #[derive(Debug, Clone, Default)]
 pub struct RoutedBlock {
@@ -89,21 +149,19 @@ pub struct RoutedBlock {
     pub new_keys: Vec<EventKey>,
     /// The fate of each of its events.
     pub counts: Counts,
-    /// What goes where.
-    pub deliveries: Vec<DeliveryBlock>,
     /// What could not be read.
     pub quarantine: Vec<QuarantineRecord>,
 }
 
-/// Deliveries of one severity to one channel; either all events or all notices.
+/// Deliveries of one severity to one channel, oldest first.
 #[derive(Debug, Clone)]
 pub struct DeliveryBlock {
     /// The channel's name in the configuration.
     pub channel: String,
     /// Their severity.
     pub severity: Severity,
-    /// The deliveries, oldest first.
-    pub deliveries: Vec<Delivery>,
+    /// The deliveries.
+    pub deliveries: EncodedDeliveries,
 }
 
 /// One thing to tell a channel.

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use auditrelay_audit::Severity;
 use auditrelay_store::{
-    Counts, Delivery, DeliveryBlock, LeaseLimit, Notice, QuarantineRecord, Queue, QueueError,
-    RoutedBlock, Unreadable,
+    Counts, DeliveriesEncoder, DeliveryBlock, LeaseLimit, Notice, QuarantineRecord, Queue,
+    QueueError, Routed, RoutedBlock, Unreadable,
 };
 use support::{ALL, all_to, append_and_route, balanced, batch, open, texts, told};
 
@@ -108,10 +108,13 @@ async fn a_lease_of_many_small_blocks_stays_within_one_record() {
     }
     let blocks = queue.unrouted(2_500).await.expect("blocks");
     assert_eq!(blocks.len(), 2_500);
-    let routed = blocks
-        .iter()
-        .map(|block| all_to("ops", Severity::Info, block))
-        .collect();
+    // A record for each block, as if each had been routed by itself.
+    let mut routed = Routed::default();
+    for block in blocks.chunks(1) {
+        let one = all_to("ops", Severity::Info, block);
+        routed.blocks.extend(one.blocks);
+        routed.deliveries.extend(one.deliveries);
+    }
     queue.route(routed).await.expect("routed");
     let mut members = Vec::new();
     while let Some(lease) = queue.lease("ops", ALL).await.expect("read") {
@@ -134,10 +137,7 @@ async fn large_blocks_are_routed_a_few_at_a_time() {
     while queue.ledger().waiting > 0 {
         let some = queue.unrouted(100).await.expect("blocks");
         blocks.push(some.len());
-        let routed = some
-            .iter()
-            .map(|block| all_to("ops", Severity::Info, block))
-            .collect();
+        let routed = all_to("ops", Severity::Info, &some);
         queue.route(routed).await.expect("routed");
     }
     assert_eq!(blocks, [16, 4]);
@@ -151,13 +151,10 @@ async fn a_writer_that_panics_is_a_queue_that_failed() {
         .append(batch(["1".to_owned()]))
         .await
         .expect("durable");
-    let block = queue.unrouted(1).await.expect("blocks").remove(0);
+    let blocks = queue.unrouted(1).await.expect("blocks");
     // No configuration has such a name; the writer asserts that.
-    let routed = all_to(&"x".repeat(100), Severity::Info, &block);
-    queue
-        .route(vec![routed])
-        .await
-        .expect_err("the writer panicked");
+    let routed = all_to(&"x".repeat(100), Severity::Info, &blocks);
+    queue.route(routed).await.expect_err("the writer panicked");
     let told = tokio::time::timeout(Duration::from_secs(10), queue.failed()).await;
     assert!(matches!(told, Ok(QueueError::Storage(_))), "{told:?}");
     assert!(queue.append(batch(["2".to_owned()])).await.is_err());
@@ -309,21 +306,27 @@ async fn notices_are_delivered_and_are_no_events() {
         fingerprint: [0; 16],
         unreadable,
     };
+    let mut deliveries = DeliveriesEncoder::default();
+    deliveries.push_notice(notice);
     let routed = RoutedBlock {
         seq: block.seq,
         counts: Counts {
             quarantined: 1,
             ..Counts::default()
         },
-        deliveries: vec![DeliveryBlock {
-            channel: "ops".into(),
-            severity: Severity::Warning,
-            deliveries: vec![Delivery::Notice(notice)],
-        }],
         quarantine: vec![record; 5],
         ..RoutedBlock::default()
     };
-    queue.route(vec![routed]).await.expect("routed");
+    let deliveries = DeliveryBlock {
+        channel: "ops".into(),
+        severity: Severity::Warning,
+        deliveries: deliveries.finish(),
+    };
+    let routed = Routed {
+        blocks: vec![routed],
+        deliveries: vec![deliveries],
+    };
+    queue.route(routed).await.expect("routed");
     queue.wait_waiting("ops").await.expect("a notice waits");
     let lease = queue
         .lease("ops", ALL)

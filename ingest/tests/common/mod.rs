@@ -5,10 +5,10 @@ use std::{fs, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use auditrelay_audit::HashKey;
 use auditrelay_config::{Bounded, IngestConfig};
-use auditrelay_ingest::{Ingest, Metrics, serve};
+use auditrelay_ingest::{Advisor, Ingest, Metrics, Preparation, serve};
 use auditrelay_store::{
-    Block, EncodedBatch, Lease, LeaseId, LeaseLimit, Ledger, Queue, QueueError, RoutedBlock,
-    SeenBlock, SledOptions, SledQueue,
+    Block, BlockItem, Content, EncodedBatch, Entry, Hint, ItemKind, Lease, LeaseId, LeaseLimit,
+    Ledger, Queue, QueueError, Routed, SeenBlock, SledOptions, SledQueue,
 };
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -75,9 +75,15 @@ pub async fn start_with<Q: Queue>(
     let registry = Registry::new();
     let ingest = Arc::new(Ingest::new(
         queue.clone(),
-        HashKey::new(KEY),
+        Preparation {
+            hash_key: HashKey::new(KEY),
+            quarantine_raw,
+            events_per_list_max: config.events_per_list_max.as_usize(),
+            advisor: Advisor::new(7, |event| {
+                (&*event.verb != "unwanted").then(|| Hint(event.verb.len() as u16))
+            }),
+        },
         config,
-        quarantine_raw,
         "home".parse().unwrap(),
         Metrics::new(&registry).unwrap(),
     ));
@@ -297,6 +303,28 @@ pub async fn all_unrouted(queue: &SledQueue) -> Vec<Block> {
     within(queue.unrouted(10_000)).await.unwrap()
 }
 
+/// A block's items as they were appended.
+pub fn entries(block: &Block) -> Vec<Entry<'static>> {
+    let texts = block.texts().unwrap();
+    let entry = |(number, item): (usize, &BlockItem)| {
+        let content = match &item.kind {
+            ItemKind::Event {
+                body_unreadable, ..
+            } => Content::Event {
+                json: texts.get(number).to_owned().into(),
+                body_unreadable: *body_unreadable,
+            },
+            ItemKind::Unreadable(unreadable) => Content::Unreadable((**unreadable).clone()),
+            ItemKind::Unwanted => panic!("its text is not stored"),
+        };
+        Entry {
+            key: item.key,
+            content,
+        }
+    };
+    block.items.iter().enumerate().map(entry).collect()
+}
+
 /// Everything below a folder, file by file.
 pub fn files(dir: &Path) -> Vec<Vec<u8>> {
     let mut found = Vec::new();
@@ -346,7 +374,7 @@ impl Queue for GatedQueue {
     async fn unrouted(&self, _: usize) -> Result<Vec<Block>, QueueError> {
         unreachable!()
     }
-    async fn route(&self, _: Vec<RoutedBlock>) -> Result<(), QueueError> {
+    async fn route(&self, _: Routed) -> Result<(), QueueError> {
         unreachable!()
     }
     async fn seen(&self) -> Result<Vec<SeenBlock>, QueueError> {

@@ -225,6 +225,11 @@ impl Record {
     pub(crate) fn payload(&self) -> &[u8] {
         &self.bytes[frame::HEADER_BYTES..]
     }
+
+    /// All of it, and where its payload begins.
+    pub(crate) fn into_bytes(self) -> (Vec<u8>, usize) {
+        (self.bytes, frame::HEADER_BYTES)
+    }
 }
 
 /// Why a record cannot be read.

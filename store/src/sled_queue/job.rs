@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio::sync::oneshot;
 
 use crate::{
-    Counts, QueueError,
+    Counts, QueueError, Routed,
     codec::{self, Packed},
     frame::{self, Damaged, Kind},
     log::{Place, Position},
@@ -51,14 +51,6 @@ impl Delivered {
     }
 }
 
-pub(super) struct PackedRoute {
-    pub(super) seq: u64,
-    pub(super) seen: Option<(u32, Vec<u8>)>,
-    pub(super) counts: Counts,
-    pub(super) deliveries: Vec<(String, Severity, Kind, Packed)>,
-    pub(super) quarantine: Vec<Vec<u8>>,
-}
-
 pub(super) enum Fate {
     Delivered,
     Waits,
@@ -69,7 +61,7 @@ pub(super) enum Op {
     Append {
         blocks: Vec<Packed>,
     },
-    Route(Vec<PackedRoute>),
+    Route(Routed),
     ForgetSeen {
         seq: u64,
     },
@@ -155,10 +147,11 @@ impl Op {
     fn payload_bytes(&self) -> usize {
         match self {
             Self::Append { blocks, .. } => blocks.iter().map(|block| block.payload.len()).sum(),
-            Self::Route(routes) => routes
+            Self::Route(routed) => routed
+                .deliveries
                 .iter()
-                .flat_map(|route| &route.deliveries)
-                .map(|(_, _, _, packed)| packed.payload.len())
+                .flat_map(|block| block.deliveries.events.iter())
+                .map(|packed| packed.payload.len())
                 .sum(),
             _ => 0,
         }

@@ -31,13 +31,13 @@ use tokio::sync::oneshot;
 
 use files::{Database, LogNames};
 pub use files::{MovedAside, OpenError};
-use job::{Fate, Job, Op, PackedRoute};
+use job::{Fate, Job, Op};
 use owner::Owner;
 use shared::{Shared, locked};
 
 use crate::{
-    Block, Delivery, EncodedBatch, Lease, LeaseId, LeaseLimit, Ledger, Queue, QueueError,
-    RoutedBlock, SeenBlock, codec, frame::Kind,
+    Block, Delivery, EncodedBatch, Lease, LeaseId, LeaseLimit, Ledger, Queue, QueueError, Routed,
+    SeenBlock, codec,
 };
 
 /// How to open a queue.
@@ -232,12 +232,8 @@ impl Queue for SledQueue {
         }
     }
 
-    async fn route(&self, blocks: Vec<RoutedBlock>) -> Result<(), QueueError> {
-        let packed =
-            tokio::task::spawn_blocking(move || blocks.into_iter().map(pack_route).collect())
-                .await
-                .map_err(|_| QueueError::Closed)?;
-        self.write(Op::Route(packed)).await.map(drop)
+    async fn route(&self, routed: Routed) -> Result<(), QueueError> {
+        self.write(Op::Route(routed)).await.map(drop)
     }
 
     async fn seen(&self) -> Result<Vec<SeenBlock>, QueueError> {
@@ -356,33 +352,5 @@ impl Queue for SledQueue {
                 return QueueError::Closed;
             }
         }
-    }
-}
-
-fn pack_route(block: RoutedBlock) -> PackedRoute {
-    let mut deliveries = Vec::with_capacity(block.deliveries.len());
-    for one in block.deliveries {
-        let (notices, events): (Vec<_>, Vec<_>) = one
-            .deliveries
-            .into_iter()
-            .partition(|delivery| matches!(delivery, Delivery::Notice(_)));
-        for (kind, list) in [(Kind::Events, events), (Kind::Notices, notices)] {
-            if !list.is_empty() {
-                let packed = codec::pack_deliveries(&list);
-                deliveries.push((one.channel.clone(), one.severity, kind, packed));
-            }
-        }
-    }
-    let seen = (!block.new_keys.is_empty()).then(|| {
-        let bytes = codec::pack_seen(block.seen_unix_ms, &block.new_keys);
-        (block.new_keys.len() as u32, bytes)
-    });
-    let quarantine = block.quarantine.iter().map(codec::plain).collect();
-    PackedRoute {
-        seq: block.seq,
-        seen,
-        counts: block.counts,
-        deliveries,
-        quarantine,
     }
 }

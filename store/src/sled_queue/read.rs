@@ -74,8 +74,8 @@ pub(super) fn blocks(log: &LogFiles, places: &[UnroutedBlock]) -> Result<Vec<Blo
         if (header.kind, header.seq) != (Kind::Block as u8, block.seq) {
             return Err(Damaged("another record is in its place").into());
         }
-        let plain_bytes = header.plain_bytes;
-        let block = codec::unpack_block(block.seq, header.items, plain_bytes, record.payload())?;
+        let (bytes, start) = record.into_bytes();
+        let block = codec::unpack_block(block.seq, header.items, header.plain_bytes, bytes, start)?;
         Ok(block)
     };
     places.iter().map(read).collect()
@@ -164,7 +164,11 @@ pub(super) fn members(
         if record.header.seq != slice.seq {
             return Err(Damaged("another record is in its place").into());
         }
-        let leased = codec::unpack_deliveries(
+        let unpack = match slice.notices {
+            true => codec::unpack_notices,
+            false => codec::unpack_deliveries,
+        };
+        let leased = unpack(
             record.header.plain_bytes,
             record.payload(),
             slice.from..slice.to,

@@ -7,13 +7,13 @@ use std::collections::BTreeSet;
 use auditrelay_audit::Severity;
 
 use super::{
-    job::{Delivered, Fate, Op, PackedRoute, Seal, Slice, small},
+    job::{Delivered, Fate, Op, Seal, Slice, small},
     keys,
     owner::Owner,
     shared::{UnroutedBlock, locked},
 };
 use crate::{
-    QueueError,
+    DeliveryBlock, QueueError, Routed, RoutedBlock,
     codec::{self, Packed},
     frame::{self, Damaged, Kind},
 };
@@ -54,11 +54,7 @@ impl Owner {
                 self.append(&blocks, round);
                 return Ok(0);
             }
-            Op::Route(routes) => {
-                for route in routes {
-                    self.route(route, round)?;
-                }
-            }
+            Op::Route(routed) => self.route(routed, round)?,
             Op::ForgetSeen { seq } => {
                 self.totals.seen_forgotten = self.totals.seen_forgotten.max(seq);
             }
@@ -97,41 +93,60 @@ impl Owner {
         }
     }
 
-    fn route(&mut self, route: PackedRoute, round: &mut Round) -> Result<(), StageError> {
+    fn route(&mut self, routed: Routed, round: &mut Round) -> Result<(), StageError> {
+        for block in routed.blocks {
+            self.route_block(block, round)?;
+        }
+        for block in routed.deliveries {
+            let DeliveryBlock {
+                channel,
+                severity,
+                deliveries,
+            } = block;
+            for packed in &deliveries.events {
+                self.deliver(&channel, severity, Kind::Events, packed, round);
+            }
+            if let Some(packed) = &deliveries.notices {
+                self.deliver(&channel, severity, Kind::Notices, packed, round);
+            }
+        }
+        Ok(())
+    }
+
+    fn route_block(&mut self, block: RoutedBlock, round: &mut Round) -> Result<(), StageError> {
         let oldest = locked(&self.shared.unrouted)
             .get(round.routed.len())
             .map(|block| block.seq);
-        if oldest != Some(route.seq) {
+        if oldest != Some(block.seq) {
             return Err(StageError::Failed(format!(
                 "block {} was routed, {oldest:?} is the oldest",
-                route.seq
+                block.seq
             )));
         }
-        round.routed.push(route.seq);
-        if let Some((items, bytes)) = route.seen {
+        round.routed.push(block.seq);
+        if !block.new_keys.is_empty() {
+            let bytes = codec::pack_seen(block.seen_unix_ms, &block.new_keys);
+            let items = block.new_keys.len() as u32;
             let log = &mut self.database.logs.seen;
-            let place = log.append(Kind::Seen, route.seq, items, bytes.len() as u32, &bytes);
-            self.seen_segments.insert(place.start.segment, route.seq);
+            let place = log.append(Kind::Seen, block.seq, items, bytes.len() as u32, &bytes);
+            self.seen_segments.insert(place.start.segment, block.seq);
         }
-        for (channel, severity, kind, packed) in route.deliveries {
-            self.deliver(channel, severity, kind, &packed, round);
-        }
-        for record in route.quarantine {
+        for record in &block.quarantine {
             let seq = self.next_seq();
             round.batch.insert(
                 keys::quarantine(seq),
-                frame::single(Kind::Quarantine, seq, &record),
+                frame::single(Kind::Quarantine, seq, &codec::plain(record)),
             );
             self.totals.quarantine_entries += 1;
         }
-        self.totals.counts.add(&route.counts);
-        self.waiting -= route.counts.total();
+        self.totals.counts.add(&block.counts);
+        self.waiting -= block.counts.total();
         Ok(())
     }
 
     fn deliver(
         &mut self,
-        channel: String,
+        channel: &str,
         severity: Severity,
         kind: Kind,
         packed: &Packed,
@@ -148,16 +163,16 @@ impl Owner {
             notices: kind == Kind::Notices,
             settled: 0,
         };
-        let key = keys::deliveries(&channel, severity, seq);
+        let key = keys::deliveries(channel, severity, seq);
         round.batch.insert(key, delivered.stored(seq));
-        let (counts, notices) = self.channels.entry(channel.clone()).or_default();
+        let (counts, notices) = self.channels.entry(channel.to_owned()).or_default();
         if kind == Kind::Notices {
             notices.queued += u64::from(packed.items);
         } else {
             counts.routed += u64::from(packed.items);
             counts.waiting += u64::from(packed.items);
         }
-        round.touched.insert(channel);
+        round.touched.insert(channel.to_owned());
     }
 
     fn seal(&mut self, channel: &str, slices: Vec<Slice>, round: &mut Round) -> u64 {

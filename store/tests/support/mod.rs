@@ -6,8 +6,9 @@ use std::{borrow::Cow, path::Path};
 
 use auditrelay_audit::{EventKey, Severity};
 use auditrelay_store::{
-    Batch, Block, Content, Counts, Delivery, DeliveryBlock, EncodedBatch, Entry, EventDelivery,
-    LeaseLimit, Queue, RoutedBlock, SledOptions, SledQueue,
+    Batch, Block, BlockItem, Content, Counts, DeliveriesEncoder, Delivery, DeliveryBlock,
+    EncodedBatch, Entry, EventToDeliver, ItemKind, LeaseLimit, Queue, Routed, RoutedBlock,
+    SledOptions, SledQueue,
 };
 
 pub const ALL: LeaseLimit = LeaseLimit {
@@ -51,40 +52,46 @@ pub fn batch(events: impl IntoIterator<Item = String>) -> EncodedBatch {
 }
 
 pub fn texts(block: &Block) -> Vec<String> {
-    let text = |entry: &Entry<'static>| match &entry.content {
-        Content::Event { json, .. } => json.to_string(),
-        Content::Unreadable(unreadable) => unreadable.reason.clone(),
+    let texts = block.texts().expect("whole");
+    let text = |(number, item): (usize, &BlockItem)| match &item.kind {
+        ItemKind::Event { .. } => texts.get(number).to_owned(),
+        ItemKind::Unreadable(unreadable) => unreadable.reason.clone(),
+        ItemKind::Unwanted => String::new(),
     };
-    block.entries.iter().map(text).collect()
+    block.items.iter().enumerate().map(text).collect()
 }
 
-pub fn event(json: String) -> Delivery {
-    Delivery::Event(EventDelivery {
-        cluster: "prod".into(),
-        route: String::new(),
-        json,
-        body_unreadable: false,
-        audit_id_reused: false,
-    })
-}
-
-/// Routes a block's events all to one channel.
-pub fn all_to(channel: &str, severity: Severity, block: &Block) -> RoutedBlock {
-    let deliveries: Vec<_> = texts(block).into_iter().map(event).collect();
-    RoutedBlock {
-        seq: block.seq,
-        seen_unix_ms: block.received_unix_ms,
-        new_keys: block.entries.iter().map(|entry| entry.key).collect(),
-        counts: Counts {
-            routed: deliveries.len() as u64,
-            ..Counts::default()
-        },
+/// Routes blocks, all their events to one channel.
+pub fn all_to(channel: &str, severity: Severity, blocks: &[Block]) -> Routed {
+    let mut deliveries = DeliveriesEncoder::default();
+    let routed = |block: &Block| {
+        for json in texts(block) {
+            deliveries.push(&EventToDeliver {
+                cluster: "prod",
+                route: "",
+                json: &json,
+                body_unreadable: false,
+                audit_id_reused: false,
+            });
+        }
+        RoutedBlock {
+            seq: block.seq,
+            seen_unix_ms: block.received_unix_ms,
+            new_keys: block.items.iter().map(|item| item.key).collect(),
+            counts: Counts {
+                routed: block.items.len() as u64,
+                ..Counts::default()
+            },
+            quarantine: vec![],
+        }
+    };
+    Routed {
+        blocks: blocks.iter().map(routed).collect(),
         deliveries: vec![DeliveryBlock {
             channel: channel.into(),
             severity,
-            deliveries,
+            deliveries: deliveries.finish(),
         }],
-        quarantine: vec![],
     }
 }
 
@@ -99,11 +106,10 @@ pub async fn append_and_route(
         .await
         .expect("durable");
     let blocks = queue.unrouted(100).await.expect("blocks");
-    let routed = blocks
-        .iter()
-        .map(|block| all_to(channel, severity, block))
-        .collect();
-    queue.route(routed).await.expect("routed");
+    queue
+        .route(all_to(channel, severity, &blocks))
+        .await
+        .expect("routed");
 }
 
 pub fn told(members: &[(Severity, Delivery)]) -> Vec<String> {

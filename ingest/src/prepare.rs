@@ -1,0 +1,127 @@
+//! How a body becomes a batch: everything between the two that takes a processor.
+//!
+//! One pass over the body: an event is split off, read, keyed as it was received, redacted, judged by
+//! the routing table and put into the batch before the next is looked at, so that nearly everything
+//! happens in the processor's cache.
+
+use auditrelay_audit::{
+    Envelope, HashKey,
+    list::{Item, ListError, Readable},
+    redact::redact,
+};
+use auditrelay_store::{BatchEncoder, Content, EncodedBatch, Hint, Unreadable};
+
+use crate::unreadable;
+
+/// How much is kept of an item that could not be read, where the configuration asks for it.
+const RAW_BYTES_MAX: usize = 16 * 1024;
+
+/// How bodies are prepared.
+pub struct Preparation {
+    /// Keys what tells one event from another.
+    pub hash_key: HashKey,
+    /// Whether the first 16 KiB of items that cannot be read are kept, secrets included.
+    pub quarantine_raw: bool,
+    /// A longer list is refused.
+    pub events_per_list_max: usize,
+    /// What the router will say.
+    pub advisor: Advisor,
+}
+
+/// Says what the routing table makes of an event, while its envelope is at hand: the router need not
+/// read the event again, and of an event that nobody wants no text is redacted, compressed or stored.
+pub struct Advisor {
+    hints_of: u64,
+    advise: Box<Advise>,
+}
+
+type Advise = dyn Fn(&Envelope<'_>) -> Option<Hint> + Send + Sync;
+
+impl Advisor {
+    /// Hints of the table that `hints_of` names; none for an event that nobody wants.
+    pub fn new(
+        hints_of: u64,
+        advise: impl Fn(&Envelope<'_>) -> Option<Hint> + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            hints_of,
+            advise: Box::new(advise),
+        }
+    }
+
+    /// Everything is wanted, and the router reads it again.
+    pub fn none() -> Self {
+        Self::new(0, |_| Some(Hint::default()))
+    }
+}
+
+/// What a batch holds, and what was made durable.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Stored {
+    /// Events whose envelope was read.
+    pub events: u64,
+    /// Items that go to quarantine.
+    pub unreadable: u64,
+}
+
+impl Preparation {
+    /// Splits, keys, redacts, quarantines and encodes; not for an async worker.
+    ///
+    /// # Errors
+    /// See [`ListError`]; the list is refused as a whole.
+    pub fn batch(
+        &self,
+        cluster: &str,
+        received_unix_ms: i64,
+        body: &[u8],
+    ) -> Result<(EncodedBatch, Stored), ListError> {
+        let readable = Readable::new(body);
+        let mut stored = Stored::default();
+        let hints_of = self.advisor.hints_of;
+        let mut batch = BatchEncoder::new(cluster, received_unix_ms, hints_of);
+        readable.events(self.events_per_list_max, |item, envelope| match envelope {
+            Ok(envelope) => {
+                stored.events += 1;
+                self.event(cluster, &item, &envelope, &mut batch);
+            }
+            Err(error) => {
+                stored.unreadable += 1;
+                let key = self.hash_key.unreadable(cluster, item.wire);
+                let reason = unreadable::reason(&error);
+                let content = Content::Unreadable(self.quarantine(&item, reason));
+                batch.push(&key, &content, Hint::default());
+            }
+        })?;
+        Ok((batch.finish(), stored))
+    }
+
+    /// An event is keyed as it was received, and then redacted.
+    fn event(
+        &self,
+        cluster: &str,
+        item: &Item<'_>,
+        envelope: &Envelope<'_>,
+        batch: &mut BatchEncoder,
+    ) {
+        let key = self.hash_key.event(cluster, item, envelope);
+        let Some(hint) = (self.advisor.advise)(envelope) else {
+            return batch.push_unwanted(&key);
+        };
+        let redacted = redact(item.text, envelope, !item.has_invalid_utf8);
+        let content = Content::Event {
+            json: redacted.json,
+            body_unreadable: redacted.body_unreadable,
+        };
+        batch.push(&key, &content, hint);
+    }
+
+    fn quarantine(&self, item: &Item<'_>, reason: &str) -> Unreadable {
+        let kept = item.wire.len().min(RAW_BYTES_MAX);
+        Unreadable {
+            reason: reason.to_owned(),
+            offset_bytes: item.offset as u64,
+            length_bytes: item.wire.len() as u64,
+            raw: self.quarantine_raw.then(|| item.wire[..kept].to_vec()),
+        }
+    }
+}
