@@ -3,7 +3,7 @@
 #
 # Needs cargo (rustup brings the toolchain that rust-toolchain.toml pins) and a C compiler. Everything
 # else is used where it is present: cargo-nextest runs the tests, cargo-deny checks licences, strace
-# watches the order of system calls (installed where apt-get may).
+# watches the order of system calls, valgrind counts instructions (both installed where apt-get may).
 # Each step ends after its limit in seconds, so the whole command ends too.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -44,23 +44,24 @@ need_c_compiler() {
     fail 'there is no C compiler (cc); install one, on Debian: apt-get install gcc libc6-dev'
 }
 
-# A test watches the order of system calls; without strace it says that it was skipped.
-want_strace() {
-  if command -v strace >/dev/null; then return; fi
+# want PROGRAM TEST: a test needs a program; without it that test says that it was skipped.
+want() {
+  local program=$1 test=$2
+  if command -v "$program" >/dev/null; then return; fi
   if command -v apt-get >/dev/null && [ "$(id -u)" -eq 0 ]; then
-    heading 'installing strace'
+    heading "installing $program"
     { step 300 apt-get update &&
       step 300 env DEBIAN_FRONTEND=noninteractive \
-        apt-get install --yes --no-install-recommends strace; } || true
+        apt-get install --yes --no-install-recommends "$program"; } || true
   fi
-  command -v strace >/dev/null ||
-    echo 'strace is not installed: the test of the order of system calls is skipped'
+  command -v "$program" >/dev/null || echo "$program is not installed: $test is skipped"
 }
 
 heading 'tools'
 command -v cargo >/dev/null || fail 'there is no cargo; install Rust from https://rustup.rs'
 need_c_compiler
-want_strace
+want strace 'the test of the order of system calls'
+want valgrind 'the test of instructions per event'
 step 600 cargo --version || fail 'the toolchain that rust-toolchain.toml names is not to be had'
 cargo fmt --version || fail 'there is no rustfmt; try: rustup component add rustfmt'
 cargo clippy --version || fail 'there is no clippy; try: rustup component add clippy'

@@ -12,7 +12,7 @@ use std::{borrow::Cow, fmt};
 
 use serde::{
     Deserialize, Deserializer, Serialize,
-    de::{Error, MapAccess, Visitor},
+    de::{Error, Visitor},
 };
 use serde_json::value::RawValue;
 
@@ -228,40 +228,6 @@ fn unread<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&
     Ok(Option::<&RawValue>::deserialize(deserializer)?.map(RawValue::get))
 }
 
-/// Annotations in the order of the text. A name may stand there twice: each is seen by who looks
-/// through all of them, the last one counts for who asks by name.
-#[derive(Clone, Debug, Default)]
-pub struct Annotations<'a>(Vec<(Text<'a>, Text<'a>)>);
-
-impl<'a> Annotations<'a> {
-    /// Each name and value.
-    pub fn iter(&self) -> impl DoubleEndedIterator<Item = (&str, &str)> {
-        self.0
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_str()))
-    }
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for Annotations<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct AnnotationsVisitor;
-        impl<'de> Visitor<'de> for AnnotationsVisitor {
-            type Value = Annotations<'de>;
-            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-                out.write_str("a map")
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut annotations = Vec::new();
-                while let Some(annotation) = map.next_entry()? {
-                    annotations.push(annotation);
-                }
-                Ok(Annotations(annotations))
-            }
-        }
-        deserializer.deserialize_map(AnnotationsVisitor)
-    }
-}
-
 impl<'a> Envelope<'a> {
     /// Reads an event's envelope.
     ///
@@ -295,14 +261,13 @@ impl<'a> Envelope<'a> {
     }
 
     /// What the authorizer decided (`allow` or `forbid`), where it was asked.
-    pub fn decision(&self) -> Option<&str> {
+    pub fn decision(&self) -> Option<Cow<'_, str>> {
         self.annotation("authorization.k8s.io/decision")
     }
 
     /// An annotation's value.
-    pub fn annotation(&self, key: &str) -> Option<&str> {
-        let (_, value) = self.annotations.iter().rfind(|(name, _)| *name == key)?;
-        Some(value)
+    pub fn annotation(&self, key: &str) -> Option<Cow<'_, str>> {
+        self.annotations.get(key)
     }
 
     /// The request's path, without its query.
@@ -335,7 +300,10 @@ impl<'a> Envelope<'a> {
     }
 }
 
+mod annotations;
 mod plain;
+
+pub use annotations::Annotations;
 
 #[cfg(test)]
 mod tests {

@@ -10,19 +10,24 @@
 //! * annotations of the event that hold a webhook's patch, and for objects of those kinds every
 //!   annotation that is not known to be harmless (admission webhooks and policies write what they like).
 //!
-//! A body is re-written from what was parsed, never passed through: a duplicate key could hide a
-//! value from the parser. A body that cannot be parsed cannot be redacted, and is dropped.
+//! A body is re-written from what was parsed: a duplicate key could hide a value from the parser. A
+//! body that cannot be parsed cannot be redacted, and is dropped. Only a body of another kind passes as
+//! it is, if its very bytes rule out all of the above, however they are read ([`has_nothing_to_hide`]).
 //! Rule for what counts as secret: everything that is not known to be harmless.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::LazyLock};
 
+use aho_corasick::AhoCorasick;
 use serde::{
     Deserialize, Deserializer,
     de::{MapAccess, Visitor},
 };
 use serde_json::{Map, Value, value::RawValue};
 
-use crate::event::{Envelope, ObjectRef, Text};
+use crate::{
+    event::{Envelope, ObjectRef, Text},
+    scan::Scanner,
+};
 
 /// What stands where a secret stood.
 pub const REDACTED: &str = "[redacted]";
@@ -63,8 +68,7 @@ pub fn redact<'a>(text: &'a str, envelope: &Envelope<'_>, body_readable: bool) -
     let hide_message = message_may_quote_body(envelope);
     let clean_annotations = envelope
         .annotations
-        .iter()
-        .any(|(key, value)| hides_annotation(secret, key, value));
+        .any_raw(|key, value| hides_annotation(secret, key, value));
     let has_body = envelope.request_object.is_some() || envelope.response_object.is_some();
     if !has_body && !clean_status && !clean_annotations && body_readable {
         return Redacted {
@@ -84,7 +88,7 @@ pub fn redact<'a>(text: &'a str, envelope: &Envelope<'_>, body_readable: bool) -
     for (name, raw) in members.0 {
         let value = match name.as_str() {
             "requestObject" | "responseObject" => match scrubbed(raw, secret, body_readable) {
-                Some(body) => Cow::Owned(body),
+                Some(body) => body,
                 None => {
                     body_unreadable = true;
                     continue;
@@ -110,8 +114,10 @@ fn is_secret_resource(object: &ObjectRef<'_>) -> bool {
     )
 }
 
+const SECRET_KINDS: [&str; 4] = ["Secret", "SecretList", "TokenReview", "TokenRequest"];
+
 fn is_secret_kind(kind: &str) -> bool {
-    ["Secret", "SecretList", "TokenReview", "TokenRequest"]
+    SECRET_KINDS
         .iter()
         .any(|secret| kind.eq_ignore_ascii_case(secret))
 }
@@ -173,18 +179,36 @@ fn masked_annotations(raw: &RawValue, secret: bool) -> String {
     Value::Object(annotations).to_string()
 }
 
-fn scrubbed(raw: &RawValue, secret: bool, readable: bool) -> Option<String> {
-    if !readable || raw.get().len() > BODY_BYTES_MAX {
+fn scrubbed(raw: &RawValue, secret: bool, readable: bool) -> Option<Cow<'_, str>> {
+    let raw = raw.get();
+    if !readable || raw.len() > BODY_BYTES_MAX {
         return None;
     }
+    if !secret && has_nothing_to_hide(raw) {
+        return Some(Cow::Borrowed(raw));
+    }
     // serde_json refuses more than 128 levels, so the recursion below is bounded too.
-    let mut body: Value = serde_json::from_str(raw.get()).ok()?;
+    let mut body: Value = serde_json::from_str(raw).ok()?;
     if secret {
         mask_object(&mut body)
     } else {
         scrub(&mut body)
     }
-    Some(body.to_string())
+    Some(Cow::Owned(body.to_string()))
+}
+
+/// Whether no way of reading the body finds anything that [`scrub`] looks for: no string in it is the
+/// name of a secret kind, none holds [`LAST_APPLIED`], and there is no `\u` escape to write either in
+/// another way. Bodies nested so deep that they would be dropped are left to that.
+fn has_nothing_to_hide(raw: &str) -> bool {
+    static MARKS: LazyLock<AhoCorasick> = LazyLock::new(|| {
+        let kinds = SECRET_KINDS.iter().map(|kind| format!("\"{kind}\""));
+        AhoCorasick::builder()
+            .ascii_case_insensitive(true)
+            .build(kinds.chain([LAST_APPLIED.to_owned(), "\\u".to_owned()]))
+            .expect("a handful of short words")
+    });
+    !MARKS.is_match(raw) && Scanner::new(raw).skip().is_some()
 }
 
 /// Finds what is secret inside a body that as a whole is not.

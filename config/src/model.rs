@@ -184,7 +184,7 @@ impl Default for DedupConfig {
     fn default() -> Self {
         Self {
             window_seconds: const { Bounded::preset(900) },
-            entries_max: const { Bounded::preset(4_000_000) },
+            entries_max: const { Bounded::preset(3_600_000) },
             key_file: None,
         }
     }

@@ -276,11 +276,11 @@ fn place(object: &ObjectRef<'_>) -> String {
 }
 
 fn has_failed(event: &Envelope<'_>) -> bool {
-    event.code().is_some_and(|code| code >= 400) || event.decision() == Some("forbid")
+    event.code().is_some_and(|code| code >= 400) || event.decision().as_deref() == Some("forbid")
 }
 
 fn outcome(event: &Envelope<'_>) -> String {
-    let decision = match event.decision() {
+    let decision = match event.decision().as_deref() {
         Some("allow") => " — allowed",
         Some("forbid") => " — forbidden",
         _ => "",

@@ -14,13 +14,13 @@ use auditrelay_store::{BatchEncoder, Content, EncodedBatch, Hint, Unreadable};
 use crate::unreadable;
 
 /// How much is kept of an item that could not be read, where the configuration asks for it.
-const RAW_BYTES_MAX: usize = 16 * 1024;
+const RAW_BYTES_MAX: usize = 4 * 1024;
 
 /// How bodies are prepared.
 pub struct Preparation {
     /// Keys what tells one event from another.
     pub hash_key: HashKey,
-    /// Whether the first 16 KiB of items that cannot be read are kept, secrets included.
+    /// Whether the first 4 KiB of items that cannot be read are kept, secrets included.
     pub quarantine_raw: bool,
     /// A longer list is refused.
     pub events_per_list_max: usize,
@@ -78,7 +78,7 @@ impl Preparation {
         let readable = Readable::new(body);
         let mut stored = Stored::default();
         let hints_of = self.advisor.hints_of;
-        let mut batch = BatchEncoder::new(cluster, received_unix_ms, hints_of);
+        let mut batch = BatchEncoder::new(cluster, received_unix_ms, hints_of, body.len());
         readable.events(self.events_per_list_max, |item, envelope| match envelope {
             Ok(envelope) => {
                 stored.events += 1;

@@ -5,4 +5,10 @@
 //! learn about auditrelay they learn over HTTP, as the world does, so they cannot
 //! share a mistake with the code they judge.
 
+pub mod apiserver;
+pub mod events;
+pub mod limits;
+pub mod log;
+pub mod process;
 pub mod slack;
+pub mod storm;

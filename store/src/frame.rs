@@ -8,9 +8,9 @@
 //! cut into parts, each its own frame under its own key: sled writes larger values into blob files,
 //! which it never syncs and never deletes.
 
-/// Largest payload of one frame in sled; with 8 MiB segments sled keeps values of 64 KiB out of blob
-/// files.
-pub(crate) const PART_BYTES_MAX: usize = 60 * 1024;
+/// Largest payload of one frame in sled: a leaf of 17 such values fits a quarter of its segments of
+/// 512 KiB, above which it becomes a blob file.
+pub(crate) const PART_BYTES_MAX: usize = 6 * 1024;
 
 pub(crate) const MAGIC: &[u8; 4] = b"ARQ2";
 pub(crate) const HEADER_BYTES: usize = 41;
@@ -163,12 +163,12 @@ mod tests {
 
     #[test]
     fn a_large_payload_is_cut_and_comes_back() {
-        let payload: Vec<u8> = (0..150_000u32).map(|n| n as u8).collect();
+        let payload: Vec<u8> = (0..15_000u32).map(|n| n as u8).collect();
         let frames: Vec<_> = frames(Kind::Block, 7, 400, 9, &payload).collect();
         assert_eq!(frames.len(), 3);
         let mut whole = Vec::new();
         for (part, bytes) in &frames {
-            assert!(bytes.len() <= 64 * 1024);
+            assert!(bytes.len() <= 7 * 1024);
             let (header, piece) = decode(bytes).expect("whole");
             assert_eq!(
                 (header.part, header.parts, header.seq, header.items),

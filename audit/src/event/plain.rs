@@ -193,12 +193,9 @@ fn response_status<'a>(scanner: &mut Scanner<'a>) -> Option<ResponseStatus<'a>> 
 }
 
 fn annotations<'a>(scanner: &mut Scanner<'a>) -> Option<Annotations<'a>> {
-    let mut annotations = Vec::new();
-    scanner.object(|scanner, name| {
-        annotations.push((Text(name.into()), text_of(scanner)?));
-        Some(())
-    })?;
-    Some(Annotations(annotations))
+    let mut annotations = Annotations::default();
+    scanner.object(|scanner, name| annotations.push(name, scanner.string()?))?;
+    Some(annotations)
 }
 
 /// A value as it stands in the text; `null` is none.
@@ -240,11 +237,11 @@ mod tests {
         let event = scanned(EVENT).expect("plain");
         assert_eq!(event.user.groups.len(), 2);
         assert_eq!(event.code(), Some(403));
-        assert_eq!(event.decision(), Some("forbid"));
+        assert_eq!(event.decision().as_deref(), Some("forbid"));
         assert_eq!(event.request_object, Some(r#"{"a":[1,2.5e3,"é"]}"#));
         assert_eq!(event.response_object, None);
         let reason = event.annotation("authorization.k8s.io/reason");
-        assert_eq!(reason, Some(r#"RBAC: "x""#));
+        assert_eq!(reason.as_deref(), Some(r#"RBAC: "x""#));
         let line = EVENT.replacen('{', r#"{"kind":"Event","apiVersion":"audit.k8s.io/v1","#, 1);
         assert_eq!(
             scanned(&line).and_then(|event| event.kind),

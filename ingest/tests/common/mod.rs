@@ -1,14 +1,18 @@
 //! A webhook on a real socket over a real queue, and clients for it.
 #![allow(dead_code)] // Each test file uses its own part.
 
+mod gated;
+
+#[allow(unused_imports)] // Each test file uses its own part.
+pub use gated::GatedQueue;
+
 use std::{fs, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use auditrelay_audit::HashKey;
 use auditrelay_config::{Bounded, IngestConfig};
 use auditrelay_ingest::{Advisor, Ingest, Metrics, Preparation, serve};
 use auditrelay_store::{
-    Block, BlockItem, Content, EncodedBatch, Entry, Hint, ItemKind, Lease, LeaseId, LeaseLimit,
-    Ledger, Queue, QueueError, Routed, SeenBlock, SledOptions, SledQueue,
+    Block, BlockItem, Content, Entry, Hint, ItemKind, Queue, SledOptions, SledQueue,
 };
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -20,7 +24,7 @@ use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
-    sync::{Semaphore, oneshot},
+    sync::oneshot,
     task::JoinHandle,
 };
 
@@ -337,71 +341,4 @@ pub fn files(dir: &Path) -> Vec<Vec<u8>> {
         }
     }
     found
-}
-
-/// A queue that stores when it is let, or fails. For what a sled queue cannot be made to do.
-#[derive(Clone)]
-pub struct GatedQueue {
-    pub entered: Arc<Semaphore>,
-    pub gate: Arc<Semaphore>,
-    pub appended: Arc<Semaphore>,
-    pub fails: bool,
-}
-
-impl GatedQueue {
-    pub fn new(fails: bool) -> Self {
-        let closed = || Arc::new(Semaphore::new(0));
-        Self {
-            entered: closed(),
-            gate: closed(),
-            appended: closed(),
-            fails,
-        }
-    }
-}
-
-impl Queue for GatedQueue {
-    async fn append(&self, _: EncodedBatch) -> Result<(), QueueError> {
-        if self.fails {
-            return Err(QueueError::Storage("the disk is gone".into()));
-        }
-        self.entered.add_permits(1);
-        self.gate.acquire().await.unwrap().forget();
-        self.appended.add_permits(1);
-        Ok(())
-    }
-
-    async fn unrouted(&self, _: usize) -> Result<Vec<Block>, QueueError> {
-        unreachable!()
-    }
-    async fn route(&self, _: Routed) -> Result<(), QueueError> {
-        unreachable!()
-    }
-    async fn seen(&self) -> Result<Vec<SeenBlock>, QueueError> {
-        unreachable!()
-    }
-    async fn forget_seen(&self, _: u64) -> Result<(), QueueError> {
-        unreachable!()
-    }
-    async fn wait_waiting(&self, _: &str) -> Result<(), QueueError> {
-        unreachable!()
-    }
-    async fn lease(&self, _: &str, _: LeaseLimit) -> Result<Option<Lease>, QueueError> {
-        unreachable!()
-    }
-    async fn ack(&self, _: &LeaseId) -> Result<(), QueueError> {
-        unreachable!()
-    }
-    async fn release(&self, _: &LeaseId) -> Result<(), QueueError> {
-        unreachable!()
-    }
-    async fn bury(&self, _: &LeaseId, _: &str, _: i64) -> Result<(), QueueError> {
-        unreachable!()
-    }
-    fn ledger(&self) -> Ledger {
-        unreachable!()
-    }
-    async fn failed(&self) -> QueueError {
-        unreachable!()
-    }
 }

@@ -24,7 +24,7 @@ impl EncodedBatch {
     /// Compresses a batch; takes about half a millisecond per 400 events of 1 KB, so not on an async
     /// worker.
     pub fn new(batch: &Batch<'_>) -> Self {
-        let mut encoder = BatchEncoder::new(&batch.cluster, batch.received_unix_ms, 0);
+        let mut encoder = BatchEncoder::new(&batch.cluster, batch.received_unix_ms, 0, 0);
         for entry in &batch.entries {
             encoder.push(&entry.key, &entry.content, Hint::default());
         }
@@ -48,8 +48,10 @@ pub struct BatchEncoder {
 
 impl BatchEncoder {
     /// A batch of a cluster, received at a Unix time in milliseconds; `hints_of` names the routing table
-    /// that its hints are of.
-    pub fn new(cluster: &str, received_unix_ms: i64, hints_of: u64) -> Self {
+    /// that its hints are of, `bytes_expected` is how much text there may be.
+    pub fn new(cluster: &str, received_unix_ms: i64, hints_of: u64, bytes_expected: usize) -> Self {
+        // A block may end a little behind its bound.
+        let capacity = bytes_expected.min(BLOCK_PLAIN_BYTES + BLOCK_PLAIN_BYTES / 8);
         Self {
             cluster: cluster.to_owned(),
             received_unix_ms,
@@ -57,7 +59,7 @@ impl BatchEncoder {
             blocks: Vec::new(),
             keys: Vec::new(),
             items: Vec::new(),
-            texts: Vec::with_capacity(BLOCK_PLAIN_BYTES + BLOCK_PLAIN_BYTES / 8),
+            texts: Vec::with_capacity(capacity),
             bytes: 0,
         }
     }

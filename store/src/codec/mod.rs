@@ -22,7 +22,7 @@ pub use deliveries::{DeliveriesEncoder, EncodedDeliveries, EventToDeliver};
 pub(crate) use deliveries::{unpack_deliveries, unpack_notices};
 
 /// A block is closed when it has grown to this size before compression.
-pub(crate) const BLOCK_PLAIN_BYTES: usize = 256 * 1024;
+pub(crate) const BLOCK_PLAIN_BYTES: usize = 512 * 1024;
 /// Bounds a block of many tiny events.
 pub(crate) const BLOCK_ITEMS_MAX: usize = 1_000;
 
@@ -119,23 +119,33 @@ pub(crate) fn pack<T: Serialize + ?Sized>(items: usize, value: &T) -> Packed {
 }
 
 fn compress(plain: &[u8], out: &mut Vec<u8>) {
+    /// zstd's tables are larger than most blocks, and so is the space that it asks for: making both anew
+    /// for each would take as long as using them.
+    struct Compressor {
+        zstd: zstd::bulk::Compressor<'static>,
+        space: Vec<u8>,
+    }
     thread_local! {
-        // Its tables are larger than most blocks; making them anew for each would take as long.
-        static COMPRESSOR: RefCell<Option<zstd::bulk::Compressor<'static>>> =
-            const { RefCell::new(None) };
+        static COMPRESSOR: RefCell<Option<Compressor>> = const { RefCell::new(None) };
     }
     COMPRESSOR.with_borrow_mut(|kept| {
-        let compressor = kept.get_or_insert_with(|| {
-            zstd::bulk::Compressor::new(ZSTD_LEVEL).expect("there is memory for zstd's tables")
+        let Compressor { zstd, space } = kept.get_or_insert_with(|| Compressor {
+            zstd: zstd::bulk::Compressor::new(ZSTD_LEVEL)
+                .expect("there is memory for zstd's tables"),
+            space: Vec::new(),
         });
-        let start = out.len();
-        // The bound is for what does not compress; what is left over is given back.
-        out.resize(start + zstd::zstd_safe::compress_bound(plain.len()), 0);
-        let written = compressor
-            .compress_to_buffer(plain, &mut out[start..])
+        let bound = zstd::zstd_safe::compress_bound(plain.len());
+        if space.len() < bound {
+            space.resize(bound, 0);
+        }
+        let written = zstd
+            .compress_to_buffer(plain, &mut space[..])
             .expect("the space is as large as zstd asks for");
-        out.truncate(start + written);
-        out.shrink_to_fit();
+        out.reserve_exact(written);
+        out.extend_from_slice(&space[..written]);
+        // One block of a large event does not keep its space for ever.
+        space.truncate(4 * BLOCK_PLAIN_BYTES);
+        space.shrink_to(4 * BLOCK_PLAIN_BYTES);
     });
 }
 

@@ -1,3 +1,5 @@
+//! A log on real files: what is found again, what is cut off, what is damage.
+
 use std::io::{Seek, SeekFrom};
 
 use super::{scan::Scanned, *};

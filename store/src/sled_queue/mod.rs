@@ -9,7 +9,7 @@
 //! shape this (each measured or read in its source): `flush` does not reach the disk, so an
 //! `fdatasync` follows it ([`files`]); a leaf of up to 16 values is written anew every tenth change, so
 //! values are small; larger values become blob files that are never synced and never deleted, so dead
-//! letters are cut into parts under 64 KiB ([`crate::frame`]); `len` scans, so counters are kept; its
+//! letters are cut into parts under 7 KiB ([`crate::frame`]); `len` scans, so counters are kept; its
 //! cache defaults to 1 GiB, so it is set; one tree, as `apply_batch` is atomic per tree ([`keys`]).
 
 mod files;

@@ -50,7 +50,7 @@ impl ReadError {
 const UNROUTED_PLAIN_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Keeps a lease's record within one frame.
-const SLICES_MAX: usize = 2_000;
+const SLICES_MAX: usize = 250;
 
 /// How many of the first blocks are read at once.
 pub(super) fn some_of(blocks: &VecDeque<UnroutedBlock>, max: usize) -> usize {

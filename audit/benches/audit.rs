@@ -1,0 +1,103 @@
+//! What ingest does with each event before it is stored: split, read, key, redact.
+
+use auditrelay_audit::{
+    Envelope, HashKey,
+    list::{ITEMS_MAX, Item, Readable},
+    redact::redact,
+};
+use divan::{
+    Bencher, black_box, black_box_drop,
+    counter::{BytesCount, ItemsCount},
+};
+
+#[path = "../../loadtest/events/fill.rs"]
+mod fill;
+
+fn main() {
+    divan::main();
+}
+
+/// A body as the API server sends it.
+#[derive(Debug, Clone, Copy)]
+enum Shape {
+    /// 400 events, its largest batch.
+    Metadata,
+    /// 40 events with both their bodies, 2 MB.
+    RequestResponse,
+}
+
+const SHAPES: [Shape; 2] = [Shape::Metadata, Shape::RequestResponse];
+
+impl Shape {
+    fn list(self) -> String {
+        match self {
+            Self::Metadata => fill::Events::metadata().list(400),
+            Self::RequestResponse => fill::Events::request_response().list(40),
+        }
+    }
+}
+
+fn items<'a>(readable: &'a Readable<'a>) -> Vec<(Item<'a>, Envelope<'a>)> {
+    let mut items = Vec::new();
+    let each = |item, envelope: Result<_, _>| items.push((item, envelope.expect("an event")));
+    readable.events(ITEMS_MAX, each).expect("a list");
+    items
+}
+
+/// Measures something that is done with every event of a list.
+fn each_event(
+    bencher: Bencher<'_, '_>,
+    shape: Shape,
+    work: impl Fn(&Item<'_>, &Envelope<'_>) + Sync,
+) {
+    let body = shape.list();
+    let readable = Readable::new(body.as_bytes());
+    let items = items(&readable);
+    bencher
+        .counter(ItemsCount::new(items.len()))
+        .counter(BytesCount::of_str(&body))
+        .bench(|| {
+            for (item, envelope) in black_box(&items) {
+                work(item, envelope);
+            }
+        });
+}
+
+/// From a body to items and their envelopes, in one pass.
+#[divan::bench(args = SHAPES)]
+fn split(bencher: Bencher<'_, '_>, shape: Shape) {
+    let body = shape.list();
+    let events = items(&Readable::new(body.as_bytes())).len();
+    bencher
+        .counter(ItemsCount::new(events))
+        .counter(BytesCount::of_str(&body))
+        .bench(|| {
+            let readable = Readable::new(black_box(body.as_bytes()));
+            readable.events(ITEMS_MAX, |item, envelope| {
+                black_box_drop((item, envelope));
+            })
+        });
+}
+
+/// The envelope of an event on its own, as router and renderer read it.
+#[divan::bench(args = SHAPES)]
+fn envelope(bencher: Bencher<'_, '_>, shape: Shape) {
+    each_event(bencher, shape, |item, _| {
+        black_box_drop(Envelope::parse(item.text));
+    });
+}
+
+#[divan::bench(args = SHAPES)]
+fn fingerprint(bencher: Bencher<'_, '_>, shape: Shape) {
+    let key = HashKey::new([7; 32]);
+    each_event(bencher, shape, |item, envelope| {
+        black_box(key.event("prod", item, envelope));
+    });
+}
+
+#[divan::bench(args = SHAPES)]
+fn redaction(bencher: Bencher<'_, '_>, shape: Shape) {
+    each_event(bencher, shape, |item, envelope| {
+        black_box_drop(redact(item.text, envelope, true));
+    });
+}

@@ -1,0 +1,75 @@
+//! A queue for what a sled queue cannot be made to do.
+
+use std::sync::Arc;
+
+use auditrelay_store::{
+    Block, EncodedBatch, Lease, LeaseId, LeaseLimit, Ledger, Queue, QueueError, Routed, SeenBlock,
+};
+use tokio::sync::Semaphore;
+
+/// A queue that stores when it is let, or fails.
+#[derive(Clone)]
+pub struct GatedQueue {
+    pub entered: Arc<Semaphore>,
+    pub gate: Arc<Semaphore>,
+    pub appended: Arc<Semaphore>,
+    pub fails: bool,
+}
+
+impl GatedQueue {
+    pub fn new(fails: bool) -> Self {
+        let closed = || Arc::new(Semaphore::new(0));
+        Self {
+            entered: closed(),
+            gate: closed(),
+            appended: closed(),
+            fails,
+        }
+    }
+}
+
+impl Queue for GatedQueue {
+    async fn append(&self, _: EncodedBatch) -> Result<(), QueueError> {
+        if self.fails {
+            return Err(QueueError::Storage("the disk is gone".into()));
+        }
+        self.entered.add_permits(1);
+        self.gate.acquire().await.unwrap().forget();
+        self.appended.add_permits(1);
+        Ok(())
+    }
+
+    async fn unrouted(&self, _: usize) -> Result<Vec<Block>, QueueError> {
+        unreachable!()
+    }
+    async fn route(&self, _: Routed) -> Result<(), QueueError> {
+        unreachable!()
+    }
+    async fn seen(&self) -> Result<Vec<SeenBlock>, QueueError> {
+        unreachable!()
+    }
+    async fn forget_seen(&self, _: u64) -> Result<(), QueueError> {
+        unreachable!()
+    }
+    async fn wait_waiting(&self, _: &str) -> Result<(), QueueError> {
+        unreachable!()
+    }
+    async fn lease(&self, _: &str, _: LeaseLimit) -> Result<Option<Lease>, QueueError> {
+        unreachable!()
+    }
+    async fn ack(&self, _: &LeaseId) -> Result<(), QueueError> {
+        unreachable!()
+    }
+    async fn release(&self, _: &LeaseId) -> Result<(), QueueError> {
+        unreachable!()
+    }
+    async fn bury(&self, _: &LeaseId, _: &str, _: i64) -> Result<(), QueueError> {
+        unreachable!()
+    }
+    fn ledger(&self) -> Ledger {
+        unreachable!()
+    }
+    async fn failed(&self) -> QueueError {
+        unreachable!()
+    }
+}
