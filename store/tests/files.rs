@@ -276,3 +276,39 @@ async fn segments_go_when_nothing_points_to_them() {
     wait("all is delivered", &|| segments("deliveries").len() == 1).await;
     balanced(&queue).await;
 }
+
+#[tokio::test]
+async fn a_channel_that_is_never_served_keeps_its_own_backlog_and_nothing_else() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let queue = open(dir.path());
+    let large = noise(1 << 20, 5);
+    for round in 0..30 {
+        append_and_route(&queue, "parked", Severity::Info, &[&format!("p{round}")]).await;
+        append_and_route(&queue, "ops", Severity::Info, &[large.as_str(); 8]).await;
+        let lease = queue.lease("ops", ALL).await.expect("read");
+        queue.ack(&lease.expect("members").id).await.expect("held");
+    }
+    balanced(&queue).await;
+    let held_bytes = || -> u64 {
+        let files = fs::read_dir(dir.path().join("queue")).expect("listed");
+        let sizes = files.map(|file| file.expect("listed").metadata().expect("known").len());
+        sizes.sum()
+    };
+    // 240 MB went through; the segment that is written to, and one for each other log, may be full.
+    let bound = 3 * 80 * 1024 * 1024;
+    for _ in 0..1_000 {
+        if held_bytes() < bound {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    assert!(held_bytes() < bound, "{} bytes are held", held_bytes());
+    let segment_1 = dir.path().join("queue/deliveries-0000000000000001.log");
+    assert!(!segment_1.exists(), "its only live record was moved");
+    drop(queue);
+    let queue = open(dir.path());
+    let lease = queue.lease("parked", ALL).await.expect("read");
+    let expected: Vec<String> = (0..30).map(|round| format!("p{round}")).collect();
+    assert_eq!(told(&lease.expect("members").members), expected);
+    balanced(&queue).await;
+}

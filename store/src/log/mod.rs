@@ -30,7 +30,7 @@ use crate::frame::{self, Damaged, Header, Kind};
 
 /// A segment that has grown beyond this is followed by another. Small enough to give space back soon
 /// and to unlink without a stall.
-const SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
+pub(crate) const SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
 
 /// A place between two frames.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

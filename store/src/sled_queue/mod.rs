@@ -12,6 +12,7 @@
 //! letters are cut into parts under 7 KiB ([`crate::frame`]); `len` scans, so counters are kept; its
 //! cache defaults to 1 GiB, so it is set; one tree, as `apply_batch` is atomic per tree ([`keys`]).
 
+mod compact;
 mod files;
 mod job;
 mod keys;

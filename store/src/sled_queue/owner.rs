@@ -42,7 +42,7 @@ pub(super) struct Owner {
     quarantine_entries_max: u64,
     /// Appended and not routed.
     pub(super) waiting: u64,
-    /// Records of deliveries that wait, by the segment they are in.
+    /// Bytes of deliveries that wait, by the segment they are in.
     pub(super) live: BTreeMap<u64, u64>,
     /// The last block whose keys are in a segment.
     pub(super) seen_segments: BTreeMap<u64, u64>,
@@ -182,7 +182,6 @@ impl Owner {
         let routed = round.routed.len();
         let next = locked(&self.shared.unrouted).get(routed).copied();
         self.totals.routed_end = next.map_or(logs.events.end(), |block| block.place.start);
-        round.batch.insert(keys::TOTALS, self.totals.stored());
         for name in &round.touched {
             let counts = codec::plain(&self.channels[name]);
             round.batch.insert(
@@ -191,6 +190,15 @@ impl Owner {
             );
         }
         let batch = std::mem::take(&mut round.batch);
+        self.commit_batch(batch)?;
+        locked(&self.shared.unrouted).drain(..routed);
+        self.publish(&round.touched);
+        Ok(())
+    }
+
+    /// Changes the index, durably, with the totals.
+    pub(super) fn commit_batch(&self, mut batch: sled::Batch) -> Result<(), String> {
+        batch.insert(keys::TOTALS, self.totals.stored());
         catch_unwind(AssertUnwindSafe(|| {
             self.database
                 .db
@@ -198,10 +206,7 @@ impl Owner {
                 .map_err(|error| error.to_string())?;
             self.database.sync()
         }))
-        .unwrap_or_else(|_| Err("sled panicked".to_owned()))?;
-        locked(&self.shared.unrouted).drain(..routed);
-        self.publish(&round.touched);
-        Ok(())
+        .unwrap_or_else(|_| Err("sled panicked".to_owned()))
     }
 
     /// Begins new segments where one is full, and removes those that nothing points to any more.
@@ -231,7 +236,8 @@ impl Owner {
                 |segment, last| last <= seen_forgotten && segment < current,
             )
         };
-        tidy().map_err(|error| format!("the logs' segments: {error}"))
+        tidy().map_err(|error| format!("the logs' segments: {error}"))?;
+        self.compact()
     }
 
     /// Keeps the newest records; how many there ever were is in the ledger. Once a round, since it

@@ -3,7 +3,10 @@
 //! All of it blocks on the disk and runs off the async workers. A damaged record is a storage error:
 //! what else is damaged is not known, so the queue stops rather than go on with a hole.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    io,
+};
 
 use auditrelay_audit::Severity;
 
@@ -16,7 +19,7 @@ use super::{
 use crate::{
     Block, Delivery, LeaseLimit, SeenBlock, codec,
     frame::{Damaged, Kind},
-    log::{LogError, LogFiles, Position, Reader, ScanError, scan},
+    log::{LogError, LogFiles, Place, Position, Reader, Record, ScanError, scan},
 };
 
 #[derive(Debug, thiserror::Error)]
@@ -158,9 +161,7 @@ pub(super) fn members(
     let mut members = Vec::new();
     for slice in slices {
         let key = keys::deliveries(channel, slice.severity, slice.seq);
-        let stored = db.get(key)?.ok_or(Damaged("a leased block is missing"))?;
-        let delivered: Delivered = small(&stored)?;
-        let record = reader.read(delivered.place)?;
+        let record = delivered_record(db, &mut reader, &key)?;
         if record.header.seq != slice.seq {
             return Err(Damaged("another record is in its place").into());
         }
@@ -180,6 +181,27 @@ pub(super) fn members(
         );
     }
     Ok(members)
+}
+
+fn delivered_record(db: &sled::Db, reader: &mut Reader, key: &[u8]) -> Result<Record, ReadError> {
+    let place = || -> Result<Place, ReadError> {
+        let stored = db.get(key)?.ok_or(Damaged("a leased block is missing"))?;
+        Ok(small::<Delivered>(&stored)?.place)
+    };
+    let mut before = place()?;
+    loop {
+        match reader.read(before) {
+            Err(LogError::Io(error)) if error.kind() == io::ErrorKind::NotFound => {
+                // It may have been moved after the index was read; its old segment is gone then.
+                let now = place()?;
+                if now == before {
+                    return Err(LogError::Io(error).into());
+                }
+                before = now;
+            }
+            outcome => return Ok(outcome?),
+        }
+    }
 }
 
 /// Counts events by looking at every record; the ledger's counters must agree with it.

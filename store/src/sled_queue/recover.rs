@@ -26,7 +26,7 @@ pub(super) struct Counters {
     pub(super) totals: Totals,
     pub(super) channels: BTreeMap<String, (ChannelCounts, NoticeCounts)>,
     pub(super) unrouted: VecDeque<UnroutedBlock>,
-    /// Records of deliveries that wait, by the segment they are in.
+    /// Bytes of deliveries that wait, by the segment they are in.
     pub(super) live: BTreeMap<u64, u64>,
     /// The last block whose keys are in a segment of the log of seen keys.
     pub(super) seen_segments: BTreeMap<u64, u64>,
@@ -133,7 +133,7 @@ pub(super) fn open_sound(
             *counters
                 .live
                 .entry(delivered.place.start.segment)
-                .or_default() += 1;
+                .or_default() += u64::from(delivered.place.bytes);
         }
         Ok((db, counters))
     };

@@ -155,7 +155,7 @@ impl Owner {
         let seq = self.next_seq();
         let log = &mut self.database.logs.deliveries;
         let place = log.append(kind, seq, packed.items, packed.plain_bytes, &packed.payload);
-        *self.live.entry(place.start.segment).or_default() += 1;
+        *self.live.entry(place.start.segment).or_default() += u64::from(place.bytes);
         let delivered = Delivered {
             place,
             items: packed.items,
@@ -241,7 +241,7 @@ impl Owner {
         if slice.to == slice.of {
             round.batch.remove(key);
             let live = self.live.entry(delivered.place.start.segment).or_default();
-            *live = live.saturating_sub(1);
+            *live = live.saturating_sub(u64::from(delivered.place.bytes));
         } else {
             delivered.settled = slice.to;
             round.batch.insert(key, delivered.stored(slice.seq));
