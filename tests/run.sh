@@ -31,7 +31,7 @@ step() {
   return "$code"
 }
 
-# ring, zstd and blake3 build C code, and rustc links through cc.
+# ring and zstd build C code, and rustc links through cc.
 need_c_compiler() {
   if command -v cc >/dev/null; then return; fi
   if command -v apt-get >/dev/null && [ "$(id -u)" -eq 0 ]; then

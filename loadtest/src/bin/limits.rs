@@ -151,10 +151,11 @@ async fn run(arguments: &RunArguments) -> anyhow::Result<ExitCode> {
             continue;
         }
         progress(&format!("{name}: {about}"))?;
-        let found = checks::run(name, &programs, &subject, scale).await;
-        report
-            .suites
-            .push((name.to_owned(), found.with_context(|| name)?));
+        // One that cannot be run does not cost the report the others.
+        match checks::run(name, &programs, &subject, scale).await {
+            Ok(found) => report.suites.push((name.to_owned(), found)),
+            Err(error) => report.missing.push(format!("{name}: {error:#}")),
+        }
     }
     // The last subject's files.
     let _absent = std::fs::remove_dir_all(&subject);
