@@ -19,6 +19,7 @@ pub(crate) async fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
     for note in notes {
         tracing::info!("{note}");
     }
+    raise_open_files_limit(config.ingest.connections_max.as_usize());
     let mut shutdown = Shutdown::new()?;
     // Recovering a large queue takes its time; nothing was accepted yet that would have to be finished.
     let relay = tokio::select! {
@@ -36,6 +37,21 @@ pub(crate) async fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
     relay.run(shutdown.asked()).await?;
     tracing::info!("stopped");
     Ok(ExitCode::SUCCESS)
+}
+
+/// The queue opens files while it runs, and must find descriptors however many clients connect. Shells
+/// and service managers set a soft limit of 1,024, far below the hard one.
+fn raise_open_files_limit(connections_max: usize) {
+    const RESERVE: u64 = 256;
+    let wanted = connections_max as u64 + RESERVE;
+    match rlimit::increase_nofile_limit(u64::MAX) {
+        Ok(limit) if limit >= wanted => {}
+        Ok(limit) => tracing::warn!(
+            "this process may open {limit} files, ingest.connections_max asks for {wanted}; raise the hard \
+             limit (ulimit -Hn, LimitNOFILE) or lower ingest.connections_max"
+        ),
+        Err(error) => tracing::warn!(%error, "the limit of open files cannot be raised"),
+    }
 }
 
 /// SIGTERM and SIGINT: the first asks to stop, a second ends the process at once.

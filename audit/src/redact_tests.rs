@@ -201,6 +201,17 @@ fn a_body_whose_bytes_rule_out_a_secret_passes_as_it_is() {
     }
 }
 
+#[test]
+fn an_escape_hides_no_annotation() {
+    let hidden = r#"{\"last-applied-configuration\":\"hunter2\"}"#;
+    let coded = r#"last\u002dapplied\u002dconfiguration hunter2"#;
+    for value in [hidden, coded, "last-applied-configuration hunter2"] {
+        let rest = format!(r#","annotations":{{"x":"{value}","y":"kept"}}"#);
+        let (json, _) = redacted(&event(CONFIGMAPS, &rest));
+        assert!(!json.contains("hunter2") && json.contains("kept"), "{json}");
+    }
+}
+
 fn body() -> impl Strategy<Value = String> {
     let name = prop::sample::select(vec![
         "kind",

@@ -24,12 +24,14 @@ pub(crate) struct Quoted<'a> {
     escapes: Escapes,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Escapes {
     None,
     /// Of one character, such as `\"`.
     Simple,
-    /// `\u`, which may be half of a pair.
+    /// `\u` and a whole character: Go writes `&`, `<` and `>` so.
+    Coded,
+    /// `\u` and half of a pair.
     Unicode,
 }
 
@@ -40,21 +42,33 @@ impl<'a> Quoted<'a> {
     }
 
     /// The string as it stands there, if decoding it is easy, and whether it has to be decoded.
+    /// `None` where it holds a letter, digit or sign in another form than its own.
     pub(crate) fn raw(self) -> Option<(&'a str, bool)> {
-        (self.escapes != Escapes::Unicode).then_some((self.raw, self.escapes != Escapes::None))
+        match self.escapes {
+            Escapes::None => Some((self.raw, false)),
+            Escapes::Simple => Some((self.raw, true)),
+            Escapes::Coded | Escapes::Unicode => None,
+        }
     }
 
     /// The string, if decoding it is easy.
     pub(crate) fn text(self) -> Option<Cow<'a, str>> {
         match self.escapes {
             Escapes::None => Some(Cow::Borrowed(self.raw)),
-            Escapes::Simple => Some(Cow::Owned(unescaped(self.raw))),
+            Escapes::Simple | Escapes::Coded => Some(Cow::Owned(unescaped(self.raw))),
             Escapes::Unicode => None,
         }
     }
 }
 
-/// Decodes a string whose escapes are all simple.
+/// The character of four hexadecimal digits; the inner `None` is half of a pair.
+fn coded(digits: &str) -> Option<Option<char>> {
+    let is_hex = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let number = u32::from_str_radix(digits, 16).ok().filter(|_| is_hex)?;
+    Some(char::from_u32(number))
+}
+
+/// Decodes a string without halves of pairs.
 pub(crate) fn unescaped(raw: &str) -> String {
     let mut out = String::with_capacity(raw.len());
     let mut parts = raw.split('\\');
@@ -73,6 +87,14 @@ pub(crate) fn unescaped(raw: &str) -> String {
             Some('n') => '\n',
             Some('r') => '\r',
             Some('t') => '\t',
+            Some('u') => {
+                let (digits, rest) = chars.as_str().split_at_checked(4).unwrap_or_default();
+                // The scanner looked at it before.
+                out.extend(coded(digits).flatten());
+                chars = rest.chars();
+                out.push_str(chars.as_str());
+                continue;
+            }
             Some(itself) => itself,
         };
         out.push(escaped);
@@ -181,17 +203,17 @@ impl<'a> Scanner<'a> {
         let kind = self.peek()?;
         self.at += 1;
         match kind {
-            b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => Some(match before {
-                Escapes::Unicode => Escapes::Unicode,
-                _ => Escapes::Simple,
-            }),
+            b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => {
+                Some(before.max(Escapes::Simple))
+            }
             b'u' => {
-                let digits = self.text.as_bytes().get(self.at..self.at + 4)?;
+                let digits = self.text.get(self.at..self.at + 4)?;
                 self.at += 4;
-                digits
-                    .iter()
-                    .all(u8::is_ascii_hexdigit)
-                    .then_some(Escapes::Unicode)
+                let kind = match coded(digits)? {
+                    Some(_) => Escapes::Coded,
+                    None => Escapes::Unicode,
+                };
+                Some(before.max(kind))
             }
             _ => None,
         }

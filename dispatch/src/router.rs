@@ -79,6 +79,8 @@ impl<Q: Queue> Router<Q> {
             for key in &block.keys {
                 seen.note(key, block.seq, at_ms);
             }
+            // The window may be smaller than it was when they were stored.
+            seen.expire(clock.now_unix_ms());
         }
         Ok(Self {
             queue,
@@ -104,31 +106,15 @@ impl<Q: Queue> Router<Q> {
             // Parsing is work for a thread that may block.
             let decided = tokio::task::spawn_blocking(move || {
                 let routed = self.decider.decide(&blocks);
-                (self, routed)
+                let forgotten = self.decider.forget();
+                (self, routed, forgotten)
             });
-            let routed;
-            (self, routed) = decided.await.map_err(|_| QueueError::Closed)?;
+            let (routed, forgotten);
+            (self, routed, forgotten) = decided.await.map_err(|_| QueueError::Closed)?;
             self.queue.route(routed).await?;
-            self.forget().await?;
-        }
-    }
-
-    async fn forget(&mut self) -> Result<(), QueueError> {
-        let Decider {
-            seen,
-            clock,
-            metrics,
-            ..
-        } = &mut self.decider;
-        let now_unix_ms = clock.now_unix_ms();
-        let forgotten = seen.expire(now_unix_ms);
-        metrics.dedup_entries.set(seen.entries() as i64);
-        metrics
-            .dedup_window_seconds
-            .set(seen.window_seconds(now_unix_ms));
-        match forgotten {
-            Some(seq) => self.queue.forget_seen(seq).await,
-            None => Ok(()),
+            if let Some(seq) = forgotten {
+                self.queue.forget_seen(seq).await?;
+            }
         }
     }
 }
@@ -143,12 +129,23 @@ struct Sorted<'r> {
 }
 
 impl Decider {
+    /// Forgets keys that are older than the window; returns the last block of them.
+    fn forget(&mut self) -> Option<u64> {
+        let now_unix_ms = self.clock.now_unix_ms();
+        let forgotten = self.seen.expire(now_unix_ms);
+        self.metrics.dedup_entries.set(self.seen.entries() as i64);
+        self.metrics
+            .dedup_window_seconds
+            .set(self.seen.window_seconds(now_unix_ms));
+        forgotten
+    }
+
     fn decide(&mut self, blocks: &[Block]) -> Routed {
         let mut sorted = Sorted::default();
         for block in blocks {
-            let (wanted, routed) = note(&mut self.seen, &self.clock, &mut sorted, block);
-            let reused = wanted.iter().filter(|event| event.reused).count();
-            self.metrics.audit_id_reuse.inc_by(reused as u64);
+            let noted = note(&mut self.seen, &self.clock, &mut sorted, block);
+            let (wanted, routed, reused) = noted;
+            self.metrics.audit_id_reuse.inc_by(reused);
             sorted.route(&self.routes, block, &wanted, routed);
         }
         sorted.finish(self.routes.default_channel())
@@ -163,13 +160,13 @@ struct Wanted {
     reused: bool,
 }
 
-/// Notes a block's keys, and counts what needs no routing.
+/// Notes a block's keys, and counts what needs no routing, and audit IDs that were used again.
 fn note(
     seen: &mut Seen,
     clock: &SteadyClock,
     sorted: &mut Sorted<'_>,
     block: &Block,
-) -> (Vec<Wanted>, RoutedBlock) {
+) -> (Vec<Wanted>, RoutedBlock, u64) {
     let now_unix_ms = clock.now_unix_ms();
     let mut routed = RoutedBlock {
         seq: block.seq,
@@ -177,6 +174,7 @@ fn note(
         ..RoutedBlock::default()
     };
     let mut wanted = Vec::with_capacity(block.items.len());
+    let mut reused = 0;
     for (number, item) in block.items.iter().enumerate() {
         let sighting = seen.note(&item.key, block.seq, now_unix_ms);
         if sighting == Sighting::Duplicate {
@@ -184,6 +182,7 @@ fn note(
             continue;
         }
         routed.new_keys.push(item.key);
+        reused += u64::from(sighting == Sighting::ReusedId);
         match &item.kind {
             ItemKind::Unwanted => routed.counts.filtered += 1,
             ItemKind::Unreadable(unreadable) => {
@@ -201,7 +200,7 @@ fn note(
             }),
         }
     }
-    (wanted, routed)
+    (wanted, routed, reused)
 }
 
 /// Where an event goes whose hint is of another table.

@@ -2,11 +2,12 @@
 
 use std::{borrow::Cow, io::Write, path::Path, time::Duration};
 
-use auditrelay_audit::{EventKey, HashKey};
+use auditrelay_audit::{Envelope, EventKey, HashKey};
 use auditrelay_config::{Overrides, load};
 use auditrelay_dispatch::{Metrics, Router, Routes};
 use auditrelay_store::{
-    Batch, Content, EncodedBatch, Entry, Queue, QueueError, SledOptions, SledQueue,
+    Batch, BatchEncoder, Content, Delivery, EncodedBatch, Entry, Hint, LeaseLimit, Queue,
+    QueueError, SledOptions, SledQueue, Unreadable,
 };
 use prometheus::Registry;
 use tokio::{sync::watch, task::JoinHandle};
@@ -118,4 +119,111 @@ async fn what_the_window_forgets_leaves_the_disk_too() {
         (1..=6).contains(&blocks),
         "{blocks} of 11 blocks are still on disk"
     );
+}
+
+/// Events as ingest would have encoded them.
+fn encoded(
+    block: &[(u64, &str)],
+    hints_of: u64,
+    hint: &impl Fn(&str) -> Option<Hint>,
+) -> EncodedBatch {
+    let mut batch = BatchEncoder::new("prod", 0, hints_of, 0);
+    for (identity, verb) in block {
+        let stage = if verb.starts_with("nobody") {
+            "RequestReceived"
+        } else {
+            "ResponseComplete"
+        };
+        let json = format!(
+            r#"{{"level":"Metadata","stage":"{stage}","verb":"{verb}","user":{{"username":"a"}}}}"#
+        );
+        let unreadable = HashKey::new([1; 32]).unreadable("prod", json.as_bytes());
+        let key = EventKey {
+            identity: *identity,
+            ..unreadable
+        };
+        if *verb == "unreadable" {
+            let unreadable = Unreadable {
+                reason: "it is none".to_owned(),
+                offset_bytes: 1,
+                length_bytes: 2,
+                raw: None,
+            };
+            batch.push(&key, &Content::Unreadable(unreadable), Hint::default());
+            continue;
+        }
+        let content = Content::Event {
+            json: json.as_str().into(),
+            body_unreadable: *verb == "list",
+        };
+        match hint(&json) {
+            Some(hint) => batch.push(&key, &content, hint),
+            None => batch.push_unwanted(&key),
+        }
+    }
+    batch.finish()
+}
+
+/// What a channel was told, and how the ledger ended, of events that came with hints of a table.
+async fn told(hints_of: u64, hint: impl Fn(&str) -> Option<Hint>) -> (Vec<String>, String) {
+    let dir = tempfile::tempdir().expect("a folder");
+    let queue = queue(dir.path());
+    // Each block is (identity, content): with one content twice, one identity twice, a block of events
+    // that all go one way, and one that has everything.
+    let blocks: [&[(u64, &str)]; 3] = [
+        &[(1, "get"), (2, "list"), (3, "watch")],
+        &[(1, "get"), (4, "create"), (2, "delete")],
+        &[
+            (5, "nobody"),
+            (6, "unreadable"),
+            (7, "patch"),
+            (3, "update"),
+            (5, "nobody too"),
+        ],
+    ];
+    for block in blocks {
+        let batch = encoded(block, hints_of, &hint);
+        queue.append(batch).await.expect("durable");
+    }
+    let router = start(&queue, Duration::from_secs(900)).await;
+    while queue.ledger().waiting > 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    router.stop().await;
+    queue.verify().await.expect("counters agree with records");
+    assert!(queue.ledger().is_balanced());
+    let limit = LeaseLimit {
+        events_max: 100,
+        bytes_max: usize::MAX,
+    };
+    let lease = queue
+        .lease("ops", limit)
+        .await
+        .expect("read")
+        .expect("members");
+    let member = |(severity, delivery): &(_, Delivery)| format!("{severity:?} {delivery:?}");
+    (
+        lease.members.iter().map(member).collect(),
+        format!("{:?}", queue.ledger()),
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_asks_the_routes_the_same_is_told() {
+    let table = routes();
+    let (members, ledger) = told(0, |_| Some(Hint::default())).await;
+    // Seven of eleven: without the repeated one, two that nobody wants and the unreadable one; and a
+    // notice of that.
+    assert_eq!(members.len(), 8, "{members:#?}");
+    let reused = members
+        .iter()
+        .filter(|one| one.contains("audit_id_reused: true"));
+    assert_eq!(reused.count(), 2, "{members:#?}");
+    let hinted = told(table.id(), |json| {
+        table.hint(&Envelope::parse(json).expect("readable"))
+    });
+    assert_eq!(hinted.await, (members.clone(), ledger.clone()));
+    // A hint of another table is worth nothing, whatever it says.
+    let other = told(table.id() + 1, |_| Some(Hint(77))).await;
+    assert_eq!(other, (members, ledger));
 }

@@ -312,3 +312,53 @@ async fn a_channel_that_is_never_served_keeps_its_own_backlog_and_nothing_else()
     assert_eq!(told(&lease.expect("members").members), expected);
     balanced(&queue).await;
 }
+
+#[tokio::test]
+async fn an_acknowledged_end_that_is_missing_is_damage_though_every_record_left_is_whole() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let queue = open(dir.path());
+    append_and_route(&queue, "ops", Severity::Info, &["1"]).await;
+    let file = dir.path().join("queue/events-0000000000000001.log");
+    let first_bytes = fs::metadata(&file).expect("known").len();
+    append_and_route(&queue, "ops", Severity::Info, &["2"]).await;
+    drop(queue);
+    let log = fs::OpenOptions::new().write(true).open(&file);
+    log.expect("opens").set_len(first_bytes).expect("cut");
+    let opened = SledQueue::open(&options(dir.path())).expect("opens");
+    let moved = opened.moved_aside.expect("moved");
+    assert!(
+        moved.reason.contains("cut short") || moved.reason.contains("ends before"),
+        "{moved:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_missing_segment_is_damage_and_no_crash_loop() {
+    for log in ["events", "deliveries", "seen"] {
+        let dir = tempfile::tempdir().expect("a folder");
+        let queue = open(dir.path());
+        append_and_route(&queue, "ops", Severity::Info, &["1"]).await;
+        drop(queue);
+        fs::remove_file(dir.path().join(format!("queue/{log}-0000000000000001.log")))
+            .expect("removed");
+        let opened = SledQueue::open(&options(dir.path())).expect("opens");
+        assert!(opened.moved_aside.is_some(), "{log}");
+        append_and_route(&opened.queue, "ops", Severity::Info, &["2"]).await;
+    }
+}
+
+#[tokio::test]
+async fn damage_of_a_delivery_is_found_when_it_is_leased_and_the_next_start_moves_it_aside() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let queue = open(dir.path());
+    append_and_route(&queue, "ops", Severity::Info, &["1"]).await;
+    let file = dir.path().join("queue/deliveries-0000000000000001.log");
+    let mut bytes = fs::read(&file).expect("readable");
+    bytes[60] ^= 1;
+    fs::write(&file, bytes).expect("written");
+    let error = queue.lease("ops", ALL).await.expect_err("it is damaged");
+    assert!(error.to_string().contains("checksum"), "{error}");
+    drop(queue);
+    let opened = SledQueue::open(&options(dir.path())).expect("opens");
+    assert!(opened.moved_aside.is_some());
+}

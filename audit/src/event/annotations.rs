@@ -42,9 +42,10 @@ impl fmt::Debug for Value<'_> {
 
 impl<'a> Annotations<'a> {
     pub(super) fn push(&mut self, name: &'a str, value: Quoted<'a>) -> Option<()> {
-        let value = match value.raw()? {
-            (raw, true) => Value::Escaped(raw),
-            (raw, false) => Value::Decoded(Text(raw.into())),
+        let value = match value.raw() {
+            Some((raw, true)) => Value::Escaped(raw),
+            Some((raw, false)) => Value::Decoded(Text(raw.into())),
+            None => Value::Decoded(Text(value.text()?)),
         };
         self.0.push((Text(name.into()), value));
         Some(())

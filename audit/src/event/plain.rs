@@ -176,7 +176,9 @@ fn response_status<'a>(scanner: &mut Scanner<'a>) -> Option<ResponseStatus<'a>> 
     let mut status = ResponseStatus::default();
     scanner.object(|scanner, name| match name {
         "code" => {
-            status.code = scanner.number()?.parse().ok()?;
+            // serde reads `-0` as a number with a fraction.
+            let code = scanner.number()?;
+            status.code = code.parse().ok().filter(|_| !code.starts_with('-'))?;
             once.field(0)
         }
         "reason" => {
@@ -242,6 +244,11 @@ mod tests {
         assert_eq!(event.response_object, None);
         let reason = event.annotation("authorization.k8s.io/reason");
         assert_eq!(reason.as_deref(), Some(r#"RBAC: "x""#));
+        let coded = EVENT
+            .replace("a=b", r"a=b\u0026c=\u00e9")
+            .replace("RBAC", r"R\u0042AC");
+        let event = scanned(&coded).expect("plain enough");
+        assert!(event.request_uri.ends_with("?a=b&c=é"));
         let line = EVENT.replacen('{', r#"{"kind":"Event","apiVersion":"audit.k8s.io/v1","#, 1);
         assert_eq!(
             scanned(&line).and_then(|event| event.kind),
@@ -253,10 +260,11 @@ mod tests {
     fn what_is_unusual_is_left_to_serde() {
         for (from, to) in [
             (r#""verb":"delete""#, r#""verb":null"#),
-            (r#""verb":"delete""#, r#""verb":"d\u0065lete""#),
+            (r#""verb":"delete""#, r#""verb":"\ud83d\ude00""#),
             (r#""verb":"delete""#, r#""verb":7"#),
             (r#""verb":"delete""#, r#""verb":"a","verb":"b""#),
             (r#""code":403"#, r#""code":4.03e2"#),
+            (r#""code":403"#, r#""code":-0"#),
             (r#""code":403"#, r#""code":99999999999"#),
             (r#""code":403"#, r#""code":403,"code":200"#),
             (

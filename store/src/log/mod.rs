@@ -139,8 +139,10 @@ impl Log {
         }
         if length > end.offset {
             file.set_len(end.offset)?;
-            file.sync_all()?;
         }
+        // What a killed process wrote and did not sync is whole as long as the machine runs. It is taken
+        // as appended from here on, so it has to be durable from here on.
+        file.sync_all()?;
         for later in files.segments()? {
             if later > end.segment {
                 files.remove(later)?;

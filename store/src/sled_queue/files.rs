@@ -92,6 +92,7 @@ impl LogNames {
 pub(super) struct Database {
     pub(super) db: sled::Db,
     pub(super) logs: Logs,
+    pub(super) data_dir: PathBuf,
     disk: File,
     _lock: File,
 }
@@ -165,6 +166,7 @@ impl Database {
             Self {
                 db: store.db,
                 logs: store.logs,
+                data_dir: data_dir.clone(),
                 disk,
                 _lock: lock,
             },

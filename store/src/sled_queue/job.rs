@@ -94,6 +94,8 @@ pub(super) struct Totals {
     /// was never completed.
     pub(super) deliveries_end: Position,
     pub(super) seen_end: Position,
+    /// The log of appended events goes at least so far.
+    pub(super) events_end: Position,
     /// Keys of blocks up to this one are forgotten.
     pub(super) seen_forgotten: u64,
 }
@@ -118,6 +120,7 @@ impl Totals {
         routed_end: START,
         deliveries_end: START,
         seen_end: START,
+        events_end: START,
         seen_forgotten: 0,
     };
 

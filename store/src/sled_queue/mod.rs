@@ -187,8 +187,8 @@ impl SledQueue {
         let (reason, is_damage) = match outcome {
             Ok(Ok(value)) => return Ok(value),
             Ok(Err(error)) => (error.to_string(), error.is_damage()),
-            // sled panics on some damage.
-            Err(error) => (format!("reading panicked: {error}"), true),
+            // sled panics on some damage; a runtime that shuts down cancels.
+            Err(error) => (format!("reading ended: {error}"), error.is_panic()),
         };
         // Behind a failed write sled fails and panics on everything, whatever is on disk.
         if is_damage && self.0.shared.check().is_ok() {

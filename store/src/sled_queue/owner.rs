@@ -21,7 +21,8 @@ use std::{
 use tokio::sync::oneshot;
 
 use super::{
-    files::Database,
+    compact::Moving,
+    files::{self, Database},
     job::{Job, Op, Totals, gather},
     keys,
     recover::Counters,
@@ -46,6 +47,8 @@ pub(super) struct Owner {
     pub(super) live: BTreeMap<u64, u64>,
     /// The last block whose keys are in a segment.
     pub(super) seen_segments: BTreeMap<u64, u64>,
+    /// The segment that what waits is being moved out of.
+    pub(super) moving: Option<Moving>,
     /// The oldest segment of appended events that there is.
     oldest_events: u64,
 }
@@ -79,6 +82,7 @@ impl Owner {
             waiting: unrouted.iter().map(|block| u64::from(block.items)).sum(),
             live,
             seen_segments,
+            moving: None,
             oldest_events,
         };
         *locked(&owner.shared.unrouted) = unrouted;
@@ -117,6 +121,10 @@ impl Owner {
                     others.push((reply, 0));
                     failure.get_or_insert(reason);
                 }
+                Err(StageError::Damaged(reason)) => {
+                    others.push((reply, 0));
+                    failure.get_or_insert(self.damaged(reason));
+                }
             }
         }
         let appended = match failure {
@@ -141,6 +149,12 @@ impl Owner {
             let _ = reply.send(Ok(value));
         }
         self.tidy_up().map_err(|reason| (reason, Vec::new()))
+    }
+
+    /// Notes it, so that the next start does not end at the same record.
+    pub(super) fn damaged(&self, reason: String) -> String {
+        files::mark_damaged(&self.database.data_dir, &reason);
+        reason
     }
 
     /// Makes what was appended durable, and tells the router.
@@ -179,6 +193,7 @@ impl Owner {
         }
         self.totals.deliveries_end = logs.deliveries.end();
         self.totals.seen_end = logs.seen.end();
+        self.totals.events_end = logs.events.end();
         let routed = round.routed.len();
         let next = locked(&self.shared.unrouted).get(routed).copied();
         self.totals.routed_end = next.map_or(logs.events.end(), |block| block.place.start);
@@ -212,9 +227,12 @@ impl Owner {
     /// Begins new segments where one is full, and removes those that nothing points to any more.
     fn tidy_up(&mut self) -> Result<(), String> {
         let logs = &mut self.database.logs;
+        // What the index says, not where the logs are by now: it may be read again as it is.
         let Totals {
             routed_end,
             seen_forgotten,
+            deliveries_end,
+            seen_end,
             ..
         } = self.totals;
         let mut tidy = || -> std::io::Result<()> {
@@ -225,15 +243,13 @@ impl Owner {
                 logs.events.files().remove(segment)?;
             }
             self.oldest_events = routed_end.segment;
-            let current = logs.deliveries.end().segment;
             remove_where(&mut self.live, logs.deliveries.files(), |segment, live| {
-                live == 0 && segment < current
+                live == 0 && segment < deliveries_end.segment
             })?;
-            let current = logs.seen.end().segment;
             remove_where(
                 &mut self.seen_segments,
                 logs.seen.files(),
-                |segment, last| last <= seen_forgotten && segment < current,
+                |segment, last| last <= seen_forgotten && segment < seen_end.segment,
             )
         };
         tidy().map_err(|error| format!("the logs' segments: {error}"))?;

@@ -225,7 +225,8 @@ pub(super) fn count(
             let delivered: Delivered = small(&row?.1)?;
             let record = reader.read(delivered.place)?;
             if record.header.kind == Kind::Events as u8 {
-                waiting += u64::from(record.header.items - delivered.settled);
+                let left = record.header.items.checked_sub(delivered.settled);
+                waiting += u64::from(left.ok_or(Damaged("more is settled than there is"))?);
             }
         }
         counted.channels.insert(channel.clone(), waiting);

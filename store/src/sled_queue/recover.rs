@@ -91,7 +91,7 @@ pub(super) fn is_damage(error: &sled::Error) -> bool {
 pub(super) fn is_truncation(error: &io::Error) -> bool {
     matches!(
         error.kind(),
-        io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData | io::ErrorKind::NotFound
     )
 }
 
@@ -160,6 +160,10 @@ fn open_logs(names: &LogNames, counters: &mut Counters) -> Result<Logs, Unsound>
             plain_bytes: header.plain_bytes,
         });
     })?;
+    if scanned.end < totals.events_end {
+        let reason = "the log of appended events ends before what was acknowledged";
+        return Err(Unsound::Damaged(reason.to_owned()));
+    }
     if scanned.cut_bytes > 0 {
         tracing::warn!(
             bytes = scanned.cut_bytes,
@@ -185,9 +189,13 @@ fn open_logs(names: &LogNames, counters: &mut Counters) -> Result<Logs, Unsound>
     }
     let oldest = seen_segments.keys().next().copied();
     let from = oldest.map_or(START, |segment| Position { segment, offset: 0 });
-    scan(&names.seen, from, |header, place| {
+    let scanned = scan(&names.seen, from, |header, place| {
         seen_segments.insert(place.start.segment, header.seq);
     })?;
+    if scanned.end < totals.seen_end {
+        let reason = "the log of seen keys ends before what was committed";
+        return Err(Unsound::Damaged(reason.to_owned()));
+    }
     // A process that ended between a commit and its clean-up left segments that nothing points to.
     for segment in names.deliveries.segments()? {
         live.entry(segment).or_default();

@@ -10,6 +10,7 @@ use super::{
     job::{Delivered, Fate, Op, Seal, Slice, small},
     keys,
     owner::Owner,
+    read::ReadError,
     shared::{UnroutedBlock, locked},
 };
 use crate::{
@@ -33,17 +34,18 @@ pub(super) struct Round {
 pub(super) enum StageError {
     Refused(QueueError),
     Failed(String),
+    /// What is stored is wrong: the next start has to move it aside.
+    Damaged(String),
 }
 
-impl From<sled::Error> for StageError {
-    fn from(error: sled::Error) -> Self {
-        Self::Failed(error.to_string())
-    }
-}
-
-impl From<Damaged> for StageError {
-    fn from(error: Damaged) -> Self {
-        Self::Failed(error.to_string())
+impl<E: Into<ReadError>> From<E> for StageError {
+    fn from(error: E) -> Self {
+        let error: ReadError = error.into();
+        if error.is_damage() {
+            Self::Damaged(error.to_string())
+        } else {
+            Self::Failed(error.to_string())
+        }
     }
 }
 
@@ -116,10 +118,13 @@ impl Owner {
     fn route_block(&mut self, block: RoutedBlock, round: &mut Round) -> Result<(), StageError> {
         let oldest = locked(&self.shared.unrouted)
             .get(round.routed.len())
-            .map(|block| block.seq);
-        if oldest != Some(block.seq) {
+            .copied();
+        let fates = block.counts.total();
+        let is_sound =
+            oldest.is_some_and(|one| one.seq == block.seq && u64::from(one.items) == fates);
+        if !is_sound {
             return Err(StageError::Failed(format!(
-                "block {} was routed, {oldest:?} is the oldest",
+                "block {} was routed with {fates} fates, the oldest is {oldest:?}",
                 block.seq
             )));
         }
