@@ -8,7 +8,7 @@
 //! The queue holds the same keys by block, and fills the table again after a restart.
 //!
 //! Memory: 28 bytes for each place of the tables, of which there are a power of two and at most 7/8 are
-//! taken.
+//! taken; while a generation is forgotten, a table stands there twice.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -47,6 +47,18 @@ fn hash_of<const BYTES: usize>(entry: &Entry<BYTES>) -> u64 {
     entry
         .first_chunk::<8>()
         .map_or(0, |word| u64::from_ne_bytes(*word))
+}
+
+/// Leaves a generation out. The rest moves to a table of its size: removing entries leaves marks behind,
+/// and a table that is full of them doubles.
+fn forget<const BYTES: usize>(table: &mut HashTable<Entry<BYTES>>, generation: u8) {
+    let is_kept = |entry: &&Entry<BYTES>| entry[BYTES - 1] != generation;
+    let kept = table.iter().filter(is_kept).count();
+    let mut fresh = HashTable::with_capacity(kept + kept / 8);
+    for entry in table.iter().filter(is_kept) {
+        fresh.insert_unique(hash_of(entry), *entry, hash_of);
+    }
+    *table = fresh;
 }
 
 /// The window.
@@ -148,9 +160,8 @@ impl Seen {
             let number = oldest.number;
             self.generations.pop_front();
             // A look at every entry, eight times a window.
-            self.fingerprints
-                .retain(|entry| entry[FINGERPRINT] != number);
-            self.identities.retain(|entry| entry[IDENTITY] != number);
+            forget(&mut self.fingerprints, number);
+            forget(&mut self.identities, number);
         }
         forgotten
     }
