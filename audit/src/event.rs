@@ -2,7 +2,7 @@
 //! for, borrowed from the event's own text.
 //!
 //! The plain case is read by a scanner of our own in one pass, about four times as fast; whatever that
-//! does not understand is read, or refused, by serde ([`crate::scan`]).
+//! does not understand is read, or refused, by serde (`scan.rs`).
 //!
 //! Contract: [`Envelope::parse`] never looks inside `requestObject` and `responseObject`; they stay
 //! raw. A missing optional field is empty, never an error; `stage` and `level` must be there, because

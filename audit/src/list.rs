@@ -1,7 +1,7 @@
 //! An `EventList`'s body, cut into its events without building a value tree.
 //!
 //! Splitting and reading envelopes is one pass over the text where list and event are as plain as nearly
-//! all are; the rest is done over by serde ([`crate::scan`]).
+//! all are; the rest is done over by serde (`scan.rs`).
 //!
 //! Invariants:
 //! * every event is a slice of the body *as received*, so that its hash is that of the wire;

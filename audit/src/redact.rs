@@ -12,7 +12,7 @@
 //!
 //! A body is re-written from what was parsed: a duplicate key could hide a value from the parser. A
 //! body that cannot be parsed cannot be redacted, and is dropped. Only a body of another kind passes as
-//! it is, if its very bytes rule out all of the above, however they are read ([`has_nothing_to_hide`]).
+//! it is, if its very bytes rule out all of the above, however they are read (`has_nothing_to_hide`).
 //! Rule for what counts as secret: everything that is not known to be harmless.
 
 use std::{borrow::Cow, sync::LazyLock};
