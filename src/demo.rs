@@ -143,10 +143,7 @@ async fn show_until_delivered(
         let ledger = queue.ledger();
         let idle = ledger.waiting == 0
             && ledger.channels.values().all(|channel| channel.waiting == 0)
-            && ledger
-                .notices
-                .values()
-                .all(|notices| notices.waiting() == 0);
+            && ledger.notices.values().all(|notices| notices.waiting == 0);
         if (idle && posts.is_empty()) || Instant::now() >= deadline {
             return Ok(ledger);
         }

@@ -169,7 +169,7 @@ pub(crate) fn table(ledger: &Value) -> String {
 
 #[cfg(test)]
 mod tests {
-    use auditrelay_store::ChannelCounts;
+    use auditrelay_store::{ChannelCounts, Dropped};
 
     use super::*;
 
@@ -186,7 +186,7 @@ mod tests {
             delivered: 1,
             waiting: 1,
             dead: 1,
-            dropped: 0,
+            dropped: Dropped::default(),
         };
         ledger.channels.insert("ops".into(), counts);
         let value = json(&ledger, None);
@@ -194,7 +194,8 @@ mod tests {
             value,
             json!({"received": 5, "duplicates": 0, "filtered": 0, "muted": 0, "quarantined": 0,
                 "routed": 3, "waiting": 2, "balanced": true,
-                "channels": {"ops": {"routed": 3, "delivered": 1, "waiting": 1, "dead": 1, "dropped": 0}}})
+                "channels": {"ops": {"routed": 3, "delivered": 1, "waiting": 1, "dead": 1,
+                    "dropped": {"quota": 0, "command": 0}}}})
         );
         assert_eq!(json(&ledger, Some("x".into()))["balanced"], false);
         ledger.received = 6;

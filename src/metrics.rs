@@ -113,7 +113,7 @@ impl LedgerMetrics {
                 ("routed", channel.routed),
                 ("delivered", channel.delivered),
                 ("dead", channel.dead),
-                ("dropped", channel.dropped),
+                ("dropped", channel.dropped.total()),
             ] {
                 set(&self.channel_events, &[name, fate], value);
             }

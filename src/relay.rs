@@ -21,7 +21,7 @@ use auditrelay_dispatch::{
     slack::{Http, SlackApi, SlackWebhook},
 };
 use auditrelay_ingest::{Advisor, Ingest, Preparation};
-use auditrelay_store::{MovedAside, Opened, Queue, QueueError, SledOptions, SledQueue};
+use auditrelay_store::{Limits, MovedAside, Opened, Queue, QueueError, SledOptions, SledQueue};
 use prometheus::Registry;
 use tokio::{
     net::TcpListener,
@@ -281,14 +281,18 @@ pub(crate) fn sled_options(data_dir: &Path, config: Option<&Config>) -> SledOpti
     let now = SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH)
         .unwrap_or_default();
+    let now_unix_ms = i64::try_from(now.as_millis()).unwrap_or(i64::MAX);
+    // A command that only looks leaves everything where it is.
+    let looking = SledOptions::new(data_dir, now_unix_ms);
+    let Some(config) = config else { return looking };
     SledOptions {
-        data_dir: data_dir.to_owned(),
-        cache_bytes_max: config.map_or(16 << 20, |config| config.queue.cache_bytes_max.get()),
-        quarantine_entries_max: config
-            .map_or(u64::MAX, |config| config.queue.quarantine_entries_max.get()),
-        now_unix_ms: i64::try_from(now.as_millis()).unwrap_or(i64::MAX),
-        // A command that only looks leaves everything where it is.
-        move_damaged_aside: config.is_some(),
+        cache_bytes_max: config.queue.cache_bytes_max.get(),
+        limits: Limits {
+            quarantine_entries_max: config.queue.quarantine_entries_max.get(),
+            ..Limits::default()
+        },
+        move_damaged_aside: true,
+        ..looking
     }
 }
 

@@ -206,13 +206,7 @@ async fn secrets_reach_neither_queue_nor_slack_nor_logs() {
     assert!(!relay.logs().contains(CANARY));
     assert!(!relay.get("/metrics").await.1.contains(CANARY));
     relay.kill();
-    let options = SledOptions {
-        data_dir: folder.path().join("auditrelay-data"),
-        cache_bytes_max: 8 << 20,
-        quarantine_entries_max: 10,
-        now_unix_ms: 0,
-        move_damaged_aside: false,
-    };
+    let options = SledOptions::new(&folder.path().join("auditrelay-data"), 0);
     let queue = SledQueue::open(&options).expect("opens").queue;
     let limit = LeaseLimit {
         events_max: 10,

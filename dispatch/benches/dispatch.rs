@@ -5,7 +5,7 @@ use std::{fmt::Write, io::Write as _, time::Duration};
 use auditrelay_audit::{Envelope, EventKey, HashKey, Severity};
 use auditrelay_config::{Overrides, load};
 use auditrelay_dispatch::{Routes, dedup::Seen, escape, render::render};
-use auditrelay_store::{Delivery, EventDelivery, Lease, LeaseId};
+use auditrelay_store::{Delivery, EventDelivery, Lease, LeaseId, Marks};
 use divan::{
     Bencher, black_box, black_box_drop,
     counter::{BytesCount, ItemsCount},
@@ -113,8 +113,7 @@ fn lease(events: usize) -> Lease {
             cluster: "prod".to_owned(),
             route: String::new(),
             json,
-            body_unreadable: false,
-            audit_id_reused: false,
+            marks: Marks::default(),
         };
         (Severity::Info, Delivery::Event(event))
     };

@@ -64,9 +64,9 @@ pub fn group<'a>(
         } = describe(severity, event);
         let group = groups.entry(key).or_default();
         group.events += 1;
-        group.bodies_unreadable += u64::from(event.body_unreadable);
+        group.bodies_unreadable += u64::from(event.marks.body_unreadable);
         group.dry_runs += u64::from(dry_run);
-        group.audit_ids_reused += u64::from(event.audit_id_reused);
+        group.audit_ids_reused += u64::from(event.marks.audit_id_reused);
         if group.first.is_empty() || time < group.first {
             group.first.clone_from(&time);
         }
@@ -138,6 +138,8 @@ fn describe(severity: Severity, event: &EventDelivery) -> Described {
 
 #[cfg(test)]
 mod tests {
+    use auditrelay_store::Marks;
+
     use super::*;
 
     fn event(user: &str, name: &str, time: &str) -> EventDelivery {
@@ -147,8 +149,7 @@ mod tests {
             json: format!(
                 r#"{{"level":"Metadata","stage":"ResponseComplete","verb":"get","user":{{"username":"{user}"}},"objectRef":{{"resource":"pods","namespace":"x","name":"{name}"}},"stageTimestamp":"2026-11-21T03:15:{time}Z"}}"#
             ),
-            body_unreadable: false,
-            audit_id_reused: false,
+            marks: Marks::default(),
         }
     }
 

@@ -9,7 +9,7 @@
 use std::{sync::Arc, time::Duration};
 
 use auditrelay_config::ChannelConfig;
-use auditrelay_store::{Delivery, Lease, LeaseId, LeaseLimit, Queue, QueueError};
+use auditrelay_store::{Burial, Delivery, Lease, LeaseId, LeaseLimit, Queue, QueueError};
 use tokio::{
     sync::{Semaphore, watch},
     time::Instant,
@@ -132,7 +132,7 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
             Ok(receipt) => {
                 tracing::debug!(channel = self.channel, ts = receipt.ts, events, "posted");
                 self.accepted(&message);
-                self.queue.ack(&held.id).await?;
+                self.queue.ack(&held.id, now_unix_ms()).await?;
                 self.observe_delay(&stage_times_ms);
                 Ok(())
             }
@@ -202,7 +202,14 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
                     "this message can never be posted; its events are now dead letters"
                 );
                 self.plain = false;
-                self.queue.bury(&held.id, &reason, now_unix_ms()).await
+                let now = now_unix_ms();
+                let burial = Burial {
+                    reason,
+                    attempts: 1,
+                    first_unix_ms: now,
+                    last_unix_ms: now,
+                };
+                self.queue.bury(&held.id, burial).await
             }
             SendError::Unknown { reason } => {
                 let delay = self.retry.next_delay();

@@ -1,6 +1,6 @@
 //! Messages: what they say, and that no event can make one that Slack refuses.
 
-use auditrelay_store::LeaseId;
+use auditrelay_store::{LeaseId, Marks};
 use proptest::prelude::*;
 
 use super::*;
@@ -15,8 +15,7 @@ fn event(user: &str, verb: &str, name: &str) -> EventDelivery {
             "responseStatus": {"code": 200}, "stageTimestamp": "2026-11-21T03:15:29.1Z",
         })
         .to_string(),
-        body_unreadable: false,
-        audit_id_reused: false,
+        marks: Marks::default(),
     }
 }
 
@@ -93,7 +92,7 @@ fn many_events_are_a_digest_with_exact_totals() {
     let mut members = info(events);
     members[7].0 = Severity::Critical;
     if let Delivery::Event(event) = &mut members[8].1 {
-        event.body_unreadable = true;
+        event.marks.body_unreadable = true;
     }
     let message = render(&lease(members, false), 8);
     assert_eq!(message.form, "digest");

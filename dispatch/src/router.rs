@@ -13,7 +13,7 @@ use std::{
 use auditrelay_audit::{Envelope, Severity};
 use auditrelay_store::{
     Block, BlockItem, DamagedTexts, DeliveriesEncoder, DeliveryBlock, EventToDeliver, Hint,
-    ItemKind, Notice, QuarantineRecord, Queue, QueueError, Routed, RoutedBlock, Unreadable,
+    ItemKind, Marks, Notice, QuarantineRecord, Queue, QueueError, Routed, RoutedBlock, Unreadable,
 };
 use tokio::{sync::watch, time::Instant};
 
@@ -296,8 +296,11 @@ impl<'r> Sorted<'r> {
             cluster: &block.cluster,
             route: target.route,
             json,
-            body_unreadable: event.body_unreadable,
-            audit_id_reused: event.reused,
+            marks: Marks {
+                body_unreadable: event.body_unreadable,
+                audit_id_reused: event.reused,
+                ..Marks::default()
+            },
         });
     }
 

@@ -323,9 +323,9 @@ fn unescape_html(text: &str) -> String {
 fn marks(event: &EventDelivery, envelope: &Envelope<'_>) -> Vec<&'static str> {
     [
         (is_dry_run(envelope), "dry run"),
-        (event.body_unreadable, "body unreadable"),
+        (event.marks.body_unreadable, "body unreadable"),
         (
-            event.audit_id_reused,
+            event.marks.audit_id_reused,
             "audit ID seen before with other content",
         ),
     ]

@@ -1,5 +1,7 @@
 //! Sentences: what they say, and what hostile events cannot make them say.
 
+use auditrelay_store::Marks;
+
 use super::*;
 
 fn sentence(json: &str) -> Sentence {
@@ -7,8 +9,7 @@ fn sentence(json: &str) -> Sentence {
         cluster: "prod-eu".into(),
         route: String::new(),
         json: json.to_owned(),
-        body_unreadable: false,
-        audit_id_reused: false,
+        marks: Marks::default(),
     };
     Sentence::new(Severity::Info, &event)
 }

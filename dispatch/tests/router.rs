@@ -13,13 +13,7 @@ use prometheus::Registry;
 use tokio::{sync::watch, task::JoinHandle};
 
 fn queue(dir: &Path) -> SledQueue {
-    let options = SledOptions {
-        data_dir: dir.to_owned(),
-        cache_bytes_max: 8 << 20,
-        quarantine_entries_max: 10,
-        now_unix_ms: 0,
-        move_damaged_aside: false,
-    };
+    let options = SledOptions::new(dir, 0);
     SledQueue::open(&options).expect("opens").queue
 }
 

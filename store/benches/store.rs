@@ -8,8 +8,8 @@ use std::path::Path;
 use auditrelay_audit::{Envelope, HashKey, Severity, list::Item};
 use auditrelay_store::{
     Batch, Block, Content, Counts, DeliveriesEncoder, DeliveryBlock, EncodedBatch,
-    EncodedDeliveries, Entry, EventToDeliver, LeaseLimit, Queue, Routed, RoutedBlock, SledOptions,
-    SledQueue,
+    EncodedDeliveries, Entry, EventToDeliver, LeaseLimit, Marks, Queue, Routed, RoutedBlock,
+    SledOptions, SledQueue,
 };
 use divan::{
     Bencher, black_box, black_box_drop,
@@ -109,11 +109,8 @@ impl Place {
 
 fn open(folder: &Path) -> SledQueue {
     let options = SledOptions {
-        data_dir: folder.to_owned(),
         cache_bytes_max: 64 << 20,
-        quarantine_entries_max: 100,
-        now_unix_ms: 0,
-        move_damaged_aside: false,
+        ..SledOptions::new(folder, 0)
     };
     SledQueue::open(&options).expect("opens").queue
 }
@@ -157,8 +154,7 @@ fn one_by_one(blocks: &[Block]) -> EncodedDeliveries {
                 cluster: &block.cluster,
                 route: ROUTE,
                 json: texts.get(number),
-                body_unreadable: false,
-                audit_id_reused: false,
+                marks: Marks::default(),
             });
         }
     }
@@ -252,7 +248,7 @@ fn lease_and_ack(bencher: Bencher<'_, '_>, waiting: usize) {
             place.runtime.block_on(async {
                 let lease = place.queue.lease(CHANNEL, limit).await.expect("readable");
                 let lease = lease.expect("something waits");
-                place.queue.ack(&lease.id).await.expect("acknowledged");
+                place.queue.ack(&lease.id, 8).await.expect("acknowledged");
                 lease
             })
         });

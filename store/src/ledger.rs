@@ -2,7 +2,8 @@
 //!
 //! Identities, which hold after every commit:
 //! `received = duplicates + filtered + muted + quarantined + routed + waiting`, and per channel
-//! `routed = delivered + waiting + dead + dropped`. `waiting` is counted up and down by itself, never
+//! `routed = delivered + waiting + dead + dropped`. What a damaged store held is `lost` until it is
+//! salvaged, and stands beside the identities: it was received by another ledger. `waiting` is counted up and down by itself, never
 //! derived from the others, so that the identities can fail.
 
 use std::collections::BTreeMap;
@@ -51,31 +52,56 @@ pub struct ChannelCounts {
     /// Dead letters.
     pub dead: u64,
     /// Given up on purpose.
-    pub dropped: u64,
+    pub dropped: Dropped,
+}
+
+/// Deliveries that were given up, by the reason.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dropped {
+    /// The channel's backlog, or the dead letters, were over their quota.
+    pub quota: u64,
+    /// A command said so.
+    pub command: u64,
+}
+
+impl Dropped {
+    /// For all reasons.
+    pub fn total(&self) -> u64 {
+        self.quota + self.command
+    }
+
+    /// Reasons and counts, for metrics and tables.
+    pub fn by_reason(&self) -> [(&'static str, u64); 2] {
+        [("quota", self.quota), ("command", self.command)]
+    }
 }
 
 impl ChannelCounts {
     /// Whether the channel's identity holds.
     pub fn is_balanced(&self) -> bool {
-        self.routed == self.delivered + self.waiting + self.dead + self.dropped
+        self.routed == self.delivered + self.waiting + self.dead + self.dropped.total()
     }
 }
 
-/// The relay's own messages, which are no events.
+/// Deliveries that are no routed events: the relay's own notices, and copies that a replay made.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct NoticeCounts {
+pub struct OtherCounts {
     /// Queued.
     pub queued: u64,
     /// Delivered.
     pub delivered: u64,
-    /// Could never be delivered.
+    /// Not yet.
+    pub waiting: u64,
+    /// Dead letters.
     pub dead: u64,
+    /// Given up on purpose.
+    pub dropped: u64,
 }
 
-impl NoticeCounts {
-    /// How many still wait.
-    pub fn waiting(&self) -> u64 {
-        self.queued.saturating_sub(self.delivered + self.dead)
+impl OtherCounts {
+    /// Whether they add up.
+    pub fn is_balanced(&self) -> bool {
+        self.queued == self.delivered + self.waiting + self.dead + self.dropped
     }
 }
 
@@ -92,7 +118,12 @@ pub struct Ledger {
     /// Per channel.
     pub channels: BTreeMap<String, ChannelCounts>,
     /// The relay's own messages per channel.
-    pub notices: BTreeMap<String, NoticeCounts>,
+    pub notices: BTreeMap<String, OtherCounts>,
+    /// Replayed events per channel.
+    pub copies: BTreeMap<String, OtherCounts>,
+    /// What waited in stores that were damaged and moved aside, as far as it is known, and was not
+    /// salvaged.
+    pub lost: u64,
 }
 
 impl Ledger {
@@ -100,6 +131,8 @@ impl Ledger {
     pub fn is_balanced(&self) -> bool {
         self.received == self.counts.total() + self.waiting
             && self.channels.values().all(ChannelCounts::is_balanced)
+            && self.notices.values().all(OtherCounts::is_balanced)
+            && self.copies.values().all(OtherCounts::is_balanced)
     }
 }
 

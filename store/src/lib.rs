@@ -15,11 +15,15 @@
 //! Times are arguments. Names of channels are 1 to 64 bytes.
 
 mod codec;
+mod export;
 mod frame;
 mod ledger;
 mod log;
 mod model;
+mod operate;
+mod salvage;
 mod sled_queue;
+mod space;
 
 use std::{future::Future, sync::Arc};
 
@@ -27,13 +31,17 @@ pub use codec::{
     BatchEncoder, DamagedTexts, DeliveriesEncoder, EncodedBatch, EncodedDeliveries, EventToDeliver,
     Texts,
 };
-pub use ledger::{ChannelCounts, Counts, Ledger, NoticeCounts};
+pub use export::{MoveError, Moved};
+pub use ledger::{ChannelCounts, Counts, Dropped, Ledger, OtherCounts};
 pub use model::{
     Batch, Block, BlockItem, Content, Delivery, DeliveryBlock, Entry, EventDelivery, Hint,
-    ItemKind, Lease, LeaseId, LeaseLimit, Notice, QuarantineRecord, Routed, RoutedBlock, SeenBlock,
-    Unreadable,
+    ItemKind, Lease, LeaseId, LeaseLimit, Marks, Notice, QuarantineRecord, Routed, RoutedBlock,
+    SeenBlock, Unreadable,
 };
+pub use operate::{Burial, Cursor, DeadFilter, DeadLetter, Members, Retained, Told};
+pub use salvage::{SalvageError, Salvaged};
 pub use sled_queue::{MovedAside, OpenError, Opened, SledOptions, SledQueue};
+pub use space::{Admitted, Full, Limits, Space};
 
 /// Why the queue did not do it.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -84,19 +92,64 @@ pub trait Queue: Clone + Send + Sync + 'static {
         limit: LeaseLimit,
     ) -> impl Future<Output = Result<Option<Lease>, QueueError>> + Send;
 
-    /// The lease's members were delivered.
-    fn ack(&self, lease: &LeaseId) -> impl Future<Output = Result<(), QueueError>> + Send;
+    /// The lease's members were delivered, at a Unix time in milliseconds. They stay readable by the
+    /// lease's ID for a while, see [`Queue::told`].
+    fn ack(
+        &self,
+        lease: &LeaseId,
+        now_unix_ms: i64,
+    ) -> impl Future<Output = Result<(), QueueError>> + Send;
 
     /// The lease's members were certainly not delivered and wait again.
     fn release(&self, lease: &LeaseId) -> impl Future<Output = Result<(), QueueError>> + Send;
 
-    /// The lease's members can never be delivered: they become dead letters, with the reason.
+    /// The lease's members can never be delivered: they become dead letters.
     fn bury(
         &self,
         lease: &LeaseId,
-        reason: &str,
-        now_unix_ms: i64,
+        burial: Burial,
     ) -> impl Future<Output = Result<(), QueueError>> + Send;
+
+    /// Delivers copies of events that were routed before (a replay). They are counted apart.
+    fn deliver_copies(
+        &self,
+        deliveries: Vec<DeliveryBlock>,
+    ) -> impl Future<Output = Result<(), QueueError>> + Send;
+
+    /// Dead letters that match, oldest first, with an ID above `after`, at most `max`.
+    fn dead(
+        &self,
+        filter: DeadFilter,
+        after: u64,
+        max: usize,
+    ) -> impl Future<Output = Result<Vec<DeadLetter>, QueueError>> + Send;
+
+    /// What a dead letter stands for; `None` where there is none of that ID.
+    fn dead_members(
+        &self,
+        id: u64,
+    ) -> impl Future<Output = Result<Option<Members>, QueueError>> + Send;
+
+    /// Lets dead letters wait for their channels again; returns those that were there. Doing it twice
+    /// does it once.
+    fn redrive(&self, ids: Vec<u64>) -> impl Future<Output = Result<Vec<u64>, QueueError>> + Send;
+
+    /// Gives dead letters up for good; returns those that were there.
+    fn drop_dead(&self, ids: Vec<u64>)
+    -> impl Future<Output = Result<Vec<u64>, QueueError>> + Send;
+
+    /// What a delivered message stood for; `None` if it is not known, or not any more.
+    fn told(&self, id: u64) -> impl Future<Output = Result<Option<Told>, QueueError>> + Send;
+
+    /// Routed blocks that are still kept, from a cursor on, in the order of appending.
+    fn retained(&self, from: Cursor) -> impl Future<Output = Result<Retained, QueueError>> + Send;
+
+    /// Reserves space for a request's body, or says that there is none: the caller refuses it then, and
+    /// its client comes back. The space is free again when the answer is dropped.
+    fn admit(&self, body_bytes: u64) -> Result<Admitted, Full>;
+
+    /// How much space there is and who has it.
+    fn space(&self) -> Space;
 
     /// Where every event is.
     fn ledger(&self) -> Ledger;

@@ -182,10 +182,22 @@ pub struct EventDelivery {
     pub route: String,
     /// Redacted JSON.
     pub json: String,
+    /// What else has to be said of it.
+    pub marks: Marks,
+}
+
+/// What has to be said of an event besides what is in it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Marks {
     /// Its body was dropped because it could not be read.
     pub body_unreadable: bool,
     /// Another event had the same audit ID and stage.
     pub audit_id_reused: bool,
+    /// It was carved out of a damaged store, or moved from another one while it was being posted: it may
+    /// have been told before.
+    pub possibly_repeated: bool,
+    /// It was routed before, and is told again because somebody asked for it.
+    pub replayed: bool,
 }
 
 /// A message of the relay's own; not part of the ledger's identities.

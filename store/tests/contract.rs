@@ -9,7 +9,7 @@ use auditrelay_store::{
     Counts, DeliveriesEncoder, DeliveryBlock, LeaseLimit, Notice, QuarantineRecord, Queue,
     QueueError, Routed, RoutedBlock, Unreadable,
 };
-use support::{ALL, all_to, append_and_route, balanced, batch, open, texts, told};
+use support::{ALL, all_to, append_and_route, balanced, batch, burial, open, texts, told};
 
 #[tokio::test]
 async fn what_was_appended_is_there_after_a_restart_in_order() {
@@ -69,7 +69,7 @@ async fn severe_first_then_old_first() {
         .expect("members");
     assert_eq!(told(&lease.members), ["c1", "w1", "i1", "i2"]);
     assert!(!lease.resumed);
-    queue.ack(&lease.id).await.expect("held");
+    queue.ack(&lease.id, 8).await.expect("held");
     assert!(queue.lease("ops", ALL).await.expect("read").is_none());
     let counts = queue.ledger().channels["ops"];
     assert_eq!((counts.routed, counts.delivered, counts.waiting), (4, 4, 0));
@@ -88,7 +88,7 @@ async fn a_lease_may_end_inside_a_block_and_the_rest_follows() {
     let mut found = Vec::new();
     while let Some(lease) = queue.lease("ops", limit).await.expect("read") {
         found.push(told(&lease.members).concat());
-        queue.ack(&lease.id).await.expect("held");
+        queue.ack(&lease.id, 8).await.expect("held");
         balanced(&queue).await;
         drop(queue);
         queue = open(dir.path());
@@ -119,7 +119,7 @@ async fn a_lease_of_many_small_blocks_stays_within_one_record() {
     let mut members = Vec::new();
     while let Some(lease) = queue.lease("ops", ALL).await.expect("read") {
         members.push(lease.members.len());
-        queue.ack(&lease.id).await.expect("held");
+        queue.ack(&lease.id, 8).await.expect("held");
     }
     assert_eq!(members, [250; 10]);
     balanced(&queue).await;
@@ -183,7 +183,7 @@ async fn a_lease_comes_back_after_a_restart_with_the_same_members() {
         (after.id.clone(), told(&after.members)),
         (before.id, vec!["1".into(), "2".into()])
     );
-    queue.ack(&after.id).await.expect("held");
+    queue.ack(&after.id, 8).await.expect("held");
     let next = queue
         .lease("ops", ALL)
         .await
@@ -226,8 +226,11 @@ async fn a_lease_settles_once() {
         .await
         .expect("read")
         .expect("members");
-    queue.ack(&lease.id).await.expect("held");
-    for outcome in [queue.ack(&lease.id).await, queue.release(&lease.id).await] {
+    queue.ack(&lease.id, 8).await.expect("held");
+    for outcome in [
+        queue.ack(&lease.id, 8).await,
+        queue.release(&lease.id).await,
+    ] {
         assert!(
             matches!(outcome, Err(QueueError::NotHeld { .. })),
             "{outcome:?}"
@@ -252,7 +255,7 @@ async fn buried_members_are_dead_and_counted() {
         .await
         .expect("read");
     queue
-        .bury(&lease.expect("members").id, "invalid_blocks", 9)
+        .bury(&lease.expect("members").id, burial("invalid_blocks"))
         .await
         .expect("held");
     let counts = queue.ledger().channels["ops"];
@@ -334,7 +337,7 @@ async fn notices_are_delivered_and_are_no_events() {
         .expect("read")
         .expect("members");
     assert_eq!(told(&lease.members), ["unreadable"]);
-    queue.ack(&lease.id).await.expect("held");
+    queue.ack(&lease.id, 8).await.expect("held");
     let ledger = queue.ledger();
     assert_eq!(
         (ledger.counts.quarantined, ledger.channels["ops"].routed),

@@ -6,7 +6,7 @@ use std::fs;
 
 use auditrelay_audit::Severity;
 use auditrelay_store::{LeaseLimit, OpenError, Queue, QueueError, SledOptions, SledQueue};
-use support::{ALL, append_and_route, balanced, batch, open, options, told};
+use support::{ALL, append_and_route, balanced, batch, burial, open, options, told};
 
 /// Bytes that do not compress, so that sizes on disk are those asked for.
 fn noise(length: usize, mut state: u64) -> String {
@@ -44,7 +44,10 @@ async fn large_values_never_become_blob_files() {
         };
         let lease = queue.lease("ops", limit).await.expect("read");
         let id = lease.expect("members").id;
-        queue.bury(&id, "invalid_blocks", 9).await.expect("held");
+        queue
+            .bury(&id, burial("invalid_blocks"))
+            .await
+            .expect("held");
     }
     balanced(&queue).await;
     let blobs = dir.path().join("queue/index/blobs");
@@ -265,13 +268,16 @@ async fn segments_go_when_nothing_points_to_them() {
         )
         .await
         .expect("read");
-    queue.ack(&lease.expect("members").id).await.expect("held");
+    queue
+        .ack(&lease.expect("members").id, 8)
+        .await
+        .expect("held");
     wait("the oldest is delivered", &|| segments("deliveries")[0] > 1).await;
     balanced(&queue).await;
     drop(queue);
     let queue = open(dir.path());
     while let Some(lease) = queue.lease("ops", ALL).await.expect("read") {
-        queue.ack(&lease.id).await.expect("held");
+        queue.ack(&lease.id, 8).await.expect("held");
     }
     wait("all is delivered", &|| segments("deliveries").len() == 1).await;
     balanced(&queue).await;
@@ -286,7 +292,10 @@ async fn a_channel_that_is_never_served_keeps_its_own_backlog_and_nothing_else()
         append_and_route(&queue, "parked", Severity::Info, &[&format!("p{round}")]).await;
         append_and_route(&queue, "ops", Severity::Info, &[large.as_str(); 8]).await;
         let lease = queue.lease("ops", ALL).await.expect("read");
-        queue.ack(&lease.expect("members").id).await.expect("held");
+        queue
+            .ack(&lease.expect("members").id, 8)
+            .await
+            .expect("held");
     }
     balanced(&queue).await;
     let held_bytes = || -> u64 {

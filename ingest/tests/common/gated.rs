@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use auditrelay_store::{
-    Block, EncodedBatch, Lease, LeaseId, LeaseLimit, Ledger, Queue, QueueError, Routed, SeenBlock,
+    Admitted, Block, Burial, Cursor, DeadFilter, DeadLetter, DeliveryBlock, EncodedBatch, Full,
+    Lease, LeaseId, LeaseLimit, Ledger, Members, Queue, QueueError, Retained, Routed, SeenBlock,
+    Space, Told,
 };
 use tokio::sync::Semaphore;
 
@@ -57,13 +59,40 @@ impl Queue for GatedQueue {
     async fn lease(&self, _: &str, _: LeaseLimit) -> Result<Option<Lease>, QueueError> {
         unreachable!()
     }
-    async fn ack(&self, _: &LeaseId) -> Result<(), QueueError> {
+    async fn ack(&self, _: &LeaseId, _: i64) -> Result<(), QueueError> {
         unreachable!()
     }
     async fn release(&self, _: &LeaseId) -> Result<(), QueueError> {
         unreachable!()
     }
-    async fn bury(&self, _: &LeaseId, _: &str, _: i64) -> Result<(), QueueError> {
+    async fn bury(&self, _: &LeaseId, _: Burial) -> Result<(), QueueError> {
+        unreachable!()
+    }
+    async fn deliver_copies(&self, _: Vec<DeliveryBlock>) -> Result<(), QueueError> {
+        unreachable!()
+    }
+    async fn dead(&self, _: DeadFilter, _: u64, _: usize) -> Result<Vec<DeadLetter>, QueueError> {
+        unreachable!()
+    }
+    async fn dead_members(&self, _: u64) -> Result<Option<Members>, QueueError> {
+        unreachable!()
+    }
+    async fn redrive(&self, _: Vec<u64>) -> Result<Vec<u64>, QueueError> {
+        unreachable!()
+    }
+    async fn drop_dead(&self, _: Vec<u64>) -> Result<Vec<u64>, QueueError> {
+        unreachable!()
+    }
+    async fn told(&self, _: u64) -> Result<Option<Told>, QueueError> {
+        unreachable!()
+    }
+    async fn retained(&self, _: Cursor) -> Result<Retained, QueueError> {
+        unreachable!()
+    }
+    fn admit(&self, _: u64) -> Result<Admitted, Full> {
+        Ok(Admitted::default())
+    }
+    fn space(&self) -> Space {
         unreachable!()
     }
     fn ledger(&self) -> Ledger {

@@ -54,13 +54,7 @@ pub struct Server<Q = SledQueue> {
 }
 
 pub fn open(data_dir: &Path) -> SledQueue {
-    let options = SledOptions {
-        data_dir: data_dir.to_owned(),
-        cache_bytes_max: 1 << 20,
-        quarantine_entries_max: 100,
-        now_unix_ms: 0,
-        move_damaged_aside: true,
-    };
+    let options = SledOptions::new(data_dir, 0);
     SledQueue::open(&options).expect("opens").queue
 }
 

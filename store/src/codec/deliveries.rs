@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     frame::Damaged,
-    model::{Block, BlockItem, Delivery, EventDelivery, ItemKind, Notice},
+    model::{Block, BlockItem, Delivery, EventDelivery, ItemKind, Marks, Notice},
 };
 
 /// What a record of deliveries begins with.
@@ -27,8 +27,7 @@ struct DeliveryRow {
     cluster: u32,
     route: u32,
     json_bytes: u32,
-    body_unreadable: bool,
-    audit_id_reused: bool,
+    marks: Marks,
 }
 
 /// An event for a channel, before it is stored.
@@ -40,10 +39,8 @@ pub struct EventToDeliver<'a> {
     pub route: &'a str,
     /// Redacted JSON.
     pub json: &'a str,
-    /// Its body was dropped because it could not be read.
-    pub body_unreadable: bool,
-    /// Another event had the same audit ID and stage.
-    pub audit_id_reused: bool,
+    /// What else has to be said of it.
+    pub marks: Marks,
 }
 
 /// Deliveries to one channel, compressed.
@@ -71,8 +68,7 @@ impl DeliveriesEncoder {
             cluster: self.name(event.cluster),
             route: self.name(event.route),
             json_bytes: event.json.len() as u32,
-            body_unreadable: event.body_unreadable,
-            audit_id_reused: event.audit_id_reused,
+            marks: event.marks,
         };
         self.rows.push(row);
         self.texts.extend_from_slice(event.json.as_bytes());
@@ -102,8 +98,11 @@ impl DeliveriesEncoder {
                 cluster: 0,
                 route: 1,
                 json_bytes,
-                body_unreadable,
-                audit_id_reused: audit_id_reused(number),
+                marks: Marks {
+                    body_unreadable,
+                    audit_id_reused: audit_id_reused(number),
+                    ..Marks::default()
+                },
             }),
             ItemKind::Unwanted | ItemKind::Unreadable(_) => None,
         };
@@ -192,8 +191,7 @@ pub(crate) fn unpack_deliveries(
             cluster: name(row.cluster)?,
             route: name(row.route)?,
             json: texts.get(index as usize).to_owned(),
-            body_unreadable: row.body_unreadable,
-            audit_id_reused: row.audit_id_reused,
+            marks: row.marks,
         }));
     }
     Ok(deliveries)

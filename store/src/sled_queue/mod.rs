@@ -37,8 +37,9 @@ use owner::Owner;
 use shared::{Shared, locked};
 
 use crate::{
-    Block, Delivery, EncodedBatch, Lease, LeaseId, LeaseLimit, Ledger, Queue, QueueError, Routed,
-    SeenBlock, codec,
+    Admitted, Block, Burial, Cursor, DeadFilter, DeadLetter, DeliveryBlock, EncodedBatch, Full,
+    Lease, LeaseId, LeaseLimit, Ledger, Limits, Members, MoveError, Moved, Queue, QueueError,
+    Retained, Routed, SalvageError, Salvaged, SeenBlock, Space, Told,
 };
 
 /// How to open a queue.
@@ -48,12 +49,29 @@ pub struct SledOptions {
     pub data_dir: PathBuf,
     /// sled's page cache, in bytes.
     pub cache_bytes_max: u64,
-    /// How many quarantined items are kept to look at.
-    pub quarantine_entries_max: u64,
+    /// A log goes on in a new file beyond this size, in bytes.
+    pub segment_bytes: u64,
+    /// What may be kept on disk.
+    pub limits: Limits,
     /// Now, Unix time in milliseconds; names a store that has to be moved aside.
     pub now_unix_ms: i64,
     /// Whether a damaged store is moved aside; if not it is an error and stays.
     pub move_damaged_aside: bool,
+}
+
+impl SledOptions {
+    /// The queue of a data directory, with 8 MiB of cache and without limits; a damaged store is left
+    /// where it is.
+    pub fn new(data_dir: &std::path::Path, now_unix_ms: i64) -> Self {
+        Self {
+            data_dir: data_dir.to_owned(),
+            cache_bytes_max: 8 << 20,
+            segment_bytes: crate::log::SEGMENT_BYTES,
+            limits: Limits::default(),
+            now_unix_ms,
+            move_damaged_aside: false,
+        }
+    }
 }
 
 /// An open queue.
@@ -108,7 +126,7 @@ impl SledQueue {
             database,
             Arc::clone(&shared),
             counters,
-            options.quarantine_entries_max,
+            options.limits.quarantine_entries_max,
         );
         let (jobs, received) = mpsc::channel();
         let thread = std::thread::Builder::new()
@@ -166,6 +184,43 @@ impl SledQueue {
     /// The storage's first failure.
     pub fn check(&self) -> Result<(), QueueError> {
         self.0.shared.check()
+    }
+
+    /// Brings what is whole in a store that was moved aside into this queue. `progress` is told how many
+    /// of how many bytes are done.
+    ///
+    /// # Errors
+    /// See [`SalvageError`]. What was brought before an error stays, and is not brought twice.
+    pub async fn salvage(
+        &self,
+        _dir: &std::path::Path,
+        _progress: impl Fn(u64, u64) + Send + Sync + 'static,
+    ) -> Result<Salvaged, SalvageError> {
+        Err(QueueError::Closed.into())
+    }
+
+    /// Writes everything that a queue at rest holds as JSON lines.
+    ///
+    /// # Errors
+    /// See [`MoveError`].
+    pub async fn export(
+        &self,
+        _out: impl std::io::Write + Send + 'static,
+        _progress: impl Fn(u64, u64) + Send + Sync + 'static,
+    ) -> Result<Moved, MoveError> {
+        Err(QueueError::Closed.into())
+    }
+
+    /// Reads what [`SledQueue::export`] wrote into this queue, which must never have held anything.
+    ///
+    /// # Errors
+    /// See [`MoveError`].
+    pub async fn import(
+        &self,
+        _lines: impl std::io::BufRead + Send + 'static,
+        _progress: impl Fn(u64) + Send + Sync + 'static,
+    ) -> Result<Moved, MoveError> {
+        Err(QueueError::Closed.into())
     }
 
     async fn write(&self, op: Op) -> Result<u64, QueueError> {
@@ -259,7 +314,7 @@ impl Queue for SledQueue {
                     || ledger
                         .notices
                         .get(channel)
-                        .is_some_and(|notices| notices.waiting() > 0)
+                        .is_some_and(|notices| notices.waiting > 0)
             };
             if waits {
                 return Ok(());
@@ -307,7 +362,7 @@ impl Queue for SledQueue {
         }))
     }
 
-    async fn ack(&self, lease: &LeaseId) -> Result<(), QueueError> {
+    async fn ack(&self, lease: &LeaseId, _now_unix_ms: i64) -> Result<(), QueueError> {
         self.settle(lease, Fate::Delivered).await
     }
 
@@ -315,28 +370,50 @@ impl Queue for SledQueue {
         self.settle(lease, Fate::Waits).await
     }
 
-    async fn bury(
+    async fn bury(&self, _lease: &LeaseId, _burial: Burial) -> Result<(), QueueError> {
+        Err(QueueError::Closed)
+    }
+
+    async fn deliver_copies(&self, _deliveries: Vec<DeliveryBlock>) -> Result<(), QueueError> {
+        Err(QueueError::Closed)
+    }
+
+    async fn dead(
         &self,
-        lease: &LeaseId,
-        reason: &str,
-        now_unix_ms: i64,
-    ) -> Result<(), QueueError> {
-        let (channel, reason) = (lease.channel.clone(), reason.to_owned());
-        let packed = self
-            .read(move |inner| {
-                let (db, log) = (&inner.db, &inner.logs.deliveries);
-                let slices = read::seal(db, &channel)?
-                    .map(|seal| seal.slices)
-                    .unwrap_or_default();
-                let members: Vec<Delivery> = read::members(db, log, &channel, &slices)?
-                    .into_iter()
-                    .map(|(_, one)| one)
-                    .collect();
-                let record = (reason, now_unix_ms, &members);
-                Ok(codec::pack(members.len(), &record))
-            })
-            .await?;
-        self.settle(lease, Fate::Dead(packed)).await
+        _filter: DeadFilter,
+        _after: u64,
+        _max: usize,
+    ) -> Result<Vec<DeadLetter>, QueueError> {
+        Err(QueueError::Closed)
+    }
+
+    async fn dead_members(&self, _id: u64) -> Result<Option<Members>, QueueError> {
+        Err(QueueError::Closed)
+    }
+
+    async fn redrive(&self, _ids: Vec<u64>) -> Result<Vec<u64>, QueueError> {
+        Err(QueueError::Closed)
+    }
+
+    async fn drop_dead(&self, _ids: Vec<u64>) -> Result<Vec<u64>, QueueError> {
+        Err(QueueError::Closed)
+    }
+
+    async fn told(&self, _id: u64) -> Result<Option<Told>, QueueError> {
+        Err(QueueError::Closed)
+    }
+
+    async fn retained(&self, _from: Cursor) -> Result<Retained, QueueError> {
+        Err(QueueError::Closed)
+    }
+
+    fn admit(&self, bytes: u64) -> Result<Admitted, Full> {
+        let reserved = Arc::new(std::sync::atomic::AtomicU64::new(bytes));
+        Ok(Admitted { reserved, bytes })
+    }
+
+    fn space(&self) -> Space {
+        Space::default()
     }
 
     fn ledger(&self) -> Ledger {

@@ -30,7 +30,7 @@ use super::{
     stage::{Round, StageError},
 };
 use crate::{
-    ChannelCounts, Ledger, NoticeCounts, QueueError, codec,
+    ChannelCounts, Ledger, OtherCounts, QueueError, codec,
     frame::{self, Kind},
     log::LogFiles,
 };
@@ -39,7 +39,7 @@ pub(super) struct Owner {
     pub(super) database: Database,
     pub(super) shared: Arc<Shared>,
     pub(super) totals: Totals,
-    pub(super) channels: BTreeMap<String, (ChannelCounts, NoticeCounts)>,
+    pub(super) channels: BTreeMap<String, (ChannelCounts, OtherCounts)>,
     quarantine_entries_max: u64,
     /// Appended and not routed.
     pub(super) waiting: u64,

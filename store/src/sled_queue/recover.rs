@@ -16,7 +16,7 @@ use super::{
     shared::UnroutedBlock,
 };
 use crate::{
-    ChannelCounts, NoticeCounts,
+    ChannelCounts, OtherCounts,
     frame::Damaged,
     log::{Log, Position, ScanError, scan},
 };
@@ -24,7 +24,7 @@ use crate::{
 /// What is known beside the events, as read at the start.
 pub(super) struct Counters {
     pub(super) totals: Totals,
-    pub(super) channels: BTreeMap<String, (ChannelCounts, NoticeCounts)>,
+    pub(super) channels: BTreeMap<String, (ChannelCounts, OtherCounts)>,
     pub(super) unrouted: VecDeque<UnroutedBlock>,
     /// Bytes of deliveries that wait, by the segment they are in.
     pub(super) live: BTreeMap<u64, u64>,

@@ -6,9 +6,9 @@ use std::{borrow::Cow, path::Path};
 
 use auditrelay_audit::{EventKey, Severity};
 use auditrelay_store::{
-    Batch, Block, BlockItem, Content, Counts, DeliveriesEncoder, Delivery, DeliveryBlock,
-    EncodedBatch, Entry, EventToDeliver, ItemKind, LeaseLimit, Queue, Routed, RoutedBlock,
-    SledOptions, SledQueue,
+    Batch, Block, BlockItem, Burial, Content, Counts, DeliveriesEncoder, Delivery, DeliveryBlock,
+    EncodedBatch, Entry, EventToDeliver, ItemKind, LeaseLimit, Limits, Marks, Queue, Routed,
+    RoutedBlock, SledOptions, SledQueue,
 };
 
 pub const ALL: LeaseLimit = LeaseLimit {
@@ -18,11 +18,12 @@ pub const ALL: LeaseLimit = LeaseLimit {
 
 pub fn options(dir: &Path) -> SledOptions {
     SledOptions {
-        data_dir: dir.to_owned(),
-        cache_bytes_max: 8 << 20,
-        quarantine_entries_max: 3,
-        now_unix_ms: 1_700_000_000_000,
         move_damaged_aside: true,
+        limits: Limits {
+            quarantine_entries_max: 3,
+            ..Limits::default()
+        },
+        ..SledOptions::new(dir, 1_700_000_000_000)
     }
 }
 
@@ -70,8 +71,7 @@ pub fn all_to(channel: &str, severity: Severity, blocks: &[Block]) -> Routed {
                 cluster: "prod",
                 route: "",
                 json: &json,
-                body_unreadable: false,
-                audit_id_reused: false,
+                marks: Marks::default(),
             });
         }
         RoutedBlock {
@@ -126,4 +126,13 @@ pub async fn balanced(queue: &SledQueue) {
         .verify()
         .await
         .expect("counters agree with the records");
+}
+
+pub fn burial(reason: &str) -> Burial {
+    Burial {
+        reason: reason.to_owned(),
+        attempts: 2,
+        first_unix_ms: 8,
+        last_unix_ms: 9,
+    }
 }
