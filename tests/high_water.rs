@@ -168,8 +168,8 @@ async fn has_caught_up(relay: &Running) -> Value {
     let begun = Instant::now();
     loop {
         let ledger = relay.ledger().await;
-        let waits = |name: &&str| ledger["channels"][*name]["waiting"] != 0;
-        if ledger["waiting"] == 0 && !DEAD.iter().any(|name| waits(&name)) {
+        let waits = |name: &str| ledger["channels"][name]["waiting"] != 0;
+        if ledger["waiting"] == 0 && !DEAD.iter().any(|name| waits(name)) {
             return ledger;
         }
         assert!(begun.elapsed() < PATIENCE, "{ledger}");
