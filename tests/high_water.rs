@@ -156,8 +156,9 @@ async fn is_taken_in_the_end(relay: &Running, refused: &Bytes) {
     while post(relay, refused).await.is_err() {
         assert!(
             begun.elapsed() < PATIENCE,
-            "{}",
-            relay.get("/readyz?verbose").await.1
+            "{}{}",
+            relay.get("/readyz?verbose").await.1,
+            relay.ledger().await
         );
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
