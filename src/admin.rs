@@ -1,8 +1,5 @@
 //! The admin port: `/metrics`, `/livez`, `/readyz`, `/ledger`. Loopback only, as nobody is
-//! authenticated; the configuration holds that.
-//!
-//! `/readyz` says whether a batch could be committed. Slack being down never makes it fail: an API
-//! server that finds no ready sink loses its events.
+//! authenticated; the configuration holds that. What `/livez` and `/readyz` say is in [`crate::health`].
 
 use std::sync::Arc;
 
@@ -17,7 +14,7 @@ use hyper::{
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{net::TcpListener, sync::Semaphore};
 
-use crate::{ledger, metrics::LedgerMetrics};
+use crate::{health, ledger, metrics::LedgerMetrics};
 
 /// Enough for every scraper and a person; a forgotten client costs nobody else.
 const CONNECTIONS_MAX: usize = 64;
@@ -71,12 +68,16 @@ impl Admin {
             return response;
         }
         match request.uri().path() {
-            "/livez" => text(StatusCode::OK, "ok\n"),
-            "/readyz" => match self.queue.check() {
-                Ok(()) => text(StatusCode::OK, "ok\n"),
-                Err(error) => text(StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")),
-            },
-            "/metrics" => match self.metrics.text(&self.queue.ledger()) {
+            "/livez" => {
+                let (status, lines) = health::livez(request.uri().query());
+                text(status, lines)
+            }
+            "/readyz" => {
+                let (storage, space) = (self.queue.check(), self.queue.space());
+                let (status, lines) = health::readyz(request.uri().query(), storage, &space);
+                text(status, lines)
+            }
+            "/metrics" => match self.metrics.text(&self.queue.ledger(), &self.queue.space()) {
                 Ok(metrics) => respond(StatusCode::OK, "text/plain; version=0.0.4", metrics),
                 Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
             },

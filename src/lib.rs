@@ -8,10 +8,13 @@ pub mod check;
 pub mod cli;
 mod demo;
 mod failure;
+mod health;
 mod ledger;
+mod limits;
 mod logs;
 mod metrics;
 pub mod relay;
 mod serve;
+mod space_metrics;
 
 pub use failure::Failure;

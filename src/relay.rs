@@ -21,7 +21,7 @@ use auditrelay_dispatch::{
     slack::{Http, SlackApi, SlackWebhook},
 };
 use auditrelay_ingest::{Advisor, Ingest, Preparation};
-use auditrelay_store::{Limits, MovedAside, Opened, Queue, QueueError, SledOptions, SledQueue};
+use auditrelay_store::{MovedAside, Opened, Queue, QueueError, SledOptions, SledQueue};
 use prometheus::Registry;
 use tokio::{
     net::TcpListener,
@@ -29,7 +29,7 @@ use tokio::{
     task::JoinSet,
 };
 
-use crate::{Failure, admin, metrics::LedgerMetrics};
+use crate::{Failure, admin, limits::limits, metrics::LedgerMetrics};
 
 /// Lanes that may hold the text of a lease in memory at a time.
 const RENDERING_MAX: usize = 2;
@@ -163,11 +163,14 @@ impl Relay {
         let ingest_metrics = auditrelay_ingest::Metrics::new(&self.registry).map_err(other)?;
         // Ingest and router meet in the queue alone; both have the table.
         let routes = Routes::new(&self.config);
+        // A replay may go through other routes, which want other events.
+        let keeps_all = self.config.queue.retain_hours.get() > 0;
+        let for_nobody = keeps_all.then_some(Routes::NOBODY);
         let preparation = Preparation {
             hash_key: self.hash_key,
             quarantine_raw: self.config.queue.quarantine_raw,
             events_per_list_max: self.config.ingest.events_per_list_max.as_usize(),
-            advisor: Advisor::new(routes.id(), move |event| routes.hint(event)),
+            advisor: Advisor::new(routes.id(), move |event| routes.hint(event).or(for_nobody)),
         };
         let ingest = Ingest::new(
             self.queue.clone(),
@@ -287,10 +290,7 @@ pub(crate) fn sled_options(data_dir: &Path, config: Option<&Config>) -> SledOpti
     let Some(config) = config else { return looking };
     SledOptions {
         cache_bytes_max: config.queue.cache_bytes_max.get(),
-        limits: Limits {
-            quarantine_entries_max: config.queue.quarantine_entries_max.get(),
-            ..Limits::default()
-        },
+        limits: limits(&config.queue),
         move_damaged_aside: true,
         ..looking
     }
