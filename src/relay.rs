@@ -69,7 +69,7 @@ impl Relay {
             queue.clone(),
             Routes::new(&config),
             config.dedup.window(),
-            config.dedup.entries_max.as_usize(),
+            dedup_entries(&config),
             dispatch_metrics.clone(),
         )
         .await?;
@@ -279,6 +279,20 @@ fn other(error: impl std::fmt::Display) -> Failure {
     Failure::Other(error.to_string())
 }
 
+/// How many events dedup remembers: their keys have an eighth of the queue at the most.
+fn dedup_entries(config: &Config) -> usize {
+    const KEY_BYTES: u64 = 24;
+    let fit = config.queue.bytes_max.get() / 8 / KEY_BYTES;
+    let wanted = config.dedup.entries_max.get();
+    if fit < wanted {
+        tracing::info!(
+            "dedup remembers {fit} events at the most, not dedup.entries_max ({wanted}): their keys have an \
+             eighth of queue.bytes_max"
+        );
+    }
+    usize::try_from(wanted.min(fit)).unwrap_or(usize::MAX)
+}
+
 /// How the queue of a configuration is opened, by the relay and by commands.
 pub(crate) fn sled_options(data_dir: &Path, config: Option<&Config>) -> SledOptions {
     let now = SystemTime::now()
@@ -288,8 +302,12 @@ pub(crate) fn sled_options(data_dir: &Path, config: Option<&Config>) -> SledOpti
     // A command that only looks leaves everything where it is.
     let looking = SledOptions::new(data_dir, now_unix_ms);
     let Some(config) = config else { return looking };
+    let bytes_max = config.queue.bytes_max.get();
     SledOptions {
         cache_bytes_max: config.queue.cache_bytes_max.get(),
+        // A small queue gives its space back in small pieces.
+        segment_bytes: looking.segment_bytes.min(bytes_max / 64),
+        index_bytes: looking.index_bytes.min(bytes_max / 16),
         limits: limits(&config.queue),
         move_damaged_aside: true,
         ..looking

@@ -276,6 +276,14 @@ fn sizes_that_do_not_fit_each_other() {
         "a.yaml: ingest.bytes_in_flight_max: found 2048, expected at least body_bytes_max (4096)"
     );
     Case::file("ingest: {bytes_in_flight_max: 4096, body_bytes_max: 4096}").loaded();
+    // A body that never fits the queue would be refused for ever.
+    assert_eq!(
+        line("ingest: {body_bytes_max: 16777217}\nqueue: {bytes_max: 67108864}"),
+        "a.yaml: ingest.body_bytes_max: found 16777217, expected at most a quarter of queue.bytes_max \
+         (16777216)"
+    );
+    let small = Case::file("queue: {bytes_max: 67108864}").loaded();
+    assert_eq!(small.config.ingest.body_bytes_max.get(), 16_777_216);
 }
 
 #[test]
