@@ -328,6 +328,8 @@ fn marks(event: &EventDelivery, envelope: &Envelope<'_>) -> Vec<&'static str> {
             event.marks.audit_id_reused,
             "audit ID seen before with other content",
         ),
+        (event.marks.possibly_repeated, "possibly repeated"),
+        (event.marks.replayed, "replayed"),
     ]
     .into_iter()
     .filter_map(|(holds, mark)| holds.then_some(mark))
