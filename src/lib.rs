@@ -6,12 +6,25 @@
 mod admin;
 pub mod check;
 pub mod cli;
+mod commands_port;
+mod dead;
 mod demo;
+mod events;
+mod execute;
+mod export;
 mod failure;
+mod import;
 mod ledger;
 mod logs;
 mod metrics;
+mod output;
+mod progress;
 pub mod relay;
+mod replay;
+mod request;
+mod salvage;
 mod serve;
+mod session;
+mod when;
 
 pub use failure::Failure;

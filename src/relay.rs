@@ -29,13 +29,19 @@ use tokio::{
     task::JoinSet,
 };
 
-use crate::{Failure, admin, metrics::LedgerMetrics};
+use crate::{
+    Failure, admin,
+    commands_port::{Commands, Token},
+    execute::Context,
+    metrics::LedgerMetrics,
+};
 
 /// Lanes that may hold the text of a lease in memory at a time.
 const RENDERING_MAX: usize = 2;
 /// How long a failed queue's callers have to get their answer.
 const FAILURE_GRACE: Duration = Duration::from_secs(1);
-/// Where a running relay writes the address of its admin port, inside the data directory.
+/// Where a running relay writes the address of its admin port, and behind it the token that commands
+/// need, inside the data directory.
 pub(crate) const ADMIN_ADDRESS_FILE: &str = "admin.address";
 
 /// An opened relay.
@@ -118,10 +124,12 @@ impl Relay {
         let (stop, stopped) = watch::channel(false);
         let address_file = self.config.data_dir.join(ADMIN_ADDRESS_FILE);
         let admin_address = self.admin_address().map_err(other)?;
-        write_durably(&address_file, admin_address.to_string().as_bytes()).map_err(other)?;
+        let token = Token::new().map_err(other)?;
+        let address_and_token = format!("{admin_address}\n{}\n", token.reveal());
+        write_durably(&address_file, address_and_token.as_bytes()).map_err(other)?;
         let grace = self.config.ingest.shutdown();
         let queue = self.queue.clone();
-        let mut tasks = self.start(&stopped)?;
+        let mut tasks = self.start(&stopped, token)?;
         let outcome = tokio::select! {
             () = shutdown => Ok(()),
             error = queue.failed() => Err(error),
@@ -158,11 +166,17 @@ impl Relay {
     fn start(
         self,
         stopped: &watch::Receiver<bool>,
+        token: Token,
     ) -> Result<JoinSet<Result<(), QueueError>>, Failure> {
         let mut tasks = JoinSet::new();
         let ingest_metrics = auditrelay_ingest::Metrics::new(&self.registry).map_err(other)?;
         // Ingest and router meet in the queue alone; both have the table.
-        let routes = Routes::new(&self.config);
+        let routes = Arc::new(Routes::new(&self.config));
+        let context = Context {
+            queue: self.queue.clone(),
+            routes: Some(Arc::clone(&routes)),
+            data_dir: self.config.data_dir.clone(),
+        };
         let preparation = Preparation {
             hash_key: self.hash_key,
             quarantine_raw: self.config.queue.quarantine_raw,
@@ -196,6 +210,7 @@ impl Relay {
         let admin = admin::Admin {
             queue: self.queue,
             metrics: self.ledger_metrics,
+            commands: Commands::new(context, token),
         };
         let mut stop = stopped.clone();
         tasks.spawn(async move {

@@ -267,6 +267,11 @@ fn object_name(object: &ObjectRef<'_>, subresource_is_named: bool) -> String {
     text
 }
 
+/// `pods/api-7c9 in shop`.
+pub fn object(object: &ObjectRef<'_>) -> String {
+    object_name(object, false) + &place(object)
+}
+
 fn place(object: &ObjectRef<'_>) -> String {
     match object.namespace.as_str() {
         "" => String::new(),
