@@ -202,8 +202,8 @@ pub(crate) struct ReplayArgs {
     /// What was received at or after this time (RFC 3339), or within this age (30m, 2h, 1d).
     #[arg(long, value_name = "TIME", value_parser = when::parse)]
     pub(crate) since: UnixMs,
-    /// What was received before this time, or longer ago than this age.
-    #[arg(long, value_name = "TIME", value_parser = when::parse)]
+    /// What was received before this time, or longer ago than this age; default is now.
+    #[arg(long, value_name = "TIME", value_parser = when::parse, default_value = "0s", hide_default_value = true)]
     pub(crate) until: UnixMs,
     /// Only what this route takes.
     #[arg(long, value_name = "NAME")]
