@@ -4,8 +4,8 @@
 //!   the API server had sent twice *within* the replay is still told once, by a dedup window that is the
 //!   replay's own and counts the time at which blocks were received.
 //! * Every copy is marked as replayed.
-//! * An event that no route wanted when it was received has no text, so no route can want it now: it is
-//!   counted and not told.
+//! * An event whose text was not stored, as no route wanted it when it was received, can be wanted by none now:
+//!   it is counted and not told.
 //! * One piece is in memory at a time, with the keys of the window.
 
 use std::{collections::BTreeMap, ops::Range, sync::Arc, time::Duration};
@@ -126,14 +126,13 @@ impl Replay {
         self.replayed.blocks += 1;
         self.seen.expire(block.received_unix_ms);
         let texts = block.texts();
-        let is_known = block.hints_of == routes.id();
         for (number, item) in block.items.iter().enumerate() {
             let sighting = self.seen.note(&item.key, block.seq, block.received_unix_ms);
             if sighting == Sighting::Duplicate {
                 self.replayed.duplicates += 1;
                 continue;
             }
-            let (json, body_unreadable, hint) = match (&item.kind, &texts) {
+            let (json, body_unreadable) = match (&item.kind, &texts) {
                 (ItemKind::Unwanted, _) => {
                     self.replayed.without_text += 1;
                     continue;
@@ -144,15 +143,13 @@ impl Replay {
                 }
                 (
                     ItemKind::Event {
-                        body_unreadable,
-                        hint,
-                        ..
+                        body_unreadable, ..
                     },
                     Ok(texts),
-                ) => (texts.get(number), *body_unreadable, *hint),
+                ) => (texts.get(number), *body_unreadable),
             };
-            let hinted = is_known.then(|| routes.hinted(hint)).flatten();
-            let Some(target) = self.asked_for(hinted.or_else(|| target(routes, json))) else {
+            // The hint would say the same where the table is the same; the text has to be read anyway.
+            let Some(target) = self.asked_for(target(routes, json)) else {
                 self.replayed.filtered += 1;
                 continue;
             };
