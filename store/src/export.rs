@@ -1,8 +1,144 @@
-//! A queue as JSON lines: for moving it between backends and versions.
+//! A queue as JSON lines, for moving it between backends and versions: what a line can be.
+//!
+//! The first line is a `header`, the last an `end` with the number of lines, so that a file that was cut
+//! short is not taken for whole. What is kept only to be looked at (told messages, retained batches) is
+//! not moved.
 
-use std::io;
+use std::{collections::BTreeMap, io};
 
+use auditrelay_audit::{EventKey, Severity};
 use serde::{Deserialize, Serialize};
+
+use crate::{
+    Burial, ChannelCounts, Counts, Delivery, Ledger, OtherCounts, QuarantineRecord, QueueError,
+    Unreadable,
+};
+
+/// The version of the lines.
+pub(crate) const VERSION: u32 = 1;
+
+/// One line.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub(crate) enum Line {
+    Header {
+        version: u32,
+        relay_version: String,
+    },
+    /// What an API server sent and is not routed.
+    Batch {
+        cluster: String,
+        received_unix_ms: i64,
+        items: Vec<BatchItem>,
+    },
+    /// What waits for a channel.
+    Waiting {
+        channel: String,
+        severity: Severity,
+        class: LineClass,
+        deliveries: Vec<Delivery>,
+    },
+    /// What can never be delivered to it.
+    Dead {
+        channel: String,
+        severity: Severity,
+        class: LineClass,
+        burial: Burial,
+        deliveries: Vec<Delivery>,
+    },
+    Quarantine(QuarantineRecord),
+    /// What the dedup window remembers.
+    Seen {
+        seen_unix_ms: i64,
+        keys: Vec<Key>,
+    },
+    Ledger(LedgerLine),
+    End {
+        lines: u64,
+    },
+}
+
+/// What deliveries are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum LineClass {
+    Events,
+    Copies,
+    Notices,
+}
+
+/// An item of a batch: an event, or why it is none, or nothing for an event that no route wanted.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct BatchItem {
+    pub(crate) key: Key,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) json: Option<String>,
+    #[serde(default)]
+    pub(crate) body_unreadable: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) unreadable: Option<Unreadable>,
+}
+
+/// A dedup key, in hexadecimal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub(crate) struct Key(pub(crate) EventKey);
+
+impl From<Key> for String {
+    fn from(key: Key) -> Self {
+        let EventKey {
+            identity,
+            fingerprint,
+        } = key.0;
+        format!("{identity:016x}{:032x}", u128::from_be_bytes(fingerprint))
+    }
+}
+
+impl TryFrom<String> for Key {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let parsed = text
+            .split_at_checked(16)
+            .and_then(|(identity, fingerprint)| {
+                let is_whole = text.len() == 48;
+                Some(EventKey {
+                    identity: u64::from_str_radix(identity, 16).ok()?,
+                    fingerprint: u128::from_str_radix(fingerprint, 16)
+                        .ok()
+                        .filter(|_| is_whole)?
+                        .to_be_bytes(),
+                })
+            });
+        parsed
+            .map(Self)
+            .ok_or_else(|| "a key is 48 hexadecimal digits".to_owned())
+    }
+}
+
+/// The ledger; what waits and is dead is there as lines too, and has to agree.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct LedgerLine {
+    pub(crate) counts: Counts,
+    pub(crate) lost: u64,
+    pub(crate) channels: BTreeMap<String, ChannelCounts>,
+    pub(crate) notices: BTreeMap<String, OtherCounts>,
+    pub(crate) copies: BTreeMap<String, OtherCounts>,
+}
+
+impl From<Ledger> for LedgerLine {
+    fn from(ledger: Ledger) -> Self {
+        Self {
+            counts: ledger.counts,
+            lost: ledger.lost,
+            channels: ledger.channels,
+            notices: ledger.notices,
+            copies: ledger.copies,
+        }
+    }
+}
 
 /// How much was exported or imported.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,16 +163,42 @@ pub enum MoveError {
     Io(#[from] io::Error),
     /// The queue.
     #[error("{0}")]
-    Queue(#[from] crate::QueueError),
+    Queue(#[from] QueueError),
     /// An import into a queue that holds something.
     #[error("the queue is not empty; import into a data directory that was never used")]
     NotEmpty,
     /// A line of an import.
-    #[error("line {line}: {reason}; nothing of this file can be trusted, remove the new queue")]
+    #[error(
+        "line {line}: {reason}; what was imported so far is of no use, remove that data directory"
+    )]
     Line {
         /// Which, from 1.
         line: u64,
         /// What is wrong with it.
         reason: String,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_comes_back_and_nothing_else_is_one() {
+        let key = Key(EventKey {
+            identity: 1 << 60,
+            fingerprint: [0xab; 16],
+        });
+        let text = String::from(key);
+        assert_eq!(Key::try_from(text.clone()), Ok(key));
+        for wrong in [
+            "",
+            "0",
+            &text[1..],
+            &format!("{text}0"),
+            &text.replace('a', "g"),
+        ] {
+            assert!(Key::try_from(wrong.to_owned()).is_err(), "{wrong}");
+        }
+    }
 }

@@ -2,20 +2,17 @@
 //! when it has to be carved out of a damaged file.
 //!
 //! Layout, integers big-endian:
-//! `"ARQ2"` · kind u8 · seq u64 · commit start u64 · part u16 · parts u16 · items u32 · plain bytes u32 ·
-//! payload bytes u32 · CRC-32 u32 of all of the frame but itself · payload.
-//! In a log ([`crate::log`]) a record is one frame. In sled a payload larger than [`PART_BYTES_MAX`] is
-//! cut into parts, each its own frame under its own key: sled writes larger values into blob files,
-//! which it never syncs and never deletes.
+//! `"ARQ3"` · kind u8 · seq u64 · commit start u64 · items u32 · plain bytes u32 · payload bytes u32 ·
+//! CRC-32 u32 of all of the frame but itself · payload.
 
-/// Largest payload of one frame in sled: a leaf of 17 such values fits a quarter of its segments of
-/// 512 KiB, above which it becomes a blob file.
-pub(crate) const PART_BYTES_MAX: usize = 6 * 1024;
+/// Largest payload of a frame in sled: a leaf of 17 such values fits a quarter of its segments of
+/// 512 KiB; a larger one becomes a blob file, which sled never syncs and never deletes.
+pub(crate) const SLED_PAYLOAD_BYTES_MAX: usize = 6 * 1024;
 
-pub(crate) const MAGIC: &[u8; 4] = b"ARQ2";
-pub(crate) const HEADER_BYTES: usize = 41;
+pub(crate) const MAGIC: &[u8; 4] = b"ARQ3";
+pub(crate) const HEADER_BYTES: usize = 37;
 
-/// What a frame holds.
+/// What a frame holds: in a log, or (from `Dead` on, but for `Settled`) in the index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Kind {
@@ -28,7 +25,11 @@ pub(crate) enum Kind {
     Seal = 7,
     Totals = 8,
     Channel = 9,
-    Delivery = 10,
+    Waiting = 10,
+    Told = 11,
+    /// In the log of deliveries: what became of some of them. Nothing reads it but a salvage.
+    Settled = 12,
+    Salvage = 13,
 }
 
 /// The readable part of a frame's header.
@@ -38,11 +39,9 @@ pub(crate) struct Header {
     pub(crate) seq: u64,
     /// In a log: where in its file the commit begins that wrote it. 0 in sled.
     pub(crate) commit_start: u64,
-    pub(crate) part: u16,
-    pub(crate) parts: u16,
-    /// How many items the whole record holds.
+    /// How many items it holds.
     pub(crate) items: u32,
-    /// Size of the whole record before compression.
+    /// Its size before compression.
     pub(crate) plain_bytes: u32,
 }
 
@@ -51,71 +50,47 @@ pub(crate) struct Header {
 #[error("a stored record is damaged: {0}")]
 pub(crate) struct Damaged(pub(crate) &'static str);
 
-/// Cuts a payload into frames of a size that sled keeps in its log.
-pub(crate) fn frames(
-    kind: Kind,
-    seq: u64,
-    items: u32,
-    plain_bytes: u32,
-    payload: &[u8],
-) -> impl Iterator<Item = (u16, Vec<u8>)> {
-    let parts = payload.len().div_ceil(PART_BYTES_MAX).max(1) as u16;
-    (0..parts).map(move |part| {
-        let start = usize::from(part) * PART_BYTES_MAX;
-        let piece = &payload[start..payload.len().min(start + PART_BYTES_MAX)];
-        let header = Header {
-            part,
-            parts,
-            items,
-            plain_bytes,
-            ..Header::new(kind, seq)
-        };
-        let mut out = Vec::with_capacity(HEADER_BYTES + piece.len());
-        encode(&header, piece, &mut out);
-        (part, out)
-    })
-}
-
-/// One frame of a small record.
+/// The frame of a small record.
 pub(crate) fn single(kind: Kind, seq: u64, payload: &[u8]) -> Vec<u8> {
-    debug_assert!(payload.len() <= PART_BYTES_MAX);
+    debug_assert!(payload.len() <= SLED_PAYLOAD_BYTES_MAX);
     let mut out = Vec::with_capacity(HEADER_BYTES + payload.len());
-    encode(&Header::new(kind, seq), payload, &mut out);
+    encode(&Header::new(kind, seq), &[payload], &mut out);
     out
 }
 
 impl Header {
-    /// Of a record of one item in one part, outside a log.
+    /// Of a record of one item, outside a log.
     pub(crate) fn new(kind: Kind, seq: u64) -> Self {
         Self {
             kind: kind as u8,
             seq,
             commit_start: 0,
-            part: 0,
-            parts: 1,
             items: 1,
             plain_bytes: 0,
         }
     }
 }
 
-/// Appends a frame.
-pub(crate) fn encode(header: &Header, payload: &[u8], out: &mut Vec<u8>) {
+/// Appends a frame; its payload comes in pieces, so that none has to be copied before.
+pub(crate) fn encode(header: &Header, payload: &[&[u8]], out: &mut Vec<u8>) {
     let start = out.len();
     out.extend_from_slice(MAGIC);
     out.push(header.kind);
     out.extend_from_slice(&header.seq.to_be_bytes());
     out.extend_from_slice(&header.commit_start.to_be_bytes());
-    out.extend_from_slice(&header.part.to_be_bytes());
-    out.extend_from_slice(&header.parts.to_be_bytes());
     out.extend_from_slice(&header.items.to_be_bytes());
     out.extend_from_slice(&header.plain_bytes.to_be_bytes());
-    out.extend_from_slice(&(payload.len() as u32).to_be_bytes());
+    let bytes: usize = payload.iter().map(|piece| piece.len()).sum();
+    out.extend_from_slice(&(bytes as u32).to_be_bytes());
     let mut crc = crc32fast::Hasher::new();
     crc.update(&out[start..]);
-    crc.update(payload);
+    for piece in payload {
+        crc.update(piece);
+    }
     out.extend_from_slice(&crc.finalize().to_be_bytes());
-    out.extend_from_slice(payload);
+    for piece in payload {
+        out.extend_from_slice(piece);
+    }
 }
 
 /// How many bytes the frame has that begins here, if one does.
@@ -123,7 +98,7 @@ pub(crate) fn length(head: &[u8; HEADER_BYTES]) -> Result<usize, Damaged> {
     if &head[..4] != MAGIC {
         return Err(Damaged("it does not begin with its mark"));
     }
-    let payload = u32::from_be_bytes([head[33], head[34], head[35], head[36]]);
+    let payload = u32::from_be_bytes([head[29], head[30], head[31], head[32]]);
     Ok(HEADER_BYTES + payload as usize)
 }
 
@@ -136,23 +111,20 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<(Header, &[u8]), Damaged> {
         return Err(Damaged("its length is wrong"));
     }
     let mut crc = crc32fast::Hasher::new();
-    crc.update(&head[..37]);
+    crc.update(&head[..33]);
     crc.update(payload);
-    let u16_at = |at: usize| u16::from_be_bytes([head[at], head[at + 1]]);
     let u32_at =
         |at: usize| u32::from_be_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
     let u64_at = |at: usize| (u64::from(u32_at(at)) << 32) | u64::from(u32_at(at + 4));
-    if crc.finalize() != u32_at(37) {
+    if crc.finalize() != u32_at(33) {
         return Err(Damaged("its checksum is wrong"));
     }
     let header = Header {
         kind: head[4],
         seq: u64_at(5),
         commit_start: u64_at(13),
-        part: u16_at(21),
-        parts: u16_at(23),
-        items: u32_at(25),
-        plain_bytes: u32_at(29),
+        items: u32_at(21),
+        plain_bytes: u32_at(25),
     };
     Ok((header, payload))
 }
@@ -160,24 +132,6 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<(Header, &[u8]), Damaged> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_large_payload_is_cut_and_comes_back() {
-        let payload: Vec<u8> = (0..15_000u32).map(|n| n as u8).collect();
-        let frames: Vec<_> = frames(Kind::Block, 7, 400, 9, &payload).collect();
-        assert_eq!(frames.len(), 3);
-        let mut whole = Vec::new();
-        for (part, bytes) in &frames {
-            assert!(bytes.len() <= 7 * 1024);
-            let (header, piece) = decode(bytes).expect("whole");
-            assert_eq!(
-                (header.part, header.parts, header.seq, header.items),
-                (*part, 3, 7, 400)
-            );
-            whole.extend_from_slice(piece);
-        }
-        assert_eq!(whole, payload);
-    }
 
     #[test]
     fn every_flipped_bit_is_found() {

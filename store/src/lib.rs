@@ -52,6 +52,9 @@ pub enum QueueError {
     /// The queue was closed.
     #[error("the queue is closed")]
     Closed,
+    /// Something that is kept to be looked at is damaged; what waits is not touched by it.
+    #[error("what is kept cannot be read: {0}")]
+    Unreadable(Arc<str>),
     /// The lease is not the channel's current one.
     #[error("lease {lease} of channel {channel} is not held")]
     NotHeld {

@@ -50,7 +50,7 @@ async fn large_values_never_become_blob_files() {
             .expect("held");
     }
     balanced(&queue).await;
-    let blobs = dir.path().join("queue/index/blobs");
+    let blobs = dir.path().join("queue/index-00000001/blobs");
     assert!(
         blobs.is_dir(),
         "sled makes the folder; a test of another path would not fail"
@@ -64,13 +64,13 @@ async fn a_damaged_store_is_moved_aside_and_the_queue_starts_empty() {
     let queue = open(dir.path());
     append_and_route(&queue, "ops", Severity::Info, &["1"]).await;
     drop(queue);
-    let file = dir.path().join("queue/index/db");
+    let file = dir.path().join("queue/index-00000001/db");
     let mut bytes = fs::read(&file).expect("readable");
     bytes.iter_mut().for_each(|byte| *byte ^= 0x55);
     fs::write(&file, bytes).expect("written");
     let opened = SledQueue::open(&options(dir.path())).expect("opens");
     let moved = opened.moved_aside.expect("moved");
-    assert!(moved.path.join("index/db").is_file(), "{moved:?}");
+    assert!(moved.path.join("index-00000001/db").is_file(), "{moved:?}");
     assert_eq!(opened.queue.ledger().received, 0);
     append_and_route(&opened.queue, "ops", Severity::Info, &["2"]).await;
 }
@@ -127,7 +127,7 @@ async fn a_snapshot_that_was_not_finished_costs_nothing() {
     drop(queue);
     let left = dir
         .path()
-        .join("queue/index/snap.00000000000FFFFF.generating");
+        .join("queue/index-00000001/snap.00000000000FFFFF.generating");
     fs::write(&left, b"").expect("written");
     let queue = open(dir.path());
     assert_eq!(queue.ledger().channels["ops"].waiting, 1);
@@ -140,7 +140,10 @@ async fn a_store_that_cannot_be_reached_stays_where_it_is() {
     let queue = open(dir.path());
     append_and_route(&queue, "ops", Severity::Info, &["1"]).await;
     drop(queue);
-    let (db, away) = (dir.path().join("queue/index/db"), dir.path().join("db"));
+    let (db, away) = (
+        dir.path().join("queue/index-00000001/db"),
+        dir.path().join("db"),
+    );
     fs::rename(&db, &away).expect("moved");
     fs::create_dir(&db).expect("made");
     let error = SledQueue::open(&options(dir.path())).expect_err("the file is a folder");
@@ -155,14 +158,14 @@ async fn a_store_that_cannot_be_reached_stays_where_it_is() {
 async fn a_command_that_only_looks_moves_nothing() {
     let dir = tempfile::tempdir().expect("a folder");
     drop(open(dir.path()));
-    fs::write(dir.path().join("queue/index/db"), vec![7; 100_000]).expect("written");
+    fs::write(dir.path().join("queue/index-00000001/db"), vec![7; 100_000]).expect("written");
     let look = SledOptions {
         move_damaged_aside: false,
         ..options(dir.path())
     };
     let error = SledQueue::open(&look).expect_err("it is damaged");
     assert!(matches!(error, OpenError::Damaged { .. }), "{error}");
-    assert!(dir.path().join("queue/index/db").is_file());
+    assert!(dir.path().join("queue/index-00000001/db").is_file());
 }
 
 #[tokio::test]

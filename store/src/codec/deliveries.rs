@@ -5,8 +5,8 @@ use std::{borrow::Cow, ops::Range};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    BLOCK_ITEMS_MAX, BLOCK_PLAIN_BYTES, Packed, Texts, compress, decompress, from_plain, pack,
-    plain,
+    BLOCK_ITEMS_MAX, BLOCK_PLAIN_BYTES, Class, Packed, Texts, compress, decompress, from_plain,
+    pack, plain,
 };
 use crate::{
     frame::Damaged,
@@ -64,6 +64,13 @@ pub struct DeliveriesEncoder {
 impl DeliveriesEncoder {
     /// Adds an event.
     pub fn push(&mut self, event: &EventToDeliver<'_>) {
+        self.put(event);
+        if self.texts.len() >= BLOCK_PLAIN_BYTES || self.rows.len() == BLOCK_ITEMS_MAX {
+            self.close();
+        }
+    }
+
+    fn put(&mut self, event: &EventToDeliver<'_>) {
         let row = DeliveryRow {
             cluster: self.name(event.cluster),
             route: self.name(event.route),
@@ -72,9 +79,6 @@ impl DeliveriesEncoder {
         };
         self.rows.push(row);
         self.texts.extend_from_slice(event.json.as_bytes());
-        if self.texts.len() >= BLOCK_PLAIN_BYTES || self.rows.len() == BLOCK_ITEMS_MAX {
-            self.close();
-        }
     }
 
     /// Adds all of a block's events, as they are packed already. `audit_id_reused` says it of an item, by
@@ -166,46 +170,114 @@ impl DeliveriesEncoder {
     }
 }
 
-/// The events `range` of a record.
-pub(crate) fn unpack_deliveries(
+/// Deliveries of a record, by their number.
+pub(crate) fn unpack(
+    class: Class,
     plain_bytes: u32,
     payload: &[u8],
     range: Range<u32>,
 ) -> Result<Vec<Delivery>, Damaged> {
-    let (table, texts) = postcard::take_from_bytes::<DeliveryTable<'_>>(payload)
-        .map_err(|_| Damaged("its content does not fit its kind"))?;
-    let lengths = table.rows.iter().map(|row| row.json_bytes);
-    let texts = Texts::unpack(plain_bytes, texts, lengths)?;
-    let name = |number: u32| {
-        let name = table.names.get(number as usize);
-        name.map(|name| name.clone().into_owned())
-            .ok_or(Damaged("a name of it is missing"))
-    };
-    let mut deliveries = Vec::with_capacity(range.len());
-    for index in range {
-        let row = table
-            .rows
-            .get(index as usize)
-            .ok_or(Damaged("it holds fewer deliveries than were leased"))?;
-        deliveries.push(Delivery::Event(EventDelivery {
-            cluster: name(row.cluster)?,
-            route: name(row.route)?,
-            json: texts.get(index as usize).to_owned(),
-            marks: row.marks,
-        }));
+    match class {
+        Class::Events | Class::Copies => unpack_events(plain_bytes, payload, range),
+        Class::Notices => {
+            let notices = unpack_notices(plain_bytes, payload, range)?;
+            Ok(notices.into_iter().map(Delivery::Notice).collect())
+        }
     }
-    Ok(deliveries)
 }
 
-/// The notices `range` of a record.
-pub(crate) fn unpack_notices(
+/// A record of some deliveries of another.
+pub(crate) fn cut(
+    class: Class,
+    plain_bytes: u32,
+    payload: &[u8],
+    range: Range<u32>,
+) -> Result<Packed, Damaged> {
+    if class == Class::Notices {
+        let notices = unpack_notices(plain_bytes, payload, range)?;
+        return Ok(pack(notices.len(), &notices));
+    }
+    let mut encoder = DeliveriesEncoder::default();
+    for delivery in unpack_events(plain_bytes, payload, range)? {
+        if let Delivery::Event(event) = delivery {
+            encoder.put(&EventToDeliver {
+                cluster: &event.cluster,
+                route: &event.route,
+                json: &event.json,
+                marks: event.marks,
+            });
+        }
+    }
+    encoder.close();
+    encoder
+        .events
+        .pop()
+        .ok_or(Damaged("it holds no deliveries"))
+}
+
+/// How many of some deliveries come from which cluster by which route; their texts are not read.
+pub(crate) fn told_by(
+    payload: &[u8],
+    range: Range<u32>,
+    mut count: impl FnMut(&str, &str),
+) -> Result<(), Damaged> {
+    let (table, _) = table(payload)?;
+    for index in range {
+        let (cluster, route) = table.names_of(index)?;
+        count(cluster, route);
+    }
+    Ok(())
+}
+
+fn table(payload: &[u8]) -> Result<(DeliveryTable<'_>, &[u8]), Damaged> {
+    postcard::take_from_bytes(payload).map_err(|_| Damaged("its content does not fit its kind"))
+}
+
+impl DeliveryTable<'_> {
+    fn row(&self, index: u32) -> Result<&DeliveryRow, Damaged> {
+        let row = self.rows.get(index as usize);
+        row.ok_or(Damaged("it holds fewer deliveries than were leased"))
+    }
+
+    /// The cluster and the route of a row.
+    fn names_of(&self, index: u32) -> Result<(&str, &str), Damaged> {
+        let row = self.row(index)?;
+        let name = |number: u32| {
+            let name = self.names.get(number as usize);
+            name.map(AsRef::as_ref)
+                .ok_or(Damaged("a name of it is missing"))
+        };
+        Ok((name(row.cluster)?, name(row.route)?))
+    }
+}
+
+fn unpack_events(
     plain_bytes: u32,
     payload: &[u8],
     range: Range<u32>,
 ) -> Result<Vec<Delivery>, Damaged> {
+    let (table, texts) = table(payload)?;
+    let lengths = table.rows.iter().map(|row| row.json_bytes);
+    let texts = Texts::unpack(plain_bytes, texts, lengths)?;
+    let delivery = |index: u32| {
+        let (cluster, route) = table.names_of(index)?;
+        Ok(Delivery::Event(EventDelivery {
+            cluster: cluster.to_owned(),
+            route: route.to_owned(),
+            json: texts.get(index as usize).to_owned(),
+            marks: table.row(index)?.marks,
+        }))
+    };
+    range.map(delivery).collect()
+}
+
+fn unpack_notices(
+    plain_bytes: u32,
+    payload: &[u8],
+    range: Range<u32>,
+) -> Result<Vec<Notice>, Damaged> {
     let notices: Vec<Notice> = from_plain(&decompress(plain_bytes, payload)?)?;
-    let leased = notices
-        .get(range.start as usize..range.end as usize)
-        .ok_or(Damaged("it holds fewer notices than were leased"))?;
-    Ok(leased.iter().cloned().map(Delivery::Notice).collect())
+    let some = notices.get(range.start as usize..range.end as usize);
+    some.map(<[Notice]>::to_vec)
+        .ok_or(Damaged("it holds fewer notices than were leased"))
 }

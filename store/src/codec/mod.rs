@@ -6,6 +6,7 @@
 //! other: who only needs the table does not pay for the rest. Level 1 shrinks the JSON of audit events
 //! about 15-fold.
 
+mod address;
 mod batch;
 mod deliveries;
 
@@ -16,10 +17,11 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::frame::Damaged;
 
+pub(crate) use address::{Class, addressed, take_address};
 pub(crate) use batch::unpack_block;
 pub use batch::{BatchEncoder, DamagedTexts, EncodedBatch};
 pub use deliveries::{DeliveriesEncoder, EncodedDeliveries, EventToDeliver};
-pub(crate) use deliveries::{unpack_deliveries, unpack_notices};
+pub(crate) use deliveries::{cut, told_by, unpack};
 
 /// A block is closed when it has grown to this size before compression.
 pub(crate) const BLOCK_PLAIN_BYTES: usize = 512 * 1024;

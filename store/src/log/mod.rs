@@ -16,6 +16,7 @@
 mod scan;
 
 use std::{
+    collections::BTreeMap,
     fs::{self, File, OpenOptions},
     io::{self, Write},
     os::unix::fs::FileExt,
@@ -24,13 +25,16 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-pub(crate) use scan::{ScanError, scan};
+pub(crate) use scan::{ScanError, scan, scan_some};
 
 use crate::frame::{self, Damaged, Header, Kind};
 
 /// A segment that has grown beyond this is followed by another. Small enough to give space back soon
 /// and to unlink without a stall.
-pub(crate) const SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
+pub(crate) const SEGMENT_BYTES: u64 = 32 * 1024 * 1024;
+
+/// A segment is given up early for being sparse only above this part of its full size.
+const SPARSE_FRACTION: u64 = 8;
 
 /// A place between two frames.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -118,11 +122,14 @@ pub(crate) struct Log {
     /// Everything before it is durable.
     durable: Position,
     pending: Vec<u8>,
+    segment_bytes: u64,
+    /// Bytes of each segment that there is, the one that is written to included.
+    sizes: BTreeMap<u64, u64>,
 }
 
 impl Log {
     /// Goes on at `end`; what is behind it in the file was never acknowledged and is cut off.
-    pub(crate) fn open(files: LogFiles, end: Position) -> io::Result<Self> {
+    pub(crate) fn open(files: LogFiles, end: Position, segment_bytes: u64) -> io::Result<Self> {
         let file = OpenOptions::new()
             .append(true)
             .open(files.path(end.segment))?;
@@ -143,9 +150,12 @@ impl Log {
         // What a killed process wrote and did not sync is whole as long as the machine runs. It is taken
         // as appended from here on, so it has to be durable from here on.
         file.sync_all()?;
-        for later in files.segments()? {
-            if later > end.segment {
-                files.remove(later)?;
+        let mut sizes = BTreeMap::new();
+        for segment in files.segments()? {
+            if segment > end.segment {
+                files.remove(segment)?;
+            } else {
+                sizes.insert(segment, fs::metadata(files.path(segment))?.len());
             }
         }
         Ok(Self {
@@ -153,6 +163,8 @@ impl Log {
             file,
             durable: end,
             pending: Vec::new(),
+            segment_bytes,
+            sizes,
         })
     }
 
@@ -163,7 +175,7 @@ impl Log {
         seq: u64,
         items: u32,
         plain_bytes: u32,
-        payload: &[u8],
+        payload: &[&[u8]],
     ) -> Place {
         let start = self.end();
         let header = Header {
@@ -175,7 +187,7 @@ impl Log {
         frame::encode(&header, payload, &mut self.pending);
         Place {
             start,
-            bytes: (frame::HEADER_BYTES + payload.len()) as u32,
+            bytes: (self.end().offset - start.offset) as u32,
         }
     }
 
@@ -195,21 +207,38 @@ impl Log {
         self.file.write_all(&self.pending)?;
         self.file.sync_data()?;
         self.durable = self.end();
+        self.sizes.insert(self.durable.segment, self.durable.offset);
         self.pending.clear();
         // A storm's buffer is not kept for ever.
         self.pending.shrink_to(1024 * 1024);
         Ok(())
     }
 
-    /// Begins another segment where this one is full; between commits.
-    pub(crate) fn roll(&mut self) -> io::Result<()> {
-        if self.durable.offset < SEGMENT_BYTES {
-            return Ok(());
+    /// Begins another segment where this one is full, or where `is_sparse` says that little of it is of
+    /// use any more; between commits. Says whether it did.
+    pub(crate) fn roll(&mut self, is_sparse: impl Fn(Position) -> bool) -> io::Result<bool> {
+        let is_full = self.durable.offset >= self.segment_bytes;
+        let is_worth_it = self.durable.offset >= self.segment_bytes / SPARSE_FRACTION;
+        if !is_full && !(is_worth_it && is_sparse(self.durable)) {
+            return Ok(false);
         }
         let segment = self.durable.segment + 1;
         self.file = self.files.create(segment)?;
         self.durable = Position { segment, offset: 0 };
+        self.sizes.insert(segment, 0);
+        Ok(true)
+    }
+
+    /// Removes a segment that nothing points to.
+    pub(crate) fn remove(&mut self, segment: u64) -> io::Result<()> {
+        self.files.remove(segment)?;
+        self.sizes.remove(&segment);
         Ok(())
+    }
+
+    /// Bytes of each segment, by its number.
+    pub(crate) fn sizes(&self) -> &BTreeMap<u64, u64> {
+        &self.sizes
     }
 
     pub(crate) fn files(&self) -> &LogFiles {

@@ -95,6 +95,56 @@ pub(crate) fn scan(
     Ok(Scanned { end, cut_bytes: 0 })
 }
 
+/// Tells of the records from `from` up to `end`, which is known to be the end of one, until it is told
+/// `false`; says where it came to.
+pub(crate) fn scan_some(
+    files: &LogFiles,
+    from: Position,
+    end: Position,
+    mut found: impl FnMut(&Header, Place) -> bool,
+) -> Result<Position, ScanError> {
+    let mut at = from;
+    while at < end {
+        let path = files.path(at.segment);
+        let file = File::open(&path)?;
+        let length = file.metadata()?.len();
+        let length = if at.segment == end.segment {
+            end.offset.min(length)
+        } else {
+            length
+        };
+        let mut bytes = BufReader::with_capacity(1 << 18, file);
+        bytes.seek_relative(at.offset as i64)?;
+        let mut frame = Vec::new();
+        while at.offset < length {
+            let whole = read_frame(&mut bytes, length - at.offset, &mut frame)?
+                .and_then(|()| frame::decode(&frame).map(|(header, _)| header));
+            let header = whole.map_err(|what| ScanError::Damaged {
+                what,
+                file: path.display().to_string(),
+                offset: at.offset,
+            })?;
+            let place = Place {
+                start: at,
+                bytes: frame.len() as u32,
+            };
+            at = place.end();
+            if !found(&header, place) {
+                return Ok(at);
+            }
+        }
+        if at.segment < end.segment {
+            at = Position {
+                segment: at.segment + 1,
+                offset: 0,
+            };
+        } else {
+            break;
+        }
+    }
+    Ok(at)
+}
+
 /// The outer error is the file system's, the inner one what is wrong with the frame.
 fn read_frame(
     bytes: &mut impl Read,

@@ -1,27 +1,25 @@
-//! Moving what still waits out of segments that are settled but for a little.
+//! Moving what is still held out of segments that are otherwise settled.
 //!
 //! A channel that cannot be posted to keeps its deliveries for as long as it takes, and without this
 //! each of them would keep the whole segment that it is in, with everything else that is long settled.
 //!
 //! Invariants: a record is durable at its new place before the index points there, and its old segment
 //! goes after that, as any that nothing points to. Who read the index before and finds the segment gone
-//! reads the index again ([`super::read`]). A record is moved only if three quarters of its segment are
-//! settled, so no more than a third as much is written by moving as by routing. A round moves a bounded
-//! piece: appends wait for it.
+//! reads the index again ([`super::read`]). Of a record that is settled in part only the rest is moved, and
+//! keeps the numbers of its deliveries, since a lease may name them. A record is moved only if three
+//! quarters of its segment are settled, so no more than a third as much is written by moving as by
+//! routing. A round moves a bounded piece: appends wait for it.
 
 use super::{
-    job::{Delivered, small},
+    holdings::Holder,
     keys,
     owner::Owner,
-    stage::StageError,
+    records::{DeadRow, Held, SettledAs, small},
+    stage::{Round, StageError},
+    tidy::{LIVE_FRACTION, live_in},
 };
-use crate::{
-    frame::{Header, Kind},
-    log::{Reader, SEGMENT_BYTES},
-};
+use crate::{codec, log::Reader};
 
-/// A segment with less than this that waits is given up.
-const LIVE_BYTES_MIN: u64 = SEGMENT_BYTES / 4;
 /// Index entries looked at in a round: about a millisecond.
 const ROWS_PER_ROUND: usize = 2_000;
 /// Bytes moved in a round.
@@ -35,84 +33,149 @@ pub(super) struct Moving {
     after: Vec<u8>,
 }
 
+/// A key that points to a record, as it was read.
+struct Row<'a> {
+    key: &'a [u8],
+    stored: &'a [u8],
+    held: Held,
+}
+
 impl Owner {
-    /// Moves a piece of what waits in a segment that is worth giving up.
+    /// Moves a piece of what is held in a segment that is worth giving up.
     pub(super) fn compact(&mut self) -> Result<(), String> {
-        let Some(moving) = self.moving.take().or_else(|| self.worth_giving_up()) else {
+        let begin = |segment| Moving {
+            segment,
+            after: keys::HELD.to_vec(),
+        };
+        let Some(moving) = self
+            .moving
+            .take()
+            .or_else(|| self.sparse_segment().map(begin))
+        else {
             return Ok(());
         };
         let segment = moving.segment;
-        let outcome = self.move_some(moving).and_then(|batch| {
-            let Some(batch) = batch else { return Ok(()) };
-            let committed = self.database.logs.deliveries.commit();
-            committed.map_err(|error| StageError::Failed(error.to_string()))?;
-            self.totals.deliveries_end = self.database.logs.deliveries.end();
-            self.commit_batch(batch).map_err(StageError::Failed)
+        let moved = self.move_some(moving).map_err(|error| self.reason(error));
+        let committed = moved.and_then(|mut round| match round.indexed {
+            true => self.commit_index(&mut round),
+            false => Ok(()),
         });
-        let reason = match outcome {
-            Ok(()) => return Ok(()),
-            Err(StageError::Damaged(reason)) => self.damaged(reason),
-            Err(StageError::Failed(reason)) => reason,
-            Err(StageError::Refused(error)) => error.to_string(),
-        };
-        Err(format!("moving what waits in segment {segment}: {reason}"))
+        committed.map_err(|reason| format!("moving what is held in segment {segment}: {reason}"))
     }
 
-    fn worth_giving_up(&self) -> Option<Moving> {
-        let sparse = self
-            .live
-            .range(..self.totals.deliveries_end.segment)
-            .find(|(_, live)| **live > 0 && **live < LIVE_BYTES_MIN);
-        sparse.map(|(segment, _)| Moving {
-            segment: *segment,
-            after: keys::DELIVERIES.to_vec(),
-        })
+    /// A segment of deliveries, not the last one, of which little is of use.
+    pub(super) fn sparse_segment(&self) -> Option<u64> {
+        let live = &self.holdings.live;
+        let sizes = self.database.logs.deliveries.sizes();
+        let earlier = sizes.range(..self.totals.deliveries_end.segment);
+        let is_sparse = |segment: u64, bytes: u64| {
+            let live = live_in(live, segment);
+            live > 0 && live < bytes / LIVE_FRACTION
+        };
+        let sparse = earlier
+            .into_iter()
+            .find(|(one, bytes)| is_sparse(**one, **bytes));
+        sparse.map(|(segment, _)| *segment)
     }
 
     /// Appends some of the segment's records to the log, and says what changes in the index.
-    fn move_some(&mut self, mut moving: Moving) -> Result<Option<sled::Batch>, StageError> {
-        let mut batch = sled::Batch::default();
-        let log = &mut self.database.logs.deliveries;
-        let mut reader = Reader::new(log.files().clone());
+    fn move_some(&mut self, mut moving: Moving) -> Result<Round, StageError> {
+        let mut round = Round::default();
+        let mut reader = Reader::new(self.database.logs.deliveries.files().clone());
         let (mut rows, mut moved_bytes) = (0, 0);
-        let rest = self.database.db.range(moving.after.clone()..);
-        for row in rest.skip_while({
-            let after = moving.after.clone();
-            move |row| matches!(row, Ok((key, _)) if key[..] == after[..])
-        }) {
-            let (key, value) = row?;
-            if !key.starts_with(keys::DELIVERIES) {
-                break;
+        let after = moving.after.clone();
+        for row in self.database.index.db().range(after.clone()..) {
+            let (key, stored) = row?;
+            if !key.starts_with(keys::HELD) {
+                return Ok(round);
+            }
+            if key[..] == after[..] {
+                continue;
             }
             rows += 1;
             moving.after = key.to_vec();
-            let mut delivered: Delivered = small(&value)?;
-            if delivered.place.start.segment == moving.segment {
-                let record = reader.read(delivered.place)?;
-                let Header {
-                    seq,
-                    items,
-                    plain_bytes,
-                    ..
-                } = record.header;
-                let kind = match delivered.notices {
-                    true => Kind::Notices,
-                    false => Kind::Events,
+            let held = Held::read(&stored)?;
+            if held.place.start.segment == moving.segment {
+                moved_bytes += u64::from(held.place.bytes);
+                let row = Row {
+                    key: &key,
+                    stored: &stored,
+                    held,
                 };
-                let bytes = u64::from(delivered.place.bytes);
-                let left = self.live.entry(moving.segment).or_default();
-                *left = left.saturating_sub(bytes);
-                delivered.place = log.append(kind, seq, items, plain_bytes, record.payload());
-                let segment = delivered.place.start.segment;
-                *self.live.entry(segment).or_default() += bytes;
-                moved_bytes += bytes;
-                batch.insert(key, delivered.stored(seq));
+                self.move_row(&row, &mut reader, &mut round)?;
             }
             if rows == ROWS_PER_ROUND || moved_bytes >= BYTES_PER_ROUND {
                 self.moving = Some(moving);
-                return Ok((moved_bytes > 0).then_some(batch));
+                return Ok(round);
             }
         }
-        Ok((moved_bytes > 0).then_some(batch))
+        Ok(round)
+    }
+
+    fn move_row(
+        &mut self,
+        row: &Row<'_>,
+        reader: &mut Reader,
+        round: &mut Round,
+    ) -> Result<(), StageError> {
+        let held = &row.held;
+        let record = reader.read(held.place)?;
+        let (address, rest) = codec::take_address(record.payload())?;
+        let (channel, severity) = (address.channel.into_owned(), address.severity);
+        let items = record.header.items;
+        let is_whole = (held.from, held.to) == (held.first, held.first + items);
+        let moved = if is_whole {
+            let (seq, kind) = (held.record_seq, held.class.kind());
+            let pieces = [record.payload()];
+            let log = &mut self.database.logs.deliveries;
+            let place = log.append(kind, seq, items, held.plain_bytes, &pieces);
+            Held {
+                place,
+                ..held.clone()
+            }
+        } else {
+            let range = held.from - held.first..held.to - held.first;
+            let packed = codec::cut(held.class, held.plain_bytes, rest, range)?;
+            let seq = self.next_seq();
+            let address = codec::addressed(&channel, severity, held.class, held.from);
+            let pieces: [&[u8]; 2] = [&address, &packed.payload];
+            let (kind, items) = (held.class.kind(), packed.items);
+            let log = &mut self.database.logs.deliveries;
+            Held {
+                place: log.append(kind, seq, items, packed.plain_bytes, &pieces),
+                record_seq: seq,
+                plain_bytes: packed.plain_bytes,
+                first: held.from,
+                ..held.clone()
+            }
+        };
+        let holder = self.note_moved(row, &moved, &channel)?;
+        self.holdings.remove(holder, held);
+        self.holdings.add(holder, &moved);
+        round.batch.insert(row.key, moved.put_into(row.stored)?);
+        round.indexed = true;
+        Ok(())
+    }
+
+    /// What was said of a record's deliveries may stand in the segment that goes: it is said again.
+    fn note_moved<'a>(
+        &mut self,
+        row: &Row<'_>,
+        moved: &Held,
+        channel: &'a str,
+    ) -> Result<Holder<'a>, StageError> {
+        let ranges = [(moved.record_seq, moved.from, moved.to)];
+        if row.key.starts_with(keys::DEAD) {
+            let message = keys::message(row.key).unwrap_or_default();
+            let DeadRow { burial, .. } = small(row.stored)?;
+            self.note_settled(message, SettledAs::Dead(burial), &ranges);
+            return Ok(Holder::Dead);
+        }
+        if row.key.starts_with(keys::TOLD) {
+            let message = keys::message(row.key).unwrap_or_default();
+            self.note_settled(message, SettledAs::Gone, &ranges);
+            return Ok(Holder::Told);
+        }
+        Ok(Holder::Channel(channel))
     }
 }

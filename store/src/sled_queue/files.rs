@@ -1,20 +1,23 @@
 //! The queue's files: opening, moving a broken store aside, and the one way of making writes durable.
 //!
 //! `<data_dir>/lock` is held while the queue is open. `<data_dir>/queue/` holds the three logs
-//! ([`crate::log`]: appended events, deliveries, seen keys) and in `index/` sled's files.
+//! ([`crate::log`]: appended events, deliveries, seen keys) and sled's files ([`super::index`]).
 //! Nothing here removes data that was acknowledged: a store that cannot be opened is renamed.
 
 use std::{
     fs::{self, File, TryLockError},
     io,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use super::{
     SledOptions,
-    job::{START, Totals},
+    index::{self, Index},
     keys,
-    recover::{Counters, Unsound, open_sound},
+    records::{START, Totals},
+    recover::{Counters, Store, Unsound, open_sound},
+    salvage,
 };
 use crate::log::{Log, LogFiles};
 
@@ -23,8 +26,10 @@ use crate::log::{Log, LogFiles};
 const SEGMENT_BYTES: usize = 512 * 1024;
 /// Beside the store, since what is in its folder is sled's.
 pub(super) const DAMAGED_MARK: &str = "queue.damaged";
-/// sled's folder inside the store.
-pub(super) const INDEX: &str = "index";
+/// How the name of a store begins that was moved aside.
+pub(super) const CORRUPT: &str = "queue.corrupt-";
+/// The first index of a store.
+const FIRST_INDEX: u64 = 1;
 
 /// Why there is no queue.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +56,17 @@ pub enum OpenError {
         path: PathBuf,
         /// What is wrong.
         reason: String,
+    },
+    /// A later version wrote the store.
+    #[error(
+        "the store in {path} has format {format}, which this version does not know; start the version that \
+         wrote it, or move the queue with its `auditrelay export`"
+    )]
+    Newer {
+        /// Where.
+        path: PathBuf,
+        /// Its format.
+        format: u32,
     },
     /// Even an empty store does not open.
     #[error("cannot create a queue in {path}: {reason}")]
@@ -90,10 +106,12 @@ impl LogNames {
 
 /// An open store.
 pub(super) struct Database {
-    pub(super) db: sled::Db,
+    pub(super) index: Arc<Index>,
+    pub(super) index_number: u64,
+    pub(super) cache_bytes_max: u64,
     pub(super) logs: Logs,
     pub(super) data_dir: PathBuf,
-    disk: File,
+    pub(super) disk: File,
     _lock: File,
 }
 
@@ -111,6 +129,8 @@ pub struct MovedAside {
     pub path: PathBuf,
     /// What was wrong with it.
     pub reason: String,
+    /// How many deliveries and events it still held, as its own ledger says; `None` if that cannot be read.
+    pub kept_events: Option<u64>,
 }
 
 impl Database {
@@ -124,47 +144,30 @@ impl Database {
         if !dir.exists() {
             create(data_dir, &dir, options.cache_bytes_max)?;
         }
-        let (store, moved) = match open_sound(data_dir, &dir, options.cache_bytes_max) {
+        let (store, moved) = match open_sound(options, &dir) {
             Ok(store) => (store, None),
             Err(Unsound::Unreachable(error)) => return Err(io_error("open", &dir)(error)),
+            Err(Unsound::Newer(format)) => return Err(OpenError::Newer { path: dir, format }),
             Err(Unsound::Damaged(reason)) if !options.move_damaged_aside => {
                 return Err(OpenError::Damaged { path: dir, reason });
             }
-            Err(Unsound::Damaged(reason)) => {
-                let path = data_dir.join(format!("queue.corrupt-{}", options.now_unix_ms));
-                fs::rename(&dir, &path).map_err(io_error("move aside", &dir))?;
-                remove_mark(data_dir)?;
-                create(data_dir, &dir, options.cache_bytes_max)?;
-                let store =
-                    open_sound(data_dir, &dir, options.cache_bytes_max).map_err(|unsound| {
-                        OpenError::Unusable {
-                            path: dir.clone(),
-                            reason: unsound.to_string(),
-                        }
-                    })?;
-                (store, Some(MovedAside { path, reason }))
-            }
+            Err(Unsound::Damaged(reason)) => move_aside(options, &dir, reason)?,
         };
-        let index = dir.join(INDEX);
-        let file = index.join("db");
-        let disk = File::open(&file).map_err(io_error("open", &file))?;
-        disk.sync_all().map_err(io_error("sync", &file))?;
+        let index = index::dir_of(&dir, store.index_number);
+        let disk = sync_index(&index).map_err(io_error("sync", &index))?;
         let parent = data_dir
             .parent()
             .filter(|parent| !parent.as_os_str().is_empty());
-        for made in [
-            index.as_path(),
-            &dir,
-            data_dir,
-            parent.unwrap_or(Path::new(".")),
-        ] {
+        for made in [&dir, data_dir, parent.unwrap_or(Path::new("."))] {
             File::open(made)
                 .and_then(|made| made.sync_all())
                 .map_err(io_error("sync", made))?;
         }
         Ok((
             Self {
-                db: store.db,
+                index: Arc::new(Index::new(store.db)),
+                index_number: store.index_number,
+                cache_bytes_max: options.cache_bytes_max,
                 logs: store.logs,
                 data_dir: data_dir.clone(),
                 disk,
@@ -175,14 +178,74 @@ impl Database {
         ))
     }
 
+    pub(super) fn store_dir(&self) -> PathBuf {
+        self.data_dir.join("queue")
+    }
+
     /// Makes all that was applied to the index before durable: the only way this crate ever does.
     ///
     /// sled 0.34's `flush` ends in `sync_file_range` on Linux, which does not reach the disk, hence
     /// the `fdatasync` of the same inode behind it.
     pub(super) fn sync(&self) -> Result<(), String> {
-        self.db.flush().map_err(|error| error.to_string())?;
+        let db = self.index.db();
+        db.flush().map_err(|error| error.to_string())?;
         self.disk.sync_data().map_err(|error| error.to_string())
     }
+}
+
+/// Puts a damaged store out of the way and begins an empty one, whose ledger says what the damaged one
+/// still had to deliver.
+fn move_aside(
+    options: &SledOptions,
+    dir: &Path,
+    reason: String,
+) -> Result<(Store, Option<MovedAside>), OpenError> {
+    let data_dir = &options.data_dir;
+    let path = free_name(data_dir, options.now_unix_ms);
+    fs::rename(dir, &path).map_err(io_error("move aside", dir))?;
+    remove_mark(data_dir)?;
+    create(data_dir, dir, options.cache_bytes_max)?;
+    let mut store = open_sound(options, dir).map_err(|unsound| OpenError::Unusable {
+        path: dir.to_owned(),
+        reason: unsound.to_string(),
+    })?;
+    let kept = salvage::kept_by_its_own_ledger(&path);
+    store.counters.totals.lost = kept.unwrap_or_default();
+    let aside = MovedAside {
+        path,
+        reason,
+        kept_events: kept,
+    };
+    Ok((store, Some(aside)))
+}
+
+/// `queue.corrupt-` and the time, with a number behind it if that is taken.
+fn free_name(data_dir: &Path, now_unix_ms: i64) -> PathBuf {
+    let time = jiff::Timestamp::from_millisecond(now_unix_ms).unwrap_or_default();
+    let name = format!("{CORRUPT}{}", time.strftime("%Y%m%dT%H%M%SZ"));
+    let names = (2..).map(|n| data_dir.join(format!("{name}-{n}")));
+    let first = data_dir.join(&name);
+    let free = std::iter::once(first.clone())
+        .chain(names)
+        .find(|path| !path.exists());
+    free.unwrap_or(first)
+}
+
+/// Makes an index's files durable, and opens the one that is written to.
+pub(super) fn sync_index(index: &Path) -> io::Result<File> {
+    let disk = File::open(index.join("db"))?;
+    disk.sync_all()?;
+    File::open(index)?.sync_all()?;
+    Ok(disk)
+}
+
+/// What can go wrong where both sled and files are used.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SledOrIo {
+    #[error("{0}")]
+    Sled(#[from] sled::Error),
+    #[error("{0}")]
+    Io(#[from] io::Error),
 }
 
 fn lock(data_dir: &Path) -> Result<File, OpenError> {
@@ -207,16 +270,14 @@ fn create(data_dir: &Path, dir: &Path, cache_bytes_max: u64) -> Result<(), OpenE
         // Left by a process that ended in here; nothing was ever acknowledged out of it.
         fs::remove_dir_all(&new).map_err(io_error("remove", &new))?;
     }
-    let index = new.join(INDEX);
+    let index = index::dir_of(&new, FIRST_INDEX);
     let db = config(&index, cache_bytes_max).open().map_err(unusable)?;
     db.insert(keys::TOTALS, Totals::EMPTY.stored())
         .map_err(unusable)?;
     db.flush().map_err(unusable)?;
     drop(db);
-    let file = index.join("db");
-    File::open(&file)
-        .and_then(|file| file.sync_all())
-        .map_err(io_error("sync", &file))?;
+    sync_index(&index).map_err(io_error("sync", &index))?;
+    index::name(&new, FIRST_INDEX).map_err(io_error("name the index in", &new))?;
     let LogNames {
         events,
         deliveries,

@@ -8,19 +8,32 @@
 //! Writes go through one owner thread ([`owner`]), reads run beside it. Facts about sled 0.34.7 that
 //! shape this (each measured or read in its source): `flush` does not reach the disk, so an
 //! `fdatasync` follows it ([`files`]); a leaf of up to 16 values is written anew every tenth change, so
-//! values are small; larger values become blob files that are never synced and never deleted, so dead
-//! letters are cut into parts under 7 KiB ([`crate::frame`]); `len` scans, so counters are kept; its
-//! cache defaults to 1 GiB, so it is set; one tree, as `apply_batch` is atomic per tree ([`keys`]).
+//! values are small; larger values become blob files that are never synced and never deleted, so no
+//! value is above 6 KiB ([`crate::frame`]); its file never shrinks, so it is replaced ([`index`]); `len` scans,
+//! so counters are kept; its cache defaults to 1 GiB, so it is set; one tree, as `apply_batch` is atomic
+//! per tree ([`keys`]).
 
+mod carve;
 mod compact;
+mod export;
 mod files;
+mod holdings;
+mod import;
+mod index;
 mod job;
 mod keys;
+mod look;
 mod owner;
 mod read;
+mod records;
 mod recover;
+mod room;
+mod salvage;
+mod settle;
 mod shared;
+mod shed;
 mod stage;
+mod tidy;
 
 use std::{
     path::PathBuf,
@@ -32,14 +45,15 @@ use tokio::sync::oneshot;
 
 use files::{Database, LogNames};
 pub use files::{MovedAside, OpenError};
-use job::{Fate, Job, Op};
+use index::Index;
+use job::{Answer, Fate, Job, Op};
 use owner::Owner;
 use shared::{Shared, locked};
 
 use crate::{
     Admitted, Block, Burial, Cursor, DeadFilter, DeadLetter, DeliveryBlock, EncodedBatch, Full,
-    Lease, LeaseId, LeaseLimit, Ledger, Limits, Members, MoveError, Moved, Queue, QueueError,
-    Retained, Routed, SalvageError, Salvaged, SeenBlock, Space, Told,
+    Lease, LeaseId, LeaseLimit, Ledger, Limits, Members, Queue, QueueError, Retained, Routed,
+    SeenBlock, Space, Told, frame::Damaged,
 };
 
 /// How to open a queue.
@@ -96,7 +110,7 @@ impl std::fmt::Debug for SledQueue {
 struct Inner {
     jobs: Option<mpsc::Sender<Job>>,
     thread: Option<JoinHandle<()>>,
-    db: sled::Db,
+    index: Arc<Index>,
     logs: LogNames,
     shared: Arc<Shared>,
     data_dir: PathBuf,
@@ -120,13 +134,14 @@ impl SledQueue {
     /// See [`OpenError`]. A store that is damaged is no error: it is moved aside, see [`Opened`].
     pub fn open(options: &SledOptions) -> Result<Opened, OpenError> {
         let (database, counters, moved_aside) = Database::open(options)?;
-        let shared = Arc::new(Shared::new());
-        let db = database.db.clone();
+        let shared = Arc::new(Shared::new(&options.data_dir, &options.limits));
+        let index = Arc::clone(&database.index);
         let owner = Owner::new(
             database,
             Arc::clone(&shared),
             counters,
-            options.limits.quarantine_entries_max,
+            options.limits.clone(),
+            options.now_unix_ms,
         );
         let (jobs, received) = mpsc::channel();
         let thread = std::thread::Builder::new()
@@ -139,7 +154,7 @@ impl SledQueue {
         let inner = Inner {
             jobs: Some(jobs),
             thread: Some(thread),
-            db,
+            index,
             logs: LogNames::new(&options.data_dir.join("queue")),
             shared,
             data_dir: options.data_dir.clone(),
@@ -156,26 +171,34 @@ impl SledQueue {
     /// The storage's error, or the first counter that disagrees.
     pub async fn verify(&self) -> Result<(), String> {
         let ledger = self.ledger();
-        let channels: Vec<String> = ledger.channels.keys().cloned().collect();
         let counted = self
-            .read(move |inner| read::count(&inner.db, &inner.logs, &channels))
+            .read(|inner| read::count(&inner.index, &inner.logs))
             .await;
-        let counted = counted.map_err(|error| error.to_string())?;
+        let mut counted = counted.map_err(|error| error.to_string())?;
         if counted.waiting != ledger.waiting {
             return Err(format!(
                 "the ledger counts {} events not yet routed, the store holds {}",
                 ledger.waiting, counted.waiting
             ));
         }
-        for (channel, waiting) in counted.channels {
-            let told = ledger.channels[&channel].waiting;
-            if told != waiting {
+        for (channel, counts) in &ledger.channels {
+            let found = counted.channels.remove(channel).unwrap_or_default();
+            let told = read::CountedChannel {
+                waiting: counts.waiting,
+                dead: counts.dead,
+            };
+            if told != found {
                 return Err(format!(
-                    "the ledger counts {told} events waiting for channel {channel}, the store holds {waiting}"
+                    "the ledger counts {told:?} for channel {channel}, the store holds {found:?}"
                 ));
             }
         }
-        Ok(())
+        match counted.channels.first_key_value() {
+            Some((channel, found)) => Err(format!(
+                "the store holds {found:?} for channel {channel}, which the ledger does not know"
+            )),
+            None => Ok(()),
+        }
     }
 
     /// Whether the queue still commits.
@@ -186,44 +209,7 @@ impl SledQueue {
         self.0.shared.check()
     }
 
-    /// Brings what is whole in a store that was moved aside into this queue. `progress` is told how many
-    /// of how many bytes are done.
-    ///
-    /// # Errors
-    /// See [`SalvageError`]. What was brought before an error stays, and is not brought twice.
-    pub async fn salvage(
-        &self,
-        _dir: &std::path::Path,
-        _progress: impl Fn(u64, u64) + Send + Sync + 'static,
-    ) -> Result<Salvaged, SalvageError> {
-        Err(QueueError::Closed.into())
-    }
-
-    /// Writes everything that a queue at rest holds as JSON lines.
-    ///
-    /// # Errors
-    /// See [`MoveError`].
-    pub async fn export(
-        &self,
-        _out: impl std::io::Write + Send + 'static,
-        _progress: impl Fn(u64, u64) + Send + Sync + 'static,
-    ) -> Result<Moved, MoveError> {
-        Err(QueueError::Closed.into())
-    }
-
-    /// Reads what [`SledQueue::export`] wrote into this queue, which must never have held anything.
-    ///
-    /// # Errors
-    /// See [`MoveError`].
-    pub async fn import(
-        &self,
-        _lines: impl std::io::BufRead + Send + 'static,
-        _progress: impl Fn(u64) + Send + Sync + 'static,
-    ) -> Result<Moved, MoveError> {
-        Err(QueueError::Closed.into())
-    }
-
-    async fn write(&self, op: Op) -> Result<u64, QueueError> {
+    async fn write(&self, op: Op) -> Result<Answer, QueueError> {
         self.0.shared.check()?;
         let (reply, answer) = oneshot::channel();
         let jobs = self.0.jobs.as_ref().ok_or(QueueError::Closed)?;
@@ -250,6 +236,29 @@ impl SledQueue {
             files::mark_damaged(&self.0.data_dir, &reason);
         }
         Err(self.0.shared.fail(&reason))
+    }
+
+    /// Reads what only somebody who asks needs: damage there is no failure of the queue.
+    async fn look<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&Inner) -> Result<T, read::ReadError> + Send + 'static,
+    ) -> Result<T, QueueError> {
+        self.0.shared.check()?;
+        let inner = Arc::clone(&self.0);
+        let outcome = tokio::task::spawn_blocking(move || look(&inner)).await;
+        let reason = match outcome {
+            Ok(Ok(value)) => return Ok(value),
+            Ok(Err(error)) => error.to_string(),
+            Err(error) => error.to_string(),
+        };
+        Err(QueueError::Unreadable(reason.into()))
+    }
+
+    async fn messages(&self, op: Op) -> Result<Vec<u64>, QueueError> {
+        match self.write(op).await? {
+            Answer::Messages(messages) => Ok(messages),
+            _ => Ok(Vec::new()),
+        }
     }
 
     async fn settle(&self, lease: &LeaseId, fate: Fate) -> Result<(), QueueError> {
@@ -293,7 +302,7 @@ impl Queue for SledQueue {
     }
 
     async fn seen(&self) -> Result<Vec<SeenBlock>, QueueError> {
-        self.read(|inner| read::seen(&inner.db, &inner.logs.seen))
+        self.read(|inner| read::seen(&inner.index.db(), &inner.logs.seen))
             .await
     }
 
@@ -307,14 +316,10 @@ impl Queue for SledQueue {
             self.0.shared.check()?;
             let waits = {
                 let ledger = locked(&self.0.shared.ledger);
-                ledger
-                    .channels
-                    .get(channel)
-                    .is_some_and(|counts| counts.waiting > 0)
-                    || ledger
-                        .notices
-                        .get(channel)
-                        .is_some_and(|notices| notices.waiting > 0)
+                let events = ledger.channels.get(channel).map(|counts| counts.waiting);
+                let others = [&ledger.notices, &ledger.copies];
+                let others = others.map(|of| of.get(channel).map(|counts| counts.waiting));
+                events > Some(0) || others.iter().any(|waiting| *waiting > Some(0))
             };
             if waits {
                 return Ok(());
@@ -324,96 +329,97 @@ impl Queue for SledQueue {
     }
 
     async fn lease(&self, channel: &str, limit: LeaseLimit) -> Result<Option<Lease>, QueueError> {
-        let name = channel.to_owned();
-        let found = self
-            .read(move |inner| {
-                let db = &inner.db;
-                let sealed = read::seal(db, &name)?;
-                let slices = match &sealed {
-                    Some(seal) => seal.slices.clone(),
-                    None => read::next_slices(db, &name, limit)?,
-                };
-                let members = read::members(db, &inner.logs.deliveries, &name, &slices)?;
-                Ok((sealed.map(|seal| seal.id), slices, members))
-            })
-            .await?;
-        let (held, slices, members) = found;
-        if members.is_empty() {
-            return Ok(None);
-        }
-        let id = match held {
-            Some(id) => id,
-            None => {
-                self.write(Op::Seal {
-                    channel: channel.to_owned(),
-                    slices,
-                })
-                .await?
+        loop {
+            let name = channel.to_owned();
+            let found = self
+                .read(move |inner| find_lease(inner, &name, limit))
+                .await?;
+            // What was about to be leased was dropped for its channel's quota: look again.
+            let Some((held, slices, members)) = found else {
+                continue;
+            };
+            if members.is_empty() {
+                return Ok(None);
             }
-        };
-        let id = LeaseId {
-            channel: channel.to_owned(),
-            id,
-        };
-        Ok(Some(Lease {
-            id,
-            members,
-            resumed: held.is_some(),
-        }))
+            let id = match held {
+                Some(id) => id,
+                None => {
+                    let channel = channel.to_owned();
+                    match self.write(Op::Seal { channel, slices }).await? {
+                        Answer::Leased(id) => id,
+                        _ => continue,
+                    }
+                }
+            };
+            return Ok(Some(Lease {
+                id: LeaseId {
+                    channel: channel.to_owned(),
+                    id,
+                },
+                members,
+                resumed: held.is_some(),
+            }));
+        }
     }
 
-    async fn ack(&self, lease: &LeaseId, _now_unix_ms: i64) -> Result<(), QueueError> {
-        self.settle(lease, Fate::Delivered).await
+    async fn ack(&self, lease: &LeaseId, now_unix_ms: i64) -> Result<(), QueueError> {
+        self.settle(lease, Fate::Delivered { now_unix_ms }).await
     }
 
     async fn release(&self, lease: &LeaseId) -> Result<(), QueueError> {
         self.settle(lease, Fate::Waits).await
     }
 
-    async fn bury(&self, _lease: &LeaseId, _burial: Burial) -> Result<(), QueueError> {
-        Err(QueueError::Closed)
+    async fn bury(&self, lease: &LeaseId, burial: Burial) -> Result<(), QueueError> {
+        self.settle(lease, Fate::Dead(burial)).await
     }
 
-    async fn deliver_copies(&self, _deliveries: Vec<DeliveryBlock>) -> Result<(), QueueError> {
-        Err(QueueError::Closed)
+    async fn deliver_copies(&self, deliveries: Vec<DeliveryBlock>) -> Result<(), QueueError> {
+        self.write(Op::Copies(deliveries)).await.map(drop)
     }
 
     async fn dead(
         &self,
-        _filter: DeadFilter,
-        _after: u64,
-        _max: usize,
+        filter: DeadFilter,
+        after: u64,
+        max: usize,
     ) -> Result<Vec<DeadLetter>, QueueError> {
-        Err(QueueError::Closed)
+        self.look(move |inner| look::dead(inner, &filter, after, max))
+            .await
     }
 
-    async fn dead_members(&self, _id: u64) -> Result<Option<Members>, QueueError> {
-        Err(QueueError::Closed)
+    async fn dead_members(&self, id: u64) -> Result<Option<Members>, QueueError> {
+        self.look(move |inner| look::dead_members(inner, id)).await
     }
 
-    async fn redrive(&self, _ids: Vec<u64>) -> Result<Vec<u64>, QueueError> {
-        Err(QueueError::Closed)
+    async fn redrive(&self, messages: Vec<u64>) -> Result<Vec<u64>, QueueError> {
+        self.messages(Op::Redrive { messages }).await
     }
 
-    async fn drop_dead(&self, _ids: Vec<u64>) -> Result<Vec<u64>, QueueError> {
-        Err(QueueError::Closed)
+    async fn drop_dead(&self, messages: Vec<u64>) -> Result<Vec<u64>, QueueError> {
+        self.messages(Op::DropDead { messages }).await
     }
 
-    async fn told(&self, _id: u64) -> Result<Option<Told>, QueueError> {
-        Err(QueueError::Closed)
+    async fn told(&self, id: u64) -> Result<Option<Told>, QueueError> {
+        self.look(move |inner| look::told(inner, id)).await
     }
 
-    async fn retained(&self, _from: Cursor) -> Result<Retained, QueueError> {
-        Err(QueueError::Closed)
+    async fn retained(&self, from: Cursor) -> Result<Retained, QueueError> {
+        self.look(move |inner| look::retained(inner, from)).await
     }
 
-    fn admit(&self, bytes: u64) -> Result<Admitted, Full> {
-        let reserved = Arc::new(std::sync::atomic::AtomicU64::new(bytes));
-        Ok(Admitted { reserved, bytes })
+    fn admit(&self, body_bytes: u64) -> Result<Admitted, Full> {
+        self.0.shared.room.admit(body_bytes)
     }
 
     fn space(&self) -> Space {
-        Space::default()
+        let room = &self.0.shared.room;
+        Space {
+            used_bytes: room.used(),
+            disk_free_bytes: room.disk_free(),
+            refusing: room.refusing(),
+            ..locked(&self.0.shared.space).clone()
+        }
     }
 
     fn ledger(&self) -> Ledger {
@@ -430,5 +436,27 @@ impl Queue for SledQueue {
                 return QueueError::Closed;
             }
         }
+    }
+}
+
+/// A lease's ID if it is held, what it stands for and that in words.
+type Found = (Option<u64>, Vec<records::Slice>, Members);
+
+/// The lease that is held, or what the next one would stand for; `None` if that changed meanwhile.
+fn find_lease(
+    inner: &Inner,
+    channel: &str,
+    limit: LeaseLimit,
+) -> Result<Option<Found>, read::ReadError> {
+    let db = inner.index.db();
+    let sealed = read::seal(&db, channel)?;
+    let slices = match &sealed {
+        Some(seal) => seal.slices.clone(),
+        None => read::next_slices(&db, channel, limit)?,
+    };
+    match read::members(&inner.index, &inner.logs.deliveries, channel, &slices)? {
+        Some(members) => Ok(Some((sealed.map(|seal| seal.id), slices, members))),
+        None if sealed.is_some() => Err(Damaged("a leased block is missing").into()),
+        None => Ok(None),
     }
 }

@@ -3,7 +3,8 @@
 //! A round has two commits. First the log of appended events is written and synced, and who appended
 //! is answered. Then the logs of deliveries and seen keys are written and synced, and after them the
 //! index that points into them, in one `apply_batch`, one flush and one `fdatasync`; only then are the
-//! others answered. A round under way is what lets the next one gather (group commit).
+//! others answered. A round under way is what lets the next one gather (group commit). What is left to
+//! tidy up ([`super::tidy`]) follows a round, in bounded pieces, and goes on while nothing else is asked.
 //!
 //! Invariants:
 //! * nobody is answered before the commit that covers them, and nothing points to what is not durable;
@@ -15,45 +16,53 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, mpsc},
+    sync::{
+        Arc,
+        mpsc::{self, RecvTimeoutError},
+    },
+    time::Duration,
 };
-
-use tokio::sync::oneshot;
 
 use super::{
     compact::Moving,
     files::{self, Database},
-    job::{Job, Op, Totals, gather},
+    holdings::Holdings,
+    job::{Answer, Job, Op, Reply, gather},
     keys,
+    records::{ChannelRow, Totals},
     recover::Counters,
     shared::{Shared, locked},
     stage::{Round, StageError},
 };
-use crate::{
-    ChannelCounts, Ledger, OtherCounts, QueueError, codec,
-    frame::{self, Kind},
-    log::LogFiles,
-};
+use crate::{Ledger, Limits};
+
+/// How soon tidying goes on while nobody asks for anything.
+const TIDY_PAUSE: Duration = Duration::from_millis(5);
 
 pub(super) struct Owner {
     pub(super) database: Database,
     pub(super) shared: Arc<Shared>,
+    pub(super) limits: Limits,
     pub(super) totals: Totals,
-    pub(super) channels: BTreeMap<String, (ChannelCounts, OtherCounts)>,
-    quarantine_entries_max: u64,
+    pub(super) channels: BTreeMap<String, ChannelRow>,
     /// Appended and not routed.
     pub(super) waiting: u64,
-    /// Bytes of deliveries that wait, by the segment they are in.
-    pub(super) live: BTreeMap<u64, u64>,
+    pub(super) holdings: Holdings,
     /// The last block whose keys are in a segment.
     pub(super) seen_segments: BTreeMap<u64, u64>,
+    /// When a segment of appended events was last written to, Unix time in milliseconds.
+    pub(super) events_written: BTreeMap<u64, i64>,
     /// The segment that what waits is being moved out of.
     pub(super) moving: Option<Moving>,
-    /// The oldest segment of appended events that there is.
-    oldest_events: u64,
+    /// The notices of what was dropped for its channel's quota and is not told yet.
+    pub(super) tallies: BTreeMap<String, super::shed::Tally>,
+    /// After which commit nothing was found that a channel over its quota could give up.
+    pub(super) nothing_to_shed_at: Option<u64>,
+    /// The latest time that anybody mentioned.
+    pub(super) now_unix_ms: i64,
+    /// The index's size on disk when it was last looked at.
+    pub(super) index_bytes: u64,
 }
-
-type Reply = oneshot::Sender<Result<u64, QueueError>>;
 
 /// What ended the queue, and who still waits for an answer.
 type Ended = (String, Vec<Reply>);
@@ -63,38 +72,41 @@ impl Owner {
         database: Database,
         shared: Arc<Shared>,
         counters: Counters,
-        quarantine_entries_max: u64,
+        limits: Limits,
+        now_unix_ms: i64,
     ) -> Self {
-        let Counters {
-            totals,
-            channels,
-            unrouted,
-            live,
-            seen_segments,
-        } = counters;
-        let oldest_events = totals.routed_end.segment;
-        let owner = Self {
+        let waiting = counters.unrouted.iter().map(|block| u64::from(block.items));
+        let mut owner = Self {
             database,
             shared,
-            totals,
-            channels,
-            quarantine_entries_max,
-            waiting: unrouted.iter().map(|block| u64::from(block.items)).sum(),
-            live,
-            seen_segments,
+            limits,
+            totals: counters.totals,
+            channels: counters.channels,
+            waiting: waiting.sum(),
+            holdings: counters.holdings,
+            seen_segments: counters.seen_segments,
+            events_written: counters.events_written,
             moving: None,
-            oldest_events,
+            tallies: BTreeMap::new(),
+            nothing_to_shed_at: None,
+            now_unix_ms,
+            index_bytes: 0,
         };
-        *locked(&owner.shared.unrouted) = unrouted;
+        locked(&owner.shared.unrouted).extend(counters.unrouted);
+        owner.measure_index();
         owner.publish(&owner.channels.keys().cloned().collect());
         owner
     }
 
     pub(super) fn run(mut self, jobs: &mpsc::Receiver<Job>) {
         let _ended = FailAtEnd(Arc::clone(&self.shared));
-        while let Ok(first) = jobs.recv() {
-            let gathered = gather(first, jobs);
-            if let Err((reason, replies)) = self.round(gathered) {
+        loop {
+            let outcome = match self.next(jobs) {
+                Ok(first) => self.round(gather(first, jobs)),
+                Err(RecvTimeoutError::Timeout) => self.tidy_up().map_err(|why| (why, Vec::new())),
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
+            if let Err((reason, replies)) = outcome {
                 let error = self.shared.fail(&reason);
                 for reply in replies {
                     // A caller that has gone needs no answer.
@@ -103,8 +115,17 @@ impl Owner {
                 while let Ok(job) = jobs.recv() {
                     let _ = job.reply.send(Err(error.clone()));
                 }
+                return;
             }
         }
+    }
+
+    /// The next job; `Timeout` when there is something to tidy up and nothing else to do.
+    fn next(&self, jobs: &mpsc::Receiver<Job>) -> Result<Job, RecvTimeoutError> {
+        if self.is_untidy() {
+            return jobs.recv_timeout(TIDY_PAUSE);
+        }
+        jobs.recv().map_err(|_| RecvTimeoutError::Disconnected)
     }
 
     fn round(&mut self, jobs: Vec<Job>) -> Result<(), Ended> {
@@ -115,15 +136,11 @@ impl Owner {
             let is_append = matches!(op, Op::Append { .. });
             match self.stage(op, &mut round) {
                 Ok(_) if is_append => appends.push(reply),
-                Ok(value) => others.push((reply, value)),
+                Ok(answer) => others.push((reply, answer)),
                 Err(StageError::Refused(error)) => drop(reply.send(Err(error))),
-                Err(StageError::Failed(reason)) => {
-                    others.push((reply, 0));
-                    failure.get_or_insert(reason);
-                }
-                Err(StageError::Damaged(reason)) => {
-                    others.push((reply, 0));
-                    failure.get_or_insert(self.damaged(reason));
+                Err(error) => {
+                    others.push((reply, Answer::Done));
+                    failure.get_or_insert(self.reason(error));
                 }
             }
         }
@@ -137,7 +154,7 @@ impl Owner {
         }
         for reply in appends {
             // A caller that has gone needs no answer.
-            let _ = reply.send(Ok(0));
+            let _ = reply.send(Ok(Answer::Done));
         }
         if round.indexed
             && let Err(reason) = self.commit_index(&mut round)
@@ -145,16 +162,22 @@ impl Owner {
             let waiting = others.into_iter().map(|(reply, _)| reply).collect();
             return Err((reason, waiting));
         }
-        for (reply, value) in others {
-            let _ = reply.send(Ok(value));
+        for (reply, answer) in others {
+            let _ = reply.send(Ok(answer));
         }
         self.tidy_up().map_err(|reason| (reason, Vec::new()))
     }
 
-    /// Notes it, so that the next start does not end at the same record.
-    pub(super) fn damaged(&self, reason: String) -> String {
-        files::mark_damaged(&self.database.data_dir, &reason);
-        reason
+    /// What a failure is called. Damage is noted, so that the next start does not end at the same record.
+    pub(super) fn reason(&self, error: StageError) -> String {
+        match error {
+            StageError::Damaged(reason) => {
+                files::mark_damaged(&self.database.data_dir, &reason);
+                reason
+            }
+            StageError::Failed(reason) => reason,
+            StageError::Refused(error) => error.to_string(),
+        }
     }
 
     /// Makes what was appended durable, and tells the router.
@@ -165,24 +188,25 @@ impl Owner {
         let log = &mut self.database.logs.events;
         log.commit()
             .map_err(|error| format!("the log of events: {error}"))?;
-        let events: u64 = round
-            .appended
-            .iter()
-            .map(|block| u64::from(block.items))
-            .sum();
+        let (mut events, mut bytes) = (0, 0);
+        for block in &round.appended {
+            events += u64::from(block.items);
+            bytes += u64::from(block.place.bytes);
+        }
         locked(&self.shared.unrouted).extend(round.appended.drain(..));
         // Only these: what else was counted in this round is not durable yet.
         self.shared.update(|ledger| {
             ledger.received += events;
             ledger.waiting += events;
         });
+        self.shared.room.appended(bytes);
         self.shared.appended.notify_one();
         Ok(())
     }
 
-    fn commit_index(&mut self, round: &mut Round) -> Result<(), String> {
-        self.bound_quarantine(round)
-            .map_err(|error| error.to_string())?;
+    /// Makes everything else of a round durable.
+    pub(super) fn commit_index(&mut self, round: &mut Round) -> Result<(), String> {
+        self.bound(round).map_err(|error| self.reason(error))?;
         let logs = &mut self.database.logs;
         for (log, what) in [
             (&mut logs.deliveries, "deliveries"),
@@ -194,98 +218,47 @@ impl Owner {
         self.totals.deliveries_end = logs.deliveries.end();
         self.totals.seen_end = logs.seen.end();
         self.totals.events_end = logs.events.end();
-        let routed = round.routed.len();
+        self.totals.waiting = self.waiting;
+        self.totals.commits += 1;
+        let routed = round.routed;
         let next = locked(&self.shared.unrouted).get(routed).copied();
         self.totals.routed_end = next.map_or(logs.events.end(), |block| block.place.start);
         for name in &round.touched {
-            let counts = codec::plain(&self.channels[name]);
-            round.batch.insert(
-                keys::channel_counts(name),
-                frame::single(Kind::Channel, 0, &counts),
-            );
+            let row = self.channels[name].stored(name, self.totals.commits);
+            round.batch.insert(keys::channel_counts(name), row);
         }
-        let batch = std::mem::take(&mut round.batch);
-        self.commit_batch(batch)?;
-        locked(&self.shared.unrouted).drain(..routed);
+        let mut batch = std::mem::take(&mut round.batch);
+        batch.insert(keys::TOTALS, self.totals.stored());
+        catch_unwind(AssertUnwindSafe(|| {
+            let db = self.database.index.db();
+            db.apply_batch(batch).map_err(|error| error.to_string())?;
+            self.database.sync()
+        }))
+        .unwrap_or_else(|_| Err("sled panicked".to_owned()))?;
+        let bytes = locked(&self.shared.unrouted)
+            .drain(..routed)
+            .map(|block| u64::from(block.place.bytes))
+            .sum();
+        self.shared.room.routed(bytes);
         self.publish(&round.touched);
         Ok(())
     }
 
-    /// Changes the index, durably, with the totals.
-    pub(super) fn commit_batch(&self, mut batch: sled::Batch) -> Result<(), String> {
-        batch.insert(keys::TOTALS, self.totals.stored());
-        catch_unwind(AssertUnwindSafe(|| {
-            self.database
-                .db
-                .apply_batch(batch)
-                .map_err(|error| error.to_string())?;
-            self.database.sync()
-        }))
-        .unwrap_or_else(|_| Err("sled panicked".to_owned()))
-    }
-
-    /// Begins new segments where one is full, and removes those that nothing points to any more.
-    fn tidy_up(&mut self) -> Result<(), String> {
-        let logs = &mut self.database.logs;
-        // What the index says, not where the logs are by now: it may be read again as it is.
-        let Totals {
-            routed_end,
-            seen_forgotten,
-            deliveries_end,
-            seen_end,
-            ..
-        } = self.totals;
-        let mut tidy = || -> std::io::Result<()> {
-            for log in [&mut logs.events, &mut logs.deliveries, &mut logs.seen] {
-                log.roll()?;
-            }
-            for segment in self.oldest_events..routed_end.segment {
-                logs.events.files().remove(segment)?;
-            }
-            self.oldest_events = routed_end.segment;
-            remove_where(&mut self.live, logs.deliveries.files(), |segment, live| {
-                live == 0 && segment < deliveries_end.segment
-            })?;
-            remove_where(
-                &mut self.seen_segments,
-                logs.seen.files(),
-                |segment, last| last <= seen_forgotten && segment < seen_end.segment,
-            )
-        };
-        tidy().map_err(|error| format!("the logs' segments: {error}"))?;
-        self.compact()
-    }
-
-    /// Keeps the newest records; how many there ever were is in the ledger. Once a round, since it
-    /// looks at what was committed before.
-    fn bound_quarantine(&mut self, round: &mut Round) -> Result<(), sled::Error> {
-        let over = self
-            .totals
-            .quarantine_entries
-            .saturating_sub(self.quarantine_entries_max);
-        for row in self
-            .database
-            .db
-            .scan_prefix(keys::QUARANTINE)
-            .take(over as usize)
-        {
-            round.batch.remove(row?.0);
-            self.totals.quarantine_entries -= 1;
-        }
-        Ok(())
-    }
-
-    fn publish(&self, touched: &BTreeSet<String>) {
+    /// Tells everybody what is committed.
+    pub(super) fn publish(&self, touched: &BTreeSet<String>) {
         self.shared.update(|ledger: &mut Ledger| {
             ledger.received = self.totals.counts.total() + self.waiting;
             ledger.counts = self.totals.counts;
             ledger.waiting = self.waiting;
+            ledger.lost = self.totals.lost;
             for name in touched {
-                let (counts, notices) = self.channels[name];
-                ledger.channels.insert(name.clone(), counts);
-                ledger.notices.insert(name.clone(), notices);
+                let row = self.channels[name];
+                ledger.channels.insert(name.clone(), row.counts);
+                ledger.notices.insert(name.clone(), row.notices);
+                ledger.copies.insert(name.clone(), row.copies);
             }
         });
+        self.publish_space(touched);
         for name in touched {
             self.shared.channel(name).notify_one();
         }
@@ -299,22 +272,4 @@ impl Drop for FailAtEnd {
     fn drop(&mut self) {
         self.0.fail("the queue's writer ended");
     }
-}
-
-/// Removes the segments that `is_done` says of, by number and what is noted of them.
-fn remove_where(
-    segments: &mut BTreeMap<u64, u64>,
-    files: &LogFiles,
-    is_done: impl Fn(u64, u64) -> bool,
-) -> std::io::Result<()> {
-    let done: Vec<u64> = segments
-        .iter()
-        .filter(|(segment, noted)| is_done(**segment, **noted))
-        .map(|(segment, _)| *segment)
-        .collect();
-    for segment in done {
-        files.remove(segment)?;
-        segments.remove(&segment);
-    }
-    Ok(())
 }

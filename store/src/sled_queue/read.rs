@@ -12,14 +12,17 @@ use auditrelay_audit::Severity;
 
 use super::{
     files,
-    job::{Delivered, START, Seal, Slice, Totals, small},
-    keys, recover,
+    index::Index,
+    keys,
+    records::{Held, START, Seal, Slice, Totals, small},
+    recover,
     shared::UnroutedBlock,
 };
 use crate::{
-    Block, Delivery, LeaseLimit, SeenBlock, codec,
+    Block, Delivery, LeaseLimit, Members, SeenBlock,
+    codec::{self, Class},
     frame::{Damaged, Kind},
-    log::{LogError, LogFiles, Place, Position, Reader, Record, ScanError, scan},
+    log::{LogError, LogFiles, Position, Reader, Record, ScanError, scan},
 };
 
 #[derive(Debug, thiserror::Error)]
@@ -52,7 +55,7 @@ impl ReadError {
 /// A single event may be as large as a request, so blocks are bounded by their size too.
 const UNROUTED_PLAIN_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// Keeps a lease's record within one frame.
+/// Keeps a lease's record within one frame, 24 bytes each at the most.
 const SLICES_MAX: usize = 250;
 
 /// How many of the first blocks are read at once.
@@ -84,11 +87,13 @@ pub(super) fn blocks(log: &LogFiles, places: &[UnroutedBlock]) -> Result<Vec<Blo
     places.iter().map(read).collect()
 }
 
+pub(super) fn totals(db: &sled::Db) -> Result<Totals, ReadError> {
+    let stored = db.get(keys::TOTALS)?;
+    Ok(small(&stored.ok_or(Damaged("its ledger is missing"))?)?)
+}
+
 pub(super) fn seen(db: &sled::Db, log: &LogFiles) -> Result<Vec<SeenBlock>, ReadError> {
-    let totals: Totals = small(
-        &db.get(keys::TOTALS)?
-            .ok_or(Damaged("its ledger is missing"))?,
-    )?;
+    let totals = totals(db)?;
     let oldest = log.segments().map_err(LogError::Io)?.first().copied();
     let from = oldest.map_or(START, |segment| Position { segment, offset: 0 });
     let mut places = Vec::new();
@@ -125,25 +130,24 @@ pub(super) fn next_slices(
 ) -> Result<Vec<Slice>, ReadError> {
     let mut slices: Vec<Slice> = Vec::new();
     let (mut events_left, mut bytes_left) = (limit.events_max as u32, limit.bytes_max);
-    for row in db.scan_prefix(keys::deliveries_of(channel)) {
+    for row in db.scan_prefix(keys::waiting_of(channel)) {
         let (key, value) = row?;
-        let delivered: Delivered = small(&value)?;
-        let (severity, seq) =
-            keys::rank_and_seq(&key, channel).ok_or(Damaged("its key is no delivery's"))?;
-        let bytes = delivered.plain_bytes as usize;
+        let held: Held = small(&value)?;
+        let (_, severity, seq) =
+            keys::read_waiting(&key).ok_or(Damaged("its key is no delivery's"))?;
+        let bytes = held.plain_bytes as usize;
         let full = events_left == 0 || slices.len() == SLICES_MAX;
         if full || (!slices.is_empty() && bytes > bytes_left) {
             break;
         }
-        let from = delivered.settled;
-        let to = delivered.items.min(from.saturating_add(events_left));
+        let from = held.from;
+        let to = held.to.min(from.saturating_add(events_left));
         slices.push(Slice {
             severity,
             seq,
-            notices: delivered.notices,
             from,
             to,
-            of: delivered.items,
+            of: held.to,
         });
         events_left -= to - from;
         bytes_left = bytes_left.saturating_sub(bytes);
@@ -151,92 +155,121 @@ pub(super) fn next_slices(
     Ok(slices)
 }
 
+/// What slices of a channel stand for; `None` if one of them does not wait any more.
 pub(super) fn members(
-    db: &sled::Db,
+    index: &Index,
     log: &LogFiles,
     channel: &str,
     slices: &[Slice],
-) -> Result<Vec<(Severity, Delivery)>, ReadError> {
+) -> Result<Option<Members>, ReadError> {
     let mut reader = Reader::new(log.clone());
     let mut members = Vec::new();
     for slice in slices {
-        let key = keys::deliveries(channel, slice.severity, slice.seq);
-        let record = delivered_record(db, &mut reader, &key)?;
-        if record.header.seq != slice.seq {
-            return Err(Damaged("another record is in its place").into());
-        }
-        let unpack = match slice.notices {
-            true => codec::unpack_notices,
-            false => codec::unpack_deliveries,
+        let key = keys::waiting(channel, slice.severity, slice.seq);
+        let Some((held, record)) = record(index, &mut reader, &key)? else {
+            return Ok(None);
         };
-        let leased = unpack(
-            record.header.plain_bytes,
-            record.payload(),
-            slice.from..slice.to,
-        )?;
-        members.extend(
-            leased
-                .into_iter()
-                .map(|delivery| (slice.severity, delivery)),
-        );
+        let held = Held {
+            from: slice.from,
+            to: slice.to,
+            ..held
+        };
+        unpack(&held, &record, slice.severity, &mut members)?;
     }
-    Ok(members)
+    Ok(Some(members))
 }
 
-fn delivered_record(db: &sled::Db, reader: &mut Reader, key: &[u8]) -> Result<Record, ReadError> {
-    let place = || -> Result<Place, ReadError> {
-        let stored = db.get(key)?.ok_or(Damaged("a leased block is missing"))?;
-        Ok(small::<Delivered>(&stored)?.place)
-    };
-    let mut before = place()?;
+/// Adds what a record says of some deliveries.
+pub(super) fn unpack(
+    held: &Held,
+    record: &Record,
+    severity: Severity,
+    members: &mut Members,
+) -> Result<(), ReadError> {
+    if record.header.seq != held.record_seq {
+        return Err(Damaged("another record is in its place").into());
+    }
+    let (_, rest) = codec::take_address(record.payload())?;
+    let first = held.first;
+    let range = held.from.checked_sub(first).zip(held.to.checked_sub(first));
+    let (from, to) = range.ok_or(Damaged("it holds other deliveries than were leased"))?;
+    let deliveries = codec::unpack(held.class, record.header.plain_bytes, rest, from..to)?;
+    let severe = |delivery: Delivery| (severity, delivery);
+    members.extend(deliveries.into_iter().map(severe));
+    Ok(())
+}
+
+/// The record that a key points to; `None` if there is no such key.
+pub(super) fn record(
+    index: &Index,
+    reader: &mut Reader,
+    key: &[u8],
+) -> Result<Option<(Held, Record)>, ReadError> {
+    let mut before: Option<Held> = None;
     loop {
-        match reader.read(before) {
-            Err(LogError::Io(error)) if error.kind() == io::ErrorKind::NotFound => {
-                // It may have been moved after the index was read; its old segment is gone then.
-                let now = place()?;
-                if now == before {
-                    return Err(LogError::Io(error).into());
-                }
-                before = now;
+        // Asked for anew each time: the index may have been replaced.
+        let Some(stored) = index.db().get(key)? else {
+            return Ok(None);
+        };
+        let held = Held::read(&stored)?;
+        match reader.read(held.place) {
+            // It may have been moved after the index was read; its old segment is gone then.
+            Err(LogError::Io(error))
+                if error.kind() == io::ErrorKind::NotFound
+                    && before.as_ref().is_none_or(|one| one.place != held.place) =>
+            {
+                before = Some(held);
             }
-            outcome => return Ok(outcome?),
+            outcome => return Ok(Some((held, outcome?))),
         }
     }
 }
 
-/// Counts events by looking at every record; the ledger's counters must agree with it.
-pub(super) fn count(
-    db: &sled::Db,
-    logs: &files::LogNames,
-    channels: &[String],
-) -> Result<Counted, ReadError> {
+/// Counts by looking at every record; the ledger's counters must agree with it.
+pub(super) fn count(index: &Index, logs: &files::LogNames) -> Result<Counted, ReadError> {
     let mut counted = Counted::default();
-    let totals: Totals = small(
-        &db.get(keys::TOTALS)?
-            .ok_or(Damaged("its ledger is missing"))?,
-    )?;
-    scan(&logs.events, totals.routed_end, |header, _| {
+    let db = index.db();
+    scan(&logs.events, totals(&db)?.routed_end, |header, _| {
         counted.waiting += u64::from(header.items);
     })?;
     let mut reader = Reader::new(logs.deliveries.clone());
-    for channel in channels {
-        let mut waiting = 0;
-        for row in db.scan_prefix(keys::deliveries_of(channel)) {
-            let delivered: Delivered = small(&row?.1)?;
-            let record = reader.read(delivered.place)?;
-            if record.header.kind == Kind::Events as u8 {
-                let left = record.header.items.checked_sub(delivered.settled);
-                waiting += u64::from(left.ok_or(Damaged("more is settled than there is"))?);
+    for row in db.scan_prefix(keys::HELD) {
+        let (key, _) = row?;
+        let Some((held, record)) = record(index, &mut reader, &key)? else {
+            continue;
+        };
+        if record.header.seq != held.record_seq {
+            return Err(Damaged("another record is in its place").into());
+        }
+        let (address, _) = codec::take_address(record.payload())?;
+        let last = address.first + record.header.items;
+        if held.from < address.first || held.from >= held.to || held.to > last {
+            return Err(Damaged("it holds other deliveries than its key says").into());
+        }
+        if held.class == Class::Events && !key.starts_with(keys::TOLD) {
+            let channel = counted
+                .channels
+                .entry(address.channel.into_owned())
+                .or_default();
+            match key.starts_with(keys::DEAD) {
+                true => channel.dead += held.count(),
+                false => channel.waiting += held.count(),
             }
         }
-        counted.channels.insert(channel.clone(), waiting);
     }
     Ok(counted)
 }
 
-/// What a scan found waiting.
+/// What a scan found.
 #[derive(Debug, Default)]
 pub(super) struct Counted {
     pub(super) waiting: u64,
-    pub(super) channels: BTreeMap<String, u64>,
+    pub(super) channels: BTreeMap<String, CountedChannel>,
+}
+
+/// Deliveries of a channel that a scan found.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct CountedChannel {
+    pub(super) waiting: u64,
+    pub(super) dead: u64,
 }

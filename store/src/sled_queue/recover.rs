@@ -6,35 +6,39 @@ use std::{
     fs, io,
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use super::{
-    files::{DAMAGED_MARK, INDEX, LogNames, Logs, config},
-    job::{Delivered, START, Totals, small},
+    SledOptions,
+    files::{DAMAGED_MARK, LogNames, Logs, config},
+    holdings::{Holder, Holdings},
+    index::{self, Named},
     keys,
+    records::{ChannelRow, Held, START, Totals, small},
     shared::UnroutedBlock,
 };
 use crate::{
-    ChannelCounts, OtherCounts,
     frame::Damaged,
-    log::{Log, Position, ScanError, scan},
+    log::{Log, LogFiles, Position, ScanError, scan},
 };
 
 /// What is known beside the events, as read at the start.
 pub(super) struct Counters {
     pub(super) totals: Totals,
-    pub(super) channels: BTreeMap<String, (ChannelCounts, OtherCounts)>,
+    pub(super) channels: BTreeMap<String, ChannelRow>,
     pub(super) unrouted: VecDeque<UnroutedBlock>,
-    /// Bytes of deliveries that wait, by the segment they are in.
-    pub(super) live: BTreeMap<u64, u64>,
+    pub(super) holdings: Holdings,
     /// The last block whose keys are in a segment of the log of seen keys.
     pub(super) seen_segments: BTreeMap<u64, u64>,
+    /// When a segment of appended events was last written to, Unix time in milliseconds.
+    pub(super) events_written: BTreeMap<u64, i64>,
 }
 
 /// A store that was opened.
 pub(super) struct Store {
     pub(super) db: sled::Db,
+    pub(super) index_number: u64,
     pub(super) logs: Logs,
     pub(super) counters: Counters,
 }
@@ -47,6 +51,8 @@ pub(super) enum Unsound {
     Unreachable(io::Error),
     #[error("{0}")]
     Damaged(String),
+    #[error("its format {0} is of a later version")]
+    Newer(u32),
 }
 
 impl From<sled::Error> for Unsound {
@@ -96,60 +102,86 @@ pub(super) fn is_truncation(error: &io::Error) -> bool {
 }
 
 /// Opens a store and reads its counters; a damaged file makes sled return an error or panic.
-pub(super) fn open_sound(
-    data_dir: &Path,
-    dir: &Path,
-    cache_bytes_max: u64,
-) -> Result<Store, Unsound> {
-    if let Ok(reason) = fs::read_to_string(data_dir.join(DAMAGED_MARK)) {
-        return Err(Unsound::Damaged(format!(
-            "while it was used: {}",
-            reason.trim()
-        )));
+pub(super) fn open_sound(options: &SledOptions, dir: &Path) -> Result<Store, Unsound> {
+    let index_number = match index::named(dir).map_err(Unsound::Unreachable)? {
+        Named::Index(number) => number,
+        Named::Newer(format) => return Err(Unsound::Newer(format)),
+        Named::Unknown => {
+            let reason =
+                "its file CURRENT is damaged, and so it is not known which index is in use";
+            return Err(Unsound::Damaged(reason.to_owned()));
+        }
+    };
+    if let Ok(reason) = fs::read_to_string(options.data_dir.join(DAMAGED_MARK)) {
+        let reason = format!("while it was used: {}", reason.trim());
+        return Err(Unsound::Damaged(reason));
     }
-    let index = dir.join(INDEX);
-    if !index.exists() {
+    let index = index::dir_of(dir, index_number);
+    if !index.join("db").exists() {
         return Err(Unsound::Damaged("its index is missing".to_owned()));
     }
+    index::remove_others(dir, index_number).map_err(Unsound::Unreachable)?;
     remove_unfinished_snapshots(&index).map_err(Unsound::Unreachable)?;
     let open = || -> Result<(sled::Db, Counters), Unsound> {
-        let db = open_unlocked(&config(&index, cache_bytes_max))?;
-        let totals = db.get(keys::TOTALS)?;
-        let totals = totals.ok_or_else(|| Unsound::Damaged("its ledger is missing".to_owned()))?;
-        let mut counters = Counters {
-            totals: small(&totals)?,
-            channels: BTreeMap::new(),
-            unrouted: VecDeque::new(),
-            live: BTreeMap::new(),
-            seen_segments: BTreeMap::new(),
-        };
-        for row in db.scan_prefix(keys::CHANNELS) {
-            let (key, value) = row?;
-            let name = String::from_utf8_lossy(&key[keys::CHANNELS.len()..]).into_owned();
-            counters.channels.insert(name, small(&value)?);
-        }
-        for row in db.scan_prefix(keys::DELIVERIES) {
-            let delivered: Delivered = small(&row?.1)?;
-            *counters
-                .live
-                .entry(delivered.place.start.segment)
-                .or_default() += u64::from(delivered.place.bytes);
-        }
+        let db = open_unlocked(&config(&index, options.cache_bytes_max))?;
+        let counters = read_index(&db)?;
         Ok((db, counters))
     };
     let (db, mut counters) = catch_unwind(AssertUnwindSafe(open))
         .unwrap_or_else(|_| Err(Unsound::Damaged("sled panicked on it".to_owned())))?;
-    let logs = open_logs(&LogNames::new(dir), &mut counters)?;
-    Ok(Store { db, logs, counters })
+    let logs = open_logs(&LogNames::new(dir), options.segment_bytes, &mut counters)?;
+    Ok(Store {
+        db,
+        index_number,
+        logs,
+        counters,
+    })
+}
+
+fn read_index(db: &sled::Db) -> Result<Counters, Unsound> {
+    let totals = db.get(keys::TOTALS)?;
+    let totals = totals.ok_or_else(|| Unsound::Damaged("its ledger is missing".to_owned()))?;
+    let mut counters = Counters {
+        totals: small(&totals)?,
+        channels: BTreeMap::new(),
+        unrouted: VecDeque::new(),
+        holdings: Holdings::default(),
+        seen_segments: BTreeMap::new(),
+        events_written: BTreeMap::new(),
+    };
+    for row in db.scan_prefix(keys::CHANNELS) {
+        let (name, channel) = small(&row?.1)?;
+        counters.channels.insert(name, channel);
+    }
+    for row in db.scan_prefix(keys::HELD) {
+        let (key, value) = row?;
+        let held = Held::read(&value)?;
+        let holder = if key.starts_with(keys::DEAD) {
+            Holder::Dead
+        } else if key.starts_with(keys::TOLD) {
+            Holder::Told
+        } else {
+            let (channel, _, _) =
+                keys::read_waiting(&key).ok_or(Damaged("its key is no delivery's"))?;
+            Holder::Channel(channel)
+        };
+        counters.holdings.add(holder, &held);
+    }
+    Ok(counters)
 }
 
 /// Finds what was appended and is not routed, and cuts off what was never acknowledged.
-fn open_logs(names: &LogNames, counters: &mut Counters) -> Result<Logs, Unsound> {
+fn open_logs(
+    names: &LogNames,
+    segment_bytes: u64,
+    counters: &mut Counters,
+) -> Result<Logs, Unsound> {
     let Counters {
         totals,
         unrouted,
-        live,
+        holdings,
         seen_segments,
+        events_written,
         ..
     } = counters;
     let scanned = scan(&names.events, totals.routed_end, |header, place| {
@@ -175,15 +207,27 @@ fn open_logs(names: &LogNames, counters: &mut Counters) -> Result<Logs, Unsound>
         totals.next_seq = totals.next_seq.max(last.seq + 1);
     }
     for segment in names.events.segments()? {
-        if segment < totals.routed_end.segment {
-            names.events.remove(segment)?;
+        let written = fs::metadata(names.events.path(segment))?.modified()?;
+        let since = written
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default();
+        events_written.insert(
+            segment,
+            i64::try_from(since.as_millis()).unwrap_or(i64::MAX),
+        );
+    }
+    let open = |files: &LogFiles, end| Log::open(files.clone(), end, segment_bytes);
+    let logs = Logs {
+        events: open(&names.events, scanned.end)?,
+        deliveries: open(&names.deliveries, totals.deliveries_end)?,
+        seen: open(&names.seen, totals.seen_end)?,
+    };
+    for segment in holdings.live.keys() {
+        if !logs.deliveries.sizes().contains_key(segment) {
+            let reason = "a segment of the log of deliveries is missing";
+            return Err(Unsound::Damaged(reason.to_owned()));
         }
     }
-    let logs = Logs {
-        events: Log::open(names.events.clone(), scanned.end)?,
-        deliveries: Log::open(names.deliveries.clone(), totals.deliveries_end)?,
-        seen: Log::open(names.seen.clone(), totals.seen_end)?,
-    };
     for segment in names.seen.segments()? {
         seen_segments.insert(segment, 0);
     }
@@ -195,10 +239,6 @@ fn open_logs(names: &LogNames, counters: &mut Counters) -> Result<Logs, Unsound>
     if scanned.end < totals.seen_end {
         let reason = "the log of seen keys ends before what was committed";
         return Err(Unsound::Damaged(reason.to_owned()));
-    }
-    // A process that ended between a commit and its clean-up left segments that nothing points to.
-    for segment in names.deliveries.segments()? {
-        live.entry(segment).or_default();
     }
     Ok(logs)
 }

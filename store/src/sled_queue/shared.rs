@@ -1,17 +1,22 @@
 //! What the writer tells everybody: the ledger, that something was appended or waits, and failure.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeSet, HashMap, VecDeque},
+    path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use tokio::sync::{Notify, watch};
 
-use crate::{Ledger, QueueError, log::Place};
+use super::{owner::Owner, room::Room, tidy::bytes_before};
+use crate::{Ledger, Limits, QueueError, Space, log::Place};
 
 /// What the owner tells everybody.
 pub(super) struct Shared {
     pub(super) ledger: Mutex<Ledger>,
+    /// But for what [`Room`] knows better.
+    pub(super) space: Mutex<Space>,
+    pub(super) room: Room,
     /// Oldest first; 48 bytes for a block of a few hundred events.
     pub(super) unrouted: Mutex<VecDeque<UnroutedBlock>>,
     pub(super) appended: Notify,
@@ -34,9 +39,17 @@ pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Shared {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(data_dir: &Path, limits: &Limits) -> Self {
+        let space = Space {
+            bytes_max: limits.bytes_max,
+            disk_free_bytes_min: limits.disk_free_bytes_min,
+            channel_bytes_max: limits.channel_bytes_max,
+            ..Space::default()
+        };
         Self {
             ledger: Mutex::default(),
+            space: Mutex::new(space),
+            room: Room::new(data_dir.to_owned(), limits),
             unrouted: Mutex::default(),
             appended: Notify::new(),
             channels: Mutex::default(),
@@ -77,5 +90,27 @@ impl Shared {
             Some(reason) => Err(QueueError::Storage(Arc::clone(reason))),
             None => Ok(()),
         }
+    }
+}
+
+impl Owner {
+    /// Tells how much is used, and by which of these channels.
+    pub(super) fn publish_space(&self, touched: &BTreeSet<String>) {
+        let logs = &self.database.logs;
+        let files = [&logs.events, &logs.deliveries, &logs.seen];
+        let bytes: u64 = files.iter().flat_map(|log| log.sizes().values()).sum();
+        self.shared.room.set_used(bytes + self.index_bytes);
+        let mut space = locked(&self.shared.space);
+        for name in touched {
+            let bytes = self.holdings.channel(name);
+            match space.waiting_bytes.get_mut(name) {
+                Some(told) => *told = bytes,
+                None => drop(space.waiting_bytes.insert(name.clone(), bytes)),
+            }
+        }
+        space.dead_bytes = self.holdings.dead;
+        space.quarantine_bytes = self.totals.quarantine_bytes;
+        space.detail_bytes = self.holdings.told;
+        space.retained_bytes = bytes_before(&logs.events, self.totals.routed_end);
     }
 }

@@ -1,22 +1,25 @@
 //! One job becomes part of a round: records for the logs, changes of the index, counters.
 //!
-//! Nothing here writes or answers; a round that fails after it leaves counters that are never published.
+//! Nothing here commits or answers; a round that fails after it leaves counters that are never published.
+//! What settles deliveries is in [`super::settle`].
 
 use std::collections::BTreeSet;
 
 use auditrelay_audit::Severity;
 
 use super::{
-    job::{Delivered, Fate, Op, Seal, Slice, small},
+    holdings::Holder,
+    job::{Answer, Op, Restored, RestoredDelivery},
     keys,
     owner::Owner,
     read::ReadError,
+    records::{DeadRow, Held, Seal, SettledAs, Slice, small},
     shared::{UnroutedBlock, locked},
 };
 use crate::{
-    DeliveryBlock, QueueError, Routed, RoutedBlock,
-    codec::{self, Packed},
-    frame::{self, Damaged, Kind},
+    ChannelCounts, DeliveryBlock, OtherCounts, QueueError, Routed, RoutedBlock, SeenBlock,
+    codec::{self, Class, Packed},
+    frame::{self, Kind},
 };
 
 /// One round: what will be applied, and whom it touches.
@@ -25,10 +28,12 @@ pub(super) struct Round {
     pub(super) batch: sled::Batch,
     pub(super) touched: BTreeSet<String>,
     pub(super) appended: Vec<UnroutedBlock>,
-    /// Blocks that were routed, oldest first.
-    pub(super) routed: Vec<u64>,
+    /// How many blocks were routed, oldest first.
+    pub(super) routed: usize,
     /// Whether the index changes.
     pub(super) indexed: bool,
+    /// Dead letters that are none any more: the index still says that they are.
+    pub(super) raised: BTreeSet<u64>,
 }
 
 pub(super) enum StageError {
@@ -50,28 +55,30 @@ impl<E: Into<ReadError>> From<E> for StageError {
 }
 
 impl Owner {
-    pub(super) fn stage(&mut self, op: Op, round: &mut Round) -> Result<u64, StageError> {
+    pub(super) fn stage(&mut self, op: Op, round: &mut Round) -> Result<Answer, StageError> {
+        let mut answer = Answer::Done;
         match op {
             Op::Append { blocks } => {
                 self.append(&blocks, round);
-                return Ok(0);
+                return Ok(answer);
             }
             Op::Route(routed) => self.route(routed, round)?,
+            Op::Copies(deliveries) => self.deliver_all(&deliveries, Class::Copies, round),
             Op::ForgetSeen { seq } => {
                 self.totals.seen_forgotten = self.totals.seen_forgotten.max(seq);
             }
-            Op::Seal { channel, slices } => {
-                round.indexed = true;
-                return Ok(self.seal(&channel, slices, round));
-            }
+            Op::Seal { channel, slices } => answer = self.seal(&channel, slices, round)?,
             Op::Settle {
                 channel,
                 lease,
                 fate,
             } => self.settle(&channel, lease, fate, round)?,
+            Op::Redrive { messages } => answer = self.redrive(&messages, round)?,
+            Op::DropDead { messages } => answer = self.drop_dead(&messages, round)?,
+            Op::Restore(restored) => self.restore(restored, round),
         }
         round.indexed = true;
-        Ok(0)
+        Ok(answer)
     }
 
     fn append(&mut self, blocks: &[Packed], round: &mut Round) {
@@ -83,7 +90,7 @@ impl Owner {
                 seq,
                 block.items,
                 block.plain_bytes,
-                &block.payload,
+                &[&block.payload],
             );
             round.appended.push(UnroutedBlock {
                 seq,
@@ -99,26 +106,12 @@ impl Owner {
         for block in routed.blocks {
             self.route_block(block, round)?;
         }
-        for block in routed.deliveries {
-            let DeliveryBlock {
-                channel,
-                severity,
-                deliveries,
-            } = block;
-            for packed in &deliveries.events {
-                self.deliver(&channel, severity, Kind::Events, packed, round);
-            }
-            if let Some(packed) = &deliveries.notices {
-                self.deliver(&channel, severity, Kind::Notices, packed, round);
-            }
-        }
+        self.deliver_all(&routed.deliveries, Class::Events, round);
         Ok(())
     }
 
     fn route_block(&mut self, block: RoutedBlock, round: &mut Round) -> Result<(), StageError> {
-        let oldest = locked(&self.shared.unrouted)
-            .get(round.routed.len())
-            .copied();
+        let oldest = locked(&self.shared.unrouted).get(round.routed).copied();
         let fates = block.counts.total();
         let is_sound =
             oldest.is_some_and(|one| one.seq == block.seq && u64::from(one.items) == fates);
@@ -128,152 +121,246 @@ impl Owner {
                 block.seq
             )));
         }
-        round.routed.push(block.seq);
-        if !block.new_keys.is_empty() {
-            let bytes = codec::pack_seen(block.seen_unix_ms, &block.new_keys);
-            let items = block.new_keys.len() as u32;
-            let log = &mut self.database.logs.seen;
-            let place = log.append(Kind::Seen, block.seq, items, bytes.len() as u32, &bytes);
-            self.seen_segments.insert(place.start.segment, block.seq);
-        }
+        round.routed += 1;
+        self.now_unix_ms = self.now_unix_ms.max(block.seen_unix_ms);
+        self.remember(&SeenBlock {
+            seq: block.seq,
+            seen_unix_ms: block.seen_unix_ms,
+            keys: block.new_keys,
+        });
         for record in &block.quarantine {
-            let seq = self.next_seq();
-            round.batch.insert(
-                keys::quarantine(seq),
-                frame::single(Kind::Quarantine, seq, &codec::plain(record)),
-            );
-            self.totals.quarantine_entries += 1;
+            self.quarantine(record, round);
         }
         self.totals.counts.add(&block.counts);
         self.waiting -= block.counts.total();
         Ok(())
     }
 
-    fn deliver(
+    /// Keys of the dedup window.
+    fn remember(&mut self, block: &SeenBlock) {
+        if block.keys.is_empty() {
+            return;
+        }
+        let bytes = codec::pack_seen(block.seen_unix_ms, &block.keys);
+        let items = block.keys.len() as u32;
+        let log = &mut self.database.logs.seen;
+        let place = log.append(Kind::Seen, block.seq, items, bytes.len() as u32, &[&bytes]);
+        self.seen_segments.insert(place.start.segment, block.seq);
+    }
+
+    fn quarantine(&mut self, record: &crate::QuarantineRecord, round: &mut Round) {
+        let seq = self.next_seq();
+        let stored = frame::single(Kind::Quarantine, seq, &codec::plain(record));
+        self.totals.quarantine_entries += 1;
+        self.totals.quarantine_bytes += stored.len() as u64;
+        round.batch.insert(keys::quarantine(seq), stored);
+    }
+
+    fn deliver_all(&mut self, blocks: &[DeliveryBlock], events: Class, round: &mut Round) {
+        for block in blocks {
+            for packed in &block.deliveries.events {
+                self.deliver(&block.channel, block.severity, events, packed, round);
+            }
+            if let Some(packed) = &block.deliveries.notices {
+                let class = Class::Notices;
+                self.deliver(&block.channel, block.severity, class, packed, round);
+            }
+        }
+    }
+
+    /// Lets deliveries wait for their channel.
+    pub(super) fn deliver(
         &mut self,
         channel: &str,
         severity: Severity,
-        kind: Kind,
+        class: Class,
         packed: &Packed,
         round: &mut Round,
     ) {
+        let held = self.record(channel, severity, class, packed);
+        let seq = held.record_seq;
+        self.wait(channel, severity, seq, &held, round);
+        let count = held.count();
+        self.count(channel, class, round, |counts| match counts {
+            Counter::Events(counts) => {
+                counts.routed += count;
+                counts.waiting += count;
+            }
+            Counter::Others(counts) => {
+                counts.queued += count;
+                counts.waiting += count;
+            }
+        });
+    }
+
+    /// Writes a record of deliveries to their log.
+    fn record(&mut self, channel: &str, severity: Severity, class: Class, packed: &Packed) -> Held {
         let seq = self.next_seq();
+        let address = codec::addressed(channel, severity, class, 0);
+        let (items, plain_bytes) = (packed.items, packed.plain_bytes);
+        let pieces: [&[u8]; 2] = [&address, &packed.payload];
         let log = &mut self.database.logs.deliveries;
-        let place = log.append(kind, seq, packed.items, packed.plain_bytes, &packed.payload);
-        *self.live.entry(place.start.segment).or_default() += u64::from(place.bytes);
-        let delivered = Delivered {
+        let place = log.append(class.kind(), seq, items, plain_bytes, &pieces);
+        Held {
             place,
-            items: packed.items,
-            plain_bytes: packed.plain_bytes,
-            notices: kind == Kind::Notices,
-            settled: 0,
-        };
-        let key = keys::deliveries(channel, severity, seq);
-        round.batch.insert(key, delivered.stored(seq));
-        let (counts, notices) = self.channels.entry(channel.to_owned()).or_default();
-        if kind == Kind::Notices {
-            notices.queued += u64::from(packed.items);
-        } else {
-            counts.routed += u64::from(packed.items);
-            counts.waiting += u64::from(packed.items);
+            record_seq: seq,
+            class,
+            plain_bytes,
+            first: 0,
+            from: 0,
+            to: items,
+        }
+    }
+
+    /// Puts deliveries under a key of their channel.
+    pub(super) fn wait(
+        &mut self,
+        channel: &str,
+        severity: Severity,
+        seq: u64,
+        held: &Held,
+        round: &mut Round,
+    ) {
+        self.holdings.add(Holder::Channel(channel), held);
+        let key = keys::waiting(channel, severity, seq);
+        round.batch.insert(key, held.stored(seq));
+    }
+
+    /// Changes a channel's counters of a class.
+    pub(super) fn count(
+        &mut self,
+        channel: &str,
+        class: Class,
+        round: &mut Round,
+        change: impl FnOnce(Counter<'_>),
+    ) {
+        if !self.channels.contains_key(channel) {
+            self.channels.insert(channel.to_owned(), Default::default());
+        }
+        if let Some(row) = self.channels.get_mut(channel) {
+            change(match class {
+                Class::Events => Counter::Events(&mut row.counts),
+                Class::Copies => Counter::Others(&mut row.copies),
+                Class::Notices => Counter::Others(&mut row.notices),
+            });
         }
         round.touched.insert(channel.to_owned());
     }
 
-    fn seal(&mut self, channel: &str, slices: Vec<Slice>, round: &mut Round) -> u64 {
+    /// Seals a lease, if all of it waits as it did when it was read.
+    fn seal(
+        &mut self,
+        channel: &str,
+        slices: Vec<Slice>,
+        round: &mut Round,
+    ) -> Result<Answer, StageError> {
+        for slice in &slices {
+            let key = keys::waiting(channel, slice.severity, slice.seq);
+            let Some(stored) = self.database.index.db().get(key)? else {
+                return Ok(Answer::Stale);
+            };
+            let held: Held = small(&stored)?;
+            if (held.from, held.to) != (slice.from, slice.of) {
+                return Ok(Answer::Stale);
+            }
+        }
         let id = self.next_seq();
         let bytes = codec::plain(&Seal { id, slices });
         round
             .batch
             .insert(keys::seal(channel), frame::single(Kind::Seal, id, &bytes));
-        id
+        Ok(Answer::Leased(id))
     }
 
-    fn settle(
-        &mut self,
-        channel: &str,
-        lease: u64,
-        fate: Fate,
-        round: &mut Round,
-    ) -> Result<(), StageError> {
-        let seal = match self.database.db.get(keys::seal(channel))? {
-            Some(stored) => small::<Seal>(&stored)?,
-            None => return Err(not_held(channel, lease)),
-        };
-        if seal.id != lease {
-            return Err(not_held(channel, lease));
+    /// Takes in what comes from another store.
+    fn restore(&mut self, restored: Restored, round: &mut Round) {
+        for delivery in &restored.deliveries {
+            self.restore_one(delivery, restored.counted, round);
         }
-        round.batch.remove(keys::seal(channel));
-        if matches!(fate, Fate::Waits) {
-            return Ok(());
+        for record in &restored.quarantine {
+            self.quarantine(record, round);
         }
-        for slice in &seal.slices {
-            self.settle_slice(channel, slice, round)?;
-            let count = u64::from(slice.to - slice.from);
-            let (counts, notices) = self.channels.entry(channel.to_owned()).or_default();
-            match (&fate, slice.notices) {
-                (Fate::Dead(_), true) => notices.dead += count,
-                (_, true) => notices.delivered += count,
-                (Fate::Dead(_), false) => {
-                    (counts.dead, counts.waiting) = (counts.dead + count, counts.waiting - count)
-                }
-                (_, false) => {
-                    (counts.delivered, counts.waiting) =
-                        (counts.delivered + count, counts.waiting - count)
-                }
+        for block in restored.seen {
+            let seq = self.next_seq();
+            self.remember(&SeenBlock { seq, ..block });
+        }
+        if let Some((store, done)) = &restored.salvaged {
+            let stored = frame::single(Kind::Salvage, self.totals.next_seq, &codec::plain(done));
+            round.batch.insert(keys::salvage(store), stored);
+        }
+        self.totals.lost = self.totals.lost.saturating_sub(restored.found);
+        if let Some(counters) = restored.counters {
+            self.totals.counts = counters.counts;
+            self.totals.lost = counters.lost;
+            for (name, row) in counters.channels {
+                round.touched.insert(name.clone());
+                self.channels.insert(name, row);
             }
         }
-        if let Fate::Dead(packed) = &fate {
-            round.put(Kind::Dead, lease, keys::dead(channel, lease), packed);
-        }
-        round.touched.insert(channel.to_owned());
-        Ok(())
     }
 
-    fn settle_slice(
-        &mut self,
-        channel: &str,
-        slice: &Slice,
-        round: &mut Round,
-    ) -> Result<(), StageError> {
-        let key = keys::deliveries(channel, slice.severity, slice.seq);
-        let stored = self
-            .database
-            .db
-            .get(&key)?
-            .ok_or(Damaged("a leased block is missing"))?;
-        let mut delivered: Delivered = small(&stored)?;
-        if slice.to == slice.of {
-            round.batch.remove(key);
-            let live = self.live.entry(delivered.place.start.segment).or_default();
-            *live = live.saturating_sub(u64::from(delivered.place.bytes));
-        } else {
-            delivered.settled = slice.to;
-            round.batch.insert(key, delivered.stored(slice.seq));
+    fn restore_one(&mut self, delivery: &RestoredDelivery, counted: bool, round: &mut Round) {
+        let RestoredDelivery {
+            channel,
+            severity,
+            class,
+            packed,
+            burial,
+        } = delivery;
+        let held = self.record(channel, *severity, *class, packed);
+        let seq = held.record_seq;
+        match burial {
+            None => self.wait(channel, *severity, seq, &held, round),
+            Some(burial) => {
+                self.holdings.add(Holder::Dead, &held);
+                let row = DeadRow {
+                    held: held.clone(),
+                    channel: channel.clone(),
+                    severity: *severity,
+                    burial: burial.clone(),
+                };
+                round.batch.insert(keys::dead(seq, 0), row.stored(seq));
+                let fate = SettledAs::Dead(burial.clone());
+                self.note_settled(seq, fate, &[(held.record_seq, held.from, held.to)]);
+            }
         }
-        Ok(())
+        if !counted {
+            return;
+        }
+        let count = held.count();
+        if *class == Class::Events {
+            self.totals.counts.routed += count;
+        }
+        let is_dead = burial.is_some();
+        self.count(channel, *class, round, |counts| {
+            let (all, state) = match counts {
+                Counter::Events(ChannelCounts {
+                    routed,
+                    waiting,
+                    dead,
+                    ..
+                }) => (routed, if is_dead { dead } else { waiting }),
+                Counter::Others(OtherCounts {
+                    queued,
+                    waiting,
+                    dead,
+                    ..
+                }) => (queued, if is_dead { dead } else { waiting }),
+            };
+            *all += count;
+            *state += count;
+        });
     }
 
-    fn next_seq(&mut self) -> u64 {
+    pub(super) fn next_seq(&mut self) -> u64 {
         let seq = self.totals.next_seq;
         self.totals.next_seq += 1;
         seq
     }
 }
 
-impl Round {
-    fn put(&mut self, kind: Kind, seq: u64, key: Vec<u8>, packed: &Packed) {
-        for (part, bytes) in
-            frame::frames(kind, seq, packed.items, packed.plain_bytes, &packed.payload)
-        {
-            self.batch.insert(keys::part(key.clone(), part), bytes);
-        }
-    }
-}
-
-fn not_held(channel: &str, lease: u64) -> StageError {
-    StageError::Refused(QueueError::NotHeld {
-        channel: channel.to_owned(),
-        lease,
-    })
+/// The counters of a class in a channel.
+pub(super) enum Counter<'a> {
+    Events(&'a mut ChannelCounts),
+    Others(&'a mut OtherCounts),
 }

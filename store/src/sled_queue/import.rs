@@ -1,0 +1,254 @@
+//! Reading what an export wrote into a queue that never held anything.
+
+use std::{collections::BTreeMap, io::BufRead};
+
+use auditrelay_audit::Severity;
+use tokio::sync::mpsc;
+
+use super::{
+    SledQueue,
+    job::{Op, Restored, RestoredDelivery},
+    records::ChannelRow,
+};
+use crate::{
+    BatchEncoder, Burial, Content, Counts, DeliveriesEncoder, Delivery, EncodedBatch,
+    EventToDeliver, Hint, MoveError, Moved, Queue, QueueError, SeenBlock,
+    export::{BatchItem, LedgerLine, Line, LineClass, VERSION},
+};
+
+/// Lines read ahead of what is stored.
+const LINES_AHEAD: usize = 16;
+
+/// The counters that replace a queue's own when everything else is in.
+pub(super) struct Counters {
+    pub(super) counts: Counts,
+    pub(super) lost: u64,
+    pub(super) channels: BTreeMap<String, ChannelRow>,
+}
+
+impl From<LedgerLine> for Counters {
+    fn from(line: LedgerLine) -> Self {
+        let mut channels: BTreeMap<String, ChannelRow> = BTreeMap::new();
+        for (name, counts) in line.channels {
+            channels.entry(name).or_default().counts = counts;
+        }
+        for (name, notices) in line.notices {
+            channels.entry(name).or_default().notices = notices;
+        }
+        for (name, copies) in line.copies {
+            channels.entry(name).or_default().copies = copies;
+        }
+        Self {
+            counts: line.counts,
+            lost: line.lost,
+            channels,
+        }
+    }
+}
+
+impl SledQueue {
+    /// Reads what [`SledQueue::export`] wrote into this queue, which must never have held anything.
+    /// `progress` is told how many lines are in.
+    ///
+    /// # Errors
+    /// See [`MoveError`].
+    pub async fn import(
+        &self,
+        lines: impl BufRead + Send + 'static,
+        progress: impl Fn(u64) + Send + Sync + 'static,
+    ) -> Result<Moved, MoveError> {
+        let ledger = self.ledger();
+        if ledger.received > 0 || !ledger.channels.is_empty() {
+            return Err(MoveError::NotEmpty);
+        }
+        let (sender, mut read) = mpsc::channel(LINES_AHEAD);
+        let reading = tokio::task::spawn_blocking(move || {
+            for line in lines.lines() {
+                let line = line.map_err(MoveError::from);
+                if sender.blocking_send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        let mut import = Import {
+            queue: self,
+            moved: Moved::default(),
+            ledger: None,
+            ended: false,
+        };
+        while let Some(line) = read.recv().await {
+            import.take(&line?).await?;
+            progress(import.moved.lines);
+        }
+        drop(read);
+        let read_all = reading.await;
+        read_all.map_err(|_| QueueError::Closed)?;
+        import.finish().await
+    }
+}
+
+struct Import<'q> {
+    queue: &'q SledQueue,
+    moved: Moved,
+    ledger: Option<LedgerLine>,
+    ended: bool,
+}
+
+impl Import<'_> {
+    fn wrong(&self, reason: impl Into<String>) -> MoveError {
+        MoveError::Line {
+            line: self.moved.lines,
+            reason: reason.into(),
+        }
+    }
+
+    async fn take(&mut self, text: &str) -> Result<(), MoveError> {
+        self.moved.lines += 1;
+        let line: Line = serde_json::from_str(text)
+            .map_err(|error| self.wrong(format!("it is no line of an export: {error}")))?;
+        if self.ended {
+            return Err(self.wrong("something follows the end"));
+        }
+        if (self.moved.lines == 1) != matches!(line, Line::Header { .. }) {
+            return Err(self.wrong("an export begins with one header"));
+        }
+        let op = match line {
+            Line::Header { version, .. } if version > VERSION => {
+                let reason = format!("version {version} of an export, at most {VERSION} is known");
+                return Err(self.wrong(reason));
+            }
+            Line::Header { .. } => return Ok(()),
+            Line::Ledger(ledger) => {
+                self.ledger = Some(ledger);
+                return Ok(());
+            }
+            Line::End { lines } if lines + 1 != self.moved.lines => {
+                return Err(self.wrong(format!("{lines} lines were written before it")));
+            }
+            Line::End { .. } => {
+                self.ended = true;
+                return Ok(());
+            }
+            Line::Batch {
+                cluster,
+                received_unix_ms,
+                items,
+            } => {
+                self.moved.unrouted_events += items.len() as u64;
+                let blocks = batch(&cluster, received_unix_ms, items).blocks;
+                Op::Append { blocks }
+            }
+            Line::Waiting {
+                channel,
+                severity,
+                class,
+                deliveries,
+            } => {
+                self.moved.waiting_events += deliveries.len() as u64;
+                deliveries_op(&channel, severity, class, None, deliveries)
+            }
+            Line::Dead {
+                channel,
+                severity,
+                class,
+                burial,
+                deliveries,
+            } => {
+                self.moved.dead_events += deliveries.len() as u64;
+                deliveries_op(&channel, severity, class, Some(burial), deliveries)
+            }
+            Line::Quarantine(record) => Op::Restore(Restored {
+                quarantine: vec![record],
+                ..Restored::default()
+            }),
+            Line::Seen { seen_unix_ms, keys } => {
+                self.moved.keys += keys.len() as u64;
+                let keys = keys.into_iter().map(|key| key.0).collect();
+                let block = SeenBlock {
+                    seq: 0,
+                    seen_unix_ms,
+                    keys,
+                };
+                Op::Restore(Restored {
+                    seen: vec![block],
+                    ..Restored::default()
+                })
+            }
+        };
+        self.queue.write(op).await?;
+        Ok(())
+    }
+
+    /// The counters come last, and have to agree with what came before them.
+    async fn finish(self) -> Result<Moved, MoveError> {
+        let Some(ledger) = self.ledger.clone().filter(|_| self.ended) else {
+            return Err(self.wrong("the export ends early"));
+        };
+        let counters = Some(Box::new(Counters::from(ledger)));
+        let restored = Restored {
+            counters,
+            ..Restored::default()
+        };
+        self.queue.write(Op::Restore(restored)).await?;
+        if let Err(reason) = self.queue.verify().await {
+            return Err(self.wrong(reason));
+        }
+        if !self.queue.ledger().is_balanced() {
+            return Err(self.wrong("its ledger does not balance"));
+        }
+        Ok(self.moved)
+    }
+}
+
+fn batch(cluster: &str, received_unix_ms: i64, items: Vec<BatchItem>) -> EncodedBatch {
+    let mut batch = BatchEncoder::new(cluster, received_unix_ms, 0, 0);
+    for item in items {
+        let content = match (item.json, item.unreadable) {
+            (Some(json), _) => Content::Event {
+                json: json.into(),
+                body_unreadable: item.body_unreadable,
+            },
+            (None, Some(unreadable)) => Content::Unreadable(unreadable),
+            (None, None) => {
+                batch.push_unwanted(&item.key.0);
+                continue;
+            }
+        };
+        batch.push(&item.key.0, &content, Hint::default());
+    }
+    batch.finish()
+}
+
+fn deliveries_op(
+    channel: &str,
+    severity: Severity,
+    class: LineClass,
+    burial: Option<Burial>,
+    deliveries: Vec<Delivery>,
+) -> Op {
+    let mut encoder = DeliveriesEncoder::default();
+    for delivery in deliveries {
+        match delivery {
+            Delivery::Event(event) => encoder.push(&EventToDeliver {
+                cluster: &event.cluster,
+                route: &event.route,
+                json: &event.json,
+                marks: event.marks,
+            }),
+            Delivery::Notice(notice) => encoder.push_notice(notice),
+        }
+    }
+    let encoded = encoder.finish();
+    let delivery = |packed| RestoredDelivery {
+        channel: channel.to_owned(),
+        severity,
+        class: class.into(),
+        packed,
+        burial: burial.clone(),
+    };
+    let records = encoded.events.into_iter().chain(encoded.notices);
+    Op::Restore(Restored {
+        deliveries: records.map(delivery).collect(),
+        ..Restored::default()
+    })
+}

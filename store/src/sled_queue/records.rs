@@ -1,0 +1,201 @@
+//! The small records of the index, and what goes beside deliveries into their log.
+
+use auditrelay_audit::Severity;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::{
+    Burial, ChannelCounts, Counts, OtherCounts,
+    codec::{self, Class},
+    frame::{self, Damaged, Kind},
+    log::{Place, Position},
+};
+
+/// Which deliveries of which record: what every key that begins with `r` points to, and how each of
+/// their values begins.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Held {
+    pub(super) place: Place,
+    /// The sequence in the record's own frame.
+    pub(super) record_seq: u64,
+    pub(super) class: Class,
+    pub(super) plain_bytes: u32,
+    /// The number of the record's first delivery, see [`codec::Address`].
+    pub(super) first: u32,
+    /// These deliveries of it, by number.
+    pub(super) from: u32,
+    pub(super) to: u32,
+}
+
+impl Held {
+    pub(super) fn count(&self) -> u64 {
+        u64::from(self.to - self.from)
+    }
+
+    pub(super) fn stored(&self, seq: u64) -> Vec<u8> {
+        frame::single(Kind::Waiting, seq, &codec::plain(self))
+    }
+
+    /// Reads it from any value that begins with one.
+    pub(super) fn read(stored: &[u8]) -> Result<Self, Damaged> {
+        let (_, payload) = frame::decode(stored)?;
+        let (held, _) = postcard::take_from_bytes(payload)
+            .map_err(|_| Damaged("its content does not fit its kind"))?;
+        Ok(held)
+    }
+
+    /// The value `stored` with this in the place of what it points to.
+    pub(super) fn put_into(&self, stored: &[u8]) -> Result<Vec<u8>, Damaged> {
+        let (header, payload) = frame::decode(stored)?;
+        let (_, rest) = postcard::take_from_bytes::<Self>(payload)
+            .map_err(|_| Damaged("its content does not fit its kind"))?;
+        let mut value = Vec::new();
+        frame::encode(&header, &[&codec::plain(self), rest], &mut value);
+        Ok(value)
+    }
+}
+
+/// Deliveries that a message told.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct ToldRow {
+    pub(super) held: Held,
+    pub(super) channel: String,
+    pub(super) severity: Severity,
+    pub(super) told_unix_ms: i64,
+}
+
+impl ToldRow {
+    pub(super) fn stored(&self, message: u64) -> Vec<u8> {
+        frame::single(Kind::Told, message, &codec::plain(self))
+    }
+}
+
+/// Deliveries that can never be told.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct DeadRow {
+    pub(super) held: Held,
+    pub(super) channel: String,
+    pub(super) severity: Severity,
+    pub(super) burial: Burial,
+}
+
+impl DeadRow {
+    pub(super) fn stored(&self, message: u64) -> Vec<u8> {
+        frame::single(Kind::Dead, message, &codec::plain(self))
+    }
+}
+
+/// What a lease stands for, as stored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Seal {
+    pub(super) id: u64,
+    pub(super) slices: Vec<Slice>,
+}
+
+/// Deliveries `from..to` of those that wait under a key, which go up to `of`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Slice {
+    pub(super) severity: Severity,
+    pub(super) seq: u64,
+    pub(super) from: u32,
+    pub(super) to: u32,
+    pub(super) of: u32,
+}
+
+/// In the log of deliveries: that some of those before it do not wait any more.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Settlement {
+    pub(crate) message: u64,
+    pub(crate) fate: SettledAs,
+    /// The sequence of a record, and which of its deliveries.
+    pub(crate) deliveries: Vec<(u64, u32, u32)>,
+}
+
+/// What became of them.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) enum SettledAs {
+    /// Delivered, or given up.
+    Gone,
+    Dead(Burial),
+    /// A dead letter waits again, or is given up.
+    Waits,
+}
+
+/// A channel's counters, as stored.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+pub(crate) struct ChannelRow {
+    pub(crate) counts: ChannelCounts,
+    pub(crate) notices: OtherCounts,
+    pub(crate) copies: OtherCounts,
+}
+
+impl ChannelRow {
+    /// With the channel's name, so that it can be read without its key.
+    pub(super) fn stored(&self, name: &str, commits: u64) -> Vec<u8> {
+        frame::single(Kind::Channel, commits, &codec::plain(&(name, self)))
+    }
+}
+
+/// The fixed part of the ledger and what else must survive with it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Totals {
+    /// How many times the index was committed; tells the newest from older ones when a damaged store is
+    /// searched.
+    pub(crate) commits: u64,
+    pub(crate) next_seq: u64,
+    pub(crate) counts: Counts,
+    pub(crate) lost: u64,
+    pub(crate) quarantine_entries: u64,
+    pub(crate) quarantine_bytes: u64,
+    /// Appended and not routed as of the last commit; read only when the store is salvaged, since what
+    /// was appended after it is in the log alone.
+    pub(crate) waiting: u64,
+    /// Blocks before it are routed.
+    pub(crate) routed_end: Position,
+    /// Where the logs of deliveries and of seen keys end; what is behind it belongs to a commit that
+    /// was never completed.
+    pub(crate) deliveries_end: Position,
+    pub(crate) seen_end: Position,
+    /// The log of appended events goes at least so far.
+    pub(crate) events_end: Position,
+    /// Keys of blocks up to this one are forgotten.
+    pub(crate) seen_forgotten: u64,
+}
+
+/// Every log begins with this segment.
+pub(super) const START: Position = Position {
+    segment: 1,
+    offset: 0,
+};
+
+impl Totals {
+    pub(super) const EMPTY: Self = Self {
+        commits: 0,
+        next_seq: 1,
+        counts: Counts {
+            duplicates: 0,
+            filtered: 0,
+            muted: 0,
+            quarantined: 0,
+            routed: 0,
+        },
+        lost: 0,
+        quarantine_entries: 0,
+        quarantine_bytes: 0,
+        waiting: 0,
+        routed_end: START,
+        deliveries_end: START,
+        seen_end: START,
+        events_end: START,
+        seen_forgotten: 0,
+    };
+
+    pub(super) fn stored(&self) -> Vec<u8> {
+        frame::single(Kind::Totals, self.commits, &codec::plain(self))
+    }
+}
+
+/// Reads a record that is not compressed.
+pub(super) fn small<T: DeserializeOwned>(stored: &[u8]) -> Result<T, Damaged> {
+    let (_, payload) = frame::decode(stored)?;
+    codec::from_plain(payload)
+}

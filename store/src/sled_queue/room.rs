@@ -1,0 +1,177 @@
+//! Whether there is room for another batch: the one place where batches are refused for space.
+//!
+//! A batch is admitted if it fits as it came, twice: it may not compress, and routing writes what is
+//! routed a second time, as it will with all that is appended and not routed yet. So neither mark is
+//! ever met by writing what was admitted. The answer needs two loads and a `statvfs`, and waits for nobody.
+
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use super::shared::locked;
+use crate::{Admitted, Full, Limits};
+
+/// After a refusal batches are admitted again below nine tenths of the mark.
+const LOW_WATER_TENTHS: u64 = 9;
+
+pub(super) struct Room {
+    dir: PathBuf,
+    bytes_max: u64,
+    disk_free_bytes_min: u64,
+    /// All files of the store.
+    used: AtomicU64,
+    /// Of these, what will be written a second time.
+    unrouted: AtomicU64,
+    reserved: Arc<AtomicU64>,
+    refusing: Mutex<Option<String>>,
+}
+
+impl Room {
+    pub(super) fn new(dir: PathBuf, limits: &Limits) -> Self {
+        Self {
+            dir,
+            bytes_max: limits.bytes_max,
+            disk_free_bytes_min: limits.disk_free_bytes_min,
+            used: AtomicU64::new(0),
+            unrouted: AtomicU64::new(0),
+            reserved: Arc::default(),
+            refusing: Mutex::default(),
+        }
+    }
+
+    pub(super) fn set_used(&self, bytes: u64) {
+        self.used.store(bytes, Ordering::Relaxed);
+    }
+
+    pub(super) fn used(&self) -> u64 {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn appended(&self, bytes: u64) {
+        self.used.fetch_add(bytes, Ordering::Relaxed);
+        self.unrouted.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(super) fn routed(&self, bytes: u64) {
+        self.unrouted.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Free bytes of the file system; `None` if it does not say.
+    pub(super) fn disk_free(&self) -> Option<u64> {
+        let told = rustix::fs::statvfs(&self.dir).ok()?;
+        Some(told.f_bavail.saturating_mul(told.f_frsize))
+    }
+
+    pub(super) fn refusing(&self) -> Option<String> {
+        locked(&self.refusing).clone()
+    }
+
+    /// Reserves space for a body of so many bytes.
+    pub(super) fn admit(&self, bytes: u64) -> Result<Admitted, Full> {
+        let mut refusing = locked(&self.refusing);
+        let reserved = self.reserved.load(Ordering::Relaxed);
+        let unrouted = self.unrouted.load(Ordering::Relaxed);
+        let coming = |bytes: u64| unrouted.saturating_add(bytes.saturating_mul(2));
+        let lack = |bytes: u64, tenths: u64| {
+            let used = self.used().saturating_add(coming(bytes));
+            let mark = self.bytes_max / 10 * tenths;
+            if used > mark {
+                return Some(format!(
+                    "the queue holds or awaits {used} of at most {} bytes (queue.bytes_max)",
+                    self.bytes_max
+                ));
+            }
+            let free = self.disk_free()?.saturating_sub(coming(bytes));
+            let mark = self.disk_free_bytes_min / tenths * 10;
+            (free < mark).then(|| {
+                format!(
+                    "the disk has or will have {free} bytes free, at least {} have to stay \
+                     (queue.disk_free_bytes_min)",
+                    self.disk_free_bytes_min
+                )
+            })
+        };
+        if refusing.is_some() {
+            *refusing = lack(reserved, LOW_WATER_TENTHS);
+            if let Some(why) = &*refusing {
+                return Err(Full(why.clone()));
+            }
+            tracing::info!("there is room in the queue again: batches are accepted");
+        }
+        if let Some(why) = lack(reserved.saturating_add(bytes), 10) {
+            // A body that is too large for what is left says nothing of a smaller one.
+            if lack(reserved, LOW_WATER_TENTHS).is_some() {
+                tracing::error!("batches are refused with 429, delivery goes on: {why}");
+                *refusing = Some(why.clone());
+            }
+            return Err(Full(why));
+        }
+        self.reserved.fetch_add(bytes, Ordering::Relaxed);
+        Ok(Admitted {
+            reserved: Arc::clone(&self.reserved),
+            bytes,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn room(bytes_max: u64) -> Room {
+        let limits = Limits {
+            bytes_max,
+            ..Limits::default()
+        };
+        Room::new(".".into(), &limits)
+    }
+
+    #[test]
+    fn what_is_admitted_fits_twice_with_all_that_was_admitted_before() {
+        let room = room(1_000);
+        let first = room.admit(300).expect("600 of 1,000");
+        room.admit(250).expect_err("1,100 of 1,000");
+        assert_eq!(room.refusing(), None, "a smaller one is welcome");
+        room.admit(200).expect("1,000 of 1,000");
+        drop(first);
+        room.admit(250).expect("500 of 1,000, the others are gone");
+    }
+
+    #[test]
+    fn after_a_refusal_it_opens_below_the_low_water_mark_only() {
+        let room = room(1_000);
+        room.set_used(950);
+        room.admit(100).expect_err("1,150 of 1,000");
+        assert!(room.refusing().is_some());
+        room.set_used(920);
+        room.admit(1).expect_err("922 is above nine tenths");
+        room.set_used(890);
+        room.admit(1).expect("it fits");
+        assert_eq!(room.refusing(), None);
+    }
+
+    #[test]
+    fn what_is_not_routed_counts_twice() {
+        let room = room(1_000);
+        room.appended(480);
+        room.admit(100).expect_err("480, 480 again, and 200");
+        room.routed(480);
+        room.admit(100).expect("480 and 200");
+    }
+
+    #[test]
+    fn the_disk_keeps_its_free_space() {
+        let limits = Limits {
+            disk_free_bytes_min: u64::MAX / 10,
+            ..Limits::default()
+        };
+        let full = Room::new(".".into(), &limits)
+            .admit(1)
+            .expect_err("no disk is so large");
+        assert!(full.0.contains("disk_free_bytes_min"), "{full}");
+    }
+}

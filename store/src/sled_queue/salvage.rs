@@ -1,0 +1,422 @@
+//! Carving what is whole out of a store that was moved aside, and queueing it.
+//!
+//! Nothing of it is opened: its index may be what is damaged. The logs say enough by themselves. A record
+//! of deliveries names its channel; what became of it stands behind it in the same log
+//! ([`super::records::Settlement`]); a block of appended events was routed if the log of seen keys has its keys.
+//!
+//! Invariants:
+//! * a delivery that was settled is not queued again, as long as the record that says so is whole. What is
+//!   queued is marked as possibly repeated: a message may have been under way;
+//! * how far it has come is committed with what it queued, so a salvage that was interrupted goes on, and
+//!   a second one does nothing. Blocks go through dedup like anything that is appended;
+//! * memory is bounded by the number of records, not by their size.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use super::{
+    SledQueue, carve,
+    files::LogNames,
+    job::{Op, Restored, RestoredDelivery},
+    keys,
+    records::{ChannelRow, SettledAs, Settlement, Totals, small},
+};
+use crate::{
+    Burial, DeliveriesEncoder, Delivery, EventToDeliver, Marks, SalvageError, Salvaged,
+    codec::{self, Packed},
+    frame::Kind,
+    log::{LogFiles, Place, Position, Reader},
+};
+
+/// How much is queued at once, as stored.
+const BYTES_PER_STEP: u64 = 1024 * 1024;
+
+/// How many events a store still had to deliver, as the newest ledger says that can be found in it.
+pub(super) fn kept_by_its_own_ledger(store: &Path) -> Option<u64> {
+    let mut totals: Option<Totals> = None;
+    let mut channels: BTreeMap<String, (u64, ChannelRow)> = BTreeMap::new();
+    for entry in fs::read_dir(store).ok()? {
+        let path = entry.ok()?.path().join("db");
+        let look = carve::values(&path, |header, stored| match header.kind {
+            kind if kind == Kind::Totals as u8 => {
+                if let Ok(found) = small::<Totals>(stored)
+                    && totals
+                        .as_ref()
+                        .is_none_or(|one| found.commits >= one.commits)
+                {
+                    totals = Some(found);
+                }
+            }
+            kind if kind == Kind::Channel as u8 => {
+                if let Ok((name, row)) = small::<(String, ChannelRow)>(stored)
+                    && channels
+                        .get(&name)
+                        .is_none_or(|(seq, _)| header.seq >= *seq)
+                {
+                    channels.insert(name, (header.seq, row));
+                }
+            }
+            _ => {}
+        });
+        if let Err(error) = look
+            && error.kind() != io::ErrorKind::NotFound
+            && error.kind() != io::ErrorKind::NotADirectory
+        {
+            return None;
+        }
+    }
+    let kept = channels
+        .values()
+        .map(|(_, row)| row.counts.waiting + row.counts.dead);
+    Some(totals?.waiting + kept.sum::<u64>())
+}
+
+/// What a store's logs hold that is whole and was not settled.
+struct Found {
+    deliveries: Vec<(Place, u64)>,
+    settled: HashMap<u64, Vec<(u32, u32, SettledAs)>>,
+    blocks: Vec<Place>,
+    bytes: u64,
+    damaged_bytes: u64,
+}
+
+impl Found {
+    fn look(names: &LogNames) -> io::Result<Self> {
+        let mut found = Self {
+            deliveries: Vec::new(),
+            settled: HashMap::new(),
+            blocks: Vec::new(),
+            bytes: 0,
+            damaged_bytes: 0,
+        };
+        let mut routed = HashSet::new();
+        found.damaged_bytes += each(&names.seen, |header, _, _| {
+            routed.insert(header.seq);
+        })?;
+        let mut records: BTreeMap<u64, Place> = BTreeMap::new();
+        let settled = &mut found.settled;
+        found.damaged_bytes += each(&names.deliveries, |header, place, stored| {
+            if header.kind == Kind::Settled as u8 {
+                let Ok(Settlement {
+                    fate, deliveries, ..
+                }) = small::<Settlement>(stored)
+                else {
+                    return;
+                };
+                for (record, from, to) in deliveries {
+                    let fate = fate.clone();
+                    settled.entry(record).or_default().push((from, to, fate));
+                }
+            } else {
+                // A record that was moved stands twice; the later is the one that was in use.
+                records.insert(header.seq, place);
+            }
+        })?;
+        found.deliveries = records
+            .into_iter()
+            .map(|(seq, place)| (place, seq))
+            .collect();
+        let mut blocks: BTreeMap<u64, Place> = BTreeMap::new();
+        found.damaged_bytes += each(&names.events, |header, place, _| {
+            if !routed.contains(&header.seq) {
+                blocks.insert(header.seq, place);
+            }
+        })?;
+        found.blocks = blocks.into_values().collect();
+        let places = found
+            .deliveries
+            .iter()
+            .map(|(place, _)| place)
+            .chain(&found.blocks);
+        found.bytes = places.map(|place| u64::from(place.bytes)).sum();
+        Ok(found)
+    }
+
+    /// What became of a record's deliveries, by number from `first` on.
+    fn fates(&self, record: u64, first: u32, items: u32) -> Vec<Option<&SettledAs>> {
+        let mut fates = vec![None; items as usize];
+        for (from, to, fate) in self.settled.get(&record).into_iter().flatten() {
+            for number in *from..*to {
+                let index = number.checked_sub(first).map(|index| index as usize);
+                if let Some(place) = index.and_then(|index| fates.get_mut(index)) {
+                    *place = Some(fate);
+                }
+            }
+        }
+        fates
+    }
+}
+
+/// Tells of every whole frame of a log, oldest first; says how many bytes belong to none.
+fn each(
+    files: &LogFiles,
+    mut found: impl FnMut(crate::frame::Header, Place, &[u8]),
+) -> io::Result<u64> {
+    let mut damaged = 0;
+    for segment in files.segments()? {
+        let bytes = fs::read(files.path(segment))?;
+        damaged += carve::frames(&bytes, |header, offset, frame| {
+            let start = Position {
+                segment,
+                offset: offset as u64,
+            };
+            let bytes = frame.len() as u32;
+            found(header, Place { start, bytes }, frame);
+        });
+    }
+    Ok(damaged)
+}
+
+impl SledQueue {
+    /// Brings what is whole in a store that was moved aside into this queue, and renames the folder to
+    /// `queue.salvaged-…`. `progress` is told how many of how many bytes are done.
+    ///
+    /// # Errors
+    /// See [`SalvageError`]. What was brought before an error stays, and is not brought twice.
+    pub async fn salvage(
+        &self,
+        dir: &Path,
+        progress: impl Fn(u64, u64) + Send + Sync + 'static,
+    ) -> Result<Salvaged, SalvageError> {
+        let unreadable = {
+            let path = dir.to_owned();
+            move |reason: String| SalvageError::Unreadable {
+                path: path.clone(),
+                reason,
+            }
+        };
+        let name = dir
+            .file_name()
+            .and_then(|name| name.to_str())
+            .unwrap_or_default()
+            .to_owned();
+        let store = dir.to_owned();
+        let look = tokio::task::spawn_blocking(move || {
+            let found = Found::look(&LogNames::new(&store))?;
+            Ok::<_, io::Error>((found, kept_by_its_own_ledger(&store)))
+        });
+        let looked = look.await.map_err(|error| unreadable(error.to_string()))?;
+        let (found, kept) = looked.map_err(|error| unreadable(error.to_string()))?;
+        let begun = self.salvaged_before(&name).await?;
+        let mut work = Work {
+            queue: self,
+            names: LogNames::new(dir),
+            name,
+            begun,
+            done: 0,
+            salvaged: Salvaged {
+                damaged_bytes: found.damaged_bytes,
+                ..Salvaged::default()
+            },
+        };
+        work.bring(&found, &progress, &unreadable).await?;
+        let salvaged = work.salvaged;
+        let brought = salvaged.unrouted_events + salvaged.waiting_events + salvaged.dead_events;
+        if begun == 0 {
+            let lost_events = kept.map(|kept| kept.saturating_sub(brought));
+            set_done(dir).map_err(|error| unreadable(error.to_string()))?;
+            return Ok(Salvaged {
+                lost_events,
+                ..salvaged
+            });
+        }
+        set_done(dir).map_err(|error| unreadable(error.to_string()))?;
+        Ok(salvaged)
+    }
+
+    /// How many records of the store an earlier salvage brought.
+    async fn salvaged_before(&self, name: &str) -> Result<u64, SalvageError> {
+        let key = keys::salvage(name);
+        let done = self
+            .look(move |inner| {
+                let stored = inner.index.db().get(key)?;
+                Ok(stored.map(|stored| small::<u64>(&stored)).transpose()?)
+            })
+            .await?;
+        Ok(done.unwrap_or_default())
+    }
+}
+
+struct Work<'q> {
+    queue: &'q SledQueue,
+    names: LogNames,
+    name: String,
+    /// So many records were brought before.
+    begun: u64,
+    done: u64,
+    salvaged: Salvaged,
+}
+
+impl Work<'_> {
+    async fn bring(
+        &mut self,
+        found: &Found,
+        progress: &(impl Fn(u64, u64) + Send + Sync),
+        unreadable: &(impl Fn(String) -> SalvageError + Send + Sync),
+    ) -> Result<(), SalvageError> {
+        let mut done_bytes = 0;
+        let mut deliveries = found.deliveries.iter().peekable();
+        while deliveries.peek().is_some() {
+            let mut restored = Restored {
+                counted: true,
+                ..Restored::default()
+            };
+            let mut step_bytes = 0;
+            while step_bytes < BYTES_PER_STEP
+                && let Some((place, seq)) = deliveries.next()
+            {
+                step_bytes += u64::from(place.bytes);
+                self.done += 1;
+                if self.done > self.begun {
+                    self.deliveries(found, *place, *seq, &mut restored)
+                        .map_err(unreadable)?;
+                }
+            }
+            done_bytes += step_bytes;
+            self.commit(restored).await?;
+            progress(done_bytes, found.bytes);
+        }
+        for place in &found.blocks {
+            self.done += 1;
+            done_bytes += u64::from(place.bytes);
+            if self.done > self.begun {
+                self.block(*place, unreadable).await?;
+            }
+            progress(done_bytes, found.bytes);
+        }
+        Ok(())
+    }
+
+    async fn commit(&mut self, mut restored: Restored) -> Result<(), SalvageError> {
+        if self.done <= self.begun {
+            return Ok(());
+        }
+        restored.salvaged = Some((self.name.clone(), self.done));
+        self.queue.write(Op::Restore(restored)).await?;
+        Ok(())
+    }
+
+    /// Adds what of a record was not settled.
+    fn deliveries(
+        &mut self,
+        found: &Found,
+        place: Place,
+        seq: u64,
+        restored: &mut Restored,
+    ) -> Result<(), String> {
+        let mut reader = Reader::new(self.names.deliveries.clone());
+        let record = reader.read(place).map_err(|error| error.to_string())?;
+        let said = codec::take_address(record.payload());
+        let Ok((address, rest)) = said else {
+            self.salvaged.damaged_bytes += u64::from(place.bytes);
+            return Ok(());
+        };
+        let (items, plain_bytes) = (record.header.items, record.header.plain_bytes);
+        let Ok(all) = codec::unpack(address.class, plain_bytes, rest, 0..items) else {
+            self.salvaged.damaged_bytes += u64::from(place.bytes);
+            return Ok(());
+        };
+        let fates = found.fates(seq, address.first, items);
+        let mut waiting = Vec::new();
+        let mut dead: Vec<(Burial, Vec<Delivery>)> = Vec::new();
+        for (delivery, fate) in all.into_iter().zip(fates) {
+            match fate {
+                Some(SettledAs::Gone) => {}
+                Some(SettledAs::Dead(burial)) => match dead.last_mut() {
+                    Some((same, some)) if same == burial => some.push(delivery),
+                    _ => dead.push((burial.clone(), vec![delivery])),
+                },
+                None | Some(SettledAs::Waits) => waiting.push(delivery),
+            }
+        }
+        let parts = [(None, waiting)];
+        let dead = dead.into_iter().map(|(burial, some)| (Some(burial), some));
+        for (burial, some) in parts.into_iter().chain(dead) {
+            let is_dead = burial.is_some();
+            for packed in repack(some, !is_dead) {
+                let events = u64::from(packed.items);
+                if address.class == codec::Class::Events {
+                    restored.found += events;
+                    match is_dead {
+                        true => self.salvaged.dead_events += events,
+                        false => self.salvaged.waiting_events += events,
+                    }
+                }
+                restored.deliveries.push(RestoredDelivery {
+                    channel: address.channel.clone().into_owned(),
+                    severity: address.severity,
+                    class: address.class,
+                    packed,
+                    burial: burial.clone(),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Appends a block that was not routed, as it is.
+    async fn block(
+        &mut self,
+        place: Place,
+        unreadable: &(impl Fn(String) -> SalvageError + Send + Sync),
+    ) -> Result<(), SalvageError> {
+        let mut reader = Reader::new(self.names.events.clone());
+        let record = reader
+            .read(place)
+            .map_err(|error| unreadable(error.to_string()))?;
+        let (items, plain_bytes) = (record.header.items, record.header.plain_bytes);
+        let payload = record.payload().to_vec();
+        let block = Packed {
+            items,
+            plain_bytes,
+            payload,
+        };
+        let blocks = vec![block];
+        self.queue.write(Op::Append { blocks }).await?;
+        self.salvaged.unrouted_events += u64::from(items);
+        self.commit(Restored {
+            found: u64::from(items),
+            ..Restored::default()
+        })
+        .await
+    }
+}
+
+/// Deliveries of one class as records.
+fn repack(deliveries: Vec<Delivery>, possibly_repeated: bool) -> Vec<Packed> {
+    let mut encoder = DeliveriesEncoder::default();
+    for delivery in deliveries {
+        match delivery {
+            Delivery::Event(event) => encoder.push(&EventToDeliver {
+                cluster: &event.cluster,
+                route: &event.route,
+                json: &event.json,
+                marks: Marks {
+                    possibly_repeated: possibly_repeated || event.marks.possibly_repeated,
+                    ..event.marks
+                },
+            }),
+            Delivery::Notice(notice) => encoder.push_notice(notice),
+        }
+    }
+    let encoded = encoder.finish();
+    encoded.events.into_iter().chain(encoded.notices).collect()
+}
+
+/// Renames a store that was salvaged, so that nobody does it again. It is not removed.
+fn set_done(dir: &Path) -> io::Result<()> {
+    let name = dir
+        .file_name()
+        .and_then(|name| name.to_str())
+        .unwrap_or_default();
+    let done: Option<PathBuf> = name
+        .strip_prefix(super::files::CORRUPT)
+        .map(|time| dir.with_file_name(format!("queue.salvaged-{time}")));
+    match done {
+        Some(done) => fs::rename(dir, done),
+        None => Ok(()),
+    }
+}
