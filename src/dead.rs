@@ -47,7 +47,7 @@ pub(crate) async fn run(command: &DeadCommand) -> Result<ExitCode, Failure> {
 
 async fn list(args: &DeadListArgs) -> Result<ExitCode, Failure> {
     let filter = args.filter.filter()?;
-    let session = Session::open(&args.place, false)?;
+    let session = Session::open(&args.place, false).await?;
     let request = Request::DeadList { filter };
     let letters = session.ask("reading", request).await?.letters;
     if args.json {
@@ -93,7 +93,7 @@ fn amount(letters: u64, events: u64) -> String {
 }
 
 async fn show(args: &DeadShowArgs) -> Result<ExitCode, Failure> {
-    let session = Session::open(&args.place, false)?;
+    let session = Session::open(&args.place, false).await?;
     let request = Request::DeadShow { id: args.id };
     let answer = session.ask("reading", request).await?;
     let Some(letter) = answer.letters.first() else {
@@ -172,7 +172,7 @@ impl Settle {
 
 async fn settle(args: &SettleArgs, settle: Settle) -> Result<ExitCode, Failure> {
     let filter = args.filter.filter()?;
-    let session = Session::open(&args.place, false)?;
+    let session = Session::open(&args.place, false).await?;
     let which = if args.ids.is_empty() {
         let request = Request::DeadCount {
             filter: filter.clone(),

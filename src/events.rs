@@ -14,7 +14,7 @@ use crate::{
 };
 
 pub(crate) async fn run(args: &EventsArgs) -> Result<ExitCode, Failure> {
-    let session = Session::open(&args.place, false)?;
+    let session = Session::open(&args.place, false).await?;
     let message = args.message;
     let answer = session.ask("reading", Request::Events { message }).await?;
     let (channel, told_unix_ms) = match answer.outcome {

@@ -55,6 +55,7 @@ pub struct Relay {
     ledger_metrics: LedgerMetrics,
     webhook: TcpListener,
     admin: TcpListener,
+    token: Token,
 }
 
 impl Relay {
@@ -82,6 +83,12 @@ impl Relay {
         let webhook = bind(config.listen).await?;
         let admin = bind(config.admin_listen).await?;
         warn_of_orphans(&config, &queue);
+        // Before anybody is told that the relay is ready: a command may come at once.
+        let token = Token::new().map_err(other)?;
+        let address = admin.local_addr().map_err(other)?;
+        let address_and_token = format!("{address}\n{}\n", token.reveal());
+        let file = config.data_dir.join(ADMIN_ADDRESS_FILE);
+        write_durably(&file, address_and_token.as_bytes()).map_err(other)?;
         Ok(Self {
             config,
             queue,
@@ -92,6 +99,7 @@ impl Relay {
             ledger_metrics,
             webhook,
             admin,
+            token,
         })
     }
 
@@ -123,13 +131,9 @@ impl Relay {
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), Failure> {
         let (stop, stopped) = watch::channel(false);
         let address_file = self.config.data_dir.join(ADMIN_ADDRESS_FILE);
-        let admin_address = self.admin_address().map_err(other)?;
-        let token = Token::new().map_err(other)?;
-        let address_and_token = format!("{admin_address}\n{}\n", token.reveal());
-        write_durably(&address_file, address_and_token.as_bytes()).map_err(other)?;
         let grace = self.config.ingest.shutdown();
         let queue = self.queue.clone();
-        let mut tasks = self.start(&stopped, token)?;
+        let mut tasks = self.start(&stopped)?;
         let outcome = tokio::select! {
             () = shutdown => Ok(()),
             error = queue.failed() => Err(error),
@@ -166,7 +170,6 @@ impl Relay {
     fn start(
         self,
         stopped: &watch::Receiver<bool>,
-        token: Token,
     ) -> Result<JoinSet<Result<(), QueueError>>, Failure> {
         let mut tasks = JoinSet::new();
         let ingest_metrics = auditrelay_ingest::Metrics::new(&self.registry).map_err(other)?;
@@ -210,7 +213,7 @@ impl Relay {
         let admin = admin::Admin {
             queue: self.queue,
             metrics: self.ledger_metrics,
-            commands: Commands::new(context, token),
+            commands: Commands::new(context, self.token),
         };
         let mut stop = stopped.clone();
         tasks.spawn(async move {

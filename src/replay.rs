@@ -17,7 +17,7 @@ pub(crate) async fn run(args: &ReplayArgs) -> Result<ExitCode, Failure> {
         let text = "--since must be before --until";
         return Err(Failure::Usage(text.to_owned()));
     }
-    let session = Session::open(&args.place, true)?;
+    let session = Session::open(&args.place, true).await?;
     let request = Request::Replay {
         since_unix_ms: args.since,
         until_unix_ms: args.until,

@@ -16,7 +16,11 @@ use hyper::{
     header::{AUTHORIZATION, CONTENT_TYPE, HOST},
 };
 use hyper_util::rt::TokioIo;
-use tokio::{net::TcpStream, sync::mpsc, time::timeout};
+use tokio::{
+    net::TcpStream,
+    sync::mpsc,
+    time::{Instant, timeout},
+};
 
 use crate::{
     Failure,
@@ -28,6 +32,9 @@ use crate::{
     request::{Line, Member, Outcome, Request},
 };
 
+/// How long somebody may have the store without saying where to ask.
+const IN_USE_TIMEOUT: Duration = Duration::from_secs(5);
+const IN_USE_PAUSE: Duration = Duration::from_millis(100);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// A relay says something every few seconds.
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(60);
@@ -110,7 +117,7 @@ pub(crate) struct Answer {
 impl Session {
     /// Opens the store, or finds the relay that has it. `with_routes` reads the configuration for a store
     /// that is opened; the relay has its own.
-    pub(crate) fn open(place: &PlaceArgs, with_routes: bool) -> Result<Self, Failure> {
+    pub(crate) async fn open(place: &PlaceArgs, with_routes: bool) -> Result<Self, Failure> {
         let data_dir = place.data_dir()?;
         if !data_dir.join("queue").is_dir() {
             let path = data_dir.display();
@@ -118,24 +125,30 @@ impl Session {
                 "there is no queue in {path}; name it with --data-dir"
             )));
         }
-        let reached = match SledQueue::open(&command_options(&data_dir)) {
-            Ok(opened) => {
-                let routes = with_routes.then(|| place.load()).transpose()?;
-                Reached::Store(Arc::new(Context {
-                    queue: opened.queue,
-                    routes: routes.map(|config| Arc::new(Routes::new(&config))),
-                    data_dir: data_dir.clone(),
-                }))
+        let asked = Instant::now();
+        let reached = loop {
+            match SledQueue::open(&command_options(&data_dir)) {
+                Ok(opened) => {
+                    let routes = with_routes.then(|| place.load()).transpose()?;
+                    break Reached::Store(Arc::new(Context {
+                        queue: opened.queue,
+                        routes: routes.map(|config| Arc::new(Routes::new(&config))),
+                        data_dir: data_dir.clone(),
+                    }));
+                }
+                Err(in_use @ OpenError::InUse(_)) => {
+                    if let Some(address) = AdminAddress::read(&data_dir) {
+                        break Reached::Relay(address);
+                    }
+                    // Another command, or a relay that starts.
+                    if asked.elapsed() > IN_USE_TIMEOUT {
+                        let reason = format!("{in_use}; it does not say its admin address");
+                        return Err(Failure::Other(reason));
+                    }
+                }
+                Err(error) => return Err(error.into()),
             }
-            Err(in_use @ OpenError::InUse(_)) => {
-                let address = AdminAddress::read(&data_dir);
-                Reached::Relay(address.ok_or_else(|| {
-                    Failure::Other(format!(
-                        "{in_use}; it says no admin address, so it is another command or only starting"
-                    ))
-                })?)
-            }
-            Err(error) => return Err(error.into()),
+            tokio::time::sleep(IN_USE_PAUSE).await;
         };
         Ok(Self { reached, data_dir })
     }
