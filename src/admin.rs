@@ -1,8 +1,6 @@
 //! The admin port: `/metrics`, `/livez`, `/readyz`, `/ledger`, and commands ([`commands_port`]). Loopback
-//! only, as nobody is authenticated who reads; the configuration holds that.
-//!
-//! `/readyz` says whether a batch could be committed. Slack being down never makes it fail: an API
-//! server that finds no ready sink loses its events.
+//! only, as nobody is authenticated who reads; the configuration holds that. What `/livez` and `/readyz`
+//! say is in [`crate::health`].
 
 use std::sync::Arc;
 
@@ -19,7 +17,7 @@ use tokio::{net::TcpListener, sync::Semaphore};
 
 use crate::{
     commands_port::{self, Answer, Commands},
-    ledger,
+    health, ledger,
     metrics::LedgerMetrics,
 };
 
@@ -84,12 +82,16 @@ impl Admin {
             return response;
         }
         match request.uri().path() {
-            "/livez" => text(StatusCode::OK, "ok\n"),
-            "/readyz" => match self.queue.check() {
-                Ok(()) => text(StatusCode::OK, "ok\n"),
-                Err(error) => text(StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")),
-            },
-            "/metrics" => match self.metrics.text(&self.queue.ledger()) {
+            "/livez" => {
+                let (status, lines) = health::livez(request.uri().query());
+                text(status, lines)
+            }
+            "/readyz" => {
+                let (storage, space) = (self.queue.check(), self.queue.space());
+                let (status, lines) = health::readyz(request.uri().query(), storage, &space);
+                text(status, lines)
+            }
+            "/metrics" => match self.metrics.text(&self.queue.ledger(), &self.queue.space()) {
                 Ok(metrics) => respond(StatusCode::OK, "text/plain; version=0.0.4", metrics),
                 Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
             },

@@ -11,7 +11,8 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use auditrelay_dispatch::{Replay, Routes, replay::Selection};
+use auditrelay_config::Config;
+use auditrelay_dispatch::{Replay, Replayed, Routes, replay::Selection};
 use auditrelay_store::{Cursor, DeadFilter, DeadLetter, Queue, QueueError, SledQueue};
 use tokio::{sync::mpsc, time::Instant};
 
@@ -28,10 +29,41 @@ const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
 
 /// What a request works on.
 pub(crate) struct Context {
-    pub(crate) queue: SledQueue,
-    /// Today's; only a replay needs them.
-    pub(crate) routes: Option<Arc<Routes>>,
-    pub(crate) data_dir: PathBuf,
+    queue: SledQueue,
+    data_dir: PathBuf,
+    /// What the configuration says; only a replay needs it.
+    today: Option<Today>,
+}
+
+#[derive(Clone)]
+struct Today {
+    routes: Arc<Routes>,
+    /// Whether routed batches are kept. If not, some may still lie there, and are nothing to rely on.
+    retains: bool,
+}
+
+impl Context {
+    /// With today's routes.
+    pub(crate) fn new(queue: SledQueue, config: &Config, routes: Arc<Routes>) -> Self {
+        let today = Today {
+            routes,
+            retains: config.queue.retain_hours.get() > 0,
+        };
+        Self {
+            queue,
+            data_dir: config.data_dir.clone(),
+            today: Some(today),
+        }
+    }
+
+    /// For everything but a replay.
+    pub(crate) fn without_routes(queue: SledQueue, data_dir: PathBuf) -> Self {
+        Self {
+            queue,
+            data_dir,
+            today: None,
+        }
+    }
 }
 
 /// Why a request ended early.
@@ -261,8 +293,9 @@ async fn replay(
     out: &mpsc::Sender<Line>,
 ) -> Result<Outcome, Stop> {
     let because = |text: &str| Stop::Because(text.to_owned());
-    let routes = context.routes.clone();
-    let routes = routes.ok_or_else(|| because("the routes are not known here"))?;
+    let today = context.today.clone();
+    let Today { routes, retains } =
+        today.ok_or_else(|| because("the routes are not known here"))?;
     if let Some(asked) = &selection.route
         && !routes.names().any(|name| name == asked)
     {
@@ -275,6 +308,9 @@ async fn replay(
                 names.join(", ")
             )
         }));
+    }
+    if !retains {
+        return Ok(Outcome::Replayed(Replayed::default()));
     }
     let mut replay = Replay::new(routes, selection);
     let (mut from, mut total) = (Cursor::default(), 0);

@@ -13,8 +13,10 @@ mod events;
 mod execute;
 mod export;
 mod failure;
+mod health;
 mod import;
 mod ledger;
+mod limits;
 mod logs;
 mod metrics;
 mod output;
@@ -25,6 +27,7 @@ mod request;
 mod salvage;
 mod serve;
 mod session;
+mod space_metrics;
 mod when;
 
 pub use failure::Failure;

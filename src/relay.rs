@@ -21,7 +21,7 @@ use auditrelay_dispatch::{
     slack::{Http, SlackApi, SlackWebhook},
 };
 use auditrelay_ingest::{Advisor, Ingest, Preparation};
-use auditrelay_store::{Limits, MovedAside, Opened, Queue, QueueError, SledOptions, SledQueue};
+use auditrelay_store::{MovedAside, Opened, Queue, QueueError, SledOptions, SledQueue};
 use prometheus::Registry;
 use tokio::{
     net::TcpListener,
@@ -33,6 +33,7 @@ use crate::{
     Failure, admin,
     commands_port::{Commands, Token},
     execute::Context,
+    limits::limits,
     metrics::LedgerMetrics,
 };
 
@@ -175,16 +176,15 @@ impl Relay {
         let ingest_metrics = auditrelay_ingest::Metrics::new(&self.registry).map_err(other)?;
         // Ingest and router meet in the queue alone; both have the table.
         let routes = Arc::new(Routes::new(&self.config));
-        let context = Context {
-            queue: self.queue.clone(),
-            routes: Some(Arc::clone(&routes)),
-            data_dir: self.config.data_dir.clone(),
-        };
+        let context = Context::new(self.queue.clone(), &self.config, Arc::clone(&routes));
+        // A replay may go through other routes, which want other events.
+        let keeps_all = self.config.queue.retain_hours.get() > 0;
+        let for_nobody = keeps_all.then_some(Routes::NOBODY);
         let preparation = Preparation {
             hash_key: self.hash_key,
             quarantine_raw: self.config.queue.quarantine_raw,
             events_per_list_max: self.config.ingest.events_per_list_max.as_usize(),
-            advisor: Advisor::new(routes.id(), move |event| routes.hint(event)),
+            advisor: Advisor::new(routes.id(), move |event| routes.hint(event).or(for_nobody)),
         };
         let ingest = Ingest::new(
             self.queue.clone(),
@@ -305,10 +305,7 @@ pub(crate) fn sled_options(data_dir: &Path, config: Option<&Config>) -> SledOpti
     let Some(config) = config else { return looking };
     SledOptions {
         cache_bytes_max: config.queue.cache_bytes_max.get(),
-        limits: Limits {
-            quarantine_entries_max: config.queue.quarantine_entries_max.get(),
-            ..Limits::default()
-        },
+        limits: limits(&config.queue),
         move_damaged_aside: true,
         ..looking
     }

@@ -129,12 +129,15 @@ impl Session {
         let reached = loop {
             match SledQueue::open(&command_options(&data_dir)) {
                 Ok(opened) => {
-                    let routes = with_routes.then(|| place.load()).transpose()?;
-                    break Reached::Store(Arc::new(Context {
-                        queue: opened.queue,
-                        routes: routes.map(|config| Arc::new(Routes::new(&config))),
-                        data_dir: data_dir.clone(),
-                    }));
+                    let queue = opened.queue;
+                    let context = if with_routes {
+                        let config = place.load()?;
+                        let routes = Arc::new(Routes::new(&config));
+                        Context::new(queue, &config, routes)
+                    } else {
+                        Context::without_routes(queue, data_dir.clone())
+                    };
+                    break Reached::Store(Arc::new(context));
                 }
                 Err(in_use @ OpenError::InUse(_)) => {
                     if let Some(address) = AdminAddress::read(&data_dir) {

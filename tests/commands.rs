@@ -391,6 +391,23 @@ queue: {retain_hours: 1}",
     relay.drained().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn without_retention_nothing_is_replayed_even_if_it_still_lies_there() {
+    let slack = slack(Duration::ZERO).await;
+    let folder = folder(&slack, "sentences_max: 20", "");
+    let folder = folder.path();
+    let mut relay = start(folder);
+    relay
+        .post("/webhook", list("alice", "get", ids("a", 3)))
+        .await;
+    relay.drained().await;
+    let none = ends(folder, 1, &["replay", "--since", "1h"]);
+    assert!(none.contains("queue.retain_hours"), "{none}");
+    stop(&mut relay).await;
+    let none = ends(folder, 1, &["replay", "--since", "1h"]);
+    assert!(none.contains("queue.retain_hours"), "{none}");
+}
+
 async fn wait_told(slack: &LocalSlack, id: &str, times: usize) {
     let asked = tokio::time::Instant::now();
     while told(slack, id) < times {

@@ -23,6 +23,7 @@ pub(crate) const DEFAULT_CHANNEL: &str = "default";
 pub(crate) fn resolve(mut raw: RawConfig, tree: &Tree) -> Result<Config, ConfigError> {
     check_addresses(&raw, tree)?;
     check_sizes(&raw, tree)?;
+    fit_quotas(&mut raw, tree)?;
     read_secrets(&mut raw, tree)?;
     for (name, channel) in &raw.channels {
         if let Some((key, problem)) = channel::fault(channel) {
@@ -89,6 +90,15 @@ fn check_sizes(raw: &RawConfig, tree: &Tree) -> Result<(), ConfigError> {
     }
     let problem = format!("found {in_flight}, expected at least body_bytes_max ({body})");
     Err(tree.refusal(in_flight_key, &problem))
+}
+
+fn fit_quotas(raw: &mut RawConfig, tree: &Tree) -> Result<(), ConfigError> {
+    let is_set = |key: &str| tree.has(&format!("queue.{key}"));
+    raw.queue.fit(is_set);
+    match raw.queue.fault(is_set) {
+        Some((key, problem)) => Err(tree.refusal(&format!("queue.{key}"), &problem)),
+        None => Ok(()),
+    }
 }
 
 fn read_secrets(raw: &mut RawConfig, tree: &Tree) -> Result<(), ConfigError> {
