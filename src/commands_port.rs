@@ -264,6 +264,22 @@ fn refuse(status: StatusCode, reason: String) -> Answer {
 mod tests {
     use super::*;
 
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_command_repeats_its_progress_and_ends_when_its_client_is_gone() {
+        let (told, lines) = mpsc::channel(LINES_MAX);
+        let (bytes, mut body) = mpsc::channel(1);
+        let pump = tokio::spawn(pump(lines, bytes, None));
+        let progress = |done| Line::Progress { done, total: 9 };
+        told.send(progress(4)).await.expect("heard");
+        let said = "{\"progress\":{\"done\":4,\"total\":9}}\n";
+        for _ in 0..3 {
+            assert_eq!(body.recv().await.expect("a line"), said);
+        }
+        drop(body);
+        pump.await.expect("no panic");
+        assert!(told.send(progress(5)).await.is_err(), "the work goes on");
+    }
+
     #[test]
     fn only_the_whole_token_is_the_token() {
         let token = Token::new().expect("random");

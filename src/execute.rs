@@ -5,6 +5,8 @@
 //! until then stays done, and every request may be made again: it then does the rest. A salvage is one
 //! piece.
 
+mod dead;
+
 use std::{
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
@@ -13,17 +15,14 @@ use std::{
 
 use auditrelay_config::Config;
 use auditrelay_dispatch::{Replay, Replayed, Routes, replay::Selection};
-use auditrelay_store::{Cursor, DeadFilter, DeadLetter, Queue, QueueError, SledQueue};
+use auditrelay_store::{Cursor, Queue, QueueError, SledQueue};
 use tokio::{sync::mpsc, time::Instant};
 
-use crate::request::{Line, Member, Outcome, Request, Which};
+use crate::request::{Line, Member, Outcome, Request};
+use dead::Settle;
 
 /// What a store that was moved aside is called, before its time.
 pub(crate) const MOVED_ASIDE: &str = "queue.corrupt-";
-/// Dead letters that are read at a time.
-const PAGE: usize = 256;
-/// Dead letters that are settled at a time: each may stand for a message's worth of events.
-const SETTLED_AT_ONCE: usize = 32;
 /// Between two lines of progress.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -100,17 +99,17 @@ async fn outcome(
     match request {
         Request::DeadList { filter } => {
             let mut after = 0;
-            while let Some(page) = page(queue, &filter, &mut after).await? {
+            while let Some(page) = dead::page(queue, &filter, &mut after).await? {
                 for letter in page {
                     tell(out, Line::Letter(letter)).await?;
                 }
             }
             Ok(Outcome::Listed)
         }
-        Request::DeadCount { filter } => count(queue, &filter).await,
+        Request::DeadCount { filter } => dead::count(queue, &filter).await,
         Request::DeadShow { id } => show(queue, id, out).await,
-        Request::Redrive { which } => settle(queue, which, Settle::Redrive, out).await,
-        Request::DropDead { which } => settle(queue, which, Settle::Drop, out).await,
+        Request::Redrive { which } => dead::settle(queue, which, Settle::Redrive, out).await,
+        Request::DropDead { which } => dead::settle(queue, which, Settle::Drop, out).await,
         Request::Events { message } => events(queue, message, out).await,
         Request::Replay {
             since_unix_ms,
@@ -132,41 +131,8 @@ async fn tell(out: &mpsc::Sender<Line>, line: Line) -> Result<(), Stop> {
     out.send(line).await.map_err(|_| Stop::Gone)
 }
 
-/// The next dead letters behind `after`, which moves to the last of them.
-async fn page(
-    queue: &SledQueue,
-    filter: &DeadFilter,
-    after: &mut u64,
-) -> Result<Option<Vec<DeadLetter>>, Stop> {
-    let page = queue.dead(filter.clone(), *after, PAGE).await?;
-    let last = page.last().map(|letter| letter.id);
-    Ok(last.map(|last| {
-        *after = last;
-        page
-    }))
-}
-
-async fn count(queue: &SledQueue, filter: &DeadFilter) -> Result<Outcome, Stop> {
-    let (mut letters, mut events, mut last_id) = (0, 0, 0);
-    while let Some(page) = page(queue, filter, &mut last_id).await? {
-        letters += page.len() as u64;
-        events += page.iter().map(|letter| letter.events).sum::<u64>();
-    }
-    Ok(Outcome::Counted {
-        letters,
-        events,
-        last_id,
-    })
-}
-
-async fn letter(queue: &SledQueue, id: u64) -> Result<Option<DeadLetter>, Stop> {
-    let after = id.saturating_sub(1);
-    let found = queue.dead(DeadFilter::default(), after, 1).await?;
-    Ok(found.into_iter().find(|letter| letter.id == id))
-}
-
 async fn show(queue: &SledQueue, id: u64, out: &mpsc::Sender<Line>) -> Result<Outcome, Stop> {
-    let Some(letter) = letter(queue, id).await? else {
+    let Some(letter) = dead::letter(queue, id).await? else {
         return Ok(Outcome::Unknown);
     };
     let Some(members) = queue.dead_members(id).await? else {
@@ -191,98 +157,6 @@ async fn events(queue: &SledQueue, id: u64, out: &mpsc::Sender<Line>) -> Result<
     Ok(Outcome::Told {
         channel: told.channel,
         told_unix_ms: told.told_unix_ms,
-    })
-}
-
-#[derive(Clone, Copy)]
-enum Settle {
-    Redrive,
-    Drop,
-}
-
-/// Settled so far.
-#[derive(Default)]
-struct Settled {
-    letters: u64,
-    events: u64,
-    gone: Vec<u64>,
-}
-
-impl Settled {
-    /// Settles some letters, of which each is told by its ID and how many events it stands for.
-    async fn some(
-        &mut self,
-        queue: &SledQueue,
-        settle: Settle,
-        some: &[(u64, u64)],
-    ) -> Result<(), Stop> {
-        let ids: Vec<u64> = some.iter().map(|(id, _)| *id).collect();
-        let there = match settle {
-            Settle::Redrive => queue.redrive(ids).await?,
-            Settle::Drop => queue.drop_dead(ids).await?,
-        };
-        for (id, events) in some {
-            if there.contains(id) {
-                self.letters += 1;
-                self.events += events;
-            } else {
-                self.gone.push(*id);
-            }
-        }
-        Ok(())
-    }
-}
-
-async fn settle(
-    queue: &SledQueue,
-    which: Which,
-    settle: Settle,
-    out: &mpsc::Sender<Line>,
-) -> Result<Outcome, Stop> {
-    let mut settled = Settled::default();
-    match which {
-        Which::Ids(mut ids) => {
-            ids.sort_unstable();
-            ids.dedup();
-            let total = ids.len() as u64;
-            for (some, done) in ids.chunks(SETTLED_AT_ONCE).zip(1u64..) {
-                let mut known = Vec::with_capacity(some.len());
-                for id in some {
-                    let events = letter(queue, *id).await?.map_or(0, |letter| letter.events);
-                    known.push((*id, events));
-                }
-                settled.some(queue, settle, &known).await?;
-                let done = total.min(done * SETTLED_AT_ONCE as u64);
-                tell(out, Line::Progress { done, total }).await?;
-            }
-        }
-        Which::Matching { filter, last_id } => {
-            let mut after = 0;
-            while let Some(page) = page(queue, &filter, &mut after).await? {
-                let wanted = page.iter().filter(|letter| letter.id <= last_id);
-                let wanted: Vec<_> = wanted.map(|letter| (letter.id, letter.events)).collect();
-                for some in wanted.chunks(SETTLED_AT_ONCE) {
-                    settled.some(queue, settle, some).await?;
-                    let (done, total) = (some.last().map_or(0, |(id, _)| *id), last_id);
-                    tell(out, Line::Progress { done, total }).await?;
-                }
-                if after >= last_id {
-                    break;
-                }
-            }
-            // Somebody else settled them between the page and the deed; nobody named them.
-            settled.gone.clear();
-        }
-    }
-    let Settled {
-        letters,
-        events,
-        gone,
-    } = settled;
-    Ok(Outcome::Settled {
-        letters,
-        events,
-        gone,
     })
 }
 

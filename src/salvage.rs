@@ -123,7 +123,9 @@ fn told(salvaged: &Salvaged, folder: &Path) -> String {
         ),
         None => "  its ledger cannot be read, so what is missing is not known\n".to_owned(),
     });
-    text.push_str("the folder stays; remove it when you are done with it\n");
+    text.push_str(
+        "the folder is named queue.salvaged-… now; remove it when you are done with it\n",
+    );
     text
 }
 
