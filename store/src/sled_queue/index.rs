@@ -147,7 +147,7 @@ impl Owner {
 
     /// Replaces the index if it is large and holds little.
     pub(super) fn renew_index(&mut self) -> Result<(), String> {
-        if self.totals.commits % COMMITS_PER_LOOK == 0 {
+        if self.totals.commits.is_multiple_of(COMMITS_PER_LOOK) {
             self.measure_index();
         }
         let rows = self.holdings.rows + self.totals.quarantine_entries;

@@ -96,7 +96,7 @@ pub fn all_to(channel: &str, severity: Severity, blocks: &[Block]) -> Routed {
 }
 
 pub async fn append_and_route(
-    queue: &SledQueue,
+    queue: &impl Queue,
     channel: &str,
     severity: Severity,
     events: &[&str],
@@ -135,4 +135,16 @@ pub fn burial(reason: &str) -> Burial {
         first_unix_ms: 8,
         last_unix_ms: 9,
     }
+}
+
+/// Bytes that do not compress, so that sizes on disk are those asked for.
+pub fn noise(length: usize, mut state: u64) -> String {
+    let mut text = String::with_capacity(length);
+    while text.len() < length {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        text.push(char::from(33 + (state % 90) as u8));
+    }
+    text
 }
