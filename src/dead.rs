@@ -213,7 +213,11 @@ async fn settle(args: &SettleArgs, settle: Settle) -> Result<ExitCode, Failure> 
     for id in gone {
         say(&format!("{id} is no dead letter any more\n"))?;
     }
-    say(&format!("{}: {}\n", amount(letters, events), settle.done()))?;
+    if letters > 0 {
+        say(&format!("{}: {}\n", amount(letters, events), settle.done()))?;
+    } else if args.ids.is_empty() {
+        say("no dead letter matches\n")?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 

@@ -30,7 +30,7 @@ pub(crate) async fn run(args: &ReplayArgs) -> Result<ExitCode, Failure> {
     if args.json {
         say_json(&replayed)?;
     } else if replayed.blocks > 0 {
-        say(&told(&replayed, args.since, args.dry_run))?;
+        say(&told(&replayed, args))?;
     }
     match replayed.retained_unix_ms {
         _ if replayed.blocks > 0 => Ok(ExitCode::SUCCESS),
@@ -46,7 +46,7 @@ pub(crate) async fn run(args: &ReplayArgs) -> Result<ExitCode, Failure> {
     }
 }
 
-fn told(replayed: &Replayed, since: i64, dry_run: bool) -> String {
+fn told(replayed: &Replayed, args: &ReplayArgs) -> String {
     let rows: Vec<_> = replayed
         .sent
         .iter()
@@ -65,13 +65,17 @@ fn told(replayed: &Replayed, since: i64, dry_run: bool) -> String {
         table(&["channel", "route", ">events"], &rows) + "\n"
     };
     let events = count(replayed.events(), "event");
-    text.push_str(&if dry_run {
+    text.push_str(&if args.dry_run {
         format!("{events} would be sent again; nothing was done\n")
     } else {
         format!("{events} wait for their channels, marked as replayed\n")
     });
+    let filtered = match &args.route {
+        None => "that no route wants today",
+        Some(_) => "that another route takes today, or none",
+    };
     for (number, meaning) in [
-        (replayed.filtered, "that no route asked for wants today"),
+        (replayed.filtered, filtered),
         (replayed.duplicates, "that had come twice, told once"),
         (
             replayed.without_text,
@@ -84,7 +88,7 @@ fn told(replayed: &Replayed, since: i64, dry_run: bool) -> String {
         }
     }
     if let Some((oldest, _)) = replayed.retained_unix_ms
-        && oldest > since
+        && oldest > args.since
     {
         text.push_str(&format!(
             "the oldest batch that is retained was received at {}\n",

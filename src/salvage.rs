@@ -106,13 +106,13 @@ fn told(salvaged: &Salvaged, folder: &Path) -> String {
         ),
         (
             waiting_events,
-            "delivery",
+            "event",
             "waited for a channel: they wait again, marked as possibly repeated",
         ),
-        (dead_events, "dead letter event", "are dead letters again"),
+        (dead_events, "event", "of dead letters are there again"),
         (damaged_bytes, "byte", "belong to no whole record"),
     ] {
-        let amount = count(*number, noun).replace("deliverys", "deliveries");
+        let amount = count(*number, noun);
         text.push_str(&format!("  {amount} {meaning}\n"));
     }
     text.push_str(&match lost_events {

@@ -61,7 +61,8 @@ async fn a_dead_letter_is_found_shown_and_redriven_once_while_the_relay_runs() {
     assert_eq!(redriven, expected);
     let again = ends(folder, 0, &["dead", "redrive", &id]);
     assert!(again.contains("no dead letter any more"), "{again}");
-    ends(folder, 0, &["dead", "redrive", "--all"]);
+    let none = ends(folder, 0, &["dead", "redrive", "--all"]);
+    assert!(none.contains("no dead letter matches"), "{none}");
     let ledger = relay.drained().await;
     let counts = &ledger["channels"]["ops"];
     assert_eq!(
