@@ -124,6 +124,10 @@ impl Running {
         self.seen.join("\n")
     }
 
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     pub fn signal(&self, signal: &str) {
         // The shell's own `kill`: the program of that name is not in every Debian base.
         let kill = format!("kill {signal} {}", self.child.id());

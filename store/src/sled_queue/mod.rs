@@ -62,6 +62,8 @@ pub struct SledOptions {
     pub cache_bytes_max: u64,
     /// A log goes on in a new file beyond this size, in bytes.
     pub segment_bytes: u64,
+    /// An index of which little is of use is replaced beyond this size, in bytes.
+    pub index_bytes: u64,
     /// What may be kept on disk.
     pub limits: Limits,
     /// Now, Unix time in milliseconds; names a store that has to be moved aside.
@@ -78,6 +80,7 @@ impl SledOptions {
             data_dir: data_dir.to_owned(),
             cache_bytes_max: 8 << 20,
             segment_bytes: crate::log::SEGMENT_BYTES,
+            index_bytes: index::BYTES,
             limits: Limits::default(),
             now_unix_ms,
             move_damaged_aside: false,

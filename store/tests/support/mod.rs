@@ -95,6 +95,22 @@ pub fn all_to(channel: &str, severity: Severity, blocks: &[Block]) -> Routed {
     }
 }
 
+/// One event for a channel.
+pub fn one_to(channel: &str, severity: Severity, json: &str) -> DeliveryBlock {
+    let mut deliveries = DeliveriesEncoder::default();
+    deliveries.push(&EventToDeliver {
+        cluster: "prod",
+        route: "",
+        json,
+        marks: Marks::default(),
+    });
+    DeliveryBlock {
+        channel: channel.into(),
+        severity,
+        deliveries: deliveries.finish(),
+    }
+}
+
 pub async fn append_and_route(
     queue: &impl Queue,
     channel: &str,
