@@ -6,7 +6,6 @@
 
 use std::{io::Write, net::SocketAddr, path::Path, process::ExitCode, time::Duration};
 
-use auditrelay_config::{Overrides, load};
 use auditrelay_store::{Ledger, OpenError, Queue, SledQueue};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::{Request, StatusCode, body::Bytes, header::HOST};
@@ -14,24 +13,13 @@ use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
-use crate::{
-    Failure,
-    cli::{LedgerArgs, environment},
-    relay::{ADMIN_ADDRESS_FILE, sled_options},
-};
+use crate::{Failure, cli::LedgerArgs, relay::sled_options, session::AdminAddress};
 
 const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub(crate) async fn run(args: &LedgerArgs) -> Result<ExitCode, Failure> {
-    let data_dir = match &args.data_dir {
-        Some(data_dir) => data_dir.clone(),
-        None => {
-            load(args.config.as_deref(), environment(), Overrides::default())?
-                .config
-                .data_dir
-        }
-    };
+    let data_dir = args.place.data_dir()?;
     let ledger = read_ledger(&data_dir).await?;
     let text = if args.json {
         format!("{ledger:#}\n")
@@ -50,8 +38,7 @@ pub(crate) async fn run(args: &LedgerArgs) -> Result<ExitCode, Failure> {
 
 /// The running relay's answer; `None` when it gives none.
 async fn from_relay(data_dir: &Path) -> Option<Value> {
-    let address = std::fs::read_to_string(data_dir.join(ADMIN_ADDRESS_FILE)).ok()?;
-    let address: SocketAddr = address.trim().parse().ok()?;
+    let address = AdminAddress::read(data_dir)?.address;
     tokio::time::timeout(ANSWER_TIMEOUT, get(address, "/ledger"))
         .await
         .ok()?

@@ -6,15 +6,28 @@
 mod admin;
 pub mod check;
 pub mod cli;
+mod commands_port;
+mod dead;
 mod demo;
+mod events;
+mod execute;
+mod export;
 mod failure;
 mod health;
+mod import;
 mod ledger;
 mod limits;
 mod logs;
 mod metrics;
+mod output;
+mod progress;
 pub mod relay;
+mod replay;
+mod request;
+mod salvage;
 mod serve;
+mod session;
 mod space_metrics;
+mod when;
 
 pub use failure::Failure;

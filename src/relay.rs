@@ -29,13 +29,20 @@ use tokio::{
     task::JoinSet,
 };
 
-use crate::{Failure, admin, limits::limits, metrics::LedgerMetrics};
+use crate::{
+    Failure, admin,
+    commands_port::{Commands, Token},
+    execute::Context,
+    limits::limits,
+    metrics::LedgerMetrics,
+};
 
 /// Lanes that may hold the text of a lease in memory at a time.
 const RENDERING_MAX: usize = 2;
 /// How long a failed queue's callers have to get their answer.
 const FAILURE_GRACE: Duration = Duration::from_secs(1);
-/// Where a running relay writes the address of its admin port, inside the data directory.
+/// Where a running relay writes the address of its admin port, and behind it the token that commands
+/// need, inside the data directory.
 pub(crate) const ADMIN_ADDRESS_FILE: &str = "admin.address";
 
 /// An opened relay.
@@ -49,6 +56,7 @@ pub struct Relay {
     ledger_metrics: LedgerMetrics,
     webhook: TcpListener,
     admin: TcpListener,
+    token: Token,
 }
 
 impl Relay {
@@ -76,6 +84,12 @@ impl Relay {
         let webhook = bind(config.listen).await?;
         let admin = bind(config.admin_listen).await?;
         warn_of_orphans(&config, &queue);
+        // Before anybody is told that the relay is ready: a command may come at once.
+        let token = Token::new().map_err(other)?;
+        let address = admin.local_addr().map_err(other)?;
+        let address_and_token = format!("{address}\n{}\n", token.reveal());
+        let file = config.data_dir.join(ADMIN_ADDRESS_FILE);
+        write_durably(&file, address_and_token.as_bytes()).map_err(other)?;
         Ok(Self {
             config,
             queue,
@@ -86,6 +100,7 @@ impl Relay {
             ledger_metrics,
             webhook,
             admin,
+            token,
         })
     }
 
@@ -117,8 +132,6 @@ impl Relay {
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), Failure> {
         let (stop, stopped) = watch::channel(false);
         let address_file = self.config.data_dir.join(ADMIN_ADDRESS_FILE);
-        let admin_address = self.admin_address().map_err(other)?;
-        write_durably(&address_file, admin_address.to_string().as_bytes()).map_err(other)?;
         let grace = self.config.ingest.shutdown();
         let queue = self.queue.clone();
         let mut tasks = self.start(&stopped)?;
@@ -162,7 +175,8 @@ impl Relay {
         let mut tasks = JoinSet::new();
         let ingest_metrics = auditrelay_ingest::Metrics::new(&self.registry).map_err(other)?;
         // Ingest and router meet in the queue alone; both have the table.
-        let routes = Routes::new(&self.config);
+        let routes = Arc::new(Routes::new(&self.config));
+        let context = Context::new(self.queue.clone(), &self.config, Arc::clone(&routes));
         // A replay may go through other routes, which want other events.
         let keeps_all = self.config.queue.retain_hours.get() > 0;
         let for_nobody = keeps_all.then_some(Routes::NOBODY);
@@ -199,6 +213,7 @@ impl Relay {
         let admin = admin::Admin {
             queue: self.queue,
             metrics: self.ledger_metrics,
+            commands: Commands::new(context, self.token),
         };
         let mut stop = stopped.clone();
         tasks.spawn(async move {

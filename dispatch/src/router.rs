@@ -206,7 +206,7 @@ fn note(
 }
 
 /// Where an event goes whose hint is of another table.
-fn target<'r>(routes: &'r Routes, json: &str) -> Option<Target<'r>> {
+pub(crate) fn target<'r>(routes: &'r Routes, json: &str) -> Option<Target<'r>> {
     match Envelope::parse(json) {
         Ok(envelope) => routes.target(&envelope),
         Err(error) => {

@@ -82,6 +82,11 @@ impl Routes {
         self.id
     }
 
+    /// The routes' names, in their order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.routes.iter().map(|route| route.name.as_str())
+    }
+
     /// Where the event goes; `None` means that nobody wants it.
     pub fn target(&self, event: &Envelope<'_>) -> Option<Target<'_>> {
         match self.decide(event) {
