@@ -270,7 +270,7 @@ pub async fn above_the_mark_batches_are_refused_and_below_it_they_are_not<B: Bac
         ..Limits::default()
     };
     let dir = tempfile::tempdir().expect("a folder");
-    let queue = B::limited(dir.path(), limits);
+    let queue = B::limited(dir.path(), limits.clone());
     let mut appended = 0;
     // Nothing is routed: the router stands still.
     let full = loop {
@@ -287,6 +287,9 @@ pub async fn above_the_mark_batches_are_refused_and_below_it_they_are_not<B: Bac
     assert!(full.0.contains("queue.bytes_max"), "{full}");
     assert!(queue.space().refusing.is_some());
     assert!(queue.space().used_bytes < 32 << 20, "it never got there");
+    drop(queue);
+    let queue = B::limited(dir.path(), limits);
+    queue.admit(300_000).expect_err("a restart makes no room");
     while queue.ledger().waiting > 0 {
         let blocks = queue.unrouted(16).await.expect("blocks");
         let routed = crate::support::all_to("ops", Severity::Info, &blocks);
