@@ -15,6 +15,7 @@ mod export;
 mod failure;
 mod health;
 mod import;
+mod lanes;
 mod ledger;
 mod limits;
 mod logs;

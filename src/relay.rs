@@ -6,7 +6,7 @@
 
 use std::{
     fs,
-    io::{self, IsTerminal, Write},
+    io::{self, Write},
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
@@ -14,31 +14,22 @@ use std::{
 };
 
 use auditrelay_audit::HashKey;
-use auditrelay_config::{Config, Destination};
-use auditrelay_dispatch::{
-    Budget, Lane, Metrics, Router, Routes,
-    preview::Preview,
-    slack::{Http, SlackApi, SlackWebhook},
-};
+use auditrelay_config::Config;
+use auditrelay_dispatch::{Metrics, Router, Routes};
 use auditrelay_ingest::{Advisor, Ingest, Preparation};
 use auditrelay_store::{MovedAside, Opened, Queue, QueueError, SledOptions, SledQueue};
 use prometheus::Registry;
-use tokio::{
-    net::TcpListener,
-    sync::{Semaphore, watch},
-    task::JoinSet,
-};
+use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 
 use crate::{
     Failure, admin,
     commands_port::{Commands, Token},
     execute::Context,
+    lanes::Lanes,
     limits::limits,
     metrics::LedgerMetrics,
 };
 
-/// Lanes that may hold the text of a lease in memory at a time.
-const RENDERING_MAX: usize = 2;
 /// How long a failed queue's callers have to get their answer.
 const FAILURE_GRACE: Duration = Duration::from_secs(1);
 /// Where a running relay writes the address of its admin port, and behind it the token that commands
@@ -200,15 +191,7 @@ impl Relay {
             auditrelay_ingest::serve(webhook, Arc::new(ingest), stopping).await;
             Ok(())
         });
-        let lanes = Lanes {
-            config: &self.config,
-            queue: &self.queue,
-            metrics: &self.dispatch_metrics,
-            http: Http::new(self.config.slack.timeout()),
-            budget: Budget::new(self.config.slack.messages_per_minute.get()),
-            rendering: Arc::new(Semaphore::new(RENDERING_MAX)),
-        };
-        lanes.start(&mut tasks, stopped)?;
+        Lanes::new(&self.config, &self.queue, &self.dispatch_metrics).start(&mut tasks, stopped)?;
         tasks.spawn(self.router.run(stopped.clone()));
         let admin = admin::Admin {
             queue: self.queue,
@@ -224,69 +207,6 @@ impl Relay {
             Ok(())
         });
         Ok(tasks)
-    }
-}
-
-struct Lanes<'a> {
-    config: &'a Config,
-    queue: &'a SledQueue,
-    metrics: &'a Metrics,
-    http: Http,
-    budget: Budget,
-    rendering: Arc<Semaphore>,
-}
-
-impl Lanes<'_> {
-    fn start(
-        &self,
-        tasks: &mut JoinSet<Result<(), QueueError>>,
-        stopped: &watch::Receiver<bool>,
-    ) -> Result<(), Failure> {
-        for name in self.config.channels.keys() {
-            match self.config.destination(name) {
-                Some(Destination::SlackApi { channel, token }) => {
-                    let api_url = &self.config.slack.api_url;
-                    let slack = SlackApi::new(self.http.clone(), api_url, token, channel)
-                        .map_err(Failure::Other)?;
-                    tasks.spawn(self.lane(name.as_str(), slack, true).run(stopped.clone()));
-                }
-                Some(Destination::Webhook { url }) => {
-                    let webhook = SlackWebhook::new(self.http.clone(), url);
-                    tasks.spawn(self.lane(name.as_str(), webhook, true).run(stopped.clone()));
-                }
-                Some(Destination::Preview) | None => {
-                    let preview = Preview::new(name.as_str(), io::stdout().is_terminal());
-                    tasks.spawn(
-                        self.lane(name.as_str(), preview, false)
-                            .run(stopped.clone()),
-                    );
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn lane<D: auditrelay_dispatch::Destination>(
-        &self,
-        name: &str,
-        destination: D,
-        in_workspace: bool,
-    ) -> Lane<SledQueue, D> {
-        let config = self
-            .config
-            .channels
-            .iter()
-            .find(|(channel, _)| channel.as_str() == name);
-        let (_, config) = config.expect("the name comes from the same map");
-        Lane::new(
-            self.queue.clone(),
-            destination,
-            name,
-            config,
-            in_workspace.then(|| self.budget.clone()),
-            self.metrics.clone(),
-            Arc::clone(&self.rendering),
-        )
     }
 }
 

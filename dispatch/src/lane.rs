@@ -16,7 +16,10 @@ use tokio::{
 };
 
 use crate::{
-    Budget, Destination, Message, Metrics, SendError, pace::Pace, render::render, retry::Retry,
+    Budget, Destination, Message, Metrics, SendError,
+    pace::Pace,
+    render::{Style, render},
+    retry::Retry,
     router::now_unix_ms,
 };
 
@@ -39,7 +42,7 @@ pub struct Lane<Q, D> {
 #[derive(Debug, Clone, Copy)]
 struct Settings {
     limit: LeaseLimit,
-    sentences_max: usize,
+    style: Style,
     park_retry: Duration,
 }
 
@@ -99,7 +102,10 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
                     events_max: config.message_events_max.as_usize(),
                     bytes_max: config.message_bytes_max.as_usize(),
                 },
-                sentences_max: config.sentences_max.as_usize(),
+                style: Style {
+                    sentences_max: config.sentences_max.as_usize(),
+                    names_members: true,
+                },
                 park_retry: config.park_retry(),
             },
             pace: Pace::new(config.message_interval(), budget),
@@ -110,6 +116,13 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
             metrics,
             rendering,
         }
+    }
+
+    /// Digests do not say how to see their members: nothing of them is kept.
+    #[must_use]
+    pub fn forgetting(mut self) -> Self {
+        self.settings.style.names_members = false;
+        self
     }
 
     /// Delivers until the shutdown. A post under way is finished first.
@@ -139,15 +152,14 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
         let Some(lease) = self.queue.lease(&self.channel, self.settings.limit).await? else {
             return Ok(());
         };
-        let sentences_max = self.settings.sentences_max;
+        let style = self.settings.style;
         let held = Held {
             id: lease.id.clone(),
             resumed: lease.resumed,
         };
         let events = lease.members.len();
-        let rendered = tokio::task::spawn_blocking(move || {
-            (render(&lease, sentences_max), stage_times(&lease))
-        });
+        let rendered =
+            tokio::task::spawn_blocking(move || (render(&lease, style), stage_times(&lease)));
         let (mut message, stage_times_ms) = rendered.await.unwrap_or_else(|error| {
             // One event must not stop its channel for ever; that it stands for others is still said.
             tracing::error!(channel = self.channel, %error, "rendering failed, please report it");

@@ -39,8 +39,17 @@ pub struct Message {
     pub form: &'static str,
 }
 
+/// How messages of a channel look.
+#[derive(Debug, Clone, Copy)]
+pub struct Style {
+    /// With more sentences to say it becomes a digest.
+    pub sentences_max: usize,
+    /// Whether a digest says how to see its members: they are kept for a while.
+    pub names_members: bool,
+}
+
 /// Renders a lease's members.
-pub fn render(lease: &Lease, sentences_max: usize) -> Message {
+pub fn render(lease: &Lease, style: Style) -> Message {
     let mut events = Vec::new();
     let mut notices = Vec::new();
     for (severity, delivery) in &lease.members {
@@ -56,13 +65,13 @@ pub fn render(lease: &Lease, sentences_max: usize) -> Message {
     }
     extra.extend(notice_lines(&notices));
     let budget = BLOCK_BYTES_MAX.saturating_sub(extra.iter().map(|line| cost(line)).sum());
-    let few = events.len() <= sentences_max;
+    let few = events.len() <= style.sentences_max;
     let mut body = if few {
         as_sentences(&events, budget)
     } else {
         None
     }
-    .unwrap_or_else(|| as_digest(&events, budget, lease.id.id));
+    .unwrap_or_else(|| as_digest(&events, budget, style.names_members.then_some(lease.id.id)));
     body.lines.splice(0..0, extra.iter().cloned());
     body.blocks
         .splice(0..0, extra.iter().map(|line| context(line)));
@@ -141,14 +150,14 @@ fn as_sentences(events: &[(Severity, &EventDelivery)], budget: usize) -> Option<
     })
 }
 
-fn as_digest(events: &[(Severity, &EventDelivery)], budget: usize, id: u64) -> Body {
+fn as_digest(events: &[(Severity, &EventDelivery)], budget: usize, message: Option<u64>) -> Body {
     let groups = digest::group(events.iter().copied());
     let title = title(events);
     let mut rows = Vec::new();
     let mut lines = vec![title.clone()];
-    let members = members_line(id);
+    let members = message.map(members_line);
     // The title, the line that counts the rest, and the one that names the message.
-    let (mut bytes, mut told) = (cost(&title) + 100 + cost(&members), 0);
+    let (mut bytes, mut told) = (cost(&title) + 100 + members.as_deref().map_or(0, cost), 0);
     for (key, group) in groups.iter().take(DIGEST_ROWS_MAX) {
         let pieces = row(key, group);
         let row_bytes: usize = pieces.iter().map(|piece| cost(&piece.text)).sum();
@@ -175,8 +184,10 @@ fn as_digest(events: &[(Severity, &EventDelivery)], budget: usize, id: u64) -> B
         blocks.push(context(&more));
         lines.push(more);
     }
-    blocks.push(context(&members));
-    lines.push(members);
+    if let Some(members) = members {
+        blocks.push(context(&members));
+        lines.push(members);
+    }
     Body {
         lines,
         blocks,

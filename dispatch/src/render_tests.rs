@@ -5,6 +5,15 @@ use proptest::prelude::*;
 
 use super::*;
 
+/// As a channel does whose messages' members are kept.
+fn render(lease: &Lease, sentences_max: usize) -> Message {
+    let style = Style {
+        sentences_max,
+        names_members: true,
+    };
+    super::render(lease, style)
+}
+
 fn event(user: &str, verb: &str, name: &str) -> EventDelivery {
     EventDelivery {
         cluster: "prod".into(),
@@ -275,4 +284,21 @@ proptest! {
         members.extend(notices);
         assert_slack_takes(&render(&lease(members, true), sentences_max));
     }
+}
+
+#[test]
+fn a_digest_whose_members_are_not_kept_names_no_command() {
+    let members = info((0..9).map(|n| event("alice", "get", &n.to_string())));
+    let style = Style {
+        sentences_max: 8,
+        names_members: false,
+    };
+    let message = super::render(&lease(members, false), style);
+    assert_eq!(message.form, "digest");
+    assert!(
+        !message.text.contains("auditrelay events"),
+        "{}",
+        message.text
+    );
+    assert_slack_takes(&message);
 }
