@@ -1,0 +1,204 @@
+//! A disk that is full or broken while the relay runs: it stops acknowledging, says so, and ends.
+
+use std::{
+    fs,
+    time::{Duration, SystemTime},
+};
+
+use crate::{
+    load::{Promises, Shape, ended},
+    shim::{Bench, Disk, borrowed},
+    support::{BINARY, Running, run},
+    undo::Loss,
+};
+
+const SHAPE: Shape = Shape {
+    events: 5,
+    noise_bytes: 2_000,
+    pause: Duration::from_millis(5),
+};
+const CONFIG: [&str; 2] = ["--config", "c.yaml"];
+/// The issue: it ends within this.
+const END_WITHIN: Duration = Duration::from_secs(5);
+
+fn config(bench: &Bench) {
+    let text = format!(
+        "data_dir: {}\nchannels: {{ops: {{preview: true, message_interval_milliseconds: 100}}}}\n",
+        bench.disk().join("data").display()
+    );
+    fs::write(bench.path().join("c.yaml"), text).expect("written");
+}
+
+/// The relay's last word: one line, with its name, that is about storage.
+fn last_word(logs: &str) -> Result<&str, String> {
+    let words: Vec<&str> = logs
+        .lines()
+        .filter(|line| line.starts_with("auditrelay: "))
+        .collect();
+    match words[..] {
+        [word] if logs.ends_with(word) && word.contains("mend the disk") => Ok(word),
+        _ => Err(format!("no one clear last line:\n{logs}")),
+    }
+}
+
+/// It has ended as it should; `failed` is when the disk first failed, in ns since 1970.
+async fn ends(relay: &mut Running, failed: u128) {
+    let status = relay.wait().await;
+    let now = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .expect("after 1970");
+    let logs = relay.all_logs();
+    assert_eq!(status.code(), Some(74), "{status}: {logs}");
+    let took = now.as_nanos().saturating_sub(failed);
+    assert!(took < END_WITHIN.as_nanos(), "it took {took} ns: {logs}");
+    let word = last_word(&logs).unwrap_or_else(|why| panic!("{why}"));
+    eprintln!("after {} ms: {word}", took / 1_000_000);
+}
+
+/// A healthy disk again: all that was acknowledged is there.
+async fn nothing_is_lost(bench: &Bench, promises: &Promises) {
+    let (code, text, errors) = run(bench.path(), &[], &["ledger", "--config", "c.yaml"]);
+    assert_eq!(code, 0, "{text}{errors}");
+    let relay = Running::start(bench.path(), &[], &CONFIG);
+    let known = async {
+        promises.glance(&relay).await?;
+        promises.all_are_known(&relay).await
+    };
+    known.await.unwrap_or_else(|why| panic!("{why}"));
+}
+
+/// The disk fails under load, after `skip` more calls that should have failed.
+async fn fails_under_load(fault: &'static str, skip: u32, loses_power: bool) {
+    let Some(bench) = Bench::new() else { return };
+    config(&bench);
+    let env = bench.env(Disk::Fails(fault, skip));
+    let mut relay = Running::start(bench.path(), &borrowed(&env), &CONFIG);
+    let promises = Promises::new(SHAPE);
+    let posters = promises.posters(relay.webhook, 4, "a");
+    tokio::time::sleep(Duration::from_millis(250)).await;
+    assert!(promises.events() > 0, "nothing was acknowledged");
+    bench.fail(true);
+    let failed = loop {
+        match bench.failed_at() {
+            Some(failed) => break failed,
+            None => tokio::time::sleep(Duration::from_millis(5)).await,
+        }
+    };
+    ends(&mut relay, failed).await;
+    ended(posters).await;
+    for one in promises.all() {
+        assert!(
+            one.asked < failed,
+            "{:?} was asked for after the disk had failed, and acknowledged",
+            one.ids
+        );
+        // What was durable before may be answered a moment after.
+        assert!(one.answered < failed + 1_000_000_000, "{:?}", one.ids);
+    }
+    if loses_power {
+        bench.lose_power(Loss::All);
+    }
+    bench.fail(false);
+    nothing_is_lost(&bench, &promises).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_a_full_disk_it_acknowledges_no_more_and_ends() {
+    for (skip, loses_power) in [(0, false), (1, true), (2, false), (7, true)] {
+        fails_under_load("enospc", skip, loses_power).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_a_disk_that_cannot_write_it_acknowledges_no_more_and_ends() {
+    for (skip, loses_power) in [(0, true), (1, false), (2, true), (7, false)] {
+        fails_under_load("eio-write", skip, loses_power).await;
+    }
+}
+
+/// Linux: pages whose sync failed are clean afterwards and may be gone; so the power is always lost too.
+#[tokio::test(flavor = "multi_thread")]
+async fn on_a_disk_that_cannot_sync_it_acknowledges_no_more_and_ends() {
+    for skip in [0, 1, 2, 7] {
+        fails_under_load("eio-sync", skip, true).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_fails_from_the_start_is_told_in_one_line() {
+    for fault in ["enospc", "eio-write", "eio-sync"] {
+        let Some(bench) = Bench::new() else { return };
+        config(&bench);
+        let promises = Promises::new(SHAPE);
+        let args = [
+            "serve",
+            "--listen",
+            "127.0.0.1:0",
+            "--admin-listen",
+            "127.0.0.1:0",
+        ];
+        let args = [&args[..], &CONFIG].concat();
+        for is_new in [true, false] {
+            let env = bench.env(Disk::Fails(fault, 0));
+            bench.fail(true);
+            let (code, _, errors) = run(bench.path(), &borrowed(&env), &args);
+            bench.fail(false);
+            let lines: Vec<&str> = errors
+                .lines()
+                .filter(|line| line.starts_with("auditrelay: "))
+                .collect();
+            eprintln!("{fault}, new: {is_new}: {errors}");
+            assert_eq!(
+                (code, lines.len()),
+                (74, 1),
+                "{fault}, new: {is_new}: {errors}"
+            );
+            if is_new {
+                let relay = Running::start(bench.path(), &[], &CONFIG);
+                assert!(promises.post(relay.webhook, vec!["a".to_owned()]).await);
+                relay.kill();
+            }
+        }
+        nothing_is_lost(&bench, &promises).await;
+    }
+}
+
+/// Without a handler SIGXFSZ would kill the process instead of making the write fail.
+#[tokio::test(flavor = "multi_thread")]
+async fn at_the_limit_of_a_files_size_it_acknowledges_no_more_and_ends() {
+    let Some(bench) = Bench::new() else { return };
+    config(&bench);
+    // In blocks of 512 bytes: 2 MiB.
+    let limited = ["sh", "-c", "ulimit -f 4096; exec \"$0\" \"$@\""];
+    let mut relay = Running::start_under(&limited, bench.path(), &CONFIG);
+    let promises = Promises::new(Shape {
+        noise_bytes: 20_000,
+        ..SHAPE
+    });
+    let posters = promises.posters(relay.webhook, 4, "a");
+    let last = loop {
+        let last = promises.all().iter().map(|one| one.answered).max();
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        if last.is_some() && last == promises.all().iter().map(|one| one.answered).max() {
+            break last.expect("just seen");
+        }
+    };
+    ends(&mut relay, last).await;
+    ended(posters).await;
+    nothing_is_lost(&bench, &promises).await;
+}
+
+#[test]
+fn a_last_word_that_is_not_one_clear_line_is_found() {
+    let word = "auditrelay: no space; mend the disk";
+    assert_eq!(last_word(&format!("{{}}\n{word}")), Ok(word));
+    for bad in [
+        "",
+        "auditrelay: x",
+        &format!("{word}\n{word}"),
+        &format!("{word}\nmore"),
+    ] {
+        assert!(last_word(bad).is_err(), "{bad}");
+    }
+    assert!(BINARY.ends_with("auditrelay"));
+}

@@ -1,0 +1,259 @@
+//! Power losses under load: what was acknowledged is there afterwards, and is told.
+
+use std::{collections::BTreeMap, fs, time::Duration};
+
+use crate::{
+    load::{Promises, Shape, ended},
+    model::tree,
+    number,
+    shim::{Bench, Disk, borrowed},
+    support::{Running, command, run, slack, told},
+    undo::{Loss, Report},
+};
+
+const SHAPE: Shape = Shape {
+    events: 5,
+    noise_bytes: 4_000,
+    pause: Duration::from_millis(40),
+};
+const CONFIG: [&str; 2] = ["--config", "c.yaml"];
+
+/// Few events a message, so that each is told by its audit ID.
+fn config(bench: &Bench, api_url: &str) {
+    let text = format!(
+        "data_dir: {}
+slack: {{token: xoxb-test, api_url: '{api_url}', messages_per_minute: 600}}
+dedup: {{window_seconds: 86400}}
+channels: {{ops: {{slack_channel: COPS, message_interval_milliseconds: 100, message_events_max: 20, sentences_max: 20}}}}
+",
+        bench.disk().join("data").display()
+    );
+    fs::write(bench.path().join("c.yaml"), text).expect("written");
+}
+
+/// Power lost under load, again and again, on the same disk.
+struct Losses {
+    bench: Bench,
+    disk: Disk,
+    rng: fastrand::Rng,
+    promises: Promises,
+    /// What was lost altogether, so that a model that takes nothing is noticed.
+    sum: Report,
+}
+
+impl Losses {
+    fn lose_power(&mut self, takes_all: bool) {
+        let loss = if takes_all {
+            Loss::All
+        } else {
+            Loss::Part(&mut self.rng)
+        };
+        let report = self.bench.lose_power(loss);
+        self.sum.changes += report.changes;
+        self.sum.syncs += report.syncs;
+        self.sum.unsynced += report.unsynced;
+        self.sum.undone += report.undone;
+    }
+
+    /// The power is lost again while the relay starts.
+    async fn lose_power_while_starting(&mut self) {
+        let env = self.bench.env(self.disk);
+        let args = [
+            "serve",
+            "--listen",
+            "127.0.0.1:0",
+            "--admin-listen",
+            "127.0.0.1:0",
+        ];
+        let mut child = command(self.bench.path())
+            .args(args)
+            .args(CONFIG)
+            .envs(borrowed(&env))
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .expect("the binary starts");
+        tokio::time::sleep(Duration::from_millis(self.rng.u64(1..60))).await;
+        child.kill().expect("it runs");
+        child.wait().expect("it ends");
+        let takes_all = self.rng.bool();
+        self.lose_power(takes_all);
+    }
+
+    async fn round(&mut self, round: u64) -> Result<(), String> {
+        if self.rng.u8(..3) == 0 {
+            self.lose_power_while_starting().await;
+        }
+        let env = self.bench.env(self.disk);
+        let relay = Running::start(self.bench.path(), &borrowed(&env), &CONFIG);
+        self.promises.glance(&relay).await?;
+        let posters = self
+            .promises
+            .posters(relay.webhook, 4, &format!("r{round}"));
+        tokio::time::sleep(Duration::from_millis(self.rng.u64(100..400))).await;
+        relay.kill();
+        ended(posters).await;
+        self.lose_power(round.is_multiple_of(2));
+        // In the others the next start finds the store as the power left it.
+        if self.rng.bool() {
+            let (code, text, errors) =
+                run(self.bench.path(), &[], &["ledger", "--config", "c.yaml"]);
+            if code != 0 {
+                return Err(format!("`ledger` ended with {code}: {text}{errors}"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Fills the logs to just below where the next files begin: the rounds are to lose power there too.
+async fn prefill(bench: &Bench, promises: &Promises) {
+    let relay = Running::start(bench.path(), &[], &CONFIG);
+    let large = Promises::new(Shape {
+        events: 1,
+        noise_bytes: 2_000_000,
+        ..SHAPE
+    });
+    // 1.5 MB each, as 64 characters compress.
+    for n in 0..42 {
+        assert!(
+            large
+                .post(relay.webhook, vec![format!("prefill-{n}")])
+                .await
+        );
+    }
+    relay.drained().await;
+    promises.glance(&relay).await.expect("sound");
+    relay.kill();
+}
+
+fn told_once(slack: &auditrelay_loadtest::slack::LocalSlack, ids: &[String]) {
+    let (plain, marked) = told(slack);
+    for id in ids {
+        assert!(
+            plain.contains_key(id) || marked.contains_key(id),
+            "{id} was acknowledged and never told"
+        );
+    }
+    let twice: BTreeMap<_, _> = plain.iter().filter(|(_, times)| **times > 1).collect();
+    assert!(twice.is_empty(), "told twice, and not marked: {twice:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn power_lost_under_load_costs_nothing_that_was_acknowledged() {
+    let Some(bench) = Bench::new() else { return };
+    let slack = slack(Duration::ZERO).await;
+    config(&bench, &slack.api_url());
+    let seed = number("AUDITRELAY_FAULT_SEED", 4);
+    let rounds = number("AUDITRELAY_POWER_LOSS_ROUNDS", 20);
+    let promises = Promises::new(SHAPE);
+    prefill(&bench, &promises).await;
+    let mut losses = Losses {
+        bench,
+        disk: Disk::Honest,
+        rng: fastrand::Rng::with_seed(seed),
+        promises,
+        sum: Report::default(),
+    };
+    for round in 0..rounds {
+        let outcome = losses.round(round).await;
+        outcome.unwrap_or_else(|why| panic!("AUDITRELAY_FAULT_SEED={seed}, round {round}: {why}"));
+    }
+    let Losses {
+        bench,
+        promises,
+        sum,
+        ..
+    } = losses;
+    eprintln!("{} events were acknowledged; {sum:?}", promises.events());
+    assert!(
+        promises.events() > 50 * rounds,
+        "only {}",
+        promises.events()
+    );
+    assert!(
+        sum.syncs as u64 > 10 * rounds && sum.undone as u64 > rounds,
+        "{sum:?}"
+    );
+    let relay = Running::start(bench.path(), &[], &CONFIG);
+    let known = async {
+        promises.glance(&relay).await?;
+        promises.all_are_known(&relay).await
+    };
+    let known = known.await;
+    known.unwrap_or_else(|why| panic!("AUDITRELAY_FAULT_SEED={seed}, at the end: {why}"));
+    told_once(&slack, &promises.ids());
+}
+
+/// The negative control: the same, on a disk that answers `fdatasync` and does nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_fdatasync_the_same_test_finds_losses() {
+    for seed in 0..2 {
+        let Some(bench) = Bench::new() else { return };
+        let slack = slack(Duration::ZERO).await;
+        config(&bench, &slack.api_url());
+        let mut losses = Losses {
+            bench,
+            disk: Disk::Ignores("fdatasync"),
+            rng: fastrand::Rng::with_seed(seed),
+            promises: Promises::new(SHAPE),
+            sum: Report::default(),
+        };
+        let mut found = None;
+        for round in 0..4 {
+            if let Err(why) = losses.round(round).await {
+                found = Some(why);
+                break;
+            }
+        }
+        eprintln!("seed {seed}: {found:?}");
+        assert!(found.is_some(), "seed {seed}: {:?}", losses.sum);
+    }
+}
+
+/// Whatever the relay did to its disk, the shim saw: taken back, each byte and name is as it was.
+#[tokio::test(flavor = "multi_thread")]
+async fn everything_can_be_taken_back() {
+    let Some(bench) = Bench::new() else { return };
+    let slack = slack(Duration::ZERO).await;
+    config(&bench, &slack.api_url());
+    let disk = Disk::Ignores("all");
+    for round in 0..4 {
+        let before = tree(&bench.disk());
+        let env = bench.env(disk);
+        let mut relay = Running::start(bench.path(), &borrowed(&env), &CONFIG);
+        let promises = Promises::new(SHAPE);
+        let posters = promises.posters(relay.webhook, 4, &format!("u{round}"));
+        tokio::time::sleep(Duration::from_millis(400)).await;
+        if round % 2 == 0 {
+            relay.kill();
+        } else {
+            relay.signal("-TERM");
+            assert_eq!(relay.wait().await.code(), Some(0));
+        }
+        ended(posters).await;
+        let changed = tree(&bench.disk());
+        assert!(changed != before, "nothing was done");
+        let report = bench.lose_power(Loss::All);
+        assert_eq!(
+            (report.syncs, report.undone),
+            (0, report.unsynced),
+            "{report:?}"
+        );
+        let after = tree(&bench.disk());
+        let names = before.keys().chain(after.keys());
+        let unseen: Vec<_> = names
+            .filter(|name| before.get(*name) != after.get(*name))
+            .collect();
+        assert!(
+            unseen.is_empty(),
+            "round {round}: not seen: changes of {unseen:?}"
+        );
+        // The next round begins with a store that has something in it.
+        let relay = Running::start(bench.path(), &[], &CONFIG);
+        let ids = (0..5).map(|n| format!("k{round}-{n}"));
+        assert!(promises.post(relay.webhook, ids.collect()).await);
+        relay.drained().await;
+        relay.kill();
+    }
+}
