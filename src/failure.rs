@@ -18,6 +18,9 @@ pub enum Failure {
          mend the disk and start again"
     )]
     Storage(#[from] QueueError),
+    /// A file of the data directory beside the queue, or the queue in a way that it has no words for.
+    #[error("{0}; mend the disk and start again")]
+    Disk(String),
     /// Anything else.
     #[error("{0}")]
     Other(String),
@@ -28,7 +31,7 @@ impl Failure {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Config(_) => EX_CONFIG,
-            Self::Open(_) | Self::Storage(_) => 74,
+            Self::Open(_) | Self::Storage(_) | Self::Disk(_) => 74,
             Self::Other(_) => 70,
         }
     }

@@ -6,6 +6,7 @@
 mod admin;
 pub mod check;
 pub mod cli;
+mod data_dir;
 mod demo;
 mod failure;
 mod ledger;

@@ -2,13 +2,16 @@
 
 use std::{
     fs,
+    process::Stdio,
     time::{Duration, SystemTime},
 };
+
+use tokio::time::Instant;
 
 use crate::{
     load::{Promises, Shape, ended},
     shim::{Bench, Disk, borrowed},
-    support::{BINARY, Running, run},
+    support::{Running, command, run},
     undo::Loss,
 };
 
@@ -124,43 +127,95 @@ async fn on_a_disk_that_cannot_sync_it_acknowledges_no_more_and_ends() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_disk_that_fails_from_the_start_is_told_in_one_line() {
-    for fault in ["enospc", "eio-write", "eio-sync"] {
-        let Some(bench) = Bench::new() else { return };
-        config(&bench);
-        let promises = Promises::new(SHAPE);
-        let args = [
-            "serve",
-            "--listen",
-            "127.0.0.1:0",
-            "--admin-listen",
-            "127.0.0.1:0",
-        ];
-        let args = [&args[..], &CONFIG].concat();
-        for is_new in [true, false] {
-            let env = bench.env(Disk::Fails(fault, 0));
-            bench.fail(true);
-            let (code, _, errors) = run(bench.path(), &borrowed(&env), &args);
-            bench.fail(false);
-            let lines: Vec<&str> = errors
-                .lines()
-                .filter(|line| line.starts_with("auditrelay: "))
-                .collect();
-            eprintln!("{fault}, new: {is_new}: {errors}");
-            assert_eq!(
-                (code, lines.len()),
-                (74, 1),
-                "{fault}, new: {is_new}: {errors}"
-            );
+/// Starts the relay on a disk that fails; `None` when it runs nevertheless.
+async fn starts(bench: &Bench, disk: Disk) -> Option<(Option<i32>, String)> {
+    let env = bench.env(disk);
+    let errors = bench.path().join("stderr");
+    let mut child = command(bench.path())
+        .args(["serve", "--listen", "127.0.0.1:0"])
+        .args(["--admin-listen", "127.0.0.1:0"])
+        .args(CONFIG)
+        .envs(borrowed(&env))
+        .stdout(Stdio::null())
+        .stderr(fs::File::create(&errors).expect("a file"))
+        .spawn()
+        .expect("the binary starts");
+    let begun = Instant::now();
+    // It is ready before it writes the last of its files.
+    while begun.elapsed() < END_WITHIN {
+        if let Some(status) = child.try_wait().expect("a child") {
+            let text = fs::read_to_string(errors).expect("text");
+            return Some((status.code(), text));
+        }
+        let is_ready = fs::read_to_string(&errors).is_ok_and(|text| text.contains("\"ready\""));
+        tokio::time::sleep(Duration::from_millis(if is_ready { 200 } else { 5 })).await;
+        if is_ready && child.try_wait().expect("a child").is_none() {
+            break;
+        }
+    }
+    child.kill().expect("it runs");
+    child.wait().expect("it ends");
+    None
+}
+
+/// Wherever the disk fails while the relay starts, call by call: it says so in one line and ends with
+/// 74, and starts when the disk is well again.
+async fn fails_at_the_start(fault: &'static str) {
+    let Some(bench) = Bench::new() else { return };
+    config(&bench);
+    let promises = Promises::new(SHAPE);
+    let mut wrong = Vec::new();
+    for is_new in [true, false] {
+        for skip in 0.. {
             if is_new {
-                let relay = Running::start(bench.path(), &[], &CONFIG);
-                assert!(promises.post(relay.webhook, vec!["a".to_owned()]).await);
-                relay.kill();
+                fs::remove_dir_all(bench.disk()).expect("removed");
+                fs::create_dir(bench.disk()).expect("made");
+            }
+            bench.fail(true);
+            let ended = starts(&bench, Disk::Fails(fault, skip)).await;
+            bench.fail(false);
+            let is_failed = bench.failed_at().is_some();
+            bench.lose_power(Loss::All);
+            match ended {
+                None if !is_failed => break,
+                Some((Some(74), errors)) if is_one_line(&errors) => {}
+                other => wrong.push(format!("{fault}, new: {is_new}, {skip}: {other:?}")),
             }
         }
-        nothing_is_lost(&bench, &promises).await;
+        let relay = Running::start(bench.path(), &[], &CONFIG);
+        let id = format!("new-{is_new}");
+        assert!(promises.post(relay.webhook, vec![id]).await);
+        relay.kill();
     }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    nothing_is_lost(&bench, &promises).await;
+}
+
+fn is_one_line(errors: &str) -> bool {
+    let words = errors
+        .lines()
+        .filter(|line| line.starts_with("auditrelay: "));
+    words.count() == 1
+        && errors
+            .trim_end()
+            .lines()
+            .last()
+            .is_some_and(|last| last.starts_with("auditrelay: "))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_at_the_start_is_told_in_one_line() {
+    fails_at_the_start("enospc").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_cannot_write_at_the_start_is_told_in_one_line() {
+    fails_at_the_start("eio-write").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_cannot_sync_at_the_start_is_told_in_one_line() {
+    fails_at_the_start("eio-sync").await;
 }
 
 /// Without a handler SIGXFSZ would kill the process instead of making the write fail.
@@ -200,5 +255,5 @@ fn a_last_word_that_is_not_one_clear_line_is_found() {
     ] {
         assert!(last_word(bad).is_err(), "{bad}");
     }
-    assert!(BINARY.ends_with("auditrelay"));
+    assert!(is_one_line(&format!("{{}}\n{word}\n")) && !is_one_line("panic"));
 }

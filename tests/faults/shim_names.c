@@ -79,13 +79,14 @@ int creat64(const char *path, mode_t mode)
 
 int mkdirat(int at, const char *path, mode_t mode)
 {
-    struct stat found;
+    struct stat found, there;
     const char *name;
     int above = parent(at, path, &found, &name);
     if (above < 0)
         return (int)syscall(SYS_mkdirat, at, path, mode);
     pthread_mutex_lock(&mutex);
-    int result = no_space() ? -1 : (int)syscall(SYS_mkdirat, at, path, mode), error = errno;
+    int fits = !fstatat(above, name, &there, AT_SYMLINK_NOFOLLOW) || !no_space();
+    int result = fits ? (int)syscall(SYS_mkdirat, at, path, mode) : -1, error = errno;
     if (!result)
         note_made(above, &found, name);
     syscall(SYS_close, above);
@@ -100,13 +101,14 @@ int mkdir(const char *path, mode_t mode)
 
 int linkat(int from, const char *path, int to, const char *other, int flags)
 {
-    struct stat found;
+    struct stat found, there;
     const char *name;
     int above = parent(to, other, &found, &name);
     if (above < 0)
         return (int)syscall(SYS_linkat, from, path, to, other, flags);
     pthread_mutex_lock(&mutex);
-    int result = no_space() ? -1 : (int)syscall(SYS_linkat, from, path, to, other, flags), error = errno;
+    int fits = !fstatat(above, name, &there, AT_SYMLINK_NOFOLLOW) || !no_space();
+    int result = fits ? (int)syscall(SYS_linkat, from, path, to, other, flags) : -1, error = errno;
     if (!result)
         note_made(above, &found, name);
     syscall(SYS_close, above);
