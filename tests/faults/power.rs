@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, fs, time::Duration};
 
+use tokio::time::Instant;
+
 use crate::{
     load::{Promises, Shape, ended},
     model::tree,
@@ -55,9 +57,11 @@ impl Losses {
         self.sum.undone += report.undone;
     }
 
-    /// The power is lost again while the relay starts.
+    /// The power is lost while the relay starts, at one of its changes; or it is killed while it idles.
     async fn lose_power_while_starting(&mut self) {
-        let env = self.bench.env(self.disk);
+        let dies = Disk::Fails("dies", self.rng.u32(..50));
+        self.bench.fail(true);
+        let env = self.bench.env(dies);
         let args = [
             "serve",
             "--listen",
@@ -73,27 +77,52 @@ impl Losses {
             .stderr(std::process::Stdio::null())
             .spawn()
             .expect("the binary starts");
-        tokio::time::sleep(Duration::from_millis(self.rng.u64(1..60))).await;
-        child.kill().expect("it runs");
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_millis(300) {
+            if child.try_wait().expect("a child").is_some() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        child.kill().expect("it is ours");
         child.wait().expect("it ends");
+        self.bench.fail(false);
         let takes_all = self.rng.bool();
         self.lose_power(takes_all);
     }
 
-    async fn round(&mut self, round: u64) -> Result<(), String> {
-        if self.rng.u8(..3) == 0 {
-            self.lose_power_while_starting().await;
-        }
-        let env = self.bench.env(self.disk);
-        let relay = Running::start(self.bench.path(), &borrowed(&env), &CONFIG);
+    /// The power is lost under load: in three rounds of four at one of the relay's own changes or syncs,
+    /// else at any time.
+    async fn lose_power_under_load(&mut self, round: u64) -> Result<(), String> {
+        let at_a_change = !round.is_multiple_of(4) && self.disk == Disk::Honest;
+        let disk = match at_a_change {
+            true => Disk::Fails("dies", self.rng.u32(..12)),
+            false => self.disk,
+        };
+        let env = self.bench.env(disk);
+        let mut relay = Running::start(self.bench.path(), &borrowed(&env), &CONFIG);
         self.promises.glance(&relay).await?;
         let posters = self
             .promises
             .posters(relay.webhook, 4, &format!("r{round}"));
         tokio::time::sleep(Duration::from_millis(self.rng.u64(100..400))).await;
+        if at_a_change {
+            self.bench.fail(true);
+            relay.wait().await;
+            self.bench.fail(false);
+        }
         relay.kill();
         ended(posters).await;
+        // Half of the rounds lose all that was not synced, the others a part of it.
         self.lose_power(round.is_multiple_of(2));
+        Ok(())
+    }
+
+    async fn round(&mut self, round: u64) -> Result<(), String> {
+        if self.disk == Disk::Honest && self.rng.u8(..2) == 0 {
+            self.lose_power_while_starting().await;
+        }
+        self.lose_power_under_load(round).await?;
         // In the others the next start finds the store as the power left it.
         if self.rng.bool() {
             let (code, text, errors) =
@@ -172,7 +201,7 @@ async fn power_lost_under_load_costs_nothing_that_was_acknowledged() {
         promises.events()
     );
     assert!(
-        sum.syncs as u64 > 10 * rounds && sum.undone as u64 > rounds,
+        sum.syncs as u64 > 10 * rounds && sum.undone as u64 > rounds / 2,
         "{sum:?}"
     );
     let relay = Running::start(bench.path(), &[], &CONFIG);

@@ -21,7 +21,8 @@
  *                  if they had never been called. For negative controls.
  *   SHIM_FAULT     "enospc" (whatever needs space fails; a write is first cut in half), "eio-write" or
  *                  "eio-sync" (fsync, fdatasync and sync_file_range): while the file SHIM_SENTINEL exists.
- *                  The wall clock at the first failure, in ns, is written to SHIM_JOURNAL/fault.
+ *                  "dies": the process is killed after a change or before a sync. The wall clock at the
+ *                  first failure, in ns, is written to SHIM_JOURNAL/fault.
  *   SHIM_SKIP      how many calls that would fail pass before the first one does.
  *
  * Limits
@@ -36,6 +37,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -53,7 +55,7 @@ struct record {
     uint64_t kind, inode, a, b, c, name_bytes, other_bytes, old_bytes;
 };
 
-enum fault { NO_FAULT, ENOSPC_FAULT, EIO_WRITE, EIO_SYNC };
+enum fault { NO_FAULT, ENOSPC_FAULT, EIO_WRITE, EIO_SYNC, DIES };
 
 static const char *dir, *sentinel;
 static size_t dir_bytes;
@@ -91,8 +93,10 @@ __attribute__((constructor)) static void start(void)
     if (text && !strcmp(text, "all"))
         ignore_data = ignore_folders = ignore_files = 1;
     text = getenv("SHIM_FAULT");
-    if (text)
-        fault = !strcmp(text, "enospc") ? ENOSPC_FAULT : !strcmp(text, "eio-write") ? EIO_WRITE : EIO_SYNC;
+    static const char *const faults[] = {"", "enospc", "eio-write", "eio-sync", "dies"};
+    for (int n = 1; text && n <= DIES; n++)
+        if (!strcmp(text, faults[n]))
+            fault = (enum fault)n;
     sentinel = getenv("SHIM_SENTINEL");
     text = getenv("SHIM_SKIP");
     skip = text ? atol(text) : 0;
@@ -197,6 +201,13 @@ static int fails(enum fault one, enum fault other, int code)
     return 1;
 }
 
+/* After a change, and before a sync. */
+static void may_die(void)
+{
+    while (fails(DIES, DIES, 0))
+        syscall(SYS_kill, getpid(), SIGKILL);
+}
+
 static int no_space(void)
 {
     return fails(ENOSPC_FAULT, ENOSPC_FAULT, ENOSPC);
@@ -263,6 +274,7 @@ static long after(int held, long result)
 {
     if (held > 0) {
         int error = errno;
+        may_die();
         pthread_mutex_unlock(&mutex);
         errno = error;
     }

@@ -15,7 +15,8 @@ pub enum Disk {
     Honest,
     /// Answers these syncs and does not count them: "fdatasync", "folders" or "all".
     Ignores(&'static str),
-    /// Fails while the sentinel is there: "enospc", "eio-write" or "eio-sync", after so many calls.
+    /// Fails while the sentinel is there, after so many calls: "enospc", "eio-write", "eio-sync"; or kills
+    /// the process, "dies".
     Fails(&'static str, u32),
 }
 

@@ -209,6 +209,7 @@ static int sync_noted(int fd, long number, int is_data)
     struct stat found, length;
     if (!is_ours(fd, &found))
         return (int)syscall(number, fd);
+    may_die();
     if (fails(EIO_SYNC, EIO_SYNC, EIO))
         return -1;
     /* What is in the journal by now is complete by now. */
