@@ -55,7 +55,7 @@ async fn ends(relay: &mut Running, failed: u128) {
     let took = now.as_nanos().saturating_sub(failed);
     assert!(took < END_WITHIN.as_nanos(), "it took {took} ns: {logs}");
     let word = last_word(&logs).unwrap_or_else(|why| panic!("{why}"));
-    eprintln!("after {} ms: {word}", took / 1_000_000);
+    crate::say(&format!("after {} ms: {word}", took / 1_000_000));
 }
 
 /// A healthy disk again: all that was acknowledged is there.
@@ -231,11 +231,13 @@ async fn at_the_limit_of_a_files_size_it_acknowledges_no_more_and_ends() {
         ..SHAPE
     });
     let posters = promises.posters(relay.webhook, 4, "a");
+    let answered = || promises.all().iter().map(|one| one.answered).max();
     let last = loop {
-        let last = promises.all().iter().map(|one| one.answered).max();
+        let before = answered();
         tokio::time::sleep(Duration::from_millis(200)).await;
-        if last.is_some() && last == promises.all().iter().map(|one| one.answered).max() {
-            break last.expect("just seen");
+        match answered() {
+            Some(last) if before == Some(last) => break last,
+            _ => {}
         }
     };
     ends(&mut relay, last).await;

@@ -138,54 +138,61 @@ pub fn read(path: &Path) -> Folded {
         };
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("a plain name");
         let [kind, inode, a, b, c] = [0, 1, 2, 3, 4].map(field);
-        let (name, other, kept) = (text(name), text(other), kept.to_vec());
-        let change = match kind {
-            1 => Change::Write {
-                inode,
-                at: a,
-                bytes: b,
-                old: c,
-                kept,
-            },
-            2 => Change::Length {
-                inode,
-                old: c,
-                new: b,
-                kept,
-            },
-            3 => Change::Made {
-                inode,
-                folder: a,
-                name,
-            },
-            4 => Change::Renamed {
-                inode,
-                from: a,
-                name,
-                to: b,
-                other,
-                kept_as: c,
-            },
-            5 => Change::Removed {
-                inode,
-                folder: a,
-                name,
-                kept_as: c,
-            },
-            6 => {
-                let before = folded.synced.entry(inode).or_default();
-                *before = a.max(*before);
-                folded.syncs += 1;
-                at = end;
-                continue;
-            }
-            kind => panic!("the journal has a record of kind {kind}"),
-        };
-        folded.changes.push(Entry {
-            position: at as u64,
-            change,
-        });
+        let position = at as u64;
         at = end;
+        if kind == 6 {
+            let before = folded.synced.entry(inode).or_default();
+            *before = a.max(*before);
+            folded.syncs += 1;
+            continue;
+        }
+        let change = change(
+            kind,
+            [inode, a, b, c],
+            [text(name), text(other)],
+            kept.to_vec(),
+        );
+        folded.changes.push(Entry { position, change });
     }
     folded
+}
+
+fn change(kind: u64, numbers: [u64; 4], names: [String; 2], kept: Vec<u8>) -> Change {
+    let [inode, a, b, c] = numbers;
+    let [name, other] = names;
+    match kind {
+        1 => Change::Write {
+            inode,
+            at: a,
+            bytes: b,
+            old: c,
+            kept,
+        },
+        2 => Change::Length {
+            inode,
+            old: c,
+            new: b,
+            kept,
+        },
+        3 => Change::Made {
+            inode,
+            folder: a,
+            name,
+        },
+        4 => Change::Renamed {
+            inode,
+            from: a,
+            name,
+            to: b,
+            other,
+            kept_as: c,
+        },
+        5 => Change::Removed {
+            inode,
+            folder: a,
+            name,
+            kept_as: c,
+        },
+        kind => panic!("the journal has a record of kind {kind}"),
+    }
 }

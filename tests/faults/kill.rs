@@ -34,7 +34,7 @@ async fn a_hundred_kills_under_load_lose_nothing_and_leave_no_holes() {
         assert_eq!(code, 0, "round {round}: {text}{errors}");
     }
     let events = promises.events();
-    eprintln!("{events} events were acknowledged");
+    crate::say(&format!("{events} events were acknowledged"));
     assert!(events > 50 * ROUNDS, "only {events} events");
     let relay = Running::start(folder.path(), &[], &CONFIG);
     let known = promises.all_are_known(&relay).await;

@@ -16,8 +16,16 @@ mod support;
 mod trace;
 mod undo;
 
+use std::io::Write;
+
 /// A number out of the environment: how many rounds, or which seed.
 fn number(name: &str, default: u64) -> u64 {
     let text = std::env::var(name).ok();
     text.and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
+/// For who reads a test's output.
+fn say(text: &str) {
+    // Nobody may be listening.
+    let _ = writeln!(std::io::stderr(), "{text}");
 }

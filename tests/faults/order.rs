@@ -17,7 +17,7 @@ const BATCH_BYTES: u64 = NOISE_BYTES as u64 * 73 / 100;
 #[tokio::test(flavor = "multi_thread")]
 async fn under_load_no_answer_is_written_before_the_sync_that_covers_it() {
     if Command::new("strace").arg("--version").output().is_err() {
-        eprintln!("skipped: strace is not installed (Debian: apt-get install strace)");
+        crate::say("skipped: strace is not installed (Debian: apt-get install strace)");
         return;
     }
     let folder = tempfile::tempdir().expect("a folder");
@@ -60,11 +60,11 @@ channels: {ops: {preview: true, message_interval_milliseconds: 100}}\n";
         answers.iter().any(|other| other != one && waits(other))
     };
     let together = answers.iter().filter(|one| overlaps(one)).count();
-    eprintln!(
+    crate::say(&format!(
         "{} calls; {together} of {} answers while another waited",
         calls.len(),
         answers.len()
-    );
+    ));
     assert!(together > answers.len() / 2, "there was no load");
     assert_eq!(
         uncovered(&calls, BATCH_BYTES),

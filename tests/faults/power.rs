@@ -1,6 +1,12 @@
 //! Power losses under load: what was acknowledged is there afterwards, and is told.
 
-use std::{collections::BTreeMap, fs, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::Path,
+    process::{Command, Stdio},
+    time::Duration,
+};
 
 use tokio::time::Instant;
 
@@ -73,8 +79,8 @@ impl Losses {
             .args(args)
             .args(CONFIG)
             .envs(borrowed(&env))
-            .stdout(std::process::Stdio::null())
-            .stderr(std::process::Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
             .spawn()
             .expect("the binary starts");
         let begun = Instant::now();
@@ -135,27 +141,6 @@ impl Losses {
     }
 }
 
-/// Fills the logs to just below where the next files begin: the rounds are to lose power there too.
-async fn prefill(bench: &Bench, promises: &Promises) {
-    let relay = Running::start(bench.path(), &[], &CONFIG);
-    let large = Promises::new(Shape {
-        events: 1,
-        noise_bytes: 2_000_000,
-        ..SHAPE
-    });
-    // 1.5 MB each, as 64 characters compress.
-    for n in 0..42 {
-        assert!(
-            large
-                .post(relay.webhook, vec![format!("prefill-{n}")])
-                .await
-        );
-    }
-    relay.drained().await;
-    promises.glance(&relay).await.expect("sound");
-    relay.kill();
-}
-
 fn told_once(slack: &auditrelay_loadtest::slack::LocalSlack, ids: &[String]) {
     let (plain, marked) = told(slack);
     for id in ids {
@@ -176,7 +161,6 @@ async fn power_lost_under_load_costs_nothing_that_was_acknowledged() {
     let seed = number("AUDITRELAY_FAULT_SEED", 4);
     let rounds = number("AUDITRELAY_POWER_LOSS_ROUNDS", 20);
     let promises = Promises::new(SHAPE);
-    prefill(&bench, &promises).await;
     let mut losses = Losses {
         bench,
         disk: Disk::Honest,
@@ -194,7 +178,10 @@ async fn power_lost_under_load_costs_nothing_that_was_acknowledged() {
         sum,
         ..
     } = losses;
-    eprintln!("{} events were acknowledged; {sum:?}", promises.events());
+    crate::say(&format!(
+        "{} events were acknowledged; {sum:?}",
+        promises.events()
+    ));
     assert!(
         promises.events() > 50 * rounds,
         "only {}",
@@ -212,6 +199,73 @@ async fn power_lost_under_load_costs_nothing_that_was_acknowledged() {
     let known = known.await;
     known.unwrap_or_else(|why| panic!("AUDITRELAY_FAULT_SEED={seed}, at the end: {why}"));
     told_once(&slack, &promises.ids());
+}
+
+/// 300 KB each, as 64 characters compress.
+const LARGE: Shape = Shape {
+    events: 1,
+    noise_bytes: 400_000,
+    pause: Duration::from_millis(10),
+};
+
+/// Fills the logs to a megabyte below where the next files begin (64 MiB).
+async fn prefill(bench: &Bench) {
+    let relay = Running::start(bench.path(), &[], &CONFIG);
+    let larger = Promises::new(Shape {
+        noise_bytes: 2_000_000,
+        ..LARGE
+    });
+    for n in 0..44 {
+        assert!(
+            larger
+                .post(relay.webhook, vec![format!("prefill-{n}")])
+                .await
+        );
+    }
+    relay.drained().await;
+    larger.glance(&relay).await.expect("sound");
+    relay.kill();
+}
+
+fn copy(from: &Path, to: &Path) {
+    // What is there may be gone already.
+    let _ = fs::remove_dir_all(to);
+    let copied = Command::new("cp").arg("-a").args([from, to]).status();
+    assert!(copied.expect("cp").success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn power_lost_as_the_next_files_begin_costs_nothing_either() {
+    let Some(bench) = Bench::new() else { return };
+    let slack = slack(Duration::ZERO).await;
+    config(&bench, &slack.api_url());
+    prefill(&bench).await;
+    let saved = bench.path().join("saved");
+    copy(&bench.disk(), &saved);
+    for round in 0..4 {
+        copy(&saved, &bench.disk());
+        let env = bench.env(Disk::Fails("dies", round * 2));
+        let promises = Promises::new(LARGE);
+        let mut relay = Running::start(bench.path(), &borrowed(&env), &CONFIG);
+        let posters = promises.posters(relay.webhook, 4, &format!("r{round}"));
+        // Beyond the megabyte, and on.
+        while promises.events() < 8 + 4 * u64::from(round) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        bench.fail(true);
+        relay.wait().await;
+        bench.fail(false);
+        ended(posters).await;
+        let report = bench.lose_power(Loss::All);
+        let relay = Running::start(bench.path(), &[], &CONFIG);
+        let known = async {
+            promises.glance(&relay).await?;
+            promises.all_are_known(&relay).await
+        };
+        let known = known.await;
+        known.unwrap_or_else(|why| panic!("round {round}: {why}; {report:?}"));
+        relay.kill();
+    }
 }
 
 /// The negative control: the same, on a disk that answers `fdatasync` and does nothing.
@@ -235,7 +289,7 @@ async fn without_fdatasync_the_same_test_finds_losses() {
                 break;
             }
         }
-        eprintln!("seed {seed}: {found:?}");
+        crate::say(&format!("seed {seed}: {found:?}"));
         assert!(found.is_some(), "seed {seed}: {:?}", losses.sum);
     }
 }

@@ -26,8 +26,8 @@ pub fn library() -> Option<&'static Path> {
     LIBRARY
         .get_or_init(|| {
             if Command::new("cc").arg("--version").output().is_err() {
-                eprintln!(
-                    "skipped: there is no C compiler (Debian: apt-get install gcc libc6-dev)"
+                crate::say(
+                    "skipped: there is no C compiler (Debian: apt-get install gcc libc6-dev)",
                 );
                 return None;
             }
