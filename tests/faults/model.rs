@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fs, os::unix::fs::MetadataExt, path::Path, proc
 
 use crate::{
     shim::{Bench, Disk},
-    undo::{Loss, Report},
+    undo::Loss,
 };
 
 /// Every file with what is in it, every folder with none; by path from the root.
@@ -228,11 +228,6 @@ fn a_report_counts_and_inodes_stay_unique() {
     assert_ne!(inode, kept.ino());
     let report = bench.lose_power(Loss::All);
     // Made, written, removed, made, written; the first write was synced.
-    let expected = Report {
-        changes: 5,
-        syncs: 1,
-        unsynced: 4,
-        undone: 4,
-    };
-    assert_eq!(report, expected);
+    let counts = (report.changes, report.syncs, report.unsynced, report.undone);
+    assert_eq!(counts, (5, 1, 4, 4));
 }

@@ -23,7 +23,7 @@ pub enum Loss<'a> {
 }
 
 /// What there was, and what was done about it.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Report {
     pub changes: usize,
     pub syncs: usize,
@@ -31,6 +31,8 @@ pub struct Report {
     pub unsynced: usize,
     /// Those of them that were taken back, in whole or in part.
     pub undone: usize,
+    /// Those, for people.
+    pub what: Vec<String>,
 }
 
 pub fn undo(disk: &Path, journal: &Path, mut loss: Loss<'_>) -> Report {
@@ -45,6 +47,7 @@ pub fn undo(disk: &Path, journal: &Path, mut loss: Loss<'_>) -> Report {
         syncs: folded.syncs,
         unsynced: unsynced.len(),
         undone: 0,
+        what: Vec::new(),
     };
     let mut files: BTreeMap<u64, Vec<&Change>> = BTreeMap::new();
     let mut names = Vec::new();
@@ -63,11 +66,17 @@ pub fn undo(disk: &Path, journal: &Path, mut loss: Loss<'_>) -> Report {
     let paths = paths(&[disk, &kept]);
     for (inode, changes) in &files {
         if let Some(path) = paths.get(inode) {
-            report.undone += undo_file(path, changes, &mut loss);
+            let undone = undo_file(path, changes, &mut loss);
+            report.undone += undone;
+            let count = changes.len();
+            report
+                .what
+                .push(format!("{undone} of {count} changes of {}", path.display()));
         }
     }
     let lost = lost_names(&names, &mut loss);
     report.undone += lost.len();
+    report.what.push(format!("names: {lost:?} of {names:?}"));
     for change in lost.iter().rev() {
         undo_name(change, disk, &kept);
     }
