@@ -288,6 +288,18 @@ async fn power_lost_as_the_next_files_begin_costs_nothing_either() {
     assert!(outcome.is_err(), "nothing was lost");
 }
 
+/// What was made for a new store has to be as durable as what is in it.
+#[tokio::test(flavor = "multi_thread")]
+async fn power_lost_after_the_first_start_costs_nothing_either() {
+    for disk in [Disk::Honest, Disk::Fails("dies", 0), Disk::Fails("dies", 3)] {
+        let Some(bench) = Bench::new() else { return };
+        let slack = slack(Duration::ZERO).await;
+        config(&bench, &slack.api_url());
+        let outcome = lose_power_in_new_files(&bench, disk, 3).await;
+        outcome.unwrap_or_else(|why| panic!("{disk:?}: {why}"));
+    }
+}
+
 /// The negative control: the same, on a disk that answers `fdatasync` and does nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn without_fdatasync_the_same_test_finds_losses() {
