@@ -13,6 +13,7 @@ use std::{
 
 use super::{
     SledOptions,
+    flush::Flushes,
     index::{self, Index},
     keys,
     records::{START, Totals},
@@ -114,6 +115,7 @@ pub(super) struct Database {
     pub(super) logs: Logs,
     pub(super) data_dir: PathBuf,
     pub(super) disk: File,
+    pub(super) flushes: Flushes,
     _lock: File,
 }
 
@@ -142,9 +144,10 @@ impl Database {
         let data_dir = &options.data_dir;
         fs::create_dir_all(data_dir).map_err(io_error("create", data_dir))?;
         let lock = lock(data_dir)?;
+        let flushes = Flushes::new().map_err(io_error("start a thread for", data_dir))?;
         let dir = data_dir.join("queue");
         if !dir.exists() {
-            create(data_dir, &dir, options.cache_bytes_max)?;
+            create(options, &dir, &flushes)?;
         }
         let (store, moved) = match open_sound(options, &dir) {
             Ok(store) => (store, None),
@@ -153,7 +156,7 @@ impl Database {
             Err(Unsound::Damaged(reason)) if !options.move_damaged_aside => {
                 return Err(OpenError::Damaged { path: dir, reason });
             }
-            Err(Unsound::Damaged(reason)) => move_aside(options, &dir, reason)?,
+            Err(Unsound::Damaged(reason)) => move_aside(options, &dir, reason, &flushes)?,
         };
         let index = index::dir_of(&dir, store.index_number);
         let disk = sync_index(&index).map_err(io_error("sync", &index))?;
@@ -174,6 +177,7 @@ impl Database {
                 logs: store.logs,
                 data_dir: data_dir.clone(),
                 disk,
+                flushes,
                 _lock: lock,
             },
             store.counters,
@@ -190,8 +194,8 @@ impl Database {
     /// sled 0.34's `flush` ends in `sync_file_range` on Linux, which does not reach the disk, hence
     /// the `fdatasync` of the same inode behind it.
     pub(super) fn sync(&self) -> Result<(), String> {
-        let db = self.index.db();
-        db.flush().map_err(|error| error.to_string())?;
+        let flushed = self.flushes.flush(&self.index.db());
+        flushed.map_err(|error| error.to_string())?;
         self.disk.sync_data().map_err(|error| error.to_string())
     }
 }
@@ -202,12 +206,13 @@ fn move_aside(
     options: &SledOptions,
     dir: &Path,
     reason: String,
+    flushes: &Flushes,
 ) -> Result<(Store, Option<MovedAside>), OpenError> {
     let data_dir = &options.data_dir;
     let path = free_name(data_dir, options.now_unix_ms);
     fs::rename(dir, &path).map_err(io_error("move aside", dir))?;
     remove_mark(data_dir)?;
-    create(data_dir, dir, options.cache_bytes_max)?;
+    create(options, dir, flushes)?;
     let mut store = open_sound(options, dir).map_err(|unsound| OpenError::Unusable {
         path: dir.to_owned(),
         reason: unsound.to_string(),
@@ -234,12 +239,17 @@ fn free_name(data_dir: &Path, now_unix_ms: i64) -> PathBuf {
     free.unwrap_or(first)
 }
 
-/// Makes an index's files durable, and opens the one that is written to.
+/// Makes an index's files durable, and opens the one that is written to. sled itself never syncs its
+/// `conf`, and does not open without it.
 pub(super) fn sync_index(index: &Path) -> io::Result<File> {
-    let disk = File::open(index.join("db"))?;
-    disk.sync_all()?;
+    for entry in fs::read_dir(index)? {
+        let path = entry?.path();
+        if path.is_file() {
+            File::open(path)?.sync_all()?;
+        }
+    }
     File::open(index)?.sync_all()?;
-    Ok(disk)
+    File::open(index.join("db"))
 }
 
 /// What can go wrong where both sled and files are used.
@@ -263,7 +273,8 @@ fn lock(data_dir: &Path) -> Result<File, OpenError> {
 
 /// Makes an empty store beside its place and renames it when it is whole, so that a store without
 /// totals is always a damaged one: sled opens a file of noise as an empty database.
-fn create(data_dir: &Path, dir: &Path, cache_bytes_max: u64) -> Result<(), OpenError> {
+fn create(options: &SledOptions, dir: &Path, flushes: &Flushes) -> Result<(), OpenError> {
+    let (data_dir, cache_bytes_max) = (&options.data_dir, options.cache_bytes_max);
     let unusable = |error: sled::Error| OpenError::Unusable {
         path: dir.to_owned(),
         reason: error.to_string(),
@@ -277,7 +288,7 @@ fn create(data_dir: &Path, dir: &Path, cache_bytes_max: u64) -> Result<(), OpenE
     let db = config(&index, cache_bytes_max).open().map_err(unusable)?;
     db.insert(keys::TOTALS, Totals::EMPTY.stored())
         .map_err(unusable)?;
-    db.flush().map_err(unusable)?;
+    flushes.flush(&db).map_err(unusable)?;
     drop(db);
     sync_index(&index).map_err(io_error("sync", &index))?;
     index::name(&new, FIRST_INDEX).map_err(io_error("name the index in", &new))?;

@@ -17,6 +17,7 @@ mod carve;
 mod compact;
 mod export;
 mod files;
+mod flush;
 mod holdings;
 mod import;
 mod index;
