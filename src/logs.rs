@@ -11,7 +11,9 @@ pub fn start() {
         .unwrap_or_else(|_| EnvFilter::new("info"))
         .add_directive("hyper=warn".parse().expect("a constant"))
         .add_directive("hyper_util=warn".parse().expect("a constant"))
-        .add_directive("rustls=warn".parse().expect("a constant"));
+        .add_directive("rustls=warn".parse().expect("a constant"))
+        // What fails there is told by the queue, in one line; sled's threads would speak after the last word.
+        .add_directive("sled=off".parse().expect("a constant"));
     let registry = tracing_subscriber::registry().with(filter);
     if stderr().is_terminal() {
         registry

@@ -190,6 +190,7 @@ impl Owner {
         File::open(&store)?.sync_all()?;
         name(&store, number)?;
         self.database.index.replace(new);
+        self.database.flushes.tell(&disk, &self.shared)?;
         self.database.disk = disk;
         let gone = dir_of(&store, self.database.index_number);
         self.database.index_number = number;

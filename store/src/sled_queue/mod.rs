@@ -137,6 +137,11 @@ impl SledQueue {
         let (database, counters, moved_aside) = Database::open(options)?;
         let shared = Arc::new(Shared::new(&options.data_dir, &options.limits));
         let index = Arc::clone(&database.index);
+        let told = database.flushes.tell(&database.disk, &shared);
+        told.map_err(|error| OpenError::Unusable {
+            path: options.data_dir.clone(),
+            reason: error.to_string(),
+        })?;
         let owner = Owner::new(
             database,
             Arc::clone(&shared),
