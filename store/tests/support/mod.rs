@@ -2,6 +2,9 @@
 
 #![allow(dead_code, reason = "each test binary uses its own part of this")]
 
+pub mod filled;
+pub mod harm;
+
 use std::{borrow::Cow, path::Path};
 
 use auditrelay_audit::{EventKey, Severity};
@@ -134,5 +137,37 @@ pub fn burial(reason: &str) -> Burial {
         attempts: 2,
         first_unix_ms: 8,
         last_unix_ms: 9,
+    }
+}
+
+/// Numbers that a seed repeats (splitmix64).
+pub struct Dice(pub u64);
+
+impl Dice {
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// Below a bound that is not 0.
+    pub fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound
+    }
+
+    pub fn pick<'a, T>(&mut self, some: &'a [T]) -> &'a T {
+        &some[self.below(some.len() as u64) as usize]
+    }
+}
+
+/// A folder that is gone with the value, in memory where the system has such a place: for tests that
+/// are about content and open thousands of stores.
+pub fn quick_dir() -> tempfile::TempDir {
+    let memory = Path::new("/dev/shm");
+    match tempfile::tempdir_in(memory) {
+        Ok(dir) => dir,
+        Err(_) => tempfile::tempdir().expect("a folder"),
     }
 }
