@@ -21,8 +21,7 @@ use auditrelay_store::{DeadFilter, MovedAside, Queue, QueueError, SledQueue};
 use support::{
     append_and_route, balanced,
     filled::{self, Pieces},
-    harm,
-    quick_dir,
+    harm, quick_dir,
 };
 
 const CASES: u64 = 300;
@@ -47,7 +46,11 @@ async fn a_damaged_store_is_told_and_never_wrong() {
     };
     let workers = std::thread::available_parallelism().map_or(2, |cores| cores.get().min(8));
     let share = seeds.len().div_ceil(workers);
-    let told = told.iter().map(u64::to_string).collect::<Vec<_>>().join(",");
+    let told = told
+        .iter()
+        .map(u64::to_string)
+        .collect::<Vec<_>>()
+        .join(",");
     let outcomes: Vec<(u64, String)> = std::thread::scope(|scope| {
         let (store, told) = (dir.path(), told.as_str());
         let run = |seeds| scope.spawn(move || run_share(store, told, seeds));
@@ -137,7 +140,9 @@ fn start(store: &Path, told: &str, seeds: &[u64]) -> (Child, mpsc::Receiver<Stri
 fn cases_of_a_child() {
     let list = |variable: &str| -> Vec<u64> {
         let text = std::env::var(variable).expect("said");
-        text.split(',').map(|one| one.parse().expect("a number")).collect()
+        text.split(',')
+            .map(|one| one.parse().expect("a number"))
+            .collect()
     };
     let store = std::env::var(STORE).expect("said");
     let (store, told) = (Path::new(&store), list(TOLD));
@@ -148,15 +153,17 @@ fn cases_of_a_child() {
     let whole = runtime.block_on(read_whole(store, &told));
     for seed in list(SHARE) {
         let case = async { judge(store, &told, &whole, seed).await };
-        let judged = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            runtime.block_on(case)
-        }));
+        let judged =
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| runtime.block_on(case)));
         let outcome = match judged {
             Ok(Ok(outcome)) => outcome.to_owned(),
             Ok(Err(finding)) => format!("FOUND {}", finding.replace('\n', " ")),
             Err(panic) => {
                 let text = panic.downcast_ref::<String>().cloned();
-                format!("FOUND panic: {}", text.unwrap_or_default().replace('\n', " "))
+                format!(
+                    "FOUND panic: {}",
+                    text.unwrap_or_default().replace('\n', " ")
+                )
             }
         };
         let mut out = std::io::stdout().lock();
@@ -202,8 +209,7 @@ async fn judge(
         piece.is_some() && whole.get(*name).is_none_or(|right| right != *piece)
     });
     if let Some((name, piece)) = wrong {
-        let right = whole.get(name);
-        return Err(said(format!("{name} is told as {piece:?}, it was {right:?}")));
+        return Err(said(format!("{name} is not what it was: {piece:?}")));
     }
     match read {
         Ok(()) => match whole.keys().find(|name| !pieces.contains_key(*name)) {
@@ -246,7 +252,11 @@ async fn verified(queue: &SledQueue) -> Result<(), QueueError> {
     let verified = queue.verify().await;
     // A failure of the storage is no disagreement.
     queue.check()?;
-    assert_eq!(verified, Ok(()), "a record is missing and nothing noticed it");
+    assert_eq!(
+        verified,
+        Ok(()),
+        "a record is missing and nothing noticed it"
+    );
     assert!(queue.ledger().is_balanced(), "{:?}", queue.ledger());
     Ok(())
 }
@@ -259,10 +269,16 @@ async fn works_after(queue: &SledQueue, moved: &MovedAside) -> Result<(), String
     }
     let lost = queue.ledger().lost;
     if lost != moved.kept_events.unwrap_or_default() {
-        return Err(format!("{lost} are lost, but {:?} were kept", moved.kept_events));
+        return Err(format!(
+            "{lost} are lost, but {:?} were kept",
+            moved.kept_events
+        ));
     }
     append_and_route(queue, "ops", Severity::Critical, &["new"]).await;
-    queue.wait_waiting("ops").await.map_err(|error| error.to_string())?;
+    queue
+        .wait_waiting("ops")
+        .await
+        .map_err(|error| error.to_string())?;
     balanced(queue).await;
     queue
         .salvage(&moved.path, |_, _| {})

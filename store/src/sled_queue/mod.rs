@@ -14,6 +14,7 @@
 //! per tree ([`keys`]).
 
 mod carve;
+mod closed;
 mod compact;
 mod export;
 mod files;

@@ -24,6 +24,7 @@ use std::{
 };
 
 use super::{
+    closed,
     compact::Moving,
     files::{self, Database},
     holdings::Holdings,
@@ -104,7 +105,13 @@ impl Owner {
             let outcome = match self.next(jobs) {
                 Ok(first) => self.round(gather(first, jobs)),
                 Err(RecvTimeoutError::Timeout) => self.tidy_up().map_err(|why| (why, Vec::new())),
-                Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Disconnected) => {
+                    if self.shared.check().is_ok() {
+                        let store = self.database.store_dir();
+                        closed::write(&store, &self.totals, &self.database.logs);
+                    }
+                    return;
+                }
             };
             if let Err((reason, replies)) = outcome {
                 let error = self.shared.fail(&reason);

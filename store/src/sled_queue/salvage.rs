@@ -94,7 +94,9 @@ impl Found {
         };
         let mut routed = HashSet::new();
         found.damaged_bytes += each(&names.seen, |header, _, _| {
-            routed.insert(header.seq);
+            if header.kind == Kind::Seen as u8 {
+                routed.insert(header.seq);
+            }
         })?;
         let mut records: BTreeMap<u64, Place> = BTreeMap::new();
         let settled = &mut found.settled;
@@ -110,7 +112,7 @@ impl Found {
                     let fate = fate.clone();
                     settled.entry(record).or_default().push((from, to, fate));
                 }
-            } else {
+            } else if [Kind::Events as u8, Kind::Notices as u8].contains(&header.kind) {
                 // A record that was moved stands twice; the later is the one that was in use.
                 records.insert(header.seq, place);
             }
@@ -121,7 +123,7 @@ impl Found {
             .collect();
         let mut blocks: BTreeMap<u64, Place> = BTreeMap::new();
         found.damaged_bytes += each(&names.events, |header, place, _| {
-            if !routed.contains(&header.seq) {
+            if header.kind == Kind::Block as u8 && !routed.contains(&header.seq) {
                 blocks.insert(header.seq, place);
             }
         })?;

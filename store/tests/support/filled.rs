@@ -36,9 +36,7 @@ pub fn options(data_dir: &Path) -> SledOptions {
 
 /// An event's text: unique, and hard to compress.
 fn event(dice: &mut Dice, number: u64) -> String {
-    let noise: String = (0..20)
-        .map(|_| format!("{:016x}", dice.next()))
-        .collect();
+    let noise: String = (0..20).map(|_| format!("{:016x}", dice.next())).collect();
     format!("{{\"n\":{number},\"noise\":\"{noise}\"}}")
 }
 
@@ -246,11 +244,7 @@ pub async fn read_all(
 }
 
 /// What is kept only to be looked at: it may be unreadable without harm to the queue.
-async fn read_kept(
-    queue: &SledQueue,
-    told: &[u64],
-    pieces: &mut Pieces,
-) -> Result<(), QueueError> {
+async fn read_kept(queue: &SledQueue, told: &[u64], pieces: &mut Pieces) -> Result<(), QueueError> {
     let mut put = |name: String, piece: Result<String, QueueError>| match piece {
         Ok(piece) => {
             pieces.insert(name, Some(piece));
