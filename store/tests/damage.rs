@@ -8,7 +8,7 @@
 mod support;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io::{BufRead, BufReader, Write},
     path::Path,
     process::{Child, Command, Stdio},
@@ -17,10 +17,10 @@ use std::{
 };
 
 use auditrelay_audit::Severity;
-use auditrelay_store::{DeadFilter, MovedAside, Queue, QueueError, SledQueue};
+use auditrelay_store::{MovedAside, Queue, QueueError, SledQueue};
 use support::{
     append_and_route, balanced,
-    filled::{self, Pieces},
+    filled::{self, Reading},
     harm, quick_dir,
 };
 
@@ -173,50 +173,54 @@ fn cases_of_a_child() {
 }
 
 /// What is read from a store that nothing happened to.
-async fn read_whole(store: &Path, told: &[u64]) -> Pieces {
+async fn read_whole(store: &Path, told: &[u64]) -> Reading {
     let dir = quick_dir();
     harm::copy(store, dir.path()).expect("copied");
     let opened = SledQueue::open(&filled::options(dir.path())).expect("opens");
     assert!(opened.moved_aside.is_none(), "{:?}", opened.moved_aside);
-    let mut pieces = Pieces::new();
-    let read = filled::read_all(&opened.queue, told, &mut pieces).await;
+    let mut whole = Reading::default();
+    let read = whole.read(&opened.queue, told).await;
     read.expect("it is whole");
     balanced(&opened.queue).await;
-    assert!(pieces.values().all(Option::is_some), "all can be read");
-    pieces
+    assert!(
+        whole.pieces.values().all(Option::is_some),
+        "all can be read"
+    );
+    whole
 }
 
 /// One case: what became of it, or what is wrong.
 async fn judge(
     store: &Path,
     told: &[u64],
-    whole: &Pieces,
+    whole: &Reading,
     seed: u64,
 ) -> Result<&'static str, String> {
     let dir = quick_dir();
     harm::copy(store, dir.path()).map_err(|error| error.to_string())?;
-    let harm = harm::harm(&dir.path().join("queue"), seed);
-    let said = |what: String| format!("{}: {what}", harm.said);
+    let queue_dir = dir.path().join("queue");
+    let was_killed = seed % 3 == 2;
+    if was_killed {
+        std::fs::remove_file(queue_dir.join("CLOSED")).expect("it was closed");
+    }
+    let harm = harm::harm(&queue_dir, seed);
+    let killed = if was_killed { ", killed" } else { "" };
+    let said = |what: String| format!("{}{killed}: {what}", harm.said);
     let options = filled::options(dir.path());
     let opened = SledQueue::open(&options).map_err(|error| said(format!("no queue: {error}")))?;
     if let Some(moved) = &opened.moved_aside {
-        works_after(&opened.queue, moved).await.map_err(said)?;
+        let all_of = harm.spares_logs.then_some(&whole.deliverable);
+        works_after(&opened.queue, moved, whole, all_of)
+            .await
+            .map_err(said)?;
         return Ok("moved aside at the start");
     }
-    let mut pieces = Pieces::new();
-    let read = read_or_fail(&opened.queue, told, &mut pieces, seed % 2 == 0).await;
-    let wrong = pieces.iter().find(|(name, piece)| {
-        piece.is_some() && whole.get(*name).is_none_or(|right| right != *piece)
-    });
-    if let Some((name, piece)) = wrong {
-        return Err(said(format!("{name} is not what it was: {piece:?}")));
-    }
+    let mut reading = Reading::default();
+    let read = read_or_fail(&opened.queue, told, &mut reading, seed % 2 == 0).await;
+    right(&reading, whole, was_killed).map_err(said)?;
     match read {
-        Ok(()) => match whole.keys().find(|name| !pieces.contains_key(*name)) {
-            Some(missing) => Err(said(format!("nobody says that {missing} is missing"))),
-            None if pieces.values().any(Option::is_none) => Ok("a part was told as unreadable"),
-            None => Ok("whole"),
-        },
+        Ok(()) if was_killed => lost_nothing(&reading, whole).map_err(said),
+        Ok(()) => as_it_was(&reading, whole).map_err(said),
         Err(QueueError::Storage(reason)) => {
             if !dir.path().join("queue.damaged").is_file() {
                 return Err(said(format!("no mark is left of: {reason}")));
@@ -227,7 +231,9 @@ async fn judge(
             let Some(moved) = &opened.moved_aside else {
                 return Err(said(format!("not moved aside after: {reason}")));
             };
-            works_after(&opened.queue, moved).await.map_err(said)?;
+            works_after(&opened.queue, moved, whole, None)
+                .await
+                .map_err(said)?;
             Ok("moved aside after it was found while reading")
         }
         Err(error) => Err(said(format!("another error: {error}"))),
@@ -238,13 +244,13 @@ async fn judge(
 async fn read_or_fail(
     queue: &SledQueue,
     told: &[u64],
-    pieces: &mut Pieces,
+    reading: &mut Reading,
     verify_first: bool,
 ) -> Result<(), QueueError> {
     if verify_first {
         verified(queue).await?;
     }
-    filled::read_all(queue, told, pieces).await?;
+    reading.read(queue, told).await?;
     verified(queue).await
 }
 
@@ -261,8 +267,61 @@ async fn verified(queue: &SledQueue) -> Result<(), QueueError> {
     Ok(())
 }
 
-/// A store was moved aside and said so; the new one works, and what is whole of the old one comes back.
-async fn works_after(queue: &SledQueue, moved: &MovedAside) -> Result<(), String> {
+/// Nothing is told that is not so. What a killed process did last may not have been done, so its counters
+/// and what gathers in a lease may be others.
+fn right(reading: &Reading, whole: &Reading, was_killed: bool) -> Result<(), String> {
+    let may_differ = |name: &str| {
+        let before = ["ledger", "dead", "retained"].contains(&name);
+        was_killed && (before || name.starts_with("lease "))
+    };
+    for (name, piece) in &reading.pieces {
+        if piece.is_some() && !may_differ(name) && whole.pieces.get(name) != Some(piece) {
+            return Err(format!("{name} is not what it was: {piece:?}"));
+        }
+    }
+    match reading.all.difference(&whole.all).next() {
+        Some(text) => Err(format!("nobody ever stored {text:?}")),
+        None => Ok(()),
+    }
+}
+
+/// Everything was read, of a store that was closed: it is as it was, or says what it cannot read.
+fn as_it_was(reading: &Reading, whole: &Reading) -> Result<&'static str, String> {
+    let pieces = &reading.pieces;
+    match whole.pieces.keys().find(|name| !pieces.contains_key(*name)) {
+        Some(missing) => Err(format!("nobody says that {missing} is missing")),
+        None if pieces.values().any(Option::is_none) => Ok("a part was told as unreadable"),
+        None => Ok("whole"),
+    }
+}
+
+/// Everything was read, of a store whose process was killed: all that has to be delivered is there. Only
+/// the end of what was appended after the index was last written looks like a commit that was never
+/// acknowledged.
+fn lost_nothing(reading: &Reading, whole: &Reading) -> Result<&'static str, String> {
+    if reading.pieces.values().any(Option::is_none) {
+        return Ok("a part was told as unreadable");
+    }
+    let there: BTreeSet<&String> = reading.deliverable.iter().collect();
+    let mut lost = whole
+        .deliverable
+        .iter()
+        .filter(|text| !there.contains(text));
+    let is_last = |text: &String| whole.last_appended.contains(text);
+    match lost.find(|text| !is_last(text)) {
+        Some(lost) => Err(format!("nobody says that {lost:?} is missing")),
+        None => Ok("all that waited is there"),
+    }
+}
+
+/// A store was moved aside and said so; the new one works, and what is whole of the old one comes back,
+/// once.
+async fn works_after(
+    queue: &SledQueue,
+    moved: &MovedAside,
+    whole: &Reading,
+    all_of: Option<&Vec<String>>,
+) -> Result<(), String> {
     let name = moved.path.file_name().and_then(|name| name.to_str());
     if !name.is_some_and(|name| name.starts_with("queue.corrupt-20")) || moved.reason.is_empty() {
         return Err(format!("it was moved aside as {moved:?}"));
@@ -275,17 +334,27 @@ async fn works_after(queue: &SledQueue, moved: &MovedAside) -> Result<(), String
         ));
     }
     append_and_route(queue, "ops", Severity::Critical, &["new"]).await;
-    queue
-        .wait_waiting("ops")
-        .await
-        .map_err(|error| error.to_string())?;
     balanced(queue).await;
-    queue
-        .salvage(&moved.path, |_, _| {})
-        .await
-        .map_err(|error| format!("salvage: {error}"))?;
+    let salvaged = queue.salvage(&moved.path, |_, _| {}).await;
+    let salvaged = salvaged.map_err(|error| format!("salvage: {error}"))?;
     balanced(queue).await;
-    let dead = queue.dead(DeadFilter::default(), 0, 100).await;
-    dead.map_err(|error| error.to_string())?;
-    Ok(())
+    let mut back = Reading::default();
+    let read = back.read(queue, &[]).await;
+    read.map_err(|error| format!("the new queue: {error}"))?;
+    balanced(queue).await;
+    if !back.all.remove("new") {
+        return Err("the new queue does not deliver".to_owned());
+    }
+    back.deliverable.retain(|text| text != "new");
+    if let Some(text) = back.all.difference(&whole.all).next() {
+        return Err(format!("salvage invents {text:?}"));
+    }
+    match all_of {
+        Some(all) if *all != back.deliverable => Err(format!(
+            "{} were to be delivered, a salvage brings {}: {salvaged:?}",
+            all.len(),
+            back.deliverable.len()
+        )),
+        _ => Ok(()),
+    }
 }

@@ -1,10 +1,14 @@
 //! A store that holds some of everything, and all that can be read from a store, piece by piece.
 
-use std::{borrow::Cow, collections::BTreeMap, path::Path};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
 use auditrelay_audit::{EventKey, Severity};
 use auditrelay_store::{
-    Batch, Block, Content, Counts, Cursor, DeadFilter, DeliveriesEncoder, DeliveryBlock,
+    Batch, Block, Content, Counts, Cursor, DeadFilter, DeliveriesEncoder, Delivery, DeliveryBlock,
     EncodedBatch, Entry, EventToDeliver, LeaseLimit, Limits, Marks, Members, Notice,
     QuarantineRecord, Queue, QueueError, Routed, RoutedBlock, SledOptions, SledQueue, Unreadable,
 };
@@ -13,6 +17,9 @@ use super::{ALL, Dice, burial, texts};
 
 /// Each in a segment that holds little more than one commit.
 pub const SEGMENT_BYTES: u64 = 6 * 1024;
+const FIRST_UNIX_MS: i64 = 1_700_000_000_000;
+/// When what is appended last is appended.
+const LAST_UNIX_MS: i64 = FIRST_UNIX_MS + 1_000;
 const CHANNELS: [&str; 3] = ["ops", "sec", "dev"];
 const FEW: LeaseLimit = LeaseLimit {
     events_max: 4,
@@ -28,6 +35,7 @@ pub fn options(data_dir: &Path) -> SledOptions {
             detail_bytes_max: 1 << 30,
             retain_ms: 1 << 40,
             retain_bytes_max: 1 << 30,
+            quarantine_entries_max: 100,
             ..Limits::default()
         },
         ..super::options(data_dir)
@@ -45,6 +53,7 @@ struct Filler {
     dice: Dice,
     number: u64,
     routed: usize,
+    now_unix_ms: i64,
 }
 
 impl Filler {
@@ -63,7 +72,7 @@ impl Filler {
         });
         let batch = Batch {
             cluster: Cow::Borrowed("prod"),
-            received_unix_ms: 1_700_000_000_000 + first as i64,
+            received_unix_ms: self.now_unix_ms,
             entries: entries.collect(),
         };
         let batch = EncodedBatch::new(&batch);
@@ -95,7 +104,7 @@ impl Filler {
                 reason: format!("reason {}", block.seq),
                 offset_bytes: 3,
                 length_bytes: 4,
-                raw: Some(vec![7; 500]),
+                raw: Some((0..4_000).map(|_| self.dice.next() as u8).collect()),
             },
         };
         let routed = RoutedBlock {
@@ -167,9 +176,10 @@ pub async fn fill(data_dir: &Path) -> Vec<u64> {
         dice: Dice(1),
         number: 1,
         routed: 0,
+        now_unix_ms: FIRST_UNIX_MS,
     };
     let mut told = Vec::new();
-    for round in 0..14u64 {
+    for round in 0..34u64 {
         filler.append(5 + round % 3).await;
         filler.append(4).await;
         filler.route().await;
@@ -203,89 +213,130 @@ pub async fn fill(data_dir: &Path) -> Vec<u64> {
     told.push(filler.settle("sec", false).await);
     let sealed = filler.queue.lease("sec", FEW).await.expect("read");
     sealed.expect("something waits");
+    filler.now_unix_ms = LAST_UNIX_MS;
     for _ in 0..3 {
         filler.append(3).await;
     }
     told
 }
 
-/// What was read: a name for each piece, and the piece. A piece without content is one that the queue
-/// said it cannot read.
-pub type Pieces = BTreeMap<String, Option<String>>;
-
-/// Everything that can be read from a queue. `told` are the messages to look at; the channels are
-/// drained at the end.
-pub async fn read_all(
-    queue: &SledQueue,
-    told: &[u64],
-    pieces: &mut Pieces,
-) -> Result<(), QueueError> {
-    let mut put = |name: String, piece: String| drop(pieces.insert(name, Some(piece)));
-    put("ledger".into(), format!("{:?}", queue.ledger()));
-    for block in queue.unrouted(1_000).await? {
-        put(format!("unrouted {}", block.seq), told_block(&block));
-    }
-    for block in queue.seen().await? {
-        put(format!("seen {}", block.seq), format!("{block:?}"));
-    }
-    read_kept(queue, told, pieces).await?;
-    let mut channels: Vec<String> = queue.ledger().channels.into_keys().collect();
-    channels.sort();
-    for channel in channels {
-        let mut n = 0;
-        while let Some(lease) = queue.lease(&channel, FEW).await? {
-            n += 1;
-            let piece = format!("resumed {} {:?}", lease.resumed, lease.members);
-            pieces.insert(format!("lease {channel} {n}"), Some(piece));
-            queue.ack(&lease.id, 1_700_000_001_000).await?;
-        }
-    }
-    Ok(())
+/// What was read from a queue.
+#[derive(Debug, Default)]
+pub struct Reading {
+    /// A name for each piece, and the piece; nothing where the queue said that it cannot read it.
+    pub pieces: BTreeMap<String, Option<String>>,
+    /// The text of each event that is not delivered: unrouted, waiting or dead.
+    pub deliverable: Vec<String>,
+    /// The text of every event.
+    pub all: BTreeSet<String>,
+    /// Of these, what was appended after the last change of the index.
+    pub last_appended: BTreeSet<String>,
 }
 
-/// What is kept only to be looked at: it may be unreadable without harm to the queue.
-async fn read_kept(queue: &SledQueue, told: &[u64], pieces: &mut Pieces) -> Result<(), QueueError> {
-    let mut put = |name: String, piece: Result<String, QueueError>| match piece {
-        Ok(piece) => {
-            pieces.insert(name, Some(piece));
-            Ok(())
-        }
-        Err(QueueError::Unreadable(_)) => {
-            pieces.insert(name, None);
-            Ok(())
-        }
-        Err(error) => Err(error),
-    };
-    let letters = queue.dead(DeadFilter::default(), 0, 1_000).await;
-    put("dead".into(), letters.clone().map(|all| format!("{all:?}")))?;
-    for letter in letters.unwrap_or_default() {
-        let members = queue.dead_members(letter.id).await;
-        let members = members.map(|members| format!("{members:?}"));
-        put(format!("dead {}", letter.id), members)?;
+impl Reading {
+    fn put(&mut self, name: String, piece: String) {
+        self.pieces.insert(name, Some(piece));
     }
-    for id in told {
-        let message = queue.told(*id).await.map(|told| format!("{told:?}"));
-        put(format!("told {id}"), message)?;
+
+    /// What may be unreadable without harm to the queue.
+    fn put_kept(
+        &mut self,
+        name: String,
+        piece: Result<String, QueueError>,
+    ) -> Result<(), QueueError> {
+        let piece = match piece {
+            Ok(piece) => Some(piece),
+            Err(QueueError::Unreadable(_)) => None,
+            Err(error) => return Err(error),
+        };
+        self.pieces.insert(name, piece);
+        Ok(())
     }
-    let mut from = Some(Cursor::default());
-    let mut retained = Ok(String::new());
-    while let (Some(cursor), Ok(so_far)) = (from, &mut retained) {
-        match queue.retained(cursor).await {
-            Ok(some) => {
-                so_far.extend(some.blocks.iter().map(told_block));
-                from = some.next;
+
+    fn block(&mut self, block: &Block) -> String {
+        let texts = texts(block);
+        self.all.extend(texts.iter().cloned());
+        format!("{} {:?} {texts:?}", block.seq, block.items)
+    }
+
+    fn members(&mut self, members: &Members, delivered: bool) -> String {
+        for (_, delivery) in members {
+            if let Delivery::Event(event) = delivery {
+                self.all.insert(event.json.clone());
+                if !delivered {
+                    self.deliverable.push(event.json.clone());
+                }
             }
-            Err(error) => retained = Err(error),
         }
+        format!("{members:?}")
     }
-    put("retained".into(), retained)
-}
 
-fn told_block(block: &Block) -> String {
-    format!("{} {:?} {:?}", block.seq, block.items, texts(block))
-}
+    /// Reads everything that can be read. `told` are the messages to look at; the channels are drained at
+    /// the end.
+    pub async fn read(&mut self, queue: &SledQueue, told: &[u64]) -> Result<(), QueueError> {
+        let ledger = queue.ledger();
+        self.put("ledger".into(), format!("{ledger:?}"));
+        if ledger.waiting > 0 {
+            for block in queue.unrouted(1_000).await? {
+                let piece = self.block(&block);
+                self.deliverable.extend(texts(&block));
+                if block.received_unix_ms == LAST_UNIX_MS {
+                    self.last_appended.extend(texts(&block));
+                }
+                self.put(format!("unrouted {}", block.seq), piece);
+            }
+        }
+        for block in queue.seen().await? {
+            self.put(format!("seen {}", block.seq), format!("{block:?}"));
+        }
+        self.read_kept(queue, told).await?;
+        for channel in ledger.channels.keys() {
+            let mut n = 0;
+            while let Some(lease) = queue.lease(channel, FEW).await? {
+                n += 1;
+                let members = self.members(&lease.members, false);
+                let piece = format!("resumed {} {members}", lease.resumed);
+                self.put(format!("lease {channel} {n}"), piece);
+                queue.ack(&lease.id, 1_700_000_001_000).await?;
+            }
+        }
+        self.deliverable.sort();
+        Ok(())
+    }
 
-/// Texts of the events among members.
-pub fn events_of(members: &Members) -> Vec<String> {
-    super::told(members)
+    async fn read_kept(&mut self, queue: &SledQueue, told: &[u64]) -> Result<(), QueueError> {
+        let letters = queue.dead(DeadFilter::default(), 0, 1_000).await;
+        self.put_kept("dead".into(), letters.clone().map(|all| format!("{all:?}")))?;
+        for letter in letters.unwrap_or_default() {
+            let members = queue.dead_members(letter.id).await;
+            let members = members.map(|some| self.members(&some.unwrap_or_default(), false));
+            self.put_kept(format!("dead {}", letter.id), members)?;
+        }
+        for id in told {
+            let name = format!("told {id}");
+            match queue.told(*id).await {
+                Ok(None) => {}
+                Ok(Some(told)) => {
+                    let members = self.members(&told.members, true);
+                    let piece = format!("{} {} {members}", told.channel, told.told_unix_ms);
+                    self.put(name, piece);
+                }
+                Err(error) => self.put_kept(name, Err(error))?,
+            }
+        }
+        let mut from = Some(Cursor::default());
+        let mut retained = Ok(String::new());
+        while let (Some(cursor), Ok(so_far)) = (from, &mut retained) {
+            match queue.retained(cursor).await {
+                Ok(some) => {
+                    for block in &some.blocks {
+                        *so_far += &self.block(block);
+                    }
+                    from = some.next;
+                }
+                Err(error) => retained = Err(error),
+            }
+        }
+        self.put_kept("retained".into(), retained)
+    }
 }
