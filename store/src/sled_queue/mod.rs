@@ -28,6 +28,7 @@ mod owner;
 mod read;
 mod records;
 mod recover;
+mod remains;
 mod room;
 mod salvage;
 mod settle;

@@ -19,7 +19,7 @@ use super::{
     shared::UnroutedBlock,
 };
 use crate::{
-    frame::{Damaged, Header, Kind},
+    frame::{Damaged, Kind},
     log::{Log, LogFiles, Position, ScanError, scan},
 };
 
@@ -189,9 +189,11 @@ fn open_logs(dir: &Path, segment_bytes: u64, counters: &mut Counters) -> Result<
         events_written,
         ..
     } = counters;
-    let mut in_order = InOrder::of(Kind::Block);
+    // They do not rise when files of a log stand in each other's place.
+    let (mut in_order, mut last) = (true, 0);
     let scanned = scan(&names.events, totals.routed_end, |header, place| {
-        in_order.look(header);
+        in_order &= header.kind == Kind::Block as u8 && header.seq > last;
+        last = header.seq;
         unrouted.push_back(UnroutedBlock {
             seq: header.seq,
             place,
@@ -199,7 +201,10 @@ fn open_logs(dir: &Path, segment_bytes: u64, counters: &mut Counters) -> Result<
             plain_bytes: header.plain_bytes,
         });
     })?;
-    in_order.check("the log of appended events")?;
+    if !in_order {
+        let reason = "the log of appended events has records of another log or in another order";
+        return Err(Unsound::Damaged(reason.to_owned()));
+    }
     if let Some(closed) = closed::read(dir)?
         && let Some(what) = closed.differs(totals, names, scanned.end)?
     {
@@ -256,49 +261,20 @@ fn look_at_seen(
     }
     let oldest = seen_segments.keys().next().copied();
     let from = oldest.map_or(START, |segment| Position { segment, offset: 0 });
-    let mut in_order = InOrder::of(Kind::Seen);
+    let mut is_own = true;
     let scanned = scan(&names.seen, from, |header, place| {
-        in_order.look(header);
+        is_own &= header.kind == Kind::Seen as u8;
         seen_segments.insert(place.start.segment, header.seq);
     })?;
-    in_order.check("the log of seen keys")?;
+    if !is_own {
+        let reason = "the log of seen keys has records of another log";
+        return Err(Unsound::Damaged(reason.to_owned()));
+    }
     if scanned.end < totals.seen_end {
         let reason = "the log of seen keys ends before what was committed";
         return Err(Unsound::Damaged(reason.to_owned()));
     }
     Ok(())
-}
-
-/// Records of one kind whose sequences rise. They do not when files of a log stand in each other's place.
-struct InOrder {
-    kind: Kind,
-    last: u64,
-    holds: bool,
-}
-
-impl InOrder {
-    fn of(kind: Kind) -> Self {
-        let holds = true;
-        Self {
-            kind,
-            last: 0,
-            holds,
-        }
-    }
-
-    fn look(&mut self, header: &Header) {
-        self.holds &= header.kind == self.kind as u8 && header.seq > self.last;
-        self.last = header.seq;
-    }
-
-    fn check(&self, what: &str) -> Result<(), Unsound> {
-        match self.holds {
-            true => Ok(()),
-            false => Err(Unsound::Damaged(format!(
-                "{what} has records of another or in another order"
-            ))),
-        }
-    }
 }
 
 /// sled writes a snapshot of its index beside the log and renames it when it is whole. One that was not
