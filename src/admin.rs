@@ -1,13 +1,11 @@
-//! The admin port: `/metrics`, `/livez`, `/readyz`, `/ledger`. Loopback only, as nobody is
-//! authenticated; the configuration holds that.
-//!
-//! `/readyz` says whether a batch could be committed. Slack being down never makes it fail: an API
-//! server that finds no ready sink loses its events.
+//! The admin port: `/metrics`, `/livez`, `/readyz`, `/ledger`, and commands ([`commands_port`]). Loopback
+//! only, as nobody is authenticated who reads; the configuration holds that. What `/livez` and `/readyz`
+//! say is in [`crate::health`].
 
 use std::sync::Arc;
 
 use auditrelay_store::{Queue, SledQueue};
-use http_body_util::Full;
+use http_body_util::{BodyExt, Full};
 use hyper::{
     Method, Request, Response, StatusCode,
     body::{Bytes, Incoming},
@@ -17,7 +15,11 @@ use hyper::{
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{net::TcpListener, sync::Semaphore};
 
-use crate::{ledger, metrics::LedgerMetrics};
+use crate::{
+    commands_port::{self, Answer, Commands},
+    health, ledger,
+    metrics::LedgerMetrics,
+};
 
 /// Enough for every scraper and a person; a forgotten client costs nobody else.
 const CONNECTIONS_MAX: usize = 64;
@@ -25,6 +27,7 @@ const CONNECTIONS_MAX: usize = 64;
 pub(crate) struct Admin {
     pub(crate) queue: SledQueue,
     pub(crate) metrics: LedgerMetrics,
+    pub(crate) commands: Commands,
 }
 
 /// Serves until it is dropped.
@@ -46,7 +49,7 @@ pub(crate) async fn serve(listener: TcpListener, admin: Arc<Admin>) {
         tokio::spawn(async move {
             let service = service_fn(move |request| {
                 let admin = Arc::clone(&admin);
-                async move { Ok::<_, std::convert::Infallible>(admin.answer(&request)) }
+                async move { Ok::<_, std::convert::Infallible>(admin.route(request).await) }
             });
             let served = hyper::server::conn::http1::Builder::new()
                 .timer(TokioTimer::new())
@@ -62,6 +65,14 @@ pub(crate) async fn serve(listener: TcpListener, admin: Arc<Admin>) {
 }
 
 impl Admin {
+    async fn route(&self, request: Request<Incoming>) -> Answer {
+        if request.uri().path() == commands_port::PATH {
+            self.commands.answer(request).await
+        } else {
+            self.answer(&request).map(BodyExt::boxed)
+        }
+    }
+
     fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
             let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "only GET is served here\n");
@@ -71,12 +82,16 @@ impl Admin {
             return response;
         }
         match request.uri().path() {
-            "/livez" => text(StatusCode::OK, "ok\n"),
-            "/readyz" => match self.queue.check() {
-                Ok(()) => text(StatusCode::OK, "ok\n"),
-                Err(error) => text(StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")),
-            },
-            "/metrics" => match self.metrics.text(&self.queue.ledger()) {
+            "/livez" => {
+                let (status, lines) = health::livez(request.uri().query());
+                text(status, lines)
+            }
+            "/readyz" => {
+                let (storage, space) = (self.queue.check(), self.queue.space());
+                let (status, lines) = health::readyz(request.uri().query(), storage, &space);
+                text(status, lines)
+            }
+            "/metrics" => match self.metrics.text(&self.queue.ledger(), &self.queue.space()) {
                 Ok(metrics) => respond(StatusCode::OK, "text/plain; version=0.0.4", metrics),
                 Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
             },

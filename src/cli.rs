@@ -5,7 +5,10 @@ use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
 use auditrelay_config::Overrides;
 use clap::{Args, Parser, Subcommand};
 
-use crate::{Failure, check, demo, ledger, logs, serve};
+use crate::{
+    Failure, check, dead, demo, events, export, import, ledger, logs, replay, salvage, serve,
+    when::{self, UnixMs},
+};
 
 /// A sink for the Kubernetes audit webhook: acknowledges a batch once it is safe on disk, and brings
 /// every event that matters to Slack, once, at Slack's pace.
@@ -28,6 +31,20 @@ enum Command {
     Demo,
     /// Show what was received and where it is; exit code 1 if an event is unaccounted for.
     Ledger(LedgerArgs),
+    /// Messages that could never be delivered: list them, look into one, let them go again, give them up.
+    #[command(subcommand)]
+    Dead(DeadCommand),
+    /// List what a message stood for, while that is kept (queue.digest_detail_hours).
+    Events(EventsArgs),
+    /// Send what was received in a time through today's routes again, as far as it is retained
+    /// (queue.retain_hours); messages say that they are replayed.
+    Replay(ReplayArgs),
+    /// Bring what is whole in a store that was moved aside back into the queue.
+    Salvage(SalvageArgs),
+    /// Write everything that the queue of a stopped relay holds as JSON lines.
+    Export(ExportArgs),
+    /// Read what `export` wrote into a data directory that was never used.
+    Import(ImportArgs),
 }
 
 /// What `serve` takes; stronger than the environment and the file.
@@ -68,18 +85,170 @@ struct CheckArgs {
     config: Option<PathBuf>,
 }
 
-/// What `ledger` takes.
+/// Which relay.
 #[derive(Debug, Args)]
-pub(crate) struct LedgerArgs {
+pub(crate) struct PlaceArgs {
     /// The relay's data directory; default is the configuration's.
     #[arg(long, value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
     /// Configuration file (YAML) that names the data directory.
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
+}
+
+/// What `ledger` takes.
+#[derive(Debug, Args)]
+pub(crate) struct LedgerArgs {
+    #[command(flatten)]
+    pub(crate) place: PlaceArgs,
     /// Print JSON for scripts.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// What is done with dead letters.
+#[derive(Debug, Subcommand)]
+pub(crate) enum DeadCommand {
+    /// List them, oldest first.
+    List(DeadListArgs),
+    /// Show what one of them stands for.
+    Show(DeadShowArgs),
+    /// Let them wait for their channels again. Doing it twice does it once.
+    Redrive(SettleArgs),
+    /// Give them up for good.
+    Drop(SettleArgs),
+}
+
+/// Which dead letters.
+#[derive(Debug, Args)]
+pub(crate) struct DeadFilterArgs {
+    /// Only of this channel.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) channel: Option<String>,
+    /// Only those whose reason holds this text.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) reason: Option<String>,
+    /// Only those last tried at or after this time (RFC 3339), or within this age (30m, 2h, 1d).
+    #[arg(long, value_name = "TIME", value_parser = when::parse)]
+    pub(crate) since: Option<UnixMs>,
+    /// Only those last tried before this time, or longer ago than this age.
+    #[arg(long, value_name = "TIME", value_parser = when::parse)]
+    pub(crate) until: Option<UnixMs>,
+}
+
+/// What `dead list` takes.
+#[derive(Debug, Args)]
+pub(crate) struct DeadListArgs {
+    #[command(flatten)]
+    pub(crate) filter: DeadFilterArgs,
+    #[command(flatten)]
+    pub(crate) place: PlaceArgs,
+    /// Print a JSON array for scripts.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// What `dead show` takes.
+#[derive(Debug, Args)]
+pub(crate) struct DeadShowArgs {
+    /// Its ID, as `dead list` tells it.
+    pub(crate) id: u64,
+    #[command(flatten)]
+    pub(crate) place: PlaceArgs,
+    /// Print JSON for scripts.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// What `dead redrive` and `dead drop` take.
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("which").required(true).multiple(true)
+    .args(["ids", "channel", "reason", "since", "until", "all"]))]
+pub(crate) struct SettleArgs {
+    /// Their IDs, as `dead list` tells them.
+    #[arg(value_name = "ID", conflicts_with_all = ["channel", "reason", "since", "until", "all"])]
+    pub(crate) ids: Vec<u64>,
+    #[command(flatten)]
+    pub(crate) filter: DeadFilterArgs,
+    /// All of them.
+    #[arg(long, conflicts_with_all = ["channel", "reason", "since", "until"])]
+    pub(crate) all: bool,
+    /// Do not ask; needed in scripts unless IDs are named.
+    #[arg(long)]
+    pub(crate) yes: bool,
+    #[command(flatten)]
+    pub(crate) place: PlaceArgs,
+    /// Print JSON for scripts.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// What `events` takes.
+#[derive(Debug, Args)]
+pub(crate) struct EventsArgs {
+    /// The message's ID, as a digest names it.
+    #[arg(long, value_name = "ID")]
+    pub(crate) message: u64,
+    #[command(flatten)]
+    pub(crate) place: PlaceArgs,
+    /// Print a JSON array of the events as they are stored, redacted.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// What `replay` takes.
+#[derive(Debug, Args)]
+pub(crate) struct ReplayArgs {
+    /// What was received at or after this time (RFC 3339), or within this age (30m, 2h, 1d).
+    #[arg(long, value_name = "TIME", value_parser = when::parse)]
+    pub(crate) since: UnixMs,
+    /// What was received before this time, or longer ago than this age; default is now.
+    #[arg(long, value_name = "TIME", value_parser = when::parse, default_value = "0s", hide_default_value = true)]
+    pub(crate) until: UnixMs,
+    /// Only what this route takes.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) route: Option<String>,
+    /// Say what would be sent, and send nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    #[command(flatten)]
+    pub(crate) place: PlaceArgs,
+    /// Print JSON for scripts.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// What `salvage` takes.
+#[derive(Debug, Args)]
+pub(crate) struct SalvageArgs {
+    /// The folder that was moved aside, inside the data directory; may be left out if it is the only one.
+    pub(crate) dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) place: PlaceArgs,
+    /// Print JSON for scripts.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// What `export` takes.
+#[derive(Debug, Args)]
+pub(crate) struct ExportArgs {
+    /// Where to; compressed if its name ends in .zst, `-` is standard output.
+    pub(crate) file: PathBuf,
+    /// Overwrite a file that is there.
+    #[arg(long)]
+    pub(crate) force: bool,
+    #[command(flatten)]
+    pub(crate) place: PlaceArgs,
+}
+
+/// What `import` takes.
+#[derive(Debug, Args)]
+pub(crate) struct ImportArgs {
+    /// Where from; compressed if its name ends in .zst, `-` is standard input.
+    pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) place: PlaceArgs,
 }
 
 /// Runs what the command line asks for.
@@ -96,6 +265,12 @@ pub fn run() -> Result<ExitCode, Failure> {
         Command::Check(args) => check::run(args.config.as_deref()),
         Command::Demo => block_on(demo::run())?,
         Command::Ledger(args) => block_on(ledger::run(&args))?,
+        Command::Dead(command) => block_on(dead::run(&command))?,
+        Command::Events(args) => block_on(events::run(&args))?,
+        Command::Replay(args) => block_on(replay::run(&args))?,
+        Command::Salvage(args) => block_on(salvage::run(&args))?,
+        Command::Export(args) => block_on(export::run(&args))?,
+        Command::Import(args) => block_on(import::run(&args))?,
     }
 }
 

@@ -18,6 +18,12 @@ pub enum Failure {
          mend the disk and start again"
     )]
     Storage(#[from] QueueError),
+    /// The command was called in a way that it cannot do.
+    #[error("{0}")]
+    Usage(String),
+    /// The command's own "no": there is nothing of what was asked for.
+    #[error("{0}")]
+    No(String),
     /// Anything else.
     #[error("{0}")]
     Other(String),
@@ -27,6 +33,8 @@ impl Failure {
     /// The process's exit code.
     pub fn exit_code(&self) -> u8 {
         match self {
+            Self::No(_) => 1,
+            Self::Usage(_) => 2,
             Self::Config(_) => EX_CONFIG,
             Self::Open(_) | Self::Storage(_) => 74,
             Self::Other(_) => 70,

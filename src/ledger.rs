@@ -6,32 +6,20 @@
 
 use std::{io::Write, net::SocketAddr, path::Path, process::ExitCode, time::Duration};
 
-use auditrelay_config::{Overrides, load};
 use auditrelay_store::{Ledger, OpenError, Queue, SledQueue};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::{Request, StatusCode, body::Bytes, header::HOST};
 use hyper_util::rt::TokioIo;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
-use crate::{
-    Failure,
-    cli::{LedgerArgs, environment},
-    relay::{ADMIN_ADDRESS_FILE, sled_options},
-};
+use crate::{Failure, cli::LedgerArgs, relay::sled_options, session::AdminAddress};
 
 const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub(crate) async fn run(args: &LedgerArgs) -> Result<ExitCode, Failure> {
-    let data_dir = match &args.data_dir {
-        Some(data_dir) => data_dir.clone(),
-        None => {
-            load(args.config.as_deref(), environment(), Overrides::default())?
-                .config
-                .data_dir
-        }
-    };
+    let data_dir = args.place.data_dir()?;
     let ledger = read_ledger(&data_dir).await?;
     let text = if args.json {
         format!("{ledger:#}\n")
@@ -50,8 +38,7 @@ pub(crate) async fn run(args: &LedgerArgs) -> Result<ExitCode, Failure> {
 
 /// The running relay's answer; `None` when it gives none.
 async fn from_relay(data_dir: &Path) -> Option<Value> {
-    let address = std::fs::read_to_string(data_dir.join(ADMIN_ADDRESS_FILE)).ok()?;
-    let address: SocketAddr = address.trim().parse().ok()?;
+    let address = AdminAddress::read(data_dir)?.address;
     tokio::time::timeout(ANSWER_TIMEOUT, get(address, "/ledger"))
         .await
         .ok()?
@@ -102,11 +89,6 @@ async fn read_ledger(data_dir: &Path) -> Result<Value, Failure> {
 
 /// The ledger for scripts. `fault` is what a full count found wrong.
 pub(crate) fn json(ledger: &Ledger, fault: Option<String>) -> Value {
-    let channels: Map<String, Value> = ledger
-        .channels
-        .iter()
-        .map(|(name, counts)| (name.clone(), json!(counts)))
-        .collect();
     let mut value = json!({
         "received": ledger.received,
         "duplicates": ledger.counts.duplicates,
@@ -115,8 +97,11 @@ pub(crate) fn json(ledger: &Ledger, fault: Option<String>) -> Value {
         "quarantined": ledger.counts.quarantined,
         "routed": ledger.counts.routed,
         "waiting": ledger.waiting,
+        "lost": ledger.lost,
         "balanced": ledger.is_balanced() && fault.is_none(),
-        "channels": channels,
+        "channels": ledger.channels,
+        "notices": ledger.notices,
+        "copies": ledger.copies,
     });
     if let Some(fault) = fault {
         value["fault"] = fault.into();
@@ -124,9 +109,8 @@ pub(crate) fn json(ledger: &Ledger, fault: Option<String>) -> Value {
     value
 }
 
-/// The ledger for people.
+/// The ledger for people. What is a matter of bad days only is shown when there is some of it.
 pub(crate) fn table(ledger: &Value) -> String {
-    let number = |value: &Value| value.as_u64().unwrap_or_default();
     let mut text = String::from("events\n");
     for (name, meaning) in [
         ("received", "acknowledged to an API server"),
@@ -136,28 +120,22 @@ pub(crate) fn table(ledger: &Value) -> String {
         ("quarantined", "could not be read"),
         ("routed", "went to a channel"),
         ("waiting", "not routed yet"),
+        (
+            "lost",
+            "in a damaged store that was moved aside, beside the others; see auditrelay salvage",
+        ),
     ] {
-        text.push_str(&format!(
-            "  {name:<12}{:>12}   {meaning}\n",
-            number(&ledger[name])
-        ));
+        let events = total(&ledger[name]);
+        if name != "lost" || events > 0 {
+            text.push_str(&format!("  {name:<12}{events:>12}   {meaning}\n"));
+        }
     }
-    let columns = ["routed", "delivered", "waiting", "dead", "dropped"];
-    let channels = ledger["channels"].as_object();
-    let width = channels
-        .into_iter()
-        .flatten()
-        .map(|(name, _)| name.len())
-        .max()
-        .unwrap_or(0)
-        .max(7);
-    text.push_str(&format!("\n{:<width$}", "channel"));
-    text.extend(columns.map(|column| format!("{column:>12}")));
-    text.push('\n');
-    for (name, counts) in channels.into_iter().flatten() {
-        text.push_str(&format!("{name:<width$}"));
-        text.extend(columns.map(|column| format!("{:>12}", number(&counts[column]))));
-        text.push('\n');
+    deliveries("channel", "routed", &ledger["channels"], &mut text);
+    for (title, name) in [("notices to", "notices"), ("copies to", "copies")] {
+        let channels = ledger[name].as_object();
+        if channels.is_some_and(|channels| channels.values().any(|one| total(one) > 0)) {
+            deliveries(title, "queued", &ledger[name], &mut text);
+        }
     }
     text.push_str(match (&ledger["balanced"], ledger["fault"].as_str()) {
         (Value::Bool(true), _) => "\nbalanced: every event is accounted for\n",
@@ -167,14 +145,49 @@ pub(crate) fn table(ledger: &Value) -> String {
     text
 }
 
+/// What became of deliveries, channel by channel.
+fn deliveries(title: &str, first: &str, channels: &Value, text: &mut String) {
+    let columns = [first, "delivered", "waiting", "dead", "dropped"];
+    let channels = || channels.as_object().into_iter().flatten();
+    let names = channels().map(|(name, _)| name.len());
+    let width = names.max().unwrap_or(0).max(title.len());
+    text.push_str(&format!("\n{title:<width$}"));
+    text.extend(columns.map(|column| format!("{column:>12}")));
+    text.push('\n');
+    for (name, counts) in channels() {
+        text.push_str(&format!("{name:<width$}"));
+        text.extend(columns.map(|column| format!("{:>12}", total(&counts[column]))));
+        text.push('\n');
+        for (reason, events) in counts["dropped"].as_object().into_iter().flatten() {
+            if total(events) > 0 {
+                let meaning = match reason.as_str() {
+                    "quota" => "to keep within queue.channel_bytes_max or queue.dead_bytes_max",
+                    "command" => "because a command said so",
+                    _ => "",
+                };
+                let line = format!("  dropped ({reason}) {:>12}   {meaning}", total(events));
+                text.push_str(line.trim_end());
+                text.push('\n');
+            }
+        }
+    }
+}
+
+/// A number, or the sum of those in a map of them.
+fn total(value: &Value) -> u64 {
+    match value {
+        Value::Object(parts) => parts.values().map(total).sum(),
+        number => number.as_u64().unwrap_or_default(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use auditrelay_store::{ChannelCounts, Dropped};
+    use auditrelay_store::{ChannelCounts, Dropped, OtherCounts};
 
     use super::*;
 
-    #[test]
-    fn the_json_has_the_documented_keys_and_says_whether_it_balances() {
+    fn ledger() -> Ledger {
         let mut ledger = Ledger {
             received: 5,
             waiting: 2,
@@ -189,17 +202,72 @@ mod tests {
             dropped: Dropped::default(),
         };
         ledger.channels.insert("ops".into(), counts);
-        let value = json(&ledger, None);
+        ledger
+    }
+
+    #[test]
+    fn the_json_has_the_documented_keys_and_says_whether_it_balances() {
+        let mut ledger = ledger();
+        let notices = OtherCounts {
+            queued: 2,
+            dropped: 2,
+            ..OtherCounts::default()
+        };
+        ledger.notices.insert("ops".into(), notices);
+        ledger.lost = 9;
         assert_eq!(
-            value,
+            json(&ledger, None),
             json!({"received": 5, "duplicates": 0, "filtered": 0, "muted": 0, "quarantined": 0,
-                "routed": 3, "waiting": 2, "balanced": true,
+                "routed": 3, "waiting": 2, "lost": 9, "balanced": true,
                 "channels": {"ops": {"routed": 3, "delivered": 1, "waiting": 1, "dead": 1,
-                    "dropped": {"quota": 0, "command": 0}}}})
+                    "dropped": {"quota": 0, "command": 0}}},
+                "notices": {"ops": {"queued": 2, "delivered": 0, "waiting": 0, "dead": 0, "dropped": 2}},
+                "copies": {}})
         );
         assert_eq!(json(&ledger, Some("x".into()))["balanced"], false);
         ledger.received = 6;
         assert_eq!(json(&ledger, None)["balanced"], false);
         assert!(table(&json(&ledger, None)).contains("NOT BALANCED"));
+        ledger.received = 5;
+        // A copy that is nowhere.
+        let copies = OtherCounts {
+            queued: 1,
+            ..OtherCounts::default()
+        };
+        ledger.copies.insert("ops".into(), copies);
+        assert_eq!(json(&ledger, None)["balanced"], false);
+    }
+
+    #[test]
+    fn the_table_shows_why_events_were_dropped_and_what_is_lost_if_any_are() {
+        let mut ledger = ledger();
+        let quiet = table(&json(&ledger, None));
+        for absent in ["lost", "(quota)", "(command)", "notices", "copies"] {
+            assert!(!quiet.contains(absent), "{absent} in\n{quiet}");
+        }
+        ledger.lost = 7;
+        let ops = ledger.channels.entry("ops".into()).or_default();
+        ops.routed += 12;
+        ops.dropped.quota = 12;
+        ledger.received += 12;
+        ledger.counts.routed += 12;
+        let notices = OtherCounts {
+            queued: 1,
+            delivered: 1,
+            ..OtherCounts::default()
+        };
+        ledger.notices.insert("ops".into(), notices);
+        let text = table(&json(&ledger, None));
+        for line in [
+            "  lost                   7   in a damaged store",
+            "ops              15           1           1           1          12\n",
+            "  dropped (quota)           12   to keep within",
+            "notices to      queued   delivered     waiting        dead     dropped\n",
+            "ops                  1           1           0           0           0\n",
+            "balanced: every event",
+        ] {
+            assert!(text.contains(line), "no {line:?} in\n{text}");
+        }
+        assert!(!text.contains("(command)"), "{text}");
     }
 }

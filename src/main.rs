@@ -1,7 +1,7 @@
 //! `auditrelay`: the command line. Parses, sets up logging, calls, and turns an error into one line
 //! and an exit code.
 //!
-//! Exit codes: 0 done; 1 the command's own "no" (a ledger that does not balance); 2 usage; 70 an error
+//! Exit codes: 0 done; 1 the command's own "no" (a ledger that does not balance, a message that is not known); 2 usage; 70 an error
 //! while running; 74 the queue's storage; 78 configuration.
 
 use std::{io::Write, process::ExitCode};

@@ -6,7 +6,7 @@
 
 use std::{
     fs,
-    io::{self, IsTerminal, Write},
+    io::{self, Write},
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
@@ -14,28 +14,26 @@ use std::{
 };
 
 use auditrelay_audit::HashKey;
-use auditrelay_config::{Config, Destination};
-use auditrelay_dispatch::{
-    Budget, Lane, Metrics, Router, Routes,
-    preview::Preview,
-    slack::{Http, SlackApi, SlackWebhook},
-};
+use auditrelay_config::Config;
+use auditrelay_dispatch::{Metrics, Router, Routes};
 use auditrelay_ingest::{Advisor, Ingest, Preparation};
-use auditrelay_store::{Limits, MovedAside, Opened, Queue, QueueError, SledOptions, SledQueue};
+use auditrelay_store::{MovedAside, Opened, Queue, QueueError, SledOptions, SledQueue};
 use prometheus::Registry;
-use tokio::{
-    net::TcpListener,
-    sync::{Semaphore, watch},
-    task::JoinSet,
+use tokio::{net::TcpListener, sync::watch, task::JoinSet};
+
+use crate::{
+    Failure, admin,
+    commands_port::{Commands, Token},
+    execute::Context,
+    lanes::Lanes,
+    limits::limits,
+    metrics::LedgerMetrics,
 };
 
-use crate::{Failure, admin, metrics::LedgerMetrics};
-
-/// Lanes that may hold the text of a lease in memory at a time.
-const RENDERING_MAX: usize = 2;
 /// How long a failed queue's callers have to get their answer.
 const FAILURE_GRACE: Duration = Duration::from_secs(1);
-/// Where a running relay writes the address of its admin port, inside the data directory.
+/// Where a running relay writes the address of its admin port, and behind it the token that commands
+/// need, inside the data directory.
 pub(crate) const ADMIN_ADDRESS_FILE: &str = "admin.address";
 
 /// An opened relay.
@@ -49,6 +47,7 @@ pub struct Relay {
     ledger_metrics: LedgerMetrics,
     webhook: TcpListener,
     admin: TcpListener,
+    token: Token,
 }
 
 impl Relay {
@@ -69,13 +68,19 @@ impl Relay {
             queue.clone(),
             Routes::new(&config),
             config.dedup.window(),
-            config.dedup.entries_max.as_usize(),
+            dedup_entries(&config),
             dispatch_metrics.clone(),
         )
         .await?;
         let webhook = bind(config.listen).await?;
         let admin = bind(config.admin_listen).await?;
         warn_of_orphans(&config, &queue);
+        // Before anybody is told that the relay is ready: a command may come at once.
+        let token = Token::new().map_err(other)?;
+        let address = admin.local_addr().map_err(other)?;
+        let address_and_token = format!("{address}\n{}\n", token.reveal());
+        let file = config.data_dir.join(ADMIN_ADDRESS_FILE);
+        write_durably(&file, address_and_token.as_bytes()).map_err(other)?;
         Ok(Self {
             config,
             queue,
@@ -86,6 +91,7 @@ impl Relay {
             ledger_metrics,
             webhook,
             admin,
+            token,
         })
     }
 
@@ -117,8 +123,6 @@ impl Relay {
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), Failure> {
         let (stop, stopped) = watch::channel(false);
         let address_file = self.config.data_dir.join(ADMIN_ADDRESS_FILE);
-        let admin_address = self.admin_address().map_err(other)?;
-        write_durably(&address_file, admin_address.to_string().as_bytes()).map_err(other)?;
         let grace = self.config.ingest.shutdown();
         let queue = self.queue.clone();
         let mut tasks = self.start(&stopped)?;
@@ -162,12 +166,16 @@ impl Relay {
         let mut tasks = JoinSet::new();
         let ingest_metrics = auditrelay_ingest::Metrics::new(&self.registry).map_err(other)?;
         // Ingest and router meet in the queue alone; both have the table.
-        let routes = Routes::new(&self.config);
+        let routes = Arc::new(Routes::new(&self.config));
+        let context = Context::new(self.queue.clone(), &self.config, Arc::clone(&routes));
+        // A replay may go through other routes, which want other events.
+        let keeps_all = self.config.queue.retain_hours.get() > 0;
+        let for_nobody = keeps_all.then_some(Routes::NOBODY);
         let preparation = Preparation {
             hash_key: self.hash_key,
             quarantine_raw: self.config.queue.quarantine_raw,
             events_per_list_max: self.config.ingest.events_per_list_max.as_usize(),
-            advisor: Advisor::new(routes.id(), move |event| routes.hint(event)),
+            advisor: Advisor::new(routes.id(), move |event| routes.hint(event).or(for_nobody)),
         };
         let ingest = Ingest::new(
             self.queue.clone(),
@@ -183,19 +191,12 @@ impl Relay {
             auditrelay_ingest::serve(webhook, Arc::new(ingest), stopping).await;
             Ok(())
         });
-        let lanes = Lanes {
-            config: &self.config,
-            queue: &self.queue,
-            metrics: &self.dispatch_metrics,
-            http: Http::new(self.config.slack.timeout()),
-            budget: Budget::new(self.config.slack.messages_per_minute.get()),
-            rendering: Arc::new(Semaphore::new(RENDERING_MAX)),
-        };
-        lanes.start(&mut tasks, stopped)?;
+        Lanes::new(&self.config, &self.queue, &self.dispatch_metrics).start(&mut tasks, stopped)?;
         tasks.spawn(self.router.run(stopped.clone()));
         let admin = admin::Admin {
             queue: self.queue,
             metrics: self.ledger_metrics,
+            commands: Commands::new(context, self.token),
         };
         let mut stop = stopped.clone();
         tasks.spawn(async move {
@@ -209,71 +210,22 @@ impl Relay {
     }
 }
 
-struct Lanes<'a> {
-    config: &'a Config,
-    queue: &'a SledQueue,
-    metrics: &'a Metrics,
-    http: Http,
-    budget: Budget,
-    rendering: Arc<Semaphore>,
-}
-
-impl Lanes<'_> {
-    fn start(
-        &self,
-        tasks: &mut JoinSet<Result<(), QueueError>>,
-        stopped: &watch::Receiver<bool>,
-    ) -> Result<(), Failure> {
-        for name in self.config.channels.keys() {
-            match self.config.destination(name) {
-                Some(Destination::SlackApi { channel, token }) => {
-                    let api_url = &self.config.slack.api_url;
-                    let slack = SlackApi::new(self.http.clone(), api_url, token, channel)
-                        .map_err(Failure::Other)?;
-                    tasks.spawn(self.lane(name.as_str(), slack, true).run(stopped.clone()));
-                }
-                Some(Destination::Webhook { url }) => {
-                    let webhook = SlackWebhook::new(self.http.clone(), url);
-                    tasks.spawn(self.lane(name.as_str(), webhook, true).run(stopped.clone()));
-                }
-                Some(Destination::Preview) | None => {
-                    let preview = Preview::new(name.as_str(), io::stdout().is_terminal());
-                    tasks.spawn(
-                        self.lane(name.as_str(), preview, false)
-                            .run(stopped.clone()),
-                    );
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn lane<D: auditrelay_dispatch::Destination>(
-        &self,
-        name: &str,
-        destination: D,
-        in_workspace: bool,
-    ) -> Lane<SledQueue, D> {
-        let config = self
-            .config
-            .channels
-            .iter()
-            .find(|(channel, _)| channel.as_str() == name);
-        let (_, config) = config.expect("the name comes from the same map");
-        Lane::new(
-            self.queue.clone(),
-            destination,
-            name,
-            config,
-            in_workspace.then(|| self.budget.clone()),
-            self.metrics.clone(),
-            Arc::clone(&self.rendering),
-        )
-    }
-}
-
 fn other(error: impl std::fmt::Display) -> Failure {
     Failure::Other(error.to_string())
+}
+
+/// How many events dedup remembers: their keys have an eighth of the queue at the most.
+fn dedup_entries(config: &Config) -> usize {
+    const KEY_BYTES: u64 = 24;
+    let fit = config.queue.bytes_max.get() / 8 / KEY_BYTES;
+    let wanted = config.dedup.entries_max.get();
+    if fit < wanted {
+        tracing::info!(
+            "dedup remembers {fit} events at the most, not dedup.entries_max ({wanted}): their keys have an \
+             eighth of queue.bytes_max"
+        );
+    }
+    usize::try_from(wanted.min(fit)).unwrap_or(usize::MAX)
 }
 
 /// How the queue of a configuration is opened, by the relay and by commands.
@@ -285,12 +237,13 @@ pub(crate) fn sled_options(data_dir: &Path, config: Option<&Config>) -> SledOpti
     // A command that only looks leaves everything where it is.
     let looking = SledOptions::new(data_dir, now_unix_ms);
     let Some(config) = config else { return looking };
+    let bytes_max = config.queue.bytes_max.get();
     SledOptions {
         cache_bytes_max: config.queue.cache_bytes_max.get(),
-        limits: Limits {
-            quarantine_entries_max: config.queue.quarantine_entries_max.get(),
-            ..Limits::default()
-        },
+        // A small queue gives its space back in small pieces.
+        segment_bytes: looking.segment_bytes.min(bytes_max / 64),
+        index_bytes: looking.index_bytes.min(bytes_max / 16),
+        limits: limits(&config.queue),
         move_damaged_aside: true,
         ..looking
     }

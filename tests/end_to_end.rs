@@ -29,12 +29,20 @@ async fn a_batch_goes_in_and_messages_metrics_and_ledger_agree() {
     );
     relay.drained().await;
     assert_eq!(relay.post("/webhook/prod-eu", body).await.0, StatusCode::OK);
-    let ledger = relay.drained().await;
+    let mut ledger = relay.drained().await;
+    for name in ["notices", "copies"] {
+        let others = ledger
+            .as_object_mut()
+            .and_then(|ledger| ledger.remove(name));
+        let others = others.and_then(|others| others.get("default").cloned());
+        assert!(others.is_none_or(|one| one["queued"] == 0), "{name}");
+    }
     assert_eq!(
         ledger,
         json!({"received": 6, "duplicates": 3, "filtered": 0, "muted": 0, "quarantined": 0,
-            "routed": 3, "waiting": 0, "balanced": true,
-            "channels": {"default": {"routed": 3, "delivered": 3, "waiting": 0, "dead": 0, "dropped": 0}}})
+            "routed": 3, "waiting": 0, "lost": 0, "balanced": true,
+            "channels": {"default": {"routed": 3, "delivered": 3, "waiting": 0, "dead": 0,
+                "dropped": {"quota": 0, "command": 0}}}})
     );
     let posts = slack.posts();
     assert_eq!(posts.len(), 1, "a duplicate was posted: {posts:?}");
@@ -71,6 +79,9 @@ async fn a_batch_goes_in_and_messages_metrics_and_ledger_agree() {
     }
     for path in ["/livez", "/readyz"] {
         assert_eq!(relay.get(path).await, (StatusCode::OK, "ok\n".to_owned()));
+        let (status, lines) = relay.get(&format!("{path}?verbose")).await;
+        let end = format!("{} check passed\n", &path[1..]);
+        assert!(status == StatusCode::OK && lines.ends_with(&end), "{lines}");
     }
 }
 
@@ -295,6 +306,45 @@ routes:
         at[3] - at[0] >= 2_900,
         "four messages of one workspace at {at:?} ms"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_retention_what_no_route_wants_is_stored_and_filtered_all_the_same() {
+    const CANARY: &str = "Q0FOQVJZLXZhbHVl";
+    let config = "channels: {ops: {preview: true}}
+routes: [{name: deletes, channel: ops, verbs: [delete]}]
+";
+    let body = list("alice", "create", ids("a", 40)).replace(
+        r#""verb":"create""#,
+        &format!(
+            r#""verb":"create","requestObject":{{"kind":"Secret","data":{{"p":"{CANARY}"}}}}"#
+        ),
+    );
+    let mut stored = Vec::new();
+    for hours in ["0", "1"] {
+        let folder = tempfile::tempdir().expect("a folder");
+        fs::write(folder.path().join("c.yaml"), config).expect("written");
+        let env = [("AUDITRELAY__QUEUE__RETAIN_HOURS", hours)];
+        let relay = Running::start(folder.path(), &env, &["--config", "c.yaml"]);
+        relay.post("/webhook", body.clone()).await;
+        relay
+            .post("/webhook", list("alice", "delete", ids("b", 2)))
+            .await;
+        let ledger = relay.drained().await;
+        for (fate, events) in [("received", 42), ("filtered", 40), ("routed", 2)] {
+            assert_eq!(ledger[fate], events, "{fate} with {hours} hours: {ledger}");
+        }
+        let queue = fs::read_dir(folder.path().join("auditrelay-data/queue"));
+        let files = queue.expect("a folder").map(|file| file.expect("a file"));
+        let is_log =
+            |file: &fs::DirEntry| file.file_name().to_string_lossy().starts_with("events-");
+        let bytes = files
+            .filter(is_log)
+            .map(|file| file.metadata().expect("it is there").len());
+        stored.push(bytes.sum::<u64>());
+    }
+    // Their keys are kept in either case; they are no secret and cannot be compressed.
+    assert!(stored[1] > stored[0] + 500, "{stored:?} bytes");
 }
 
 #[test]

@@ -37,6 +37,11 @@ impl<const MIN: u64, const MAX: u64> Bounded<MIN, MAX> {
         Self(value)
     }
 
+    /// `value`, or the bound that is nearest to it.
+    pub(crate) fn clamped(value: u64) -> Self {
+        Self(value.clamp(MIN, MAX))
+    }
+
     /// The number.
     #[must_use]
     pub const fn get(self) -> u64 {
@@ -103,6 +108,8 @@ mod tests {
             .map(|value| Bounded::<1, 9>::new(value).map(Bounded::get))
             .to_vec();
         assert_eq!(made, [None, Some(1), Some(9), None]);
+        let nearest = [0, 5, 10].map(|value| Bounded::<1, 9>::clamped(value).get());
+        assert_eq!(nearest, [1, 5, 9]);
     }
 
     #[test]

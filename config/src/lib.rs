@@ -17,6 +17,7 @@ mod json;
 mod load;
 mod model;
 mod names;
+mod queue;
 mod raw;
 mod resolve;
 mod route;
@@ -30,8 +31,9 @@ pub use bounded::Bounded;
 pub use channel::{ChannelConfig, Destination};
 pub use error::{ConfigError, EX_CONFIG};
 pub use load::{Loaded, Overrides, load};
-pub use model::{Config, DedupConfig, IngestConfig, QueueConfig, SlackConfig};
+pub use model::{Config, DedupConfig, IngestConfig, SlackConfig};
 pub use names::{ChannelName, ClusterName, InvalidName, RouteName, SlackChannel};
+pub use queue::QueueConfig;
 pub use route::{RouteConfig, RouteResources};
 pub use secret::{MASK, SlackToken, WebhookUrl};
 

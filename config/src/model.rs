@@ -15,6 +15,7 @@ use url::Url;
 use crate::bounded::Bounded;
 use crate::channel::{ChannelConfig, Destination};
 use crate::names::{ChannelName, ClusterName};
+use crate::queue::QueueConfig;
 use crate::route::RouteConfig;
 use crate::secret::SlackToken;
 use crate::text;
@@ -133,28 +134,6 @@ impl Default for IngestConfig {
             body_timeout_seconds: const { Bounded::preset(25) },
             ack_timeout_milliseconds: const { Bounded::preset(900) },
             shutdown_seconds: const { Bounded::preset(8) },
-        }
-    }
-}
-
-/// Keeping events until they are posted.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct QueueConfig {
-    /// Memory the queue may use to cache what is on disk.
-    pub cache_bytes_max: Bounded<MIB, { 16 * GIB }>,
-    /// Unreadable entries kept for inspection.
-    pub quarantine_entries_max: Bounded<1, 1_000_000>,
-    /// Whether a quarantined entry keeps the raw bytes, which may hold personal data.
-    pub quarantine_raw: bool,
-}
-
-impl Default for QueueConfig {
-    fn default() -> Self {
-        Self {
-            cache_bytes_max: const { Bounded::preset(64 * MIB) },
-            quarantine_entries_max: const { Bounded::preset(10_000) },
-            quarantine_raw: false,
         }
     }
 }

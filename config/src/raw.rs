@@ -11,8 +11,9 @@ use serde::Deserialize;
 
 use crate::channel::ChannelConfig;
 use crate::error::ConfigError;
-use crate::model::{DedupConfig, IngestConfig, QueueConfig, SlackConfig};
+use crate::model::{DedupConfig, IngestConfig, SlackConfig};
 use crate::names::{ChannelName, ClusterName};
+use crate::queue::QueueConfig;
 use crate::route::RouteConfig;
 use crate::text::{self, FromText};
 use crate::tree::Tree;

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::Path;
 
+use crate::bounded::Bounded;
 use crate::channel;
 use crate::error::ConfigError;
 use crate::file;
@@ -22,6 +23,7 @@ pub(crate) const DEFAULT_CHANNEL: &str = "default";
 /// Completes and checks what was read from `tree`.
 pub(crate) fn resolve(mut raw: RawConfig, tree: &Tree) -> Result<Config, ConfigError> {
     check_addresses(&raw, tree)?;
+    fit_quotas(&mut raw, tree)?;
     check_sizes(&raw, tree)?;
     read_secrets(&mut raw, tree)?;
     for (name, channel) in &raw.channels {
@@ -89,6 +91,28 @@ fn check_sizes(raw: &RawConfig, tree: &Tree) -> Result<(), ConfigError> {
     }
     let problem = format!("found {in_flight}, expected at least body_bytes_max ({body})");
     Err(tree.refusal(in_flight_key, &problem))
+}
+
+/// A body needs room for itself twice when it is admitted ([`QueueConfig`](crate::QueueConfig)); a queue that is half full
+/// still has to take one.
+const BODIES_IN_QUEUE: u64 = 4;
+
+fn fit_quotas(raw: &mut RawConfig, tree: &Tree) -> Result<(), ConfigError> {
+    let is_set = |key: &str| tree.has(&format!("queue.{key}"));
+    raw.queue.fit(is_set);
+    let (body, body_key) = (&mut raw.ingest.body_bytes_max, "ingest.body_bytes_max");
+    let allowed = raw.queue.bytes_max.get() / BODIES_IN_QUEUE;
+    if !tree.has(body_key) {
+        *body = Bounded::clamped(body.get().min(allowed));
+    } else if body.get() > allowed {
+        let problem =
+            format!("found {body}, expected at most a quarter of queue.bytes_max ({allowed})");
+        return Err(tree.refusal(body_key, &problem));
+    }
+    match raw.queue.fault(is_set) {
+        Some((key, problem)) => Err(tree.refusal(&format!("queue.{key}"), &problem)),
+        None => Ok(()),
+    }
 }
 
 fn read_secrets(raw: &mut RawConfig, tree: &Tree) -> Result<(), ConfigError> {

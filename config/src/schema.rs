@@ -60,8 +60,17 @@ const INGEST: &[Field] = &[
 
 const QUEUE: &[Field] = &[
     field("cache_bytes_max", Kind::Integer),
+    field("bytes_max", Kind::Integer),
+    field("disk_free_bytes_min", Kind::Integer),
+    field("channel_bytes_max", Kind::Integer),
+    field("dead_bytes_max", Kind::Integer),
     field("quarantine_entries_max", Kind::Integer),
+    field("quarantine_bytes_max", Kind::Integer),
     field("quarantine_raw", Kind::Bool),
+    field("digest_detail_hours", Kind::Integer),
+    field("digest_detail_bytes_max", Kind::Integer),
+    field("retain_hours", Kind::Integer),
+    field("retain_bytes_max", Kind::Integer),
 ];
 
 const DEDUP: &[Field] = &[

@@ -213,6 +213,8 @@ fn file_with(path: &str, value: &str) -> String {
         ("ingest", "bytes_in_flight_max") => {
             format!("ingest: {{bytes_in_flight_max: {value}, body_bytes_max: 1024}}")
         }
+        ("queue", "bytes_max") => format!("queue: {{bytes_max: {value}}}"),
+        ("queue", _) => format!("queue: {{{key}: {value}, bytes_max: 17592186044416}}"),
         _ => format!("{section}: {{{key}: {value}}}"),
     }
 }

@@ -276,6 +276,83 @@ fn sizes_that_do_not_fit_each_other() {
         "a.yaml: ingest.bytes_in_flight_max: found 2048, expected at least body_bytes_max (4096)"
     );
     Case::file("ingest: {bytes_in_flight_max: 4096, body_bytes_max: 4096}").loaded();
+    // A body that never fits the queue would be refused for ever.
+    assert_eq!(
+        line("ingest: {body_bytes_max: 16777217}\nqueue: {bytes_max: 67108864}"),
+        "a.yaml: ingest.body_bytes_max: found 16777217, expected at most a quarter of queue.bytes_max \
+         (16777216)"
+    );
+    let small = Case::file("queue: {bytes_max: 67108864}").loaded();
+    assert_eq!(small.config.ingest.body_bytes_max.get(), 16_777_216);
+}
+
+#[test]
+fn quotas_leave_half_of_the_queue_to_what_is_not_routed_and_to_other_channels() {
+    let others = "dead_bytes_max, quarantine_bytes_max, digest_detail_bytes_max";
+    assert_eq!(
+        line("queue: {channel_bytes_max: 4294967296}"),
+        format!(
+            "a.yaml: queue.channel_bytes_max: found 4294967296, which with {others} comes to 4898947072, \
+             expected at most half of bytes_max (4294967296)"
+        )
+    );
+    // The largest of those that are set is what has to be lowered.
+    assert_eq!(
+        line(
+            "queue: {bytes_max: 1073741824, dead_bytes_max: 536870912, quarantine_bytes_max: 1048576}"
+        ),
+        "a.yaml: queue.dead_bytes_max: found 536870912, which with channel_bytes_max, \
+         quarantine_bytes_max, digest_detail_bytes_max comes to 705691648, expected at most half of \
+         bytes_max (536870912)"
+    );
+    // What is off has no space.
+    let retains = "retain_bytes_max: 3221225472";
+    assert_eq!(
+        line(&format!("queue: {{retain_hours: 1, {retains}}}")),
+        format!(
+            "a.yaml: queue.retain_bytes_max: found 3221225472, which with channel_bytes_max, {others} \
+             comes to 4898947072, expected at most half of bytes_max (4294967296)"
+        )
+    );
+    Case::file(format!("queue: {{{retains}}}")).loaded();
+    let detail = "digest_detail_bytes_max: 3221225472";
+    assert!(line(&format!("queue: {{{detail}}}")).contains("queue.digest_detail_bytes_max: found"));
+    Case::file(format!("queue: {{digest_detail_hours: 0, {detail}}}")).loaded();
+}
+
+#[test]
+fn quotas_that_are_not_set_shrink_with_the_queue() {
+    let quotas = |text: &str| {
+        let queue = Case::file(format!("queue: {{{text}}}"))
+            .loaded()
+            .config
+            .queue;
+        [
+            queue.channel_bytes_max.get(),
+            queue.dead_bytes_max.get(),
+            queue.quarantine_bytes_max.get(),
+            queue.digest_detail_bytes_max.get(),
+            queue.retain_bytes_max.get(),
+        ]
+        .map(|bytes| bytes >> 20)
+    };
+    let defaults = [1024, 256, 64, 256, 1024];
+    assert_eq!(quotas("retain_hours: 1"), defaults);
+    // A large disk is no reason to keep more than was asked for.
+    assert_eq!(quotas("bytes_max: 1099511627776"), defaults);
+    assert_eq!(
+        quotas("bytes_max: 2147483648, retain_hours: 1"),
+        [256, 64, 16, 64, 256]
+    );
+    // No less than the smallest that can be set.
+    assert_eq!(
+        quotas("bytes_max: 67108864, retain_hours: 1"),
+        [8, 2, 1, 2, 8]
+    );
+    assert_eq!(
+        quotas("bytes_max: 2147483648, channel_bytes_max: 734003200"),
+        [700, 64, 16, 64, 256]
+    );
 }
 
 #[test]

@@ -4,7 +4,12 @@ use std::{fmt::Write, io::Write as _, time::Duration};
 
 use auditrelay_audit::{Envelope, EventKey, HashKey, Severity};
 use auditrelay_config::{Overrides, load};
-use auditrelay_dispatch::{Routes, dedup::Seen, escape, render::render};
+use auditrelay_dispatch::{
+    Routes,
+    dedup::Seen,
+    escape,
+    render::{Style, render},
+};
 use auditrelay_store::{Delivery, EventDelivery, Lease, LeaseId, Marks};
 use divan::{
     Bencher, black_box, black_box_drop,
@@ -128,14 +133,17 @@ fn lease(events: usize) -> Lease {
 }
 
 /// As many sentences as a message has by default.
-const SENTENCES_MAX: usize = 8;
+const STYLE: Style = Style {
+    sentences_max: 8,
+    names_members: true,
+};
 
-#[divan::bench(args = [1, SENTENCES_MAX])]
+#[divan::bench(args = [1, 8])]
 fn sentences(bencher: Bencher<'_, '_>, events: usize) {
     let lease = lease(events);
     bencher
         .counter(ItemsCount::new(events))
-        .bench(|| render(black_box(&lease), SENTENCES_MAX));
+        .bench(|| render(black_box(&lease), STYLE));
 }
 
 /// Up to what one message stands for by default.
@@ -144,7 +152,7 @@ fn digest(bencher: Bencher<'_, '_>, events: usize) {
     let lease = lease(events);
     bencher
         .counter(ItemsCount::new(events))
-        .bench(|| render(black_box(&lease), SENTENCES_MAX));
+        .bench(|| render(black_box(&lease), STYLE));
 }
 
 const TEXTS: [(&str, &str); 2] = [

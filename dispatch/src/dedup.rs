@@ -3,8 +3,8 @@
 //! Two tables, of fingerprints and of identities: an audit ID that a client uses for everything is one
 //! entry of the second, not a chain of collisions. Entries belong to generations, each an eighth of the window long or an eighth of `entries_max`
 //! large, and are forgotten a generation at a time, so an entry stays for at least the window and at
-//! most an eighth longer. Past `entries_max` the oldest generations go early; [`Seen::window_seconds`]
-//! then says how far back the table reaches.
+//! most an eighth longer. Past `entries_max` the oldest generations go early; [`Forgotten::early`] counts
+//! them, and [`Seen::window_seconds`] says how far back the table reaches.
 //! The queue holds the same keys by block, and fills the table again after a restart.
 //!
 //! Memory: 28 bytes for each place of the tables, of which there are a power of two and at most 7/8 are
@@ -26,6 +26,16 @@ pub enum Sighting {
     Duplicate,
     /// Another event with the same cluster, audit ID and stage was seen.
     ReusedId,
+}
+
+/// What left the window.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Forgotten {
+    /// The last block whose keys are forgotten.
+    pub last_seq: Option<u64>,
+    /// Keys that were forgotten before the window had passed, as there were too many. A key that was
+    /// older than the window but forgotten with them counts too: ages are known by generation.
+    pub early: u64,
 }
 
 struct Generation {
@@ -149,14 +159,19 @@ impl Seen {
             .expect("one was pushed if there was none")
     }
 
-    /// Forgets what is older than the window or too much; returns the last block forgotten.
-    pub fn expire(&mut self, now_unix_ms: i64) -> Option<u64> {
-        let mut forgotten = None;
-        while let Some(oldest) = self.generations.front()
-            && (now_unix_ms - oldest.last_unix_ms > self.window_ms
-                || (self.generations.len() > 1 && self.entries() > self.entries_max))
-        {
-            forgotten = Some(oldest.last_seq);
+    /// Forgets what is older than the window or too much.
+    pub fn expire(&mut self, now_unix_ms: i64) -> Forgotten {
+        let mut forgotten = Forgotten::default();
+        while let Some(oldest) = self.generations.front() {
+            let is_old = now_unix_ms - oldest.last_unix_ms > self.window_ms;
+            let is_too_much = self.generations.len() > 1 && self.entries() > self.entries_max;
+            if !is_old && !is_too_much {
+                break;
+            }
+            forgotten.last_seq = Some(oldest.last_seq);
+            if !is_old {
+                forgotten.early += oldest.entries as u64;
+            }
             let number = oldest.number;
             self.generations.pop_front();
             // A look at every entry, eight times a window.
@@ -209,9 +224,14 @@ mod tests {
         }
         let mut exact = Seen::new(Duration::from_secs(800), 100);
         exact.note(&key(7, 7), 5, 0);
-        assert_eq!(exact.expire(800_000), None);
+        assert_eq!(exact.expire(800_000), Forgotten::default());
         assert_eq!(exact.note(&key(7, 7), 6, 800_000), Sighting::Duplicate);
-        assert_eq!(exact.expire(900_001), Some(5));
+        // In time, so not early.
+        let in_time = Forgotten {
+            last_seq: Some(5),
+            early: 0,
+        };
+        assert_eq!(exact.expire(900_001), in_time);
         assert_eq!(exact.note(&key(7, 7), 6, 900_001), Sighting::New);
         assert!(
             seen.window_seconds(2_000_000) <= 900,
@@ -223,23 +243,38 @@ mod tests {
     #[test]
     fn a_flood_within_one_moment_stays_bounded_too() {
         let mut seen = Seen::new(Duration::from_secs(800), 80);
+        let mut early = 0;
         for n in 0..250u8 {
             seen.note(&key(0, n), u64::from(n), 1_000);
-            seen.expire(1_000);
+            early += seen.expire(1_000).early;
             assert!(seen.entries() <= 80);
+            assert_eq!(early + seen.entries() as u64, u64::from(n) + 1);
         }
         assert_eq!(seen.note(&key(0, 249), 250, 1_000), Sighting::Duplicate);
         assert_eq!(seen.note(&key(0, 1), 250, 1_000), Sighting::New);
     }
 
     #[test]
-    fn too_many_entries_shorten_the_window() {
+    fn too_many_entries_shorten_the_window_and_are_counted() {
+        let mut seen = Seen::new(Duration::from_secs(800), 10);
+        let mut early = 0;
+        for n in 0..50u8 {
+            seen.note(&key(0, n), u64::from(n), i64::from(n) * 50_000);
+            early += seen.expire(i64::from(n) * 50_000).early;
+        }
+        assert!(seen.entries() <= 10);
+        // Sixteen fit into the window, so every one that went had to go early.
+        assert_eq!(early, 50 - seen.entries() as u64);
+        assert!(seen.window_seconds(2_500_000) < 800);
+        assert_eq!(seen.note(&key(0, 49), 50, 2_500_000), Sighting::Duplicate);
+    }
+
+    #[test]
+    fn what_fits_is_never_forgotten_early() {
         let mut seen = Seen::new(Duration::from_secs(800), 10);
         for n in 0..50u8 {
             seen.note(&key(0, n), u64::from(n), i64::from(n) * 100_000);
-            seen.expire(i64::from(n) * 100_000);
+            assert_eq!(seen.expire(i64::from(n) * 100_000).early, 0, "{n}");
         }
-        assert!(seen.entries() <= 10);
-        assert_eq!(seen.note(&key(0, 49), 50, 4_900_000), Sighting::Duplicate);
     }
 }

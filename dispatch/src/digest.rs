@@ -48,6 +48,10 @@ pub struct Group {
     pub dry_runs: u64,
     /// How many shared their audit ID and stage with another event.
     pub audit_ids_reused: u64,
+    /// How many may have been told before.
+    pub possibly_repeated: u64,
+    /// How many were told before, and are told again because somebody asked for it.
+    pub replayed: u64,
 }
 
 /// Groups events: most severe first, then the largest.
@@ -67,6 +71,8 @@ pub fn group<'a>(
         group.bodies_unreadable += u64::from(event.marks.body_unreadable);
         group.dry_runs += u64::from(dry_run);
         group.audit_ids_reused += u64::from(event.marks.audit_id_reused);
+        group.possibly_repeated += u64::from(event.marks.possibly_repeated);
+        group.replayed += u64::from(event.marks.replayed);
         if group.first.is_empty() || time < group.first {
             group.first.clone_from(&time);
         }

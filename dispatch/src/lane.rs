@@ -16,7 +16,10 @@ use tokio::{
 };
 
 use crate::{
-    Budget, Destination, Message, Metrics, SendError, pace::Pace, render::render, retry::Retry,
+    Budget, Destination, Message, Metrics, SendError,
+    pace::Pace,
+    render::{Style, render},
+    retry::Retry,
     router::now_unix_ms,
 };
 
@@ -31,6 +34,7 @@ pub struct Lane<Q, D> {
     state: &'static str,
     /// The last message was refused for its content: the next one goes without blocks.
     plain: bool,
+    tries: Tries,
     metrics: Metrics,
     rendering: Arc<Semaphore>,
 }
@@ -38,8 +42,36 @@ pub struct Lane<Q, D> {
 #[derive(Debug, Clone, Copy)]
 struct Settings {
     limit: LeaseLimit,
-    sentences_max: usize,
+    style: Style,
     park_retry: Duration,
+}
+
+/// Posts since the last one that was accepted or buried.
+#[derive(Debug, Clone, Copy, Default)]
+struct Tries {
+    count: u32,
+    first_unix_ms: i64,
+}
+
+impl Tries {
+    fn add(&mut self, now_unix_ms: i64) {
+        if self.count == 0 {
+            self.first_unix_ms = now_unix_ms;
+        }
+        self.count = self.count.saturating_add(1);
+    }
+
+    /// What a dead letter says of them; they begin anew.
+    fn bury(&mut self, reason: String, now_unix_ms: i64) -> Burial {
+        let tries = std::mem::take(self);
+        Burial {
+            reason,
+            attempts: tries.count,
+            // A wall clock that was set back must not make the last try the earlier one.
+            first_unix_ms: tries.first_unix_ms.min(now_unix_ms),
+            last_unix_ms: now_unix_ms,
+        }
+    }
 }
 
 /// The lease that a message stands for.
@@ -70,16 +102,27 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
                     events_max: config.message_events_max.as_usize(),
                     bytes_max: config.message_bytes_max.as_usize(),
                 },
-                sentences_max: config.sentences_max.as_usize(),
+                style: Style {
+                    sentences_max: config.sentences_max.as_usize(),
+                    names_members: true,
+                },
                 park_retry: config.park_retry(),
             },
             pace: Pace::new(config.message_interval(), budget),
             retry: Retry::new(config.retry_max()),
             state: "open",
             plain: false,
+            tries: Tries::default(),
             metrics,
             rendering,
         }
+    }
+
+    /// Digests do not say how to see their members: nothing of them is kept.
+    #[must_use]
+    pub fn forgetting(mut self) -> Self {
+        self.settings.style.names_members = false;
+        self
     }
 
     /// Delivers until the shutdown. A post under way is finished first.
@@ -109,25 +152,25 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
         let Some(lease) = self.queue.lease(&self.channel, self.settings.limit).await? else {
             return Ok(());
         };
-        let sentences_max = self.settings.sentences_max;
+        let style = self.settings.style;
         let held = Held {
             id: lease.id.clone(),
             resumed: lease.resumed,
         };
         let events = lease.members.len();
-        let rendered = tokio::task::spawn_blocking(move || {
-            (render(&lease, sentences_max), stage_times(&lease))
-        });
+        let rendered =
+            tokio::task::spawn_blocking(move || (render(&lease, style), stage_times(&lease)));
         let (mut message, stage_times_ms) = rendered.await.unwrap_or_else(|error| {
             // One event must not stop its channel for ever; that it stands for others is still said.
             tracing::error!(channel = self.channel, %error, "rendering failed, please report it");
-            (Message::unrendered(events), Vec::new())
+            (Message::unrendered(events, held.id.id), Vec::new())
         });
         drop(permit);
         if self.plain {
             message = message.plain();
         }
         self.pace.sent(Instant::now());
+        self.tries.add(now_unix_ms());
         match self.destination.post(&message).await {
             Ok(receipt) => {
                 tracing::debug!(channel = self.channel, ts = receipt.ts, events, "posted");
@@ -161,6 +204,7 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
         }
         self.set_state("open");
         self.plain = false;
+        self.tries = Tries::default();
         self.retry.reset();
     }
 
@@ -202,13 +246,7 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
                     "this message can never be posted; its events are now dead letters"
                 );
                 self.plain = false;
-                let now = now_unix_ms();
-                let burial = Burial {
-                    reason,
-                    attempts: 1,
-                    first_unix_ms: now,
-                    last_unix_ms: now,
-                };
+                let burial = self.tries.bury(reason, now_unix_ms());
                 self.queue.bury(&held.id, burial).await
             }
             SendError::Unknown { reason } => {
@@ -286,4 +324,23 @@ fn stage_times(lease: &Lease) -> Vec<i64> {
         .iter()
         .filter_map(|(_, delivery)| time(delivery))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_burial_tells_every_try_since_the_last_success() {
+        let mut tries = Tries::default();
+        tries.add(1_000);
+        tries.add(2_000);
+        let burial = tries.bury("invalid_blocks".to_owned(), 2_500);
+        assert_eq!(
+            (burial.attempts, burial.first_unix_ms, burial.last_unix_ms),
+            (2, 1_000, 2_500)
+        );
+        tries.add(9_000);
+        assert_eq!(tries.bury(String::new(), 9_100).attempts, 1);
+    }
 }

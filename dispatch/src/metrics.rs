@@ -23,6 +23,8 @@ pub struct Metrics {
     pub dedup_entries: IntGauge,
     /// How far back the dedup window reaches, in seconds.
     pub dedup_window_seconds: IntGauge,
+    /// Events that the dedup window had to forget before it had passed.
+    pub dedup_forgotten_early: IntCounter,
 }
 
 impl Metrics {
@@ -46,6 +48,11 @@ impl Metrics {
             registry.register(Box::new(gauge.clone()))?;
             Ok::<_, prometheus::Error>(gauge)
         };
+        let counter = |name: &str, help: &str| {
+            let counter = IntCounter::new(name, help)?;
+            registry.register(Box::new(counter.clone()))?;
+            Ok::<_, prometheus::Error>(counter)
+        };
         let delay = HistogramOpts::new(
             "auditrelay_delivery_delay_seconds",
             "Time from an event's stage to its delivery in a channel.",
@@ -55,11 +62,6 @@ impl Metrics {
         ]);
         let delivery_delay_seconds = Histogram::with_opts(delay)?;
         registry.register(Box::new(delivery_delay_seconds.clone()))?;
-        let audit_id_reuse = IntCounter::new(
-            "auditrelay_audit_id_reuse_total",
-            "Events whose audit ID and stage were seen with other content.",
-        )?;
-        registry.register(Box::new(audit_id_reuse.clone()))?;
         Ok(Self {
             posts: counters(
                 "auditrelay_posts_total",
@@ -82,7 +84,10 @@ impl Metrics {
                 &["channel"],
             )?,
             delivery_delay_seconds,
-            audit_id_reuse,
+            audit_id_reuse: counter(
+                "auditrelay_audit_id_reuse_total",
+                "Events whose audit ID and stage were seen with other content.",
+            )?,
             dedup_entries: gauge(
                 "auditrelay_dedup_entries",
                 "Events that the dedup window remembers.",
@@ -90,6 +95,10 @@ impl Metrics {
             dedup_window_seconds: gauge(
                 "auditrelay_dedup_window_seconds",
                 "How far back the dedup window reaches.",
+            )?,
+            dedup_forgotten_early: counter(
+                "auditrelay_dedup_forgotten_early_total",
+                "Events that had to be forgotten before the dedup window had passed.",
             )?,
         })
     }

@@ -6,7 +6,8 @@
 //!   a header of 150 characters, a fallback text of 4,000 bytes;
 //! * text of events stands only in `rich_text` and `plain_text`, where Slack parses nothing, and escaped in the
 //!   fallback text;
-//! * a digest's totals are exact, and what it does not list it counts.
+//! * a digest's totals are exact, what it does not list it counts, and it names its message, by which all
+//!   of its members can be listed.
 
 use std::collections::BTreeMap;
 
@@ -38,8 +39,17 @@ pub struct Message {
     pub form: &'static str,
 }
 
+/// How messages of a channel look.
+#[derive(Debug, Clone, Copy)]
+pub struct Style {
+    /// With more sentences to say it becomes a digest.
+    pub sentences_max: usize,
+    /// Whether a digest says how to see its members: they are kept for a while.
+    pub names_members: bool,
+}
+
 /// Renders a lease's members.
-pub fn render(lease: &Lease, sentences_max: usize) -> Message {
+pub fn render(lease: &Lease, style: Style) -> Message {
     let mut events = Vec::new();
     let mut notices = Vec::new();
     for (severity, delivery) in &lease.members {
@@ -55,13 +65,13 @@ pub fn render(lease: &Lease, sentences_max: usize) -> Message {
     }
     extra.extend(notice_lines(&notices));
     let budget = BLOCK_BYTES_MAX.saturating_sub(extra.iter().map(|line| cost(line)).sum());
-    let few = events.len() <= sentences_max;
+    let few = events.len() <= style.sentences_max;
     let mut body = if few {
         as_sentences(&events, budget)
     } else {
         None
     }
-    .unwrap_or_else(|| as_digest(&events, budget));
+    .unwrap_or_else(|| as_digest(&events, budget, style.names_members.then_some(lease.id.id)));
     body.lines.splice(0..0, extra.iter().cloned());
     body.blocks
         .splice(0..0, extra.iter().map(|line| context(line)));
@@ -82,16 +92,22 @@ impl Message {
     }
 
     /// What is said of events for which no message could be made.
-    pub fn unrendered(events: usize) -> Self {
+    pub fn unrendered(events: usize, id: u64) -> Self {
         let line = format!(
             "⚠ auditrelay: {events} events could not be shown, a fault of the relay; its log says more"
         );
+        let lines = [line, members_line(id)];
         Self {
-            text: fallback(std::slice::from_ref(&line)),
-            blocks: vec![context(&line)],
+            text: fallback(&lines),
+            blocks: lines.iter().map(|line| context(line)).collect(),
             form: "digest",
         }
     }
+}
+
+/// How to see what a message stands for.
+fn members_line(id: u64) -> String {
+    format!("auditrelay events --message {id} lists each of them")
 }
 
 /// The most that Slack may count for a text.
@@ -134,13 +150,14 @@ fn as_sentences(events: &[(Severity, &EventDelivery)], budget: usize) -> Option<
     })
 }
 
-fn as_digest(events: &[(Severity, &EventDelivery)], budget: usize) -> Body {
+fn as_digest(events: &[(Severity, &EventDelivery)], budget: usize, message: Option<u64>) -> Body {
     let groups = digest::group(events.iter().copied());
     let title = title(events);
     let mut rows = Vec::new();
     let mut lines = vec![title.clone()];
-    // The title, and the line that counts the rest.
-    let (mut bytes, mut told) = (cost(&title) + 100, 0);
+    let members = message.map(members_line);
+    // The title, the line that counts the rest, and the one that names the message.
+    let (mut bytes, mut told) = (cost(&title) + 100 + members.as_deref().map_or(0, cost), 0);
     for (key, group) in groups.iter().take(DIGEST_ROWS_MAX) {
         let pieces = row(key, group);
         let row_bytes: usize = pieces.iter().map(|piece| cost(&piece.text)).sum();
@@ -166,6 +183,10 @@ fn as_digest(events: &[(Severity, &EventDelivery)], budget: usize) -> Body {
         );
         blocks.push(context(&more));
         lines.push(more);
+    }
+    if let Some(members) = members {
+        blocks.push(context(&members));
+        lines.push(members);
     }
     Body {
         lines,
@@ -237,6 +258,8 @@ fn row(key: &GroupKey, group: &Group) -> Vec<Piece> {
             group.audit_ids_reused,
             "audit ID seen before with other content",
         ),
+        (group.possibly_repeated, "possibly repeated"),
+        (group.replayed, "replayed"),
     ]
     .into_iter()
     .filter(|(events, _)| *events > 0)
@@ -281,7 +304,13 @@ fn notice_lines(notices: &[&Notice]) -> Vec<String> {
             let cluster = clean(cluster, 63);
             format!("⚠ auditrelay: {events} {noun} from {cluster} {text}")
         });
-    let more = (more > 0).then(|| format!("⚠ auditrelay: and {more} more notices"));
+    let more = (more > 0).then(|| {
+        let events: u64 = totals.values().skip(NOTICES_MAX).sum();
+        let nouns =
+            |count: u64, noun| format!("{count} {noun}{}", if count == 1 { "" } else { "s" });
+        let (notices, events) = (nouns(more as u64, "more notice"), nouns(events, "event"));
+        format!("⚠ auditrelay: and {notices} about {events}")
+    });
     shown.chain(more).collect()
 }
 

@@ -5,6 +5,15 @@ use proptest::prelude::*;
 
 use super::*;
 
+/// As a channel does whose messages' members are kept.
+fn render(lease: &Lease, sentences_max: usize) -> Message {
+    let style = Style {
+        sentences_max,
+        names_members: true,
+    };
+    super::render(lease, style)
+}
+
 fn event(user: &str, verb: &str, name: &str) -> EventDelivery {
     EventDelivery {
         cluster: "prod".into(),
@@ -125,8 +134,17 @@ fn what_a_digest_does_not_list_it_counts() {
         "{}",
         message.text
     );
-    let more = message.blocks.last().expect("blocks")["elements"][0]["text"].clone();
-    assert_eq!(more, "and 260 more events in 260 smaller groups");
+    let texts: Vec<_> = message.blocks[2..]
+        .iter()
+        .map(|block| block["elements"][0]["text"].clone())
+        .collect();
+    assert_eq!(
+        texts,
+        [
+            "and 260 more events in 260 smaller groups",
+            "auditrelay events --message 1 lists each of them"
+        ]
+    );
     assert_slack_takes(&message);
 }
 
@@ -188,6 +206,62 @@ fn equal_notices_add_up() {
     assert_slack_takes(&message);
 }
 
+#[test]
+fn only_a_digest_says_how_to_list_its_members() {
+    let render = |count: usize| {
+        let events = (0..count).map(|n| event("alice", "get", &format!("p{n}")));
+        render(&lease(info(events), false), 8)
+    };
+    let line = "auditrelay events --message 1 lists each of them";
+    assert!(render(9).text.ends_with(line), "{}", render(9).text);
+    assert!(!render(8).text.contains("--message"), "{}", render(8).text);
+    let unrendered = Message::unrendered(9, 1);
+    assert!(unrendered.text.ends_with(line), "{}", unrendered.text);
+}
+
+#[test]
+fn what_was_or_may_have_been_told_before_is_marked() {
+    let mut repeated = event("alice", "get", "a");
+    repeated.marks.possibly_repeated = true;
+    let mut replayed = event("alice", "get", "b");
+    replayed.marks.replayed = true;
+    let few = render(&lease(info([repeated.clone(), replayed.clone()]), false), 8);
+    let lines: Vec<&str> = few.text.lines().collect();
+    assert!(lines[0].ends_with("[possibly repeated]"), "{lines:?}");
+    assert!(lines[1].ends_with("[replayed]"), "{lines:?}");
+    let many = (0..10).map(|n| [&repeated, &replayed][usize::from(n < 3)].clone());
+    let many = render(&lease(info(many), false), 8);
+    assert!(
+        many.text.contains("[7 possibly repeated] [3 replayed]"),
+        "{}",
+        many.text
+    );
+    assert_slack_takes(&many);
+}
+
+#[test]
+fn notices_that_are_not_shown_are_counted_with_their_events() {
+    let notice = |n: u64| {
+        let notice = Notice {
+            text: format!("reason {n}"),
+            events: n,
+            cluster: "prod".into(),
+        };
+        (Severity::Warning, Delivery::Notice(notice))
+    };
+    let text = |count| render(&lease((1..=count).map(notice).collect(), false), 8).text;
+    assert!(
+        text(7).ends_with("and 2 more notices about 13 events"),
+        "{}",
+        text(7)
+    );
+    assert!(
+        text(6).ends_with("and 1 more notice about 6 events"),
+        "{}",
+        text(6)
+    );
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
@@ -210,4 +284,21 @@ proptest! {
         members.extend(notices);
         assert_slack_takes(&render(&lease(members, true), sentences_max));
     }
+}
+
+#[test]
+fn a_digest_whose_members_are_not_kept_names_no_command() {
+    let members = info((0..9).map(|n| event("alice", "get", &n.to_string())));
+    let style = Style {
+        sentences_max: 8,
+        names_members: false,
+    };
+    let message = super::render(&lease(members, false), style);
+    assert_eq!(message.form, "digest");
+    assert!(
+        !message.text.contains("auditrelay events"),
+        "{}",
+        message.text
+    );
+    assert_slack_takes(&message);
 }

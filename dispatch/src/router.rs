@@ -80,7 +80,8 @@ impl<Q: Queue> Router<Q> {
                 seen.note(key, block.seq, at_ms);
             }
             // The window may be smaller than it was when they were stored.
-            seen.expire(clock.now_unix_ms());
+            let forgotten = seen.expire(clock.now_unix_ms());
+            metrics.dedup_forgotten_early.inc_by(forgotten.early);
         }
         Ok(Self {
             queue,
@@ -133,11 +134,12 @@ impl Decider {
     fn forget(&mut self) -> Option<u64> {
         let now_unix_ms = self.clock.now_unix_ms();
         let forgotten = self.seen.expire(now_unix_ms);
+        self.metrics.dedup_forgotten_early.inc_by(forgotten.early);
         self.metrics.dedup_entries.set(self.seen.entries() as i64);
         self.metrics
             .dedup_window_seconds
             .set(self.seen.window_seconds(now_unix_ms));
-        forgotten
+        forgotten.last_seq
     }
 
     fn decide(&mut self, blocks: &[Block]) -> Routed {
@@ -146,13 +148,13 @@ impl Decider {
             let noted = note(&mut self.seen, &self.clock, &mut sorted, block);
             let (wanted, routed, reused) = noted;
             self.metrics.audit_id_reuse.inc_by(reused);
-            sorted.route(&self.routes, block, &wanted, routed);
+            sorted.route(&self.routes, block, wanted, routed);
         }
         sorted.finish(self.routes.default_channel())
     }
 }
 
-/// An event of a block that is no duplicate and that somebody wants.
+/// An event of a block that is no duplicate, and that somebody may want.
 struct Wanted {
     number: usize,
     body_unreadable: bool,
@@ -204,7 +206,7 @@ fn note(
 }
 
 /// Where an event goes whose hint is of another table.
-fn target<'r>(routes: &'r Routes, json: &str) -> Option<Target<'r>> {
+pub(crate) fn target<'r>(routes: &'r Routes, json: &str) -> Option<Target<'r>> {
     match Envelope::parse(json) {
         Ok(envelope) => routes.target(&envelope),
         Err(error) => {
@@ -250,14 +252,19 @@ impl<'r> Sorted<'r> {
         &mut self,
         routes: &'r Routes,
         block: &Block,
-        wanted: &[Wanted],
+        mut wanted: Vec<Wanted>,
         mut routed: RoutedBlock,
     ) {
         let hinted = |event: &Wanted| {
             let known = block.hints_of == routes.id();
             known.then(|| routes.hinted(event.hint)).flatten()
         };
-        if let Some(target) = the_only_target(block, wanted).and_then(hinted) {
+        // Stored to be looked back at, and for nobody: need not be unpacked.
+        let noted = wanted.len();
+        wanted.retain(|event| hinted(event) != Some(None));
+        routed.counts.filtered += (noted - wanted.len()) as u64;
+        let only = the_only_target(block, &wanted).and_then(hinted).flatten();
+        if let Some(target) = only {
             // Nothing to unpack: the texts go on as they are.
             let is_reused = |number| {
                 let found = wanted.binary_search_by_key(&number, |event| event.number);
@@ -268,9 +275,9 @@ impl<'r> Sorted<'r> {
         } else if !wanted.is_empty() {
             match block.texts() {
                 Ok(texts) => {
-                    for event in wanted {
+                    for event in &wanted {
                         let json = texts.get(event.number);
-                        match hinted(event).or_else(|| target(routes, json)) {
+                        match hinted(event).unwrap_or_else(|| target(routes, json)) {
                             None => routed.counts.filtered += 1,
                             Some(target) => {
                                 routed.counts.routed += 1;
@@ -281,7 +288,7 @@ impl<'r> Sorted<'r> {
                 }
                 Err(error) => {
                     let unreadable = cannot_unpack(&error);
-                    for event in wanted {
+                    for event in &wanted {
                         let item = &block.items[event.number];
                         self.quarantine(block, item, &unreadable, &mut routed);
                     }

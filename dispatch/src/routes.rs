@@ -21,6 +21,8 @@ const DEFAULT: Hint = Hint(0);
 const FIRST_ROUTE: usize = 1;
 /// The table has more routes than hints have numbers: look again.
 const UNKNOWN: Hint = Hint(u16::MAX);
+/// Routes that have a number come before this.
+const NOBODY: Hint = Hint(u16::MAX - 1);
 
 /// The routing table.
 #[derive(Debug, Clone)]
@@ -51,6 +53,9 @@ pub struct Target<'a> {
 }
 
 impl Routes {
+    /// The hint of an event that nobody wants and that is stored all the same, to be looked back at.
+    pub const NOBODY: Hint = NOBODY;
+
     /// The table of a configuration.
     pub fn new(config: &Config) -> Self {
         let routes = config.routes.iter().map(|route| Route {
@@ -77,6 +82,11 @@ impl Routes {
         self.id
     }
 
+    /// The routes' names, in their order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.routes.iter().map(|route| route.name.as_str())
+    }
+
     /// Where the event goes; `None` means that nobody wants it.
     pub fn target(&self, event: &Envelope<'_>) -> Option<Target<'_>> {
         match self.decide(event) {
@@ -92,20 +102,23 @@ impl Routes {
             Decision::Nobody => None,
             Decision::Default => Some(DEFAULT),
             Decision::Route(number) => {
-                let hint = u16::try_from(FIRST_ROUTE + number);
-                Some(hint.map_or(UNKNOWN, Hint))
+                let hint = u16::try_from(FIRST_ROUTE + number).map(Hint);
+                let hint = hint.ok().filter(|hint| hint.0 < NOBODY.0);
+                Some(hint.unwrap_or(UNKNOWN))
             }
         }
     }
 
-    /// What a hint of this table says; `None` means nothing.
-    pub fn hinted(&self, hint: Hint) -> Option<Target<'_>> {
+    /// What a hint of this table says: who wants the event, if anybody does. `None` means that it says
+    /// nothing, and the event has to be read.
+    pub fn hinted(&self, hint: Hint) -> Option<Option<Target<'_>>> {
         match hint {
-            DEFAULT => Some(self.default_target()),
+            DEFAULT => Some(Some(self.default_target())),
             UNKNOWN => None,
+            NOBODY => Some(None),
             Hint(number) => {
                 let number = usize::from(number) - FIRST_ROUTE;
-                (number < self.routes.len()).then(|| self.route_target(number))
+                (number < self.routes.len()).then(|| Some(self.route_target(number)))
             }
         }
     }
@@ -191,8 +204,8 @@ mod tests {
         let envelope = Envelope::parse(&text).expect("readable");
         let target = routes.target(&envelope);
         // Whoever decides, the decision is the same.
-        let hinted = routes.hint(&envelope).map(|hint| routes.hinted(hint));
-        assert_eq!(hinted, target.map(Some));
+        let hint = routes.hint(&envelope).unwrap_or(Routes::NOBODY);
+        assert_eq!(routes.hinted(hint), Some(target));
         let target = target?;
         Some((
             target.channel.to_owned(),
@@ -239,6 +252,17 @@ routes:
         );
         assert_eq!(told(&routes, "RequestReceived", "get", "secrets"), None);
         assert_eq!(told(&routes, "ResponseComplete", "get", "pods"), None);
+    }
+
+    #[test]
+    fn a_hint_that_means_no_route_says_nothing() {
+        let routes =
+            routes("channels: {ops: {preview: true}}\nroutes: [{name: a, channel: ops}]\n");
+        let first = routes.hinted(Hint(1)).flatten();
+        assert_eq!(first.map(|target| target.route), Some("a"));
+        for unknown in [2, u16::MAX - 2, u16::MAX] {
+            assert_eq!(routes.hinted(Hint(unknown)), None, "{unknown}");
+        }
     }
 
     #[test]

@@ -267,6 +267,11 @@ fn object_name(object: &ObjectRef<'_>, subresource_is_named: bool) -> String {
     text
 }
 
+/// `pods/api-7c9 in shop`.
+pub fn object(object: &ObjectRef<'_>) -> String {
+    object_name(object, false) + &place(object)
+}
+
 fn place(object: &ObjectRef<'_>) -> String {
     match object.namespace.as_str() {
         "" => String::new(),
@@ -328,6 +333,8 @@ fn marks(event: &EventDelivery, envelope: &Envelope<'_>) -> Vec<&'static str> {
             event.marks.audit_id_reused,
             "audit ID seen before with other content",
         ),
+        (event.marks.possibly_repeated, "possibly repeated"),
+        (event.marks.replayed, "replayed"),
     ]
     .into_iter()
     .filter_map(|(holds, mark)| holds.then_some(mark))

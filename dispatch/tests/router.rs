@@ -33,9 +33,21 @@ struct Running {
     task: JoinHandle<Result<(), QueueError>>,
 }
 
+fn metrics() -> Metrics {
+    Metrics::new(&Registry::new()).expect("registered")
+}
+
 async fn start(queue: &SledQueue, window: Duration) -> Running {
-    let metrics = Metrics::new(&Registry::new()).expect("registered");
-    let router = Router::load(queue.clone(), routes(), window, 1_000, metrics)
+    start_with(queue, window, 1_000, metrics()).await
+}
+
+async fn start_with(
+    queue: &SledQueue,
+    window: Duration,
+    entries_max: usize,
+    metrics: Metrics,
+) -> Running {
+    let router = Router::load(queue.clone(), routes(), window, entries_max, metrics)
         .await
         .expect("loads");
     let (stop, stopped) = watch::channel(false);
@@ -113,6 +125,36 @@ async fn what_the_window_forgets_leaves_the_disk_too() {
         (1..=6).contains(&blocks),
         "{blocks} of 11 blocks are still on disk"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_metric_says_that_too_many_events_shorten_the_window() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let queue = queue(dir.path());
+    let window = Duration::from_secs(900);
+    let first = metrics();
+    let router = start_with(&queue, window, 16, first.clone()).await;
+    for n in 0..16 {
+        append(&queue, &format!("{n}")).await;
+    }
+    let early = &first.dedup_forgotten_early;
+    assert_eq!(early.get(), 0, "all of them fit");
+    for n in 16..30 {
+        append(&queue, &format!("{n}")).await;
+    }
+    router.stop().await;
+    let entries = first.dedup_entries.get() as u64;
+    assert!((10..=16).contains(&entries), "{entries}");
+    assert_eq!(early.get(), 30 - entries);
+    // Less may be remembered than is stored.
+    let second = metrics();
+    let router = start_with(&queue, window, 8, second.clone()).await;
+    let early = second.dedup_forgotten_early.get();
+    assert!(
+        (entries - 8..entries).contains(&early),
+        "{early} of {entries}"
+    );
+    router.stop().await;
 }
 
 /// Events as ingest would have encoded them.
@@ -217,6 +259,12 @@ async fn whoever_asks_the_routes_the_same_is_told() {
         table.hint(&Envelope::parse(json).expect("readable"))
     });
     assert_eq!(hinted.await, (members.clone(), ledger.clone()));
+    // What nobody wants may be stored all the same, for a replay.
+    let kept = told(table.id(), |json| {
+        let hint = table.hint(&Envelope::parse(json).expect("readable"));
+        Some(hint.unwrap_or(Routes::NOBODY))
+    });
+    assert_eq!(kept.await, (members.clone(), ledger.clone()));
     // A hint of another table is worth nothing, whatever it says.
     let other = told(table.id() + 1, |_| Some(Hint(77))).await;
     assert_eq!(other, (members, ledger));

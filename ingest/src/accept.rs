@@ -8,7 +8,9 @@
 //! * work that was begun is finished, also when its client was told 503 or is gone. The batch may then
 //!   be stored and sent again: it is recognised as a duplicate. Were it dropped instead, a batch that
 //!   is too slow once would be too slow at every try, and lost;
-//! * memory stays reserved until what it was reserved for is gone, not until the answer.
+//! * memory, and space in the queue, stay reserved until what they were reserved for is gone or
+//!   stored, not until the answer;
+//! * a queue without space is no reason to wait, nor a failure: its client is told to come again.
 
 use std::{
     convert::Infallible,
@@ -22,7 +24,7 @@ use std::{
 };
 
 use auditrelay_config::{ClusterName, IngestConfig};
-use auditrelay_store::Queue;
+use auditrelay_store::{Admitted, Queue};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{
@@ -138,15 +140,18 @@ impl<Q: Queue> Ingest<Q> {
         require_post(&head.method)?;
         require_identity(&head.headers)?;
 
+        // Who would be refused in the end is refused before memory is taken for the body.
+        drop(self.admit(0)?);
         let limits = &self.limits;
         let reading = body::read(body, limits.body_bytes_max, &self.budget, &self.metrics);
         let received = tokio::time::timeout(limits.body_timeout, reading)
             .await
             .map_err(|_| body_timeout())??;
+        let admitted = self.admit(received.bytes.len())?;
 
         // A task of its own, so that it ends well whatever becomes of the client and of this wait.
         let deadline = Instant::now() + limits.ack_timeout;
-        let work = tokio::spawn(Arc::clone(self).store(cluster, received));
+        let work = tokio::spawn(Arc::clone(self).store(cluster, received, admitted));
         match tokio::time::timeout_at(deadline, work).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_panicked)) => Err(internal()),
@@ -158,11 +163,19 @@ impl<Q: Queue> Ingest<Q> {
         }
     }
 
+    /// Space in the queue for a body of this length.
+    fn admit(&self, body_bytes: usize) -> Result<Admitted, Refusal> {
+        let admitted = self.queue.admit(body_bytes as u64);
+        // What the queue says of itself quotes nothing that was sent.
+        admitted.map_err(|full| Refusal::new(Reason::QueueFull, full.0))
+    }
+
     /// Makes a body's events durable.
     async fn store(
         self: Arc<Self>,
         cluster: ClusterName,
         received: Received,
+        admitted: Admitted,
     ) -> Result<Stored, Refusal> {
         let received_unix_ms = now_unix_ms();
         let Received { bytes, reservation } = received;
@@ -186,7 +199,7 @@ impl<Q: Queue> Ingest<Q> {
         self.metrics
             .commit_duration_seconds
             .observe(duration.as_secs_f64());
-        drop(reservation);
+        drop((reservation, admitted));
         appended.map_err(|_| {
             Refusal::new(
                 Reason::Queue,

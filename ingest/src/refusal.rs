@@ -42,6 +42,8 @@ pub(crate) enum Reason {
     NotAnEventList,
     /// More events than `events_per_list_max`.
     TooManyEvents,
+    /// The queue holds as much as it may: `bytes_max` or `disk_free_bytes_min` are near.
+    QueueFull,
     /// The queue did not take it.
     Queue,
     /// Not durable within `ack_timeout_milliseconds`.
@@ -58,7 +60,7 @@ pub(crate) enum Reason {
 
 impl Reason {
     /// Every reason; the position of each is its own discriminant.
-    pub(crate) const ALL: [Self; 16] = [
+    pub(crate) const ALL: [Self; 17] = [
         Self::Path,
         Self::Method,
         Self::Encoding,
@@ -69,6 +71,7 @@ impl Reason {
         Self::Malformed,
         Self::NotAnEventList,
         Self::TooManyEvents,
+        Self::QueueFull,
         Self::Queue,
         Self::AckTimeout,
         Self::Internal,
@@ -90,6 +93,7 @@ impl Reason {
             Self::Malformed => "malformed",
             Self::NotAnEventList => "not_an_event_list",
             Self::TooManyEvents => "too_many_events",
+            Self::QueueFull => "queue_full",
             Self::Queue => "queue",
             Self::AckTimeout => "ack_timeout",
             Self::Internal => "internal",
@@ -106,7 +110,7 @@ impl Reason {
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::Encoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::BodyTooLarge | Self::TooManyEvents => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::BytesInFlight => StatusCode::TOO_MANY_REQUESTS,
+            Self::BytesInFlight | Self::QueueFull => StatusCode::TOO_MANY_REQUESTS,
             Self::BodyTimeout | Self::HeaderTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::BodyBroken | Self::Malformed | Self::MalformedHead => StatusCode::BAD_REQUEST,
             Self::NotAnEventList => StatusCode::UNPROCESSABLE_ENTITY,
@@ -123,7 +127,7 @@ impl Reason {
             Self::Method => "MethodNotAllowed",
             Self::Encoding => "UnsupportedMediaType",
             Self::BodyTooLarge | Self::TooManyEvents => "RequestEntityTooLarge",
-            Self::BytesInFlight => "TooManyRequests",
+            Self::BytesInFlight | Self::QueueFull => "TooManyRequests",
             Self::BodyTimeout | Self::HeaderTimeout => "Timeout",
             Self::BodyBroken | Self::Malformed | Self::MalformedHead => "BadRequest",
             Self::NotAnEventList => "Invalid",

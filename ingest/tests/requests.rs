@@ -186,6 +186,7 @@ async fn every_series_exists_before_the_first_request() {
         "connections",
         "header_timeout",
         "queue",
+        "queue_full",
         "ack_timeout",
     ] {
         assert_eq!(

@@ -3,7 +3,7 @@
 //! Appending, routing, leasing and acknowledging end in an `fdatasync` of a folder under `target/`, so
 //! they tell of the disk as much as of the relay.
 
-use std::path::Path;
+use std::{fs::File, io::Write, path::Path};
 
 use auditrelay_audit::{Envelope, HashKey, Severity, list::Item};
 use auditrelay_store::{
@@ -188,6 +188,20 @@ fn append(bencher: Bencher<'_, '_>, batches: usize) {
         .counter(ItemsCount::new(batches * BATCH))
         .with_inputs(|| vec![batch.clone(); batches])
         .bench_local_values(|batches| place.append(batches));
+}
+
+/// The same bytes, appended to a plain file with one write and one `fdatasync`: what the disk allows.
+#[divan::bench(args = [1, 16], sample_count = 50, sample_size = 1)]
+fn append_to_plain_file(bencher: Bencher<'_, '_>, batches: usize) {
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
+    let mut file = File::create(folder.path().join("plain")).expect("a file");
+    let bytes = vec![7; metadata().stored_bytes() * batches];
+    bencher
+        .counter(ItemsCount::new(batches * BATCH))
+        .bench_local(|| {
+            file.write_all(black_box(&bytes)).expect("written");
+            file.sync_data().expect("synced");
+        });
 }
 
 /// Reads 400 events back: what the router needs of each, or also their JSON.

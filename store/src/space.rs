@@ -68,6 +68,14 @@ pub struct Admitted {
     pub(crate) bytes: u64,
 }
 
+impl Admitted {
+    /// Adds these bytes to a counter until it is dropped.
+    pub fn new(reserved: Arc<AtomicU64>, bytes: u64) -> Self {
+        reserved.fetch_add(bytes, Ordering::Relaxed);
+        Self { reserved, bytes }
+    }
+}
+
 impl Drop for Admitted {
     fn drop(&mut self) {
         self.reserved.fetch_sub(self.bytes, Ordering::Relaxed);

@@ -6,19 +6,7 @@ use std::fs;
 
 use auditrelay_audit::Severity;
 use auditrelay_store::{LeaseLimit, OpenError, Queue, QueueError, SledOptions, SledQueue};
-use support::{ALL, append_and_route, balanced, batch, burial, open, options, told};
-
-/// Bytes that do not compress, so that sizes on disk are those asked for.
-fn noise(length: usize, mut state: u64) -> String {
-    let mut text = String::with_capacity(length);
-    while text.len() < length {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        text.push(char::from(33 + (state % 90) as u8));
-    }
-    text
-}
+use support::{ALL, append_and_route, balanced, batch, burial, noise, open, options, told};
 
 #[tokio::test]
 async fn large_values_never_become_blob_files() {

@@ -14,7 +14,10 @@ use std::{
 
 use auditrelay_loadtest::slack::{LocalSlack, Options};
 use http_body_util::{BodyExt, Full};
-use hyper::{Method, Request, StatusCode, body::Bytes, client::conn::http1, header::HOST};
+use hyper::{
+    Method, Request, StatusCode, body::Bytes, client::conn::http1, header::HOST,
+    http::response::Parts,
+};
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tokio::{net::TcpStream, time::timeout};
@@ -121,6 +124,10 @@ impl Running {
         self.seen.join("\n")
     }
 
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     pub fn signal(&self, signal: &str) {
         // The shell's own `kill`: the program of that name is not in every Debian base.
         let kill = format!("kill {signal} {}", self.child.id());
@@ -205,6 +212,17 @@ pub async fn request(
     path: &str,
     body: Bytes,
 ) -> Option<(StatusCode, Bytes)> {
+    let (head, body) = exchange(address, method, path, body).await?;
+    Some((head.status, body))
+}
+
+/// The same with the head of the answer.
+pub async fn exchange(
+    address: SocketAddr,
+    method: Method,
+    path: &str,
+    body: Bytes,
+) -> Option<(Parts, Bytes)> {
     let stream = TcpStream::connect(address).await.ok()?;
     let (mut client, connection) = http1::handshake(TokioIo::new(stream)).await.ok()?;
     let connection = tokio::spawn(connection);
@@ -216,10 +234,10 @@ pub async fn request(
         .body(Full::new(body))
         .expect("a request");
     let response = client.send_request(request).await.ok()?;
-    let status = response.status();
-    let body = response.into_body().collect().await.ok()?.to_bytes();
+    let (head, body) = response.into_parts();
+    let body = body.collect().await.ok()?.to_bytes();
     connection.abort();
-    Some((status, body))
+    Some((head, body))
 }
 
 /// An `EventList` of completed requests with these audit IDs.

@@ -1,6 +1,9 @@
 //! A queue for what a sled queue cannot be made to do.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
 use auditrelay_store::{
     Admitted, Block, Burial, Cursor, DeadFilter, DeadLetter, DeliveryBlock, EncodedBatch, Full,
@@ -16,6 +19,9 @@ pub struct GatedQueue {
     pub gate: Arc<Semaphore>,
     pub appended: Arc<Semaphore>,
     pub fails: bool,
+    /// How much it has space for; with none it admits nothing, however little.
+    pub space_bytes: Arc<AtomicU64>,
+    pub reserved_bytes: Arc<AtomicU64>,
 }
 
 impl GatedQueue {
@@ -26,6 +32,8 @@ impl GatedQueue {
             gate: closed(),
             appended: closed(),
             fails,
+            space_bytes: Arc::new(AtomicU64::new(u64::MAX)),
+            reserved_bytes: Arc::default(),
         }
     }
 }
@@ -89,8 +97,13 @@ impl Queue for GatedQueue {
     async fn retained(&self, _: Cursor) -> Result<Retained, QueueError> {
         unreachable!()
     }
-    fn admit(&self, _: u64) -> Result<Admitted, Full> {
-        Ok(Admitted::default())
+    fn admit(&self, body_bytes: u64) -> Result<Admitted, Full> {
+        let space_bytes = self.space_bytes.load(Ordering::Relaxed);
+        let wanted = self.reserved_bytes.load(Ordering::Relaxed) + body_bytes;
+        if space_bytes == 0 || wanted > space_bytes {
+            return Err(Full("the queue has no space; it says so itself".into()));
+        }
+        Ok(Admitted::new(Arc::clone(&self.reserved_bytes), body_bytes))
     }
     fn space(&self) -> Space {
         unreachable!()

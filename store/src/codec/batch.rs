@@ -10,7 +10,7 @@ use super::{
     read_keys,
 };
 use crate::{
-    frame::Damaged,
+    frame::{Damaged, HEADER_BYTES},
     model::{Batch, Block, BlockItem, Content, Hint, ItemKind, PackedTexts},
 };
 
@@ -29,6 +29,12 @@ impl EncodedBatch {
             encoder.push(&entry.key, &entry.content, Hint::default());
         }
         encoder.finish()
+    }
+
+    /// How many bytes it takes in the log of appended events.
+    pub fn stored_bytes(&self) -> usize {
+        let bytes = |block: &Packed| HEADER_BYTES + block.payload.len();
+        self.blocks.iter().map(bytes).sum()
     }
 }
 

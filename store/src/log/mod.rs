@@ -230,7 +230,8 @@ impl Log {
     pub(crate) fn roll(&mut self, is_sparse: impl Fn(Position) -> bool) -> io::Result<bool> {
         let is_full = self.durable.offset >= self.segment_bytes;
         let is_worth_it = self.durable.offset >= self.segment_bytes / SPARSE_FRACTION;
-        if !is_full && !(is_worth_it && is_sparse(self.durable)) {
+        let begins = is_full || (is_worth_it && is_sparse(self.durable));
+        if !begins {
             return Ok(false);
         }
         let segment = self.durable.segment + 1;

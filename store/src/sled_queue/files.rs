@@ -109,6 +109,8 @@ impl LogNames {
 pub(super) struct Database {
     pub(super) index: Arc<Index>,
     pub(super) index_number: u64,
+    /// A smaller index is not replaced.
+    pub(super) index_bytes_min: u64,
     pub(super) cache_bytes_max: u64,
     pub(super) logs: Logs,
     pub(super) data_dir: PathBuf,
@@ -175,6 +177,7 @@ impl Database {
             Self {
                 index: Arc::new(Index::new(store.db)),
                 index_number: store.index_number,
+                index_bytes_min: options.index_bytes,
                 cache_bytes_max: options.cache_bytes_max,
                 logs: store.logs,
                 data_dir: data_dir.clone(),

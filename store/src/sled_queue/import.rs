@@ -112,23 +112,30 @@ impl Import<'_> {
         if (self.moved.lines == 1) != matches!(line, Line::Header { .. }) {
             return Err(self.wrong("an export begins with one header"));
         }
-        let op = match line {
+        match line {
             Line::Header { version, .. } if version > VERSION => {
                 let reason = format!("version {version} of an export, at most {VERSION} is known");
                 return Err(self.wrong(reason));
             }
-            Line::Header { .. } => return Ok(()),
-            Line::Ledger(ledger) => {
-                self.ledger = Some(ledger);
-                return Ok(());
-            }
+            Line::Header { .. } => {}
+            Line::Ledger(ledger) => self.ledger = Some(ledger),
             Line::End { lines } if lines + 1 != self.moved.lines => {
                 return Err(self.wrong(format!("{lines} lines were written before it")));
             }
-            Line::End { .. } => {
-                self.ended = true;
-                return Ok(());
+            Line::End { .. } => self.ended = true,
+            content => {
+                if let Some(op) = self.op(content) {
+                    self.queue.write(op).await?;
+                }
             }
+        }
+        Ok(())
+    }
+
+    /// What puts a line's content into the queue.
+    fn op(&mut self, line: Line) -> Option<Op> {
+        let op = match line {
+            Line::Header { .. } | Line::Ledger(_) | Line::End { .. } => return None,
             Line::Batch {
                 cluster,
                 received_unix_ms,
@@ -163,11 +170,10 @@ impl Import<'_> {
             }),
             Line::Seen { seen_unix_ms, keys } => {
                 self.moved.keys += keys.len() as u64;
-                let keys = keys.into_iter().map(|key| key.0).collect();
                 let block = SeenBlock {
                     seq: 0,
                     seen_unix_ms,
-                    keys,
+                    keys: keys.into_iter().map(|key| key.0).collect(),
                 };
                 Op::Restore(Restored {
                     seen: vec![block],
@@ -175,8 +181,7 @@ impl Import<'_> {
                 })
             }
         };
-        self.queue.write(op).await?;
-        Ok(())
+        Some(op)
     }
 
     /// The counters come last, and have to agree with what came before them.

@@ -27,7 +27,7 @@ const NEW: &str = "CURRENT.new";
 const PREFIX: &str = "index-";
 
 /// A smaller index is not worth replacing.
-const BYTES_MIN: u64 = 16 * 1024 * 1024;
+pub(super) const BYTES: u64 = 16 * 1024 * 1024;
 /// About what a row takes.
 const ROW_BYTES: u64 = 300;
 /// More is not copied: the writer stands still meanwhile.
@@ -147,11 +147,11 @@ impl Owner {
 
     /// Replaces the index if it is large and holds little.
     pub(super) fn renew_index(&mut self) -> Result<(), String> {
-        if self.totals.commits % COMMITS_PER_LOOK == 0 {
+        if self.totals.commits.is_multiple_of(COMMITS_PER_LOOK) {
             self.measure_index();
         }
         let rows = self.holdings.rows + self.totals.quarantine_entries;
-        let worth = self.index_bytes > BYTES_MIN
+        let worth = self.index_bytes > self.database.index_bytes_min
             && rows <= ROWS_MAX
             && rows * ROW_BYTES < self.index_bytes / 4;
         if !worth {

@@ -25,6 +25,7 @@ mod job;
 mod keys;
 mod look;
 mod owner;
+mod queue;
 mod read;
 mod records;
 mod recover;
@@ -52,11 +53,7 @@ use job::{Answer, Fate, Job, Op};
 use owner::Owner;
 use shared::{Shared, locked};
 
-use crate::{
-    Admitted, Block, Burial, Cursor, DeadFilter, DeadLetter, DeliveryBlock, EncodedBatch, Full,
-    Lease, LeaseId, LeaseLimit, Ledger, Limits, Members, Queue, QueueError, Retained, Routed,
-    SeenBlock, Space, Told, frame::Damaged,
-};
+use crate::{LeaseId, Limits, Queue, QueueError};
 
 /// How to open a queue.
 #[derive(Debug, Clone)]
@@ -67,6 +64,8 @@ pub struct SledOptions {
     pub cache_bytes_max: u64,
     /// A log goes on in a new file beyond this size, in bytes.
     pub segment_bytes: u64,
+    /// An index of which little is of use is replaced beyond this size, in bytes.
+    pub index_bytes: u64,
     /// What may be kept on disk.
     pub limits: Limits,
     /// Now, Unix time in milliseconds; names a store that has to be moved aside.
@@ -83,6 +82,7 @@ impl SledOptions {
             data_dir: data_dir.to_owned(),
             cache_bytes_max: 8 << 20,
             segment_bytes: crate::log::SEGMENT_BYTES,
+            index_bytes: index::BYTES,
             limits: Limits::default(),
             now_unix_ms,
             move_damaged_aside: false,
@@ -270,195 +270,5 @@ impl SledQueue {
             fate,
         };
         self.write(op).await.map(drop)
-    }
-}
-
-impl Queue for SledQueue {
-    async fn append(&self, batch: EncodedBatch) -> Result<(), QueueError> {
-        self.write(Op::Append {
-            blocks: batch.blocks,
-        })
-        .await
-        .map(drop)
-    }
-
-    async fn unrouted(&self, blocks_max: usize) -> Result<Vec<Block>, QueueError> {
-        loop {
-            self.0.shared.check()?;
-            let places: Vec<_> = {
-                let unrouted = locked(&self.0.shared.unrouted);
-                let some = read::some_of(&unrouted, blocks_max);
-                unrouted.iter().take(some).copied().collect()
-            };
-            if !places.is_empty() {
-                return self
-                    .read(move |inner| read::blocks(&inner.logs.events, &places))
-                    .await;
-            }
-            self.0.shared.appended.notified().await;
-        }
-    }
-
-    async fn route(&self, routed: Routed) -> Result<(), QueueError> {
-        self.write(Op::Route(routed)).await.map(drop)
-    }
-
-    async fn seen(&self) -> Result<Vec<SeenBlock>, QueueError> {
-        self.read(|inner| read::seen(&inner.index.db(), &inner.logs.seen))
-            .await
-    }
-
-    async fn forget_seen(&self, seq: u64) -> Result<(), QueueError> {
-        self.write(Op::ForgetSeen { seq }).await.map(drop)
-    }
-
-    async fn wait_waiting(&self, channel: &str) -> Result<(), QueueError> {
-        let notify = self.0.shared.channel(channel);
-        loop {
-            self.0.shared.check()?;
-            let waits = {
-                let ledger = locked(&self.0.shared.ledger);
-                let events = ledger.channels.get(channel).map(|counts| counts.waiting);
-                let others = [&ledger.notices, &ledger.copies];
-                let others = others.map(|of| of.get(channel).map(|counts| counts.waiting));
-                events > Some(0) || others.iter().any(|waiting| *waiting > Some(0))
-            };
-            if waits {
-                return Ok(());
-            }
-            notify.notified().await;
-        }
-    }
-
-    async fn lease(&self, channel: &str, limit: LeaseLimit) -> Result<Option<Lease>, QueueError> {
-        loop {
-            let name = channel.to_owned();
-            let found = self
-                .read(move |inner| find_lease(inner, &name, limit))
-                .await?;
-            // What was about to be leased was dropped for its channel's quota: look again.
-            let Some((held, slices, members)) = found else {
-                continue;
-            };
-            if members.is_empty() {
-                return Ok(None);
-            }
-            let id = match held {
-                Some(id) => id,
-                None => {
-                    let channel = channel.to_owned();
-                    match self.write(Op::Seal { channel, slices }).await? {
-                        Answer::Leased(id) => id,
-                        _ => continue,
-                    }
-                }
-            };
-            return Ok(Some(Lease {
-                id: LeaseId {
-                    channel: channel.to_owned(),
-                    id,
-                },
-                members,
-                resumed: held.is_some(),
-            }));
-        }
-    }
-
-    async fn ack(&self, lease: &LeaseId, now_unix_ms: i64) -> Result<(), QueueError> {
-        self.settle(lease, Fate::Delivered { now_unix_ms }).await
-    }
-
-    async fn release(&self, lease: &LeaseId) -> Result<(), QueueError> {
-        self.settle(lease, Fate::Waits).await
-    }
-
-    async fn bury(&self, lease: &LeaseId, burial: Burial) -> Result<(), QueueError> {
-        self.settle(lease, Fate::Dead(burial)).await
-    }
-
-    async fn deliver_copies(&self, deliveries: Vec<DeliveryBlock>) -> Result<(), QueueError> {
-        self.write(Op::Copies(deliveries)).await.map(drop)
-    }
-
-    async fn dead(
-        &self,
-        filter: DeadFilter,
-        after: u64,
-        max: usize,
-    ) -> Result<Vec<DeadLetter>, QueueError> {
-        self.look(move |inner| look::dead(inner, &filter, after, max))
-            .await
-    }
-
-    async fn dead_members(&self, id: u64) -> Result<Option<Members>, QueueError> {
-        self.look(move |inner| look::dead_members(inner, id)).await
-    }
-
-    async fn redrive(&self, messages: Vec<u64>) -> Result<Vec<u64>, QueueError> {
-        self.messages(Op::Redrive { messages }).await
-    }
-
-    async fn drop_dead(&self, messages: Vec<u64>) -> Result<Vec<u64>, QueueError> {
-        self.messages(Op::DropDead { messages }).await
-    }
-
-    async fn told(&self, id: u64) -> Result<Option<Told>, QueueError> {
-        self.look(move |inner| look::told(inner, id)).await
-    }
-
-    async fn retained(&self, from: Cursor) -> Result<Retained, QueueError> {
-        self.look(move |inner| look::retained(inner, from)).await
-    }
-
-    fn admit(&self, body_bytes: u64) -> Result<Admitted, Full> {
-        self.0.shared.room.admit(body_bytes)
-    }
-
-    fn space(&self) -> Space {
-        let room = &self.0.shared.room;
-        Space {
-            used_bytes: room.used(),
-            disk_free_bytes: room.disk_free(),
-            refusing: room.refusing(),
-            ..locked(&self.0.shared.space).clone()
-        }
-    }
-
-    fn ledger(&self) -> Ledger {
-        locked(&self.0.shared.ledger).clone()
-    }
-
-    async fn failed(&self) -> QueueError {
-        let mut failure = self.0.shared.failure.subscribe();
-        loop {
-            if let Err(error) = self.0.shared.check() {
-                return error;
-            }
-            if failure.changed().await.is_err() {
-                return QueueError::Closed;
-            }
-        }
-    }
-}
-
-/// A lease's ID if it is held, what it stands for and that in words.
-type Found = (Option<u64>, Vec<records::Slice>, Members);
-
-/// The lease that is held, or what the next one would stand for; `None` if that changed meanwhile.
-fn find_lease(
-    inner: &Inner,
-    channel: &str,
-    limit: LeaseLimit,
-) -> Result<Option<Found>, read::ReadError> {
-    let db = inner.index.db();
-    let sealed = read::seal(&db, channel)?;
-    let slices = match &sealed {
-        Some(seal) => seal.slices.clone(),
-        None => read::next_slices(&db, channel, limit)?,
-    };
-    match read::members(&inner.index, &inner.logs.deliveries, channel, &slices)? {
-        Some(members) => Ok(Some((sealed.map(|seal| seal.id), slices, members))),
-        None if sealed.is_some() => Err(Damaged("a leased block is missing").into()),
-        None => Ok(None),
     }
 }

@@ -93,6 +93,11 @@ impl Owner {
             now_unix_ms,
             index_bytes: 0,
         };
+        let bytes = counters
+            .unrouted
+            .iter()
+            .map(|block| u64::from(block.place.bytes));
+        owner.shared.room.appended(bytes.sum());
         locked(&owner.shared.unrouted).extend(counters.unrouted);
         owner.measure_index();
         owner.publish(&owner.channels.keys().cloned().collect());

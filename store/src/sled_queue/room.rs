@@ -15,8 +15,10 @@ use std::{
 use super::shared::locked;
 use crate::{Admitted, Full, Limits};
 
-/// After a refusal batches are admitted again below nine tenths of the mark.
+/// After a refusal batches are admitted again below nine tenths of `bytes_max`.
 const LOW_WATER_TENTHS: u64 = 9;
+/// Of the disk so much more than its mark has to be free again, or a tenth of the mark if that is less.
+const DISK_STEP_BYTES_MAX: u64 = 256 * 1024 * 1024;
 
 pub(super) struct Room {
     dir: PathBuf,
@@ -86,8 +88,11 @@ impl Room {
                 ));
             }
             let free = self.disk_free()?.saturating_sub(coming(bytes));
-            let mark = self.disk_free_bytes_min / tenths * 10;
-            (free < mark).then(|| {
+            let more = match tenths {
+                10 => 0,
+                _ => (self.disk_free_bytes_min / 10).min(DISK_STEP_BYTES_MAX),
+            };
+            (free < self.disk_free_bytes_min.saturating_add(more)).then(|| {
                 format!(
                     "the disk has or will have {free} bytes free, at least {} have to stay \
                      (queue.disk_free_bytes_min)",
@@ -166,7 +171,7 @@ mod tests {
     #[test]
     fn the_disk_keeps_its_free_space() {
         let limits = Limits {
-            disk_free_bytes_min: u64::MAX / 10,
+            disk_free_bytes_min: 1 << 60,
             ..Limits::default()
         };
         let full = Room::new(".".into(), &limits)

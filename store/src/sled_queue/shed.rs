@@ -7,8 +7,8 @@
 //! is free again, so that this does not happen with every batch. What is leased stays: it may have been
 //! posted.
 //!
-//! What is dropped becomes exact counts by severity, cluster and route, in notices that wait in the channel
-//! before everything else. Notices of one channel that nobody has leased yet are put together, so a
+//! What is dropped becomes exact counts by severity, cluster and route, in notices that wait among what is
+//! critical. Notices of one channel that nobody has leased yet are put together, so a
 //! channel that drops for weeks keeps one record of them.
 
 use std::collections::BTreeMap;

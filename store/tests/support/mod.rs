@@ -98,8 +98,24 @@ pub fn all_to(channel: &str, severity: Severity, blocks: &[Block]) -> Routed {
     }
 }
 
+/// One event for a channel.
+pub fn one_to(channel: &str, severity: Severity, json: &str) -> DeliveryBlock {
+    let mut deliveries = DeliveriesEncoder::default();
+    deliveries.push(&EventToDeliver {
+        cluster: "prod",
+        route: "",
+        json,
+        marks: Marks::default(),
+    });
+    DeliveryBlock {
+        channel: channel.into(),
+        severity,
+        deliveries: deliveries.finish(),
+    }
+}
+
 pub async fn append_and_route(
-    queue: &SledQueue,
+    queue: &impl Queue,
     channel: &str,
     severity: Severity,
     events: &[&str],
@@ -170,4 +186,16 @@ pub fn quick_dir() -> tempfile::TempDir {
         Ok(dir) => dir,
         Err(_) => tempfile::tempdir().expect("a folder"),
     }
+}
+
+/// Bytes that do not compress, so that sizes on disk are those asked for.
+pub fn noise(length: usize, mut state: u64) -> String {
+    let mut text = String::with_capacity(length);
+    while text.len() < length {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        text.push(char::from(33 + (state % 90) as u8));
+    }
+    text
 }

@@ -1,0 +1,143 @@
+//! A replay: what was stored, through today's routes again.
+
+use std::{borrow::Cow, io::Write, sync::Arc};
+
+use auditrelay_audit::{EventKey, Severity};
+use auditrelay_config::{Overrides, load};
+use auditrelay_dispatch::{Replay, Replayed, Routes, replay::Selection};
+use auditrelay_store::{
+    BatchEncoder, Block, Content, Counts, Delivery, Hint, LeaseLimit, Queue, Routed, RoutedBlock,
+    SledOptions, SledQueue,
+};
+
+fn routes(yaml: &str) -> Arc<Routes> {
+    let mut file = tempfile::NamedTempFile::new().expect("a file");
+    file.write_all(yaml.as_bytes()).expect("written");
+    let loaded = load(Some(file.path()), [], Overrides::default());
+    Arc::new(Routes::new(&loaded.expect("valid").config))
+}
+
+const TODAY: &str = "channels: {ops: {preview: true}, sec: {preview: true}}
+default_channel: ops
+routes:
+- {name: deletes, channel: sec, severity: critical, verbs: [delete]}
+- {name: gets, channel: ops, verbs: [get]}
+";
+
+fn key(number: u8) -> EventKey {
+    EventKey {
+        identity: 0,
+        fingerprint: [number; 16],
+    }
+}
+
+/// A batch received at a time: one event a verb, keyed by `first` and the numbers behind it.
+async fn append(queue: &SledQueue, at: i64, first: u8, verbs: &[&str]) {
+    let mut encoder = BatchEncoder::new("prod", at, 0, 0);
+    for (verb, number) in verbs.iter().zip(first..) {
+        if verb.is_empty() {
+            encoder.push_unwanted(&key(number));
+            continue;
+        }
+        let json = format!(
+            r#"{{"level":"Metadata","stage":"ResponseComplete","auditID":"a","verb":"{verb}","user":{{"username":"a"}}}}"#
+        );
+        let content = Content::Event {
+            json: Cow::Owned(json),
+            body_unreadable: false,
+        };
+        encoder.push(&key(number), &content, Hint::default());
+    }
+    queue.append(encoder.finish()).await.expect("durable");
+}
+
+async fn stored(queue: &SledQueue) -> Vec<Block> {
+    append(queue, 1_000, 1, &["get", "delete", "", "patch"]).await;
+    // The API server sent it twice.
+    append(queue, 1_100, 1, &["get", "delete", "", "patch"]).await;
+    append(queue, 2_000, 9, &["get", "get"]).await;
+    queue.unrouted(10).await.expect("blocks")
+}
+
+fn selection(route: Option<&str>) -> Selection {
+    Selection {
+        received_unix_ms: 1_000..2_000,
+        route: route.map(str::to_owned),
+    }
+}
+
+fn rows(replayed: &Replayed) -> Vec<(&str, &str, u64)> {
+    replayed
+        .sent
+        .iter()
+        .map(|row| (row.channel.as_str(), row.route.as_str(), row.events))
+        .collect()
+}
+
+#[tokio::test]
+async fn each_event_of_the_range_goes_once_where_the_routes_of_today_send_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let options = SledOptions::new(folder.path(), 0);
+    let queue = SledQueue::open(&options).expect("opens").queue;
+    let blocks = stored(&queue).await;
+    let mut replay = Replay::new(routes(TODAY), selection(None));
+    let mut deliveries = Vec::new();
+    for block in &blocks {
+        deliveries.extend(replay.piece(std::slice::from_ref(block)));
+    }
+    let replayed = replay.finish();
+    assert_eq!(rows(&replayed), [("ops", "gets", 1), ("sec", "deletes", 1)]);
+    assert_eq!(
+        (
+            replayed.filtered,
+            replayed.without_text,
+            replayed.duplicates
+        ),
+        (1, 1, 4)
+    );
+    assert_eq!(
+        (replayed.blocks, replayed.retained_unix_ms),
+        (2, Some((1_000, 2_000)))
+    );
+
+    let done = |block: &Block| RoutedBlock {
+        seq: block.seq,
+        counts: Counts {
+            filtered: block.items.len() as u64,
+            ..Counts::default()
+        },
+        ..RoutedBlock::default()
+    };
+    let routed = Routed {
+        blocks: blocks.iter().map(done).collect(),
+        deliveries,
+    };
+    queue.route(routed).await.expect("routed");
+    let limit = LeaseLimit {
+        events_max: 10,
+        bytes_max: 1 << 20,
+    };
+    let lease = queue.lease("sec", limit).await.expect("a lease");
+    let members = lease.expect("something waits").members;
+    let [(Severity::Critical, Delivery::Event(event))] = members.as_slice() else {
+        panic!("{members:?}");
+    };
+    assert!(event.marks.replayed && event.json.contains("delete"));
+}
+
+#[tokio::test]
+async fn one_route_alone_may_be_asked_for_and_what_nobody_wants_is_counted() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let options = SledOptions::new(folder.path(), 0);
+    let queue = SledQueue::open(&options).expect("opens").queue;
+    let blocks = stored(&queue).await;
+    let mut replay = Replay::new(routes(TODAY), selection(Some("deletes")));
+    assert_eq!(replay.piece(&blocks).len(), 1);
+    let replayed = replay.finish();
+    assert_eq!(rows(&replayed), [("sec", "deletes", 1)]);
+    assert_eq!((replayed.events(), replayed.filtered), (1, 2));
+    assert_eq!(
+        Replay::new(routes(TODAY), selection(None)).finish(),
+        Replayed::default()
+    );
+}

@@ -1,0 +1,300 @@
+//! Does what an operator asks, on an open queue: the running relay for its admin port, and a command on a
+//! relay that is stopped.
+//!
+//! Work goes piece by piece. Nobody listening any more ends it after the piece under way; what was done
+//! until then stays done, and every request may be made again: it then does the rest. A salvage is one
+//! piece.
+
+mod dead;
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use auditrelay_config::Config;
+use auditrelay_dispatch::{Replay, Replayed, Routes, replay::Selection};
+use auditrelay_store::{Cursor, Queue, QueueError, SledQueue};
+use tokio::{sync::mpsc, time::Instant};
+
+use crate::request::{Line, Member, Outcome, Request};
+use dead::Settle;
+
+/// What a store that was moved aside is called, before its time.
+pub(crate) const MOVED_ASIDE: &str = "queue.corrupt-";
+/// Between two lines of progress.
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
+
+/// What a request works on.
+pub(crate) struct Context {
+    queue: SledQueue,
+    data_dir: PathBuf,
+    /// What the configuration says; only a replay needs it.
+    today: Option<Today>,
+}
+
+#[derive(Clone)]
+struct Today {
+    routes: Arc<Routes>,
+    /// Whether routed batches are kept. If not, some may still lie there, and are nothing to rely on.
+    retains: bool,
+}
+
+impl Context {
+    /// With today's routes.
+    pub(crate) fn new(queue: SledQueue, config: &Config, routes: Arc<Routes>) -> Self {
+        let today = Today {
+            routes,
+            retains: config.queue.retain_hours.get() > 0,
+        };
+        Self {
+            queue,
+            data_dir: config.data_dir.clone(),
+            today: Some(today),
+        }
+    }
+
+    /// For everything but a replay.
+    pub(crate) fn without_routes(queue: SledQueue, data_dir: PathBuf) -> Self {
+        Self {
+            queue,
+            data_dir,
+            today: None,
+        }
+    }
+}
+
+/// Why a request ended early.
+enum Stop {
+    /// Nobody listens any more.
+    Gone,
+    /// In words for the operator.
+    Because(String),
+}
+
+impl From<QueueError> for Stop {
+    fn from(error: QueueError) -> Self {
+        Self::Because(error.to_string())
+    }
+}
+
+/// Does it; the last line says what it came to.
+pub(crate) async fn execute(context: &Context, request: Request, out: &mpsc::Sender<Line>) {
+    let last = match outcome(context, request, out).await {
+        Ok(outcome) => Line::Result(outcome),
+        Err(Stop::Because(reason)) => Line::Error(reason),
+        Err(Stop::Gone) => return,
+    };
+    // Whoever asked may have gone.
+    let _ = out.send(last).await;
+}
+
+async fn outcome(
+    context: &Context,
+    request: Request,
+    out: &mpsc::Sender<Line>,
+) -> Result<Outcome, Stop> {
+    let queue = &context.queue;
+    match request {
+        Request::DeadList { filter } => {
+            let mut after = 0;
+            while let Some(page) = dead::page(queue, &filter, &mut after).await? {
+                for letter in page {
+                    tell(out, Line::Letter(letter)).await?;
+                }
+            }
+            Ok(Outcome::Listed)
+        }
+        Request::DeadCount { filter } => dead::count(queue, &filter).await,
+        Request::DeadShow { id } => show(queue, id, out).await,
+        Request::Redrive { which } => dead::settle(queue, which, Settle::Redrive, out).await,
+        Request::DropDead { which } => dead::settle(queue, which, Settle::Drop, out).await,
+        Request::Events { message } => events(queue, message, out).await,
+        Request::Replay {
+            since_unix_ms,
+            until_unix_ms,
+            route,
+            dry_run,
+        } => {
+            let selection = Selection {
+                received_unix_ms: since_unix_ms..until_unix_ms.min(now_unix_ms()),
+                route,
+            };
+            replay(context, selection, dry_run, out).await
+        }
+        Request::Salvage { folder } => salvage(context, &folder, out).await,
+    }
+}
+
+async fn tell(out: &mpsc::Sender<Line>, line: Line) -> Result<(), Stop> {
+    out.send(line).await.map_err(|_| Stop::Gone)
+}
+
+async fn show(queue: &SledQueue, id: u64, out: &mpsc::Sender<Line>) -> Result<Outcome, Stop> {
+    let Some(letter) = dead::letter(queue, id).await? else {
+        return Ok(Outcome::Unknown);
+    };
+    let Some(members) = queue.dead_members(id).await? else {
+        return Ok(Outcome::Unknown);
+    };
+    tell(out, Line::Letter(letter)).await?;
+    for (severity, delivery) in members {
+        let member = Box::new(Member::new(severity, delivery));
+        tell(out, Line::Member(member)).await?;
+    }
+    Ok(Outcome::Listed)
+}
+
+async fn events(queue: &SledQueue, id: u64, out: &mpsc::Sender<Line>) -> Result<Outcome, Stop> {
+    let Some(told) = queue.told(id).await? else {
+        return Ok(Outcome::Unknown);
+    };
+    for (severity, delivery) in told.members {
+        let member = Box::new(Member::new(severity, delivery));
+        tell(out, Line::Member(member)).await?;
+    }
+    Ok(Outcome::Told {
+        channel: told.channel,
+        told_unix_ms: told.told_unix_ms,
+    })
+}
+
+async fn replay(
+    context: &Context,
+    selection: Selection,
+    dry_run: bool,
+    out: &mpsc::Sender<Line>,
+) -> Result<Outcome, Stop> {
+    let because = |text: &str| Stop::Because(text.to_owned());
+    let today = context.today.clone();
+    let Today { routes, retains } =
+        today.ok_or_else(|| because("the routes are not known here"))?;
+    if let Some(asked) = &selection.route
+        && !routes.names().any(|name| name == asked)
+    {
+        let names: Vec<&str> = routes.names().collect();
+        return Err(Stop::Because(if names.is_empty() {
+            "there are no routes; leave --route out".to_owned()
+        } else {
+            format!(
+                "there is no route {asked:?}; there are: {}",
+                names.join(", ")
+            )
+        }));
+    }
+    if !retains {
+        return Ok(Outcome::Replayed(Replayed::default()));
+    }
+    let mut replay = Replay::new(routes, selection);
+    let (mut from, mut total) = (Cursor::default(), 0);
+    loop {
+        let piece = context.queue.retained(from).await?;
+        // What is routed meanwhile is retained too, and makes the total grow.
+        total = piece.bytes_left.max(total);
+        let left = piece.bytes_left;
+        tell(
+            out,
+            Line::Progress {
+                done: total - left,
+                total,
+            },
+        )
+        .await?;
+        let decided = tokio::task::spawn_blocking(move || {
+            let deliveries = replay.piece(&piece.blocks);
+            (replay, deliveries, piece.next)
+        });
+        let (deliveries, next);
+        (replay, deliveries, next) = decided
+            .await
+            .map_err(|error| Stop::Because(format!("replaying ended: {error}")))?;
+        if !dry_run && !deliveries.is_empty() {
+            context.queue.deliver_copies(deliveries).await?;
+        }
+        match next {
+            Some(next) => from = next,
+            None => break,
+        }
+    }
+    Ok(Outcome::Replayed(replay.finish()))
+}
+
+async fn salvage(
+    context: &Context,
+    folder: &str,
+    out: &mpsc::Sender<Line>,
+) -> Result<Outcome, Stop> {
+    let dir = moved_aside(&context.data_dir, folder).map_err(Stop::Because)?;
+    let (out, last) = (out.clone(), Mutex::new(None::<Instant>));
+    let progress = move |done, total| {
+        let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.is_none_or(|last| last.elapsed() >= PROGRESS_INTERVAL) {
+            *last = Some(Instant::now());
+            // Who is slow misses some of it.
+            let _ = out.try_send(Line::Progress { done, total });
+        }
+    };
+    let salvaged = context.queue.salvage(&dir, progress).await;
+    salvaged
+        .map(Outcome::Salvaged)
+        .map_err(|error| Stop::Because(error.to_string()))
+}
+
+/// The folder of a moved-aside store, directly inside the data directory; nothing else may be named.
+fn moved_aside(data_dir: &Path, folder: &str) -> Result<PathBuf, String> {
+    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    let is_ours = folder
+        .strip_prefix(MOVED_ASIDE)
+        .is_some_and(|rest| !rest.is_empty() && rest.bytes().all(is_name));
+    let dir = data_dir.join(folder);
+    // Not through a link: it may lead anywhere.
+    let is_dir = || std::fs::symlink_metadata(&dir).is_ok_and(|found| found.is_dir());
+    if is_ours && is_dir() {
+        Ok(dir)
+    } else {
+        Err(format!(
+            "only a folder {MOVED_ASIDE}… directly inside the relay's data directory can be salvaged"
+        ))
+    }
+}
+
+fn now_unix_ms() -> i64 {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_store_that_was_moved_aside_may_be_named() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let data_dir = folder.path().join("data");
+        for name in ["queue", "queue.corrupt-1", "queue.corrupt-2/inner"] {
+            std::fs::create_dir_all(data_dir.join(name)).expect("made");
+        }
+        std::fs::create_dir(folder.path().join("queue.corrupt-9")).expect("made");
+        std::fs::write(data_dir.join("queue.corrupt-3"), "").expect("written");
+        let link = data_dir.join("queue.corrupt-4");
+        std::os::unix::fs::symlink(folder.path(), link).expect("linked");
+        assert!(moved_aside(&data_dir, "queue.corrupt-1").is_ok());
+        for name in [
+            "",
+            "queue",
+            "queue.corrupt-",
+            "queue.corrupt-2/inner",
+            "queue.corrupt-1/../queue",
+            "../queue.corrupt-9",
+            "queue.corrupt-3",
+            "queue.corrupt-4",
+            "queue.corrupt-5",
+            "/etc",
+        ] {
+            assert!(moved_aside(&data_dir, name).is_err(), "{name}");
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! What commands print: text that people read, and the same as JSON for scripts.
+//!
+//! Invariant: text of events reaches a terminal only through [`clean`], which shows control characters
+//! instead of passing them on.
+
+use std::io::{self, ErrorKind, Write};
+
+use auditrelay_dispatch::escape::clean;
+use serde::Serialize;
+
+use crate::Failure;
+
+/// Writes to standard output. Who closes it early, as `head` does, has seen enough.
+pub(crate) fn say(text: &str) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(Failure::Other(format!("cannot write: {error}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Writes a value as JSON.
+pub(crate) fn say_json(value: &impl Serialize) -> Result<(), Failure> {
+    let text = serde_json::to_string_pretty(value);
+    let text = text.map_err(|error| Failure::Other(format!("cannot write JSON: {error}")))?;
+    say(&format!("{text}\n"))
+}
+
+/// Columns as wide as what is in them. A header that begins with `>` is of numbers, which stand to the
+/// right.
+pub(crate) fn table(headers: &[&str], rows: &[Vec<String>]) -> String {
+    let title = |header: &str| header.trim_start_matches('>').to_owned();
+    let titles: Vec<String> = headers.iter().map(|header| title(header)).collect();
+    let width = |text: &str| text.chars().count();
+    let widths: Vec<usize> = (0..headers.len())
+        .map(|column| {
+            let cells = rows.iter().filter_map(|row| row.get(column));
+            cells.chain([&titles[column]]).map(|cell| width(cell)).max()
+        })
+        .map(Option::unwrap_or_default)
+        .collect();
+    let mut text = String::new();
+    for row in std::iter::once(&titles).chain(rows) {
+        let mut line = String::new();
+        for ((cell, header), wide) in row.iter().zip(headers).zip(&widths) {
+            let space = " ".repeat(wide - width(cell));
+            if header.starts_with('>') {
+                line.push_str(&format!("{space}{cell}  "));
+            } else {
+                line.push_str(&format!("{cell}{space}  "));
+            }
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+/// `1 event`, `1,234 events`.
+pub(crate) fn count(number: u64, noun: &str) -> String {
+    let digits = number.to_string();
+    let mut grouped = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{grouped} {noun}{plural}")
+}
+
+/// `2026-11-21 03:15:29 UTC` of a Unix time in milliseconds.
+pub(crate) fn time(unix_ms: i64) -> String {
+    match jiff::Timestamp::from_millisecond(unix_ms) {
+        Ok(time) => time.strftime("%Y-%m-%d %H:%M:%S UTC").to_string(),
+        Err(_) => format!("{unix_ms} ms"),
+    }
+}
+
+/// One line of somebody else's text.
+pub(crate) fn line(text: &str, chars_max: usize) -> String {
+    clean(text, chars_max)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_is_as_wide_as_what_is_in_it() {
+        let row = |cells: [&str; 3]| cells.map(str::to_owned).to_vec();
+        let rows = [row(["7", "ops", "x y"]), row(["1234", "security", "z"])];
+        assert_eq!(
+            table(&[">id", "channel", "reason"], &rows),
+            "  id  channel   reason\n   7  ops       x y\n1234  security  z\n"
+        );
+    }
+
+    #[test]
+    fn numbers_are_grouped_and_nouns_agree() {
+        assert_eq!(count(1, "event"), "1 event");
+        assert_eq!(count(999, "event"), "999 events");
+        assert_eq!(count(1_234_567, "event"), "1,234,567 events");
+    }
+
+    #[test]
+    fn no_text_reaches_the_terminal_as_an_escape_sequence() {
+        assert!(!line("\u{1b}[31mred\u{9b}2J", 100).contains(['\u{1b}', '\u{9b}']));
+    }
+}

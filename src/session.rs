@@ -1,0 +1,301 @@
+//! How a command reaches the queue: it opens the store itself, or asks the relay that has it.
+//!
+//! The lock decides: where a relay runs, its address in the data directory is its own and not a leftover.
+//! A command leaves a damaged store where it is, and gives up nothing that the relay's own limits would
+//! let go: what is kept and for how long is the relay's business.
+
+use std::{net::SocketAddr, path::Path, path::PathBuf, sync::Arc, time::Duration};
+
+use auditrelay_config::{Config, Overrides, load};
+use auditrelay_dispatch::Routes;
+use auditrelay_store::{DeadLetter, Limits, OpenError, SledOptions, SledQueue};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::{
+    StatusCode,
+    body::{Bytes, Incoming},
+    header::{AUTHORIZATION, CONTENT_TYPE, HOST},
+};
+use hyper_util::rt::TokioIo;
+use tokio::{
+    net::TcpStream,
+    sync::mpsc,
+    time::{Instant, timeout},
+};
+
+use crate::{
+    Failure,
+    cli::{PlaceArgs, environment},
+    commands_port,
+    execute::{Context, execute},
+    progress::Progress,
+    relay::{ADMIN_ADDRESS_FILE, sled_options},
+    request::{Line, Member, Outcome, Request},
+};
+
+/// How long somebody may have the store without saying where to ask.
+const IN_USE_TIMEOUT: Duration = Duration::from_secs(5);
+const IN_USE_PAUSE: Duration = Duration::from_millis(100);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// A relay says something every few seconds.
+const SILENCE_TIMEOUT: Duration = Duration::from_secs(60);
+/// An event as large as the relay takes, and what is said of it.
+const LINE_BYTES_MAX: usize = 64 << 20;
+const REFUSAL_BYTES_MAX: usize = 64 << 10;
+/// About a hundred years: a command lets nothing expire.
+const NEVER_MS: i64 = 100 * 365 * 24 * 3_600_000;
+
+impl PlaceArgs {
+    /// The relay's data directory.
+    pub(crate) fn data_dir(&self) -> Result<PathBuf, Failure> {
+        match &self.data_dir {
+            Some(data_dir) => Ok(data_dir.clone()),
+            None => Ok(self.load()?.data_dir),
+        }
+    }
+
+    /// The configuration, as `serve` reads it.
+    fn load(&self) -> Result<Config, Failure> {
+        let overrides = Overrides {
+            data_dir: self.data_dir.clone(),
+            ..Overrides::default()
+        };
+        Ok(load(self.config.as_deref(), environment(), overrides)?.config)
+    }
+}
+
+/// Where a running relay is to be asked, and with which token.
+#[derive(Clone)]
+pub(crate) struct AdminAddress {
+    pub(crate) address: SocketAddr,
+    token: String,
+}
+
+impl AdminAddress {
+    /// What the relay of a data directory has written.
+    pub(crate) fn read(data_dir: &Path) -> Option<Self> {
+        let text = std::fs::read_to_string(data_dir.join(ADMIN_ADDRESS_FILE)).ok()?;
+        let mut lines = text.lines();
+        Some(Self {
+            address: lines.next()?.trim().parse().ok()?,
+            token: lines.next().unwrap_or_default().trim().to_owned(),
+        })
+    }
+}
+
+/// How a command opens a store.
+pub(crate) fn command_options(data_dir: &Path) -> SledOptions {
+    SledOptions {
+        limits: Limits {
+            detail_ms: NEVER_MS,
+            detail_bytes_max: u64::MAX,
+            retain_ms: NEVER_MS,
+            retain_bytes_max: u64::MAX,
+            ..Limits::default()
+        },
+        ..sled_options(data_dir, None)
+    }
+}
+
+/// A queue that can be asked.
+pub(crate) struct Session {
+    reached: Reached,
+    data_dir: PathBuf,
+}
+
+enum Reached {
+    Store(Arc<Context>),
+    Relay(AdminAddress),
+}
+
+/// What a request brought.
+pub(crate) struct Answer {
+    pub(crate) letters: Vec<DeadLetter>,
+    pub(crate) members: Vec<Member>,
+    pub(crate) outcome: Outcome,
+}
+
+impl Session {
+    /// Opens the store, or finds the relay that has it. `with_routes` reads the configuration for a store
+    /// that is opened; the relay has its own.
+    pub(crate) async fn open(place: &PlaceArgs, with_routes: bool) -> Result<Self, Failure> {
+        let data_dir = place.data_dir()?;
+        if !data_dir.join("queue").is_dir() {
+            let path = data_dir.display();
+            return Err(Failure::Other(format!(
+                "there is no queue in {path}; name it with --data-dir"
+            )));
+        }
+        let asked = Instant::now();
+        let reached = loop {
+            match SledQueue::open(&command_options(&data_dir)) {
+                Ok(opened) => {
+                    let queue = opened.queue;
+                    let context = if with_routes {
+                        let config = place.load()?;
+                        let routes = Arc::new(Routes::new(&config));
+                        Context::new(queue, &config, routes)
+                    } else {
+                        Context::without_routes(queue, data_dir.clone())
+                    };
+                    break Reached::Store(Arc::new(context));
+                }
+                Err(in_use @ OpenError::InUse(_)) => {
+                    if let Some(address) = AdminAddress::read(&data_dir) {
+                        break Reached::Relay(address);
+                    }
+                    // Another command, or a relay that starts.
+                    if asked.elapsed() > IN_USE_TIMEOUT {
+                        let reason = format!("{in_use}; it does not say its admin address");
+                        return Err(Failure::Other(reason));
+                    }
+                }
+                Err(error) => return Err(error.into()),
+            }
+            tokio::time::sleep(IN_USE_PAUSE).await;
+        };
+        Ok(Self { reached, data_dir })
+    }
+
+    pub(crate) fn data_dir(&self) -> &Path {
+        &self.data_dir
+    }
+
+    /// Asks, and shows progress on a terminal.
+    pub(crate) async fn ask(
+        &self,
+        what: &'static str,
+        request: Request,
+    ) -> Result<Answer, Failure> {
+        let mut heard = Heard::new(what);
+        match &self.reached {
+            Reached::Store(context) => {
+                let (told, mut lines) = mpsc::channel(commands_port::LINES_MAX);
+                let context = Arc::clone(context);
+                let work = tokio::spawn(async move { execute(&context, request, &told).await });
+                while let Some(line) = lines.recv().await {
+                    heard.line(line);
+                }
+                work.await
+                    .map_err(|error| Failure::Other(format!("the command ended: {error}")))?;
+            }
+            Reached::Relay(relay) => {
+                let answer = timeout(CONNECT_TIMEOUT, post(relay, &request)).await;
+                let body = answer.unwrap_or_else(|_| Err(silent(relay)))?;
+                heard.body(body, relay).await?;
+            }
+        }
+        heard.finish()
+    }
+}
+
+fn silent(relay: &AdminAddress) -> Failure {
+    let address = relay.address;
+    Failure::Other(format!(
+        "the relay that has the queue does not answer on its admin port {address}"
+    ))
+}
+
+async fn post(relay: &AdminAddress, request: &Request) -> Result<Incoming, Failure> {
+    let address = relay.address;
+    let fail = |_: &dyn std::error::Error| silent(relay);
+    let stream = TcpStream::connect(address).await.map_err(|e| fail(&e))?;
+    let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
+    let (mut client, connection) = handshake.map_err(|e| fail(&e))?;
+    // It ends when the answer was read, or with the process.
+    tokio::spawn(connection);
+    let body = serde_json::to_vec(request)
+        .map_err(|error| Failure::Other(format!("cannot write the request: {error}")))?;
+    let request = hyper::Request::post(commands_port::PATH)
+        .header(HOST, address.to_string())
+        .header(CONTENT_TYPE, "application/json")
+        .header(AUTHORIZATION, format!("Bearer {}", relay.token))
+        .body(Full::new(Bytes::from(body)))
+        .map_err(|_| Failure::Other("the token in admin.address is damaged".to_owned()))?;
+    let answer = client.send_request(request).await.map_err(|e| fail(&e))?;
+    let (status, body) = (answer.status(), answer.into_body());
+    if status == StatusCode::OK {
+        return Ok(body);
+    }
+    let reason = Limited::new(body, REFUSAL_BYTES_MAX).collect().await;
+    let reason = reason.map(|body| body.to_bytes()).unwrap_or_default();
+    let reason = String::from_utf8_lossy(&reason);
+    let reason = auditrelay_dispatch::escape::clean(reason.trim(), 300);
+    Err(Failure::Other(format!(
+        "the relay answered {status}: {reason}"
+    )))
+}
+
+/// What was heard so far.
+struct Heard {
+    progress: Progress,
+    letters: Vec<DeadLetter>,
+    members: Vec<Member>,
+    last: Option<Result<Outcome, String>>,
+}
+
+impl Heard {
+    fn new(what: &'static str) -> Self {
+        Self {
+            progress: Progress::new(what),
+            letters: Vec::new(),
+            members: Vec::new(),
+            last: None,
+        }
+    }
+
+    fn line(&mut self, line: Line) {
+        match line {
+            Line::Progress { done, total } => self.progress.set(done, total),
+            Line::Letter(letter) => self.letters.push(letter),
+            Line::Member(member) => self.members.push(*member),
+            Line::Result(outcome) => self.last = Some(Ok(outcome)),
+            Line::Error(reason) => self.last = Some(Err(reason)),
+        }
+    }
+
+    async fn body(&mut self, mut body: Incoming, relay: &AdminAddress) -> Result<(), Failure> {
+        let mut text: Vec<u8> = Vec::new();
+        loop {
+            let frame = timeout(SILENCE_TIMEOUT, body.frame()).await;
+            let Some(frame) = frame.map_err(|_| silent(relay))? else {
+                return Ok(());
+            };
+            // A relay that ended within its answer has told no result, which is said below.
+            let Ok(frame) = frame else { return Ok(()) };
+            let data = frame.into_data().unwrap_or_default();
+            let mut rest = &data[..];
+            while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+                text.extend_from_slice(&rest[..end]);
+                rest = &rest[end + 1..];
+                let line = serde_json::from_slice(&text).map_err(|_| {
+                    let text = "the relay's answer cannot be read; is it another version?";
+                    Failure::Other(text.to_owned())
+                })?;
+                self.line(line);
+                text.clear();
+            }
+            text.extend_from_slice(rest);
+            if text.len() > LINE_BYTES_MAX {
+                let text = "the relay's answer is too long";
+                return Err(Failure::Other(text.to_owned()));
+            }
+        }
+    }
+
+    fn finish(self) -> Result<Answer, Failure> {
+        self.progress.end();
+        let outcome = self.last.unwrap_or_else(|| {
+            Err("it ended before it was done; what it did until then stays done".to_owned())
+        });
+        Ok(Answer {
+            letters: self.letters,
+            members: self.members,
+            outcome: outcome.map_err(Failure::Other)?,
+        })
+    }
+}
+
+/// What no request of this kind is answered with.
+pub(crate) fn unexpected() -> Failure {
+    Failure::Other("the relay answered something else than was asked".to_owned())
+}

@@ -1,0 +1,98 @@
+//! The contract of `Queue`: one suite, for every backend, on real files.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod appending;
+mod leasing;
+mod quotas;
+mod raising;
+mod settling;
+
+use std::path::Path;
+
+use auditrelay_store::{Limits, Queue, SledOptions, SledQueue};
+
+/// What the suite needs of a backend besides the contract.
+pub trait Backend: Queue {
+    /// The queue of a folder, made if there is none.
+    fn at(dir: &Path) -> Self {
+        Self::limited(dir, Limits::default())
+    }
+
+    /// The same, with limits.
+    fn limited(dir: &Path, limits: Limits) -> Self;
+
+    /// Panics unless the ledger balances and agrees with what is stored.
+    fn sound(&self) -> impl Future<Output = ()> + Send;
+}
+
+impl Backend for SledQueue {
+    fn limited(dir: &Path, limits: Limits) -> Self {
+        let options = SledOptions {
+            limits,
+            segment_bytes: 1 << 20,
+            ..support::options(dir)
+        };
+        let opened = SledQueue::open(&options).expect("opens");
+        assert!(opened.moved_aside.is_none(), "{:?}", opened.moved_aside);
+        opened.queue
+    }
+
+    async fn sound(&self) {
+        support::balanced(self).await;
+    }
+}
+
+macro_rules! contract {
+    ($backend:ty: $($module:ident { $($test:ident,)* })*) => {
+        $($(
+            #[tokio::test]
+            async fn $test() {
+                $module::$test::<$backend>().await;
+            }
+        )*)*
+    };
+}
+
+contract!(SledQueue:
+    appending {
+        what_was_appended_is_there_after_a_restart_in_order,
+        many_at_once_are_all_there,
+        large_blocks_are_routed_a_few_at_a_time,
+        a_writer_that_panics_is_a_queue_that_failed,
+        seen_keys_survive_and_are_forgotten_by_block,
+        routed_batches_are_kept_for_a_replay_as_long_as_they_may,
+    }
+    leasing {
+        severe_first_then_old_first,
+        a_lease_may_end_inside_a_block_and_the_rest_follows,
+        a_lease_of_many_small_blocks_stays_within_one_record,
+        a_lease_comes_back_after_a_restart_with_the_same_members,
+    }
+    settling {
+        released_members_wait_again_and_gather_with_others,
+        a_lease_settles_once,
+        buried_members_are_dead_and_counted,
+        notices_are_delivered_and_are_no_events,
+        what_a_message_told_stays_readable,
+        what_was_told_is_forgotten_by_time_and_by_size,
+        copies_are_counted_apart,
+    }
+    raising {
+        a_dead_letter_keeps_what_it_was_and_why,
+        dead_letters_are_found_by_what_they_are,
+        a_redrive_happens_once,
+        redriven_members_can_be_delivered_or_die_again,
+        a_dropped_letter_is_given_up_and_counted,
+        part_of_a_record_may_be_dead_and_the_rest_wait,
+    }
+    quotas {
+        a_channel_over_its_quota_gives_up_its_least_severe_oldest_first_and_is_told,
+        what_is_leased_is_never_given_up,
+        dead_letters_over_their_quota_are_given_up_oldest_first,
+        quarantine_is_bounded_by_bytes,
+        one_dead_channel_never_brings_the_queue_to_its_mark,
+        above_the_mark_batches_are_refused_and_below_it_they_are_not,
+    }
+);

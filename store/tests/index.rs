@@ -1,0 +1,193 @@
+//! The index: it is replaced when it is large and holds little, and nothing is lost at any moment of that.
+
+mod support;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use auditrelay_audit::Severity;
+use auditrelay_store::{OpenError, Queue, Routed, SledOptions, SledQueue};
+use support::{ALL, all_to, append_and_route, balanced, batch, burial, options, told};
+
+fn small(dir: &Path) -> SledOptions {
+    SledOptions {
+        index_bytes: 2 << 20,
+        ..options(dir)
+    }
+}
+
+fn open(dir: &Path) -> SledQueue {
+    let opened = SledQueue::open(&small(dir)).expect("opens");
+    assert!(opened.moved_aside.is_none(), "{:?}", opened.moved_aside);
+    opened.queue
+}
+
+fn indexes(dir: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(dir.join("queue")).expect("listed");
+    let mut found: Vec<PathBuf> = entries
+        .map(|entry| entry.expect("listed").path())
+        .filter(|path| path.is_dir())
+        .collect();
+    found.sort();
+    found
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("made");
+    for entry in fs::read_dir(from).expect("listed") {
+        let entry = entry.expect("listed");
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).expect("copied");
+        }
+    }
+}
+
+/// Lets so many records of one event each wait for a channel, and be told.
+async fn churn(queue: &SledQueue, records: usize) {
+    for _ in 0..records / 500 {
+        queue
+            .append(batch((0..500).map(|n| n.to_string())))
+            .await
+            .expect("durable");
+        let block = queue.unrouted(1).await.expect("blocks");
+        let whole = all_to("ops", Severity::Info, &block);
+        let mut routed = Routed {
+            blocks: whole.blocks,
+            deliveries: Vec::new(),
+        };
+        for text in support::texts(&block[0]) {
+            routed
+                .deliveries
+                .push(support::one_to("ops", Severity::Info, &text));
+        }
+        queue.route(routed).await.expect("routed");
+    }
+    while let Some(lease) = queue.lease("ops", ALL).await.expect("read") {
+        queue.ack(&lease.id, 9).await.expect("held");
+    }
+}
+
+#[tokio::test]
+async fn a_large_index_of_little_is_replaced_and_everything_is_still_there() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let queue = open(dir.path());
+    append_and_route(&queue, "parked", Severity::Warning, &["p1", "p2"]).await;
+    append_and_route(&queue, "dev", Severity::Info, &["dead"]).await;
+    let lease = queue
+        .lease("dev", ALL)
+        .await
+        .expect("read")
+        .expect("members");
+    queue
+        .bury(&lease.id, burial("invalid_blocks"))
+        .await
+        .expect("held");
+    let held = queue
+        .lease("parked", ALL)
+        .await
+        .expect("read")
+        .expect("members");
+    let first = indexes(dir.path());
+    churn(&queue, 10_000).await;
+    for _ in 0..1_000 {
+        if indexes(dir.path()) != first {
+            break;
+        }
+        append_and_route(&queue, "ops", Severity::Info, &["more"]).await;
+        churn(&queue, 0).await;
+    }
+    let second = indexes(dir.path());
+    assert_eq!((first.len(), second.len()), (1, 1), "{second:?}");
+    assert_ne!(first, second, "it was not replaced");
+    let seen = queue.seen().await.expect("read");
+    balanced(&queue).await;
+    let before = queue.ledger();
+    drop(queue);
+
+    let queue = open(dir.path());
+    assert_eq!(queue.ledger(), before);
+    assert_eq!(queue.seen().await.expect("read"), seen);
+    let again = queue
+        .lease("parked", ALL)
+        .await
+        .expect("read")
+        .expect("members");
+    assert_eq!((again.id, again.resumed), (held.id, true));
+    assert_eq!(told(&again.members), ["p1", "p2"]);
+    balanced(&queue).await;
+}
+
+#[tokio::test]
+async fn what_a_replacement_leaves_that_was_killed_costs_nothing() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let queue = open(dir.path());
+    append_and_route(&queue, "ops", Severity::Info, &["old"]).await;
+    drop(queue);
+    let current = indexes(dir.path()).remove(0);
+    let earlier = dir.path().join("earlier");
+    copy(&current, &earlier);
+    let queue = open(dir.path());
+    append_and_route(&queue, "ops", Severity::Info, &["new"]).await;
+    drop(queue);
+    // Before `CURRENT` was written: half of a copy. After it: what was in use before.
+    let later = current.with_file_name("index-00000002");
+    for (left, whole) in [
+        (&later, false),
+        (&current.with_file_name("index-00000000"), true),
+    ] {
+        copy(&earlier, left);
+        if !whole {
+            fs::write(left.join("db"), vec![7; 10_000]).expect("written");
+        }
+        fs::write(dir.path().join("queue/CURRENT.new"), b"auditrelay q").expect("written");
+        let queue = open(dir.path());
+        let lease = queue
+            .lease("ops", ALL)
+            .await
+            .expect("read")
+            .expect("members");
+        assert_eq!(told(&lease.members), ["old", "new"]);
+        queue.release(&lease.id).await.expect("held");
+        balanced(&queue).await;
+        assert!(!left.exists(), "what is left over goes");
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_current_costs_nothing_and_a_later_format_is_refused_and_stays() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let queue = open(dir.path());
+    append_and_route(&queue, "ops", Severity::Info, &["1"]).await;
+    drop(queue);
+    let current = dir.path().join("queue/CURRENT");
+    let text = fs::read_to_string(&current).expect("text");
+    fs::write(&current, text.replace("format 1", "format 9")).expect("written");
+    let queue = open(dir.path());
+    assert_eq!(
+        queue.ledger().received,
+        1,
+        "its check is wrong: damage, and one index"
+    );
+    drop(queue);
+    fs::remove_file(&current).expect("removed");
+    drop(open(dir.path()));
+
+    let later = "auditrelay queue\nformat 9\nsomething new\n";
+    let check = crc32fast::hash(later.as_bytes());
+    fs::write(&current, format!("{later}check {check:08x}\n")).expect("written");
+    let error = SledQueue::open(&small(dir.path())).expect_err("a later format");
+    assert!(
+        matches!(error, OpenError::Newer { format: 9, .. }),
+        "{error}"
+    );
+    assert!(error.to_string().contains("auditrelay export"), "{error}");
+    assert!(
+        indexes(dir.path())[0].join("db").exists(),
+        "it stays where it is"
+    );
+}

@@ -1,0 +1,203 @@
+//! Moving a queue: what an export wrote, an import has; what was cut short or changed is refused.
+
+mod support;
+
+use std::{
+    io::{Cursor, Write},
+    sync::{Arc, Mutex},
+};
+
+use auditrelay_audit::Severity;
+use auditrelay_store::{DeadFilter, Delivery, LeaseLimit, Limits, MoveError, Queue, SledQueue};
+use support::{ALL, append_and_route, balanced, batch, burial, open, options, texts, told};
+
+/// A file in memory that somebody else can read.
+#[derive(Clone, Default)]
+struct Out(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Out {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().expect("no panic").write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+async fn exported(queue: &SledQueue) -> String {
+    let out = Out::default();
+    queue
+        .export(out.clone(), |_, _| {})
+        .await
+        .expect("exported");
+    let bytes = out.0.lock().expect("no panic").clone();
+    String::from_utf8(bytes).expect("text")
+}
+
+async fn import(queue: &SledQueue, lines: &str) -> Result<auditrelay_store::Moved, MoveError> {
+    queue.import(Cursor::new(lines.to_owned()), |_| {}).await
+}
+
+/// A queue with something of everything in it.
+async fn filled(dir: &std::path::Path) -> SledQueue {
+    let options = auditrelay_store::SledOptions {
+        limits: Limits {
+            detail_ms: 60_000,
+            detail_bytes_max: 1 << 20,
+            ..Limits::default()
+        },
+        ..options(dir)
+    };
+    let queue = SledQueue::open(&options).expect("opens").queue;
+    append_and_route(&queue, "dev", Severity::Info, &["bad \"1\"\n", "bad 2"]).await;
+    let lease = queue
+        .lease("dev", ALL)
+        .await
+        .expect("read")
+        .expect("members");
+    queue
+        .bury(&lease.id, burial("invalid_blocks"))
+        .await
+        .expect("held");
+    append_and_route(&queue, "ops", Severity::Info, &["1", "2", "3"]).await;
+    append_and_route(&queue, "ops", Severity::Critical, &["c"]).await;
+    let two = LeaseLimit {
+        events_max: 2,
+        ..ALL
+    };
+    let lease = queue
+        .lease("ops", two)
+        .await
+        .expect("read")
+        .expect("members");
+    queue.ack(&lease.id, 8).await.expect("held");
+    // This one is being posted: `2`.
+    let one = LeaseLimit {
+        events_max: 1,
+        ..ALL
+    };
+    queue
+        .lease("ops", one)
+        .await
+        .expect("read")
+        .expect("members");
+    queue
+        .append(batch(["unrouted".to_owned()]))
+        .await
+        .expect("durable");
+    queue
+}
+
+#[tokio::test]
+async fn what_was_exported_is_all_there_after_an_import() {
+    let (from, to) = (
+        tempfile::tempdir().expect("a folder"),
+        tempfile::tempdir().expect("a folder"),
+    );
+    let queue = filled(from.path()).await;
+    let lines = exported(&queue).await;
+    let before = queue.ledger();
+    let seen: Vec<_> = queue
+        .seen()
+        .await
+        .expect("read")
+        .into_iter()
+        .map(|one| one.keys)
+        .collect();
+
+    let moved = open(to.path());
+    let report = import(&moved, &lines).await.expect("imported");
+    assert_eq!(
+        (
+            report.unrouted_events,
+            report.waiting_events,
+            report.dead_events
+        ),
+        (1, 2, 2)
+    );
+    drop(moved);
+    let moved = open(to.path());
+    assert_eq!(moved.ledger(), before);
+    balanced(&moved).await;
+    let keys: Vec<_> = moved
+        .seen()
+        .await
+        .expect("read")
+        .into_iter()
+        .map(|one| one.keys)
+        .collect();
+    assert_eq!(keys, seen);
+    let blocks = moved.unrouted(10).await.expect("blocks");
+    assert_eq!(
+        blocks.iter().flat_map(texts).collect::<Vec<_>>(),
+        ["unrouted"]
+    );
+    let lease = moved
+        .lease("ops", ALL)
+        .await
+        .expect("read")
+        .expect("members");
+    assert_eq!(told(&lease.members), ["2", "3"]);
+    let marked = |(_, delivery): &(Severity, Delivery)| match delivery {
+        Delivery::Event(event) => event.marks.possibly_repeated,
+        Delivery::Notice(_) => false,
+    };
+    let marks: Vec<bool> = lease.members.iter().map(marked).collect();
+    assert_eq!(marks, [true, false], "what was leased may have been posted");
+    let letters = moved
+        .dead(DeadFilter::default(), 0, 10)
+        .await
+        .expect("read");
+    assert_eq!((letters.len(), letters[0].events), (1, 2));
+    assert_eq!(letters[0].burial, burial("invalid_blocks"));
+    let members = moved
+        .dead_members(letters[0].id)
+        .await
+        .expect("read")
+        .expect("there");
+    assert_eq!(told(&members), ["bad \"1\"\n", "bad 2"]);
+}
+
+#[tokio::test]
+async fn a_queue_that_holds_something_takes_no_import() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let queue = filled(dir.path()).await;
+    let lines = exported(&queue).await;
+    let error = import(&queue, &lines).await.expect_err("it is not empty");
+    assert!(matches!(error, MoveError::NotEmpty), "{error}");
+}
+
+#[tokio::test]
+async fn an_export_that_is_not_whole_is_refused_at_its_line() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let lines = exported(&filled(dir.path()).await).await;
+    let all: Vec<&str> = lines.lines().collect();
+    let without = |left_out: usize| {
+        let kept = all.iter().enumerate().filter(|(n, _)| *n != left_out);
+        kept.map(|(_, line)| format!("{line}\n"))
+            .collect::<String>()
+    };
+    let changed = lines.replacen("\"dead\":2", "\"dead\":3", 1);
+    assert_ne!(changed, lines);
+    let cases = [
+        (without(all.len() - 1), "ends early"),
+        (without(0), "begins with one header"),
+        (without(2), "lines were written before it"),
+        (
+            lines.replacen("\"version\":1", "\"version\":2", 1),
+            "version 2",
+        ),
+        (changed, "the ledger counts"),
+        (format!("{lines}{}\n", all[1]), "follows the end"),
+        (
+            lines.replacen("{\"kind\":\"waiting\"", "{\"kind\":\"wait", 1),
+            "no line of an export",
+        ),
+    ];
+    for (text, reason) in cases {
+        let dir = tempfile::tempdir().expect("a folder");
+        let error = import(&open(dir.path()), &text).await.expect_err(reason);
+        assert!(error.to_string().contains(reason), "{reason}: {error}");
+    }
+}
