@@ -34,6 +34,8 @@ const NEW: &str = "CLOSED.new";
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Closed {
     commits: u64,
+    /// Appended and not routed; only the log says so otherwise, and it may be what is damaged.
+    waiting: u64,
     events: Reach,
     deliveries: Reach,
     seen: Reach,
@@ -47,13 +49,14 @@ struct Reach {
 }
 
 /// Says how the store is left. Not being able to costs nothing but this proof.
-pub(super) fn write(store: &Path, totals: &Totals, logs: &Logs) {
+pub(super) fn write(store: &Path, totals: &Totals, waiting: u64, logs: &Logs) {
     let reach = |log: &Log| Reach {
         oldest: log.sizes().keys().next().copied().unwrap_or_default(),
         end: log.end(),
     };
     let closed = Closed {
         commits: totals.commits,
+        waiting,
         events: reach(&logs.events),
         deliveries: reach(&logs.deliveries),
         seen: reach(&logs.seen),
@@ -86,6 +89,11 @@ pub(super) fn read(store: &Path) -> io::Result<Option<Closed>> {
 }
 
 impl Closed {
+    /// How many events were not routed, if this is how a store with these totals was left.
+    pub(super) fn waiting(&self, totals: &Totals) -> Option<u64> {
+        (self.commits == totals.commits).then_some(self.waiting)
+    }
+
     /// What is not as it was left; `events_end` is where the log of appended events was found to end.
     pub(super) fn differs(
         &self,

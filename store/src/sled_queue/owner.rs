@@ -113,7 +113,7 @@ impl Owner {
                 Err(RecvTimeoutError::Disconnected) => {
                     if self.shared.check().is_ok() {
                         let store = self.database.store_dir();
-                        closed::write(&store, &self.totals, &self.database.logs);
+                        closed::write(&store, &self.totals, self.waiting, &self.database.logs);
                     }
                     return;
                 }

@@ -12,7 +12,7 @@ use std::{
 };
 
 use super::{
-    carve,
+    carve, closed,
     files::LogNames,
     records::{ChannelRow, Totals, small},
 };
@@ -69,8 +69,11 @@ impl Remains {
             }
         });
         read.ok()?;
+        let closed = closed::read(store).ok().flatten();
+        let closed = closed.and_then(|closed| closed.waiting(&totals));
+        let waiting = closed.unwrap_or(totals.waiting + appended);
         Some(Self {
-            kept: totals.waiting + kept.sum::<u64>() + appended,
+            kept: waiting + kept.sum::<u64>(),
             lost: totals.lost,
             routed_end: totals.routed_end,
         })

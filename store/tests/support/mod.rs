@@ -199,3 +199,14 @@ pub fn noise(length: usize, mut state: u64) -> String {
     }
     text
 }
+
+/// Waits for what happens after an answer, 10 s at most.
+pub async fn until(what: &str, holds: impl Fn() -> bool) {
+    for _ in 0..1_000 {
+        if holds() {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    panic!("not in time: {what}");
+}
