@@ -44,7 +44,7 @@ pub struct Case {
 
 pub fn cases() -> impl Strategy<Value = Case> {
     let quota = prop_oneof![3 => Just(None), 1 => (300..3_000u64).prop_map(Some)];
-    let operations = proptest::collection::vec(operation(), 1..24);
+    let operations = proptest::collection::vec(operation(), 1..40);
     (300..3_000u64, quota, operations).prop_map(|(segment_bytes, quota_bytes, operations)| Case {
         segment_bytes,
         quota_bytes,
