@@ -24,6 +24,9 @@ pub enum Failure {
     /// The command's own "no": there is nothing of what was asked for.
     #[error("{0}")]
     No(String),
+    /// A file of the data directory beside the queue, or the queue in a way that it has no words for.
+    #[error("{0}; mend the disk and start again")]
+    Disk(String),
     /// Anything else.
     #[error("{0}")]
     Other(String),
@@ -36,7 +39,7 @@ impl Failure {
             Self::No(_) => 1,
             Self::Usage(_) => 2,
             Self::Config(_) => EX_CONFIG,
-            Self::Open(_) | Self::Storage(_) => 74,
+            Self::Open(_) | Self::Storage(_) | Self::Disk(_) => 74,
             Self::Other(_) => 70,
         }
     }

@@ -5,10 +5,9 @@
 //! shutdown the door closes first, then what is under way is finished, within the configured time.
 
 use std::{
-    fs,
-    io::{self, Write},
+    fs, io,
     net::SocketAddr,
-    path::{Path, PathBuf},
+    path::Path,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -24,6 +23,7 @@ use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 use crate::{
     Failure, admin,
     commands_port::{Commands, Token},
+    data_dir::{hash_key, write_durably},
     execute::Context,
     lanes::Lanes,
     limits::limits,
@@ -57,13 +57,23 @@ impl Relay {
     /// The queue, the dedup key or a port is not to be had.
     pub async fn open(config: Config) -> Result<Self, Failure> {
         let (queue, moved_aside) = open_queue(&config).await?;
+        let opened = Self::open_around(config, queue.clone(), moved_aside.is_some()).await;
+        leave_open_if_failed(&opened, queue);
+        opened
+    }
+
+    async fn open_around(
+        config: Config,
+        queue: SledQueue,
+        is_moved_aside: bool,
+    ) -> Result<Self, Failure> {
         let hash_key = hash_key(&config.dedup_key_file())?;
         let registry = Registry::new();
         let dispatch_metrics = Metrics::new(&registry).map_err(other)?;
         let ledger_metrics = LedgerMetrics::new(&registry).map_err(other)?;
         ledger_metrics
             .store_moved_aside
-            .set(i64::from(moved_aside.is_some()));
+            .set(i64::from(is_moved_aside));
         let router = Router::load(
             queue.clone(),
             Routes::new(&config),
@@ -80,7 +90,8 @@ impl Relay {
         let address = admin.local_addr().map_err(other)?;
         let address_and_token = format!("{address}\n{}\n", token.reveal());
         let file = config.data_dir.join(ADMIN_ADDRESS_FILE);
-        write_durably(&file, address_and_token.as_bytes()).map_err(other)?;
+        write_durably(&file, address_and_token.as_bytes())
+            .map_err(|error| Failure::Disk(format!("cannot write {}: {error}", file.display())))?;
         Ok(Self {
             config,
             queue,
@@ -121,6 +132,13 @@ impl Relay {
     /// # Errors
     /// What ended it.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), Failure> {
+        let queue = self.queue.clone();
+        let outcome = self.run_until(shutdown).await;
+        leave_open_if_failed(&outcome, queue);
+        outcome
+    }
+
+    async fn run_until(self, shutdown: impl Future<Output = ()>) -> Result<(), Failure> {
         let (stop, stopped) = watch::channel(false);
         let address_file = self.config.data_dir.join(ADMIN_ADDRESS_FILE);
         let grace = self.config.ingest.shutdown();
@@ -252,7 +270,12 @@ pub(crate) fn sled_options(data_dir: &Path, config: Option<&Config>) -> SledOpti
 async fn open_queue(config: &Config) -> Result<(SledQueue, Option<MovedAside>), Failure> {
     let options = sled_options(&config.data_dir, Some(config));
     let opened = tokio::task::spawn_blocking(move || SledQueue::open(&options)).await;
-    let Opened { queue, moved_aside } = opened.map_err(other)??;
+    // sled panics where it cannot sync while it closes what it has just opened.
+    let opened = opened.map_err(|_panic| {
+        let path = config.data_dir.display();
+        Failure::Disk(format!("the queue in {path} panicked while it was opened"))
+    })?;
+    let Opened { queue, moved_aside } = opened?;
     if let Some(moved) = &moved_aside {
         tracing::error!(
             reason = moved.reason, moved_to = %moved.path.display(),
@@ -261,6 +284,13 @@ async fn open_queue(config: &Config) -> Result<(SledQueue, Option<MovedAside>), 
         );
     }
     Ok((queue, moved_aside))
+}
+
+/// sled panics when it is closed on a disk that fails. The process ends, and its files with it.
+fn leave_open_if_failed<T>(outcome: &Result<T, Failure>, queue: SledQueue) {
+    if outcome.is_err() {
+        std::mem::forget(queue);
+    }
 }
 
 async fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {
@@ -285,46 +315,4 @@ fn warn_of_orphans(config: &Config, queue: &SledQueue) {
             );
         }
     }
-}
-
-/// Reads the key of the dedup hashes, or makes one. It stays outside the store on purpose.
-fn hash_key(file: &Path) -> Result<HashKey, Failure> {
-    let fail = |what: &str, error: &dyn std::fmt::Display| {
-        Failure::Other(format!(
-            "cannot {what} the dedup key {}: {error}",
-            file.display()
-        ))
-    };
-    match fs::read(file) {
-        Ok(bytes) => {
-            let length = bytes.len();
-            let key = <[u8; 32]>::try_from(bytes).map_err(|_| {
-                fail(
-                    "use",
-                    &format!("it has {length} bytes, expected 32 random bytes"),
-                )
-            })?;
-            Ok(HashKey::new(key))
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let mut key = [0; 32];
-            getrandom::fill(&mut key).map_err(|error| fail("make", &error))?;
-            write_durably(file, &key).map_err(|error| fail("write", &error))?;
-            Ok(HashKey::new(key))
-        }
-        Err(error) => Err(fail("read", &error)),
-    }
-}
-
-/// Writes a file that is there whole or not at all, readable by its owner only.
-fn write_durably(file: &Path, content: &[u8]) -> io::Result<()> {
-    let folder = file
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty());
-    let folder = folder.map_or_else(|| PathBuf::from("."), Path::to_owned);
-    let mut new = tempfile::NamedTempFile::new_in(&folder)?;
-    new.write_all(content)?;
-    new.as_file().sync_all()?;
-    new.persist(file)?;
-    fs::File::open(folder)?.sync_all()
 }

@@ -20,6 +20,7 @@ pub(crate) async fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
         tracing::info!("{note}");
     }
     raise_open_files_limit(config.ingest.connections_max.as_usize());
+    let _listened = outlive_file_size_limit()?;
     let mut shutdown = Shutdown::new()?;
     // Recovering a large queue takes its time; nothing was accepted yet that would have to be finished.
     let relay = tokio::select! {
@@ -52,6 +53,15 @@ fn raise_open_files_limit(connections_max: usize) {
         ),
         Err(error) => tracing::warn!(%error, "the limit of open files cannot be raised"),
     }
+}
+
+/// A write beyond the limit of a file's size (RLIMIT_FSIZE, `ulimit -f`) kills a process that does not
+/// listen for SIGXFSZ. To one that does, the write fails, and that is handled as any failed write.
+fn outlive_file_size_limit() -> Result<Signal, Failure> {
+    /// Linux: the same on all architectures but MIPS.
+    const SIGXFSZ: i32 = 25;
+    signal(SignalKind::from_raw(SIGXFSZ))
+        .map_err(|error| Failure::Other(format!("cannot listen for signals: {error}")))
 }
 
 /// SIGTERM and SIGINT: the first asks to stop, a second ends the process at once.

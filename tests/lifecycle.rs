@@ -3,7 +3,6 @@
 mod support;
 
 use std::{
-    collections::BTreeMap,
     fs,
     path::Path,
     sync::{Arc, Mutex},
@@ -11,7 +10,7 @@ use std::{
 };
 
 use hyper::{Method, StatusCode, body::Bytes};
-use support::{PATIENCE, Running, list, request, run, slack};
+use support::{PATIENCE, Running, list, request, run, slack, told};
 use tokio::time::Instant;
 
 fn rounds() -> usize {
@@ -19,29 +18,6 @@ fn rounds() -> usize {
         .ok()
         .and_then(|text| text.parse().ok())
         .unwrap_or(5)
-}
-
-/// Audit IDs told in messages: in those that are marked as possibly repeated, and in others.
-fn told(
-    slack: &auditrelay_loadtest::slack::LocalSlack,
-) -> (BTreeMap<String, u32>, BTreeMap<String, u32>) {
-    let (mut plain, mut marked) = (BTreeMap::new(), BTreeMap::new());
-    for post in slack.posts() {
-        let body = post.body.to_string();
-        let into = if body.contains("Possibly repeated") {
-            &mut marked
-        } else {
-            &mut plain
-        };
-        for part in body.split("audit ID ").skip(1) {
-            let id: String = part
-                .chars()
-                .take_while(|one| one.is_ascii_alphanumeric() || *one == '-')
-                .collect();
-            *into.entry(id).or_default() += 1;
-        }
-    }
-    (plain, marked)
 }
 
 /// One round: four clients post until the relay is killed under them.

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test binary uses its own part of this")]
 
 use std::{
+    collections::BTreeMap,
     fs,
     io::{BufRead, BufReader, Read},
     net::SocketAddr,
@@ -126,6 +127,12 @@ impl Running {
 
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Every log line to the last, once the process has ended.
+    pub fn all_logs(&mut self) -> String {
+        self.seen.extend(self.logs.iter());
+        self.seen.join("\n")
     }
 
     pub fn signal(&self, signal: &str) {
@@ -293,6 +300,27 @@ pub fn run(folder: &Path, env: &[(&str, &str)], args: &[&str]) -> (i32, String, 
         stdout,
         String::from_utf8(stderr).expect("text"),
     )
+}
+
+/// Audit IDs told in messages: in those that are marked as possibly repeated, and in others.
+pub fn told(slack: &LocalSlack) -> (BTreeMap<String, u32>, BTreeMap<String, u32>) {
+    let (mut plain, mut marked) = (BTreeMap::new(), BTreeMap::new());
+    for post in slack.posts() {
+        let body = post.body.to_string();
+        let into = if body.contains("Possibly repeated") {
+            &mut marked
+        } else {
+            &mut plain
+        };
+        for part in body.split("audit ID ").skip(1) {
+            let id: String = part
+                .chars()
+                .take_while(|one| one.is_ascii_alphanumeric() || *one == '-')
+                .collect();
+            *into.entry(id).or_default() += 1;
+        }
+    }
+    (plain, marked)
 }
 
 /// Audit IDs.

@@ -13,6 +13,7 @@ use std::{
 
 use super::{
     SledOptions,
+    flush::Flushes,
     index::{self, Index},
     keys,
     records::{START, Totals},
@@ -115,6 +116,7 @@ pub(super) struct Database {
     pub(super) logs: Logs,
     pub(super) data_dir: PathBuf,
     pub(super) disk: File,
+    pub(super) flushes: Flushes,
     _lock: File,
 }
 
@@ -143,6 +145,7 @@ impl Database {
         let data_dir = &options.data_dir;
         fs::create_dir_all(data_dir).map_err(io_error("create", data_dir))?;
         let lock = lock(data_dir)?;
+        let flushes = Flushes::new().map_err(io_error("start a thread for", data_dir))?;
         let dir = data_dir.join("queue");
         let mut moved = None;
         if !dir.exists() {
@@ -152,7 +155,7 @@ impl Database {
                 reason: "the start that moved it ended before it could say so".to_owned(),
             });
             remove_mark(data_dir)?;
-            create(options, &dir, moved.as_ref())?;
+            create(options, &dir, moved.as_ref(), &flushes)?;
         }
         let (store, moved) = match open_sound(options, &dir) {
             Ok(store) => (store, moved),
@@ -161,7 +164,7 @@ impl Database {
             Err(Unsound::Damaged(reason)) if !options.move_damaged_aside => {
                 return Err(OpenError::Damaged { path: dir, reason });
             }
-            Err(Unsound::Damaged(reason)) => move_aside(options, &dir, reason)?,
+            Err(Unsound::Damaged(reason)) => move_aside(options, &dir, reason, &flushes)?,
         };
         let index = index::dir_of(&dir, store.index_number);
         let disk = sync_index(&index).map_err(io_error("sync", &index))?;
@@ -182,6 +185,7 @@ impl Database {
                 logs: store.logs,
                 data_dir: data_dir.clone(),
                 disk,
+                flushes,
                 _lock: lock,
             },
             store.counters,
@@ -198,8 +202,8 @@ impl Database {
     /// sled 0.34's `flush` ends in `sync_file_range` on Linux, which does not reach the disk, hence
     /// the `fdatasync` of the same inode behind it.
     pub(super) fn sync(&self) -> Result<(), String> {
-        let db = self.index.db();
-        db.flush().map_err(|error| error.to_string())?;
+        let flushed = self.flushes.flush(&self.index.db());
+        flushed.map_err(|error| error.to_string())?;
         self.disk.sync_data().map_err(|error| error.to_string())
     }
 }
@@ -210,6 +214,7 @@ fn move_aside(
     options: &SledOptions,
     dir: &Path,
     reason: String,
+    flushes: &Flushes,
 ) -> Result<(Store, Option<MovedAside>), OpenError> {
     let data_dir = &options.data_dir;
     let path = free_name(data_dir, options.now_unix_ms);
@@ -220,7 +225,7 @@ fn move_aside(
         path,
         reason,
     };
-    create(options, dir, Some(&aside))?;
+    create(options, dir, Some(&aside), flushes)?;
     let store = open_sound(options, dir).map_err(|unsound| OpenError::Unusable {
         path: dir.to_owned(),
         reason: unsound.to_string(),
@@ -250,12 +255,17 @@ fn newest_aside(data_dir: &Path) -> Option<PathBuf> {
     entries.map(|entry| entry.path()).filter(is_aside).max()
 }
 
-/// Makes an index's files durable, and opens the one that is written to.
+/// Makes an index's files durable, and opens the one that is written to. sled itself never syncs its
+/// `conf`, and does not open without it.
 pub(super) fn sync_index(index: &Path) -> io::Result<File> {
-    let disk = File::open(index.join("db"))?;
-    disk.sync_all()?;
+    for entry in fs::read_dir(index)? {
+        let path = entry?.path();
+        if path.is_file() {
+            File::open(path)?.sync_all()?;
+        }
+    }
     File::open(index)?.sync_all()?;
-    Ok(disk)
+    File::open(index.join("db"))
 }
 
 /// What can go wrong where both sled and files are used.
@@ -284,6 +294,7 @@ fn create(
     options: &SledOptions,
     dir: &Path,
     instead_of: Option<&MovedAside>,
+    flushes: &Flushes,
 ) -> Result<(), OpenError> {
     let (data_dir, cache_bytes_max) = (&options.data_dir, options.cache_bytes_max);
     let remains = instead_of.and_then(|aside| Remains::of(&aside.path));
@@ -303,7 +314,7 @@ fn create(
     let index = index::dir_of(&new, FIRST_INDEX);
     let db = config(&index, cache_bytes_max).open().map_err(unusable)?;
     db.insert(keys::TOTALS, totals.stored()).map_err(unusable)?;
-    db.flush().map_err(unusable)?;
+    flushes.flush(&db).map_err(unusable)?;
     drop(db);
     sync_index(&index).map_err(io_error("sync", &index))?;
     index::name(&new, FIRST_INDEX).map_err(io_error("name the index in", &new))?;

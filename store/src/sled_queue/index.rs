@@ -185,7 +185,7 @@ impl Owner {
             }
         }
         new.apply_batch(batch)?;
-        new.flush()?;
+        self.database.flushes.flush(&new)?;
         let disk = files::sync_index(&dir)?;
         File::open(&store)?.sync_all()?;
         name(&store, number)?;

@@ -18,6 +18,7 @@ mod closed;
 mod compact;
 mod export;
 mod files;
+mod flush;
 mod holdings;
 mod import;
 mod index;
