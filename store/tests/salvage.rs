@@ -7,6 +7,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
 };
 
 use auditrelay_audit::Severity;
@@ -305,52 +306,40 @@ fn renamed(path: &Path) -> PathBuf {
     path.with_file_name(name.replace("corrupt", "salvaged"))
 }
 
-#[tokio::test]
-async fn records_that_were_moved_come_back_once_though_their_old_files_came_back_too() {
-    let dir = support::quick_dir();
-    let queue = open(dir.path());
+/// Two thirds of a file of deliveries, to several channels, whose first third is settled: delivered, dead,
+/// and dead but told to wait again. What is said of it goes into later files. Says what waits.
+async fn partly_settled(queue: &SledQueue, filling: usize) -> Vec<String> {
     let parked: Vec<String> = (0..6).map(|n| noise(16, 1 + n)).collect();
     let some: Vec<&str> = parked.iter().map(String::as_str).collect();
-    // The first two are delivered, two are dead: one of them is told to wait again.
-    append_and_route(&queue, "parked", Severity::Info, &some).await;
-    append_and_route(&queue, "whole", Severity::Info, &["one", "two"]).await;
-    ack(&queue, "parked", 2).await;
-    bury(&queue, "parked", 1, "too_long").await;
-    let redriven = bury(&queue, "parked", 1, "too_long").await;
-    queue.redrive(vec![redriven]).await.expect("done");
-    let first = dir.path().join("queue/deliveries-0000000000000001.log");
-    let mut old = Vec::new();
-    for n in 0..40 {
-        if first.exists() {
-            old = fs::read(&first).expect("readable");
-        }
-        append_and_route(&queue, "ops", Severity::Info, &[&noise(900, 100 + n)]).await;
-        ack(&queue, "ops", 1).await;
+    append_and_route(queue, "parked", Severity::Info, &some).await;
+    append_and_route(queue, "whole", Severity::Info, &["one", "two"]).await;
+    append_and_route(queue, "filling", Severity::Info, &[&noise(filling, 50)]).await;
+    append_and_route(queue, "gone", Severity::Info, &["settled"]).await;
+    for n in 0..8 {
+        append_and_route(queue, "ops", Severity::Info, &[&noise(900, 60 + n)]).await;
     }
-    support::until("it is moved", || !first.exists()).await;
-    balanced(&queue).await;
-    drop(queue);
-    // Its removal was not durable when the power failed.
-    fs::write(&first, old).expect("written");
-    let (queue, moved) = without_index(dir.path());
+    ack(queue, "gone", 1).await;
+    ack(queue, "parked", 2).await;
+    bury(queue, "parked", 1, "too_long").await;
+    let redriven = bury(queue, "parked", 1, "too_long").await;
+    queue.redrive(vec![redriven]).await.expect("done");
+    parked
+}
+
+/// What comes back of it.
+async fn comes_back(dir: &Path, parked: &[String]) {
+    let (queue, moved) = without_index(dir);
     let salvaged = queue
         .salvage(&moved.path, |_, _| {})
         .await
         .expect("salvaged");
-    let brought = (
-        salvaged.unrouted_events,
-        salvaged.waiting_events,
-        salvaged.dead_events,
-    );
-    assert_eq!(
-        (brought, salvaged.lost_events),
-        ((0, 5, 1), Some(0)),
-        "{salvaged:?}"
-    );
+    assert_eq!(salvaged.lost_events, Some(0), "{salvaged:?}");
+    assert_eq!(queue.ledger().lost, 0);
     let letters = queue
         .dead(DeadFilter::default(), 0, 10)
         .await
         .expect("readable");
+    assert_eq!(letters.len(), 1, "{letters:?}");
     let members = queue.dead_members(letters[0].id).await.expect("readable");
     assert_eq!(told(&members.expect("there")), parked[2..3]);
     let mut back = told(&drain(&queue, "parked").await);
@@ -359,7 +348,67 @@ async fn records_that_were_moved_come_back_once_though_their_old_files_came_back
     expected.sort();
     assert_eq!(back, expected);
     assert_eq!(told(&drain(&queue, "whole").await), ["one", "two"]);
+    assert_eq!(told(&drain(&queue, "gone").await), [""; 0]);
     balanced(&queue).await;
+}
+
+#[tokio::test]
+async fn records_that_were_moved_come_back_once_while_their_old_file_is_there() {
+    let dir = support::quick_dir();
+    let queue = open(dir.path());
+    let parked = partly_settled(&queue, 10).await;
+    let first = dir.path().join("queue/deliveries-0000000000000001.log");
+    let mut before = support::quick_dir();
+    for n in 0..60 {
+        if !first.exists() {
+            break;
+        }
+        // What a process leaves that is killed now: the last one has them at both places.
+        before = support::quick_dir();
+        harm::copy(dir.path(), before.path()).expect("nothing goes while nothing is asked");
+        append_and_route(&queue, "ops", Severity::Info, &[&noise(900, 100 + n)]).await;
+        ack(&queue, "ops", 1).await;
+        tokio::time::sleep(Duration::from_millis(40)).await;
+    }
+    assert!(!first.exists(), "it is moved");
+    balanced(&queue).await;
+    while queue.ledger().channels["ops"].waiting > 0 {
+        ack(&queue, "ops", 100).await;
+    }
+    ack(&queue, "filling", 1).await;
+    drop(queue);
+    comes_back(dir.path(), &parked).await;
+    let old = before.path().join("queue/deliveries-0000000000000001.log");
+    assert!(old.exists());
+    // Nothing of what was not delivered then is of interest here.
+    let queue = open(before.path());
+    while queue.ledger().channels["ops"].waiting > 0 {
+        ack(&queue, "ops", 100).await;
+    }
+    drop(queue);
+    comes_back(before.path(), &parked).await;
+}
+
+#[tokio::test]
+async fn what_was_delivered_does_not_come_back_though_the_file_that_says_so_is_gone() {
+    let dir = support::quick_dir();
+    let queue = open(dir.path());
+    // A third of the first file waits for good, so nothing is moved out of it.
+    let parked = partly_settled(&queue, 1_500).await;
+    ack(&queue, "ops", 100).await;
+    for n in 0..30 {
+        append_and_route(&queue, "ops", Severity::Info, &[&noise(900, 100 + n)]).await;
+        ack(&queue, "ops", 100).await;
+    }
+    let file = |n: u64| dir.path().join(format!("queue/deliveries-{n:016}.log"));
+    support::until("the second one is gone", || {
+        !file(2).exists() && !file(4).exists()
+    })
+    .await;
+    assert!(file(1).exists());
+    balanced(&queue).await;
+    drop(queue);
+    comes_back(dir.path(), &parked).await;
 }
 
 #[tokio::test]

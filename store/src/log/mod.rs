@@ -113,8 +113,10 @@ impl LogFiles {
 
     pub(crate) fn remove(&self, segment: u64) -> io::Result<()> {
         match fs::remove_file(self.path(segment)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+            // Removed durably, so that none comes back while a later one does not.
+            Ok(()) => File::open(&self.dir)?.sync_all(),
         }
     }
 }

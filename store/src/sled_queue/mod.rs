@@ -25,6 +25,7 @@ mod index;
 mod job;
 mod keys;
 mod look;
+mod notes;
 mod owner;
 mod queue;
 mod read;

@@ -30,6 +30,7 @@ use super::{
     holdings::Holdings,
     job::{Answer, Job, Op, Reply, gather},
     keys,
+    notes::Sequences,
     records::{ChannelRow, Totals},
     recover::Counters,
     shared::{Shared, locked},
@@ -53,6 +54,8 @@ pub(super) struct Owner {
     pub(super) seen_segments: BTreeMap<u64, u64>,
     /// When a segment of appended events was last written to, Unix time in milliseconds.
     pub(super) events_written: BTreeMap<u64, i64>,
+    /// Between which sequences the records of older files of deliveries are, as far as it was asked.
+    pub(super) records_of: BTreeMap<u64, Sequences>,
     /// The segment that what waits is being moved out of.
     pub(super) moving: Option<Moving>,
     /// The notices of what was dropped for its channel's quota and is not told yet.
@@ -87,6 +90,7 @@ impl Owner {
             holdings: counters.holdings,
             seen_segments: counters.seen_segments,
             events_written: counters.events_written,
+            records_of: BTreeMap::new(),
             moving: None,
             tallies: BTreeMap::new(),
             nothing_to_shed_at: None,

@@ -40,7 +40,8 @@ const BYTES_PER_STEP: u64 = 1024 * 1024;
 /// What a store's logs hold that is whole and was not settled.
 struct Found {
     deliveries: Vec<(Place, u64)>,
-    settled: HashMap<u64, Vec<(u32, u32, SettledAs)>>,
+    /// By record: the note's sequence, from which to which delivery, and what became of them.
+    settled: HashMap<u64, Vec<(u64, u32, u32, SettledAs)>>,
     blocks: Vec<Place>,
     bytes: u64,
     damaged_bytes: u64,
@@ -81,7 +82,8 @@ impl Found {
                     };
                     for (record, from, to) in deliveries {
                         let fate = fate.clone();
-                        settled.entry(record).or_default().push((from, to, fate));
+                        let note = (header.seq, from, to, fate);
+                        settled.entry(record).or_default().push(note);
                     }
                 } else if [Kind::Events as u8, Kind::Notices as u8].contains(&header.kind) {
                     // A record that was moved stands twice; the later is the one that was in use.
@@ -118,7 +120,11 @@ impl Found {
     /// What became of a record's deliveries, by number from `first` on.
     fn fates(&self, record: u64, first: u32, items: u32) -> Vec<Option<&SettledAs>> {
         let mut fates = vec![None; items as usize];
-        for (from, to, fate) in self.settled.get(&record).into_iter().flatten() {
+        let notes = self.settled.get(&record).into_iter().flatten();
+        let mut notes: Vec<_> = notes.collect();
+        // One that was said again keeps its sequence.
+        notes.sort_by_key(|(seq, ..)| *seq);
+        for (_, from, to, fate) in notes {
             for number in *from..*to {
                 let index = number.checked_sub(first).map(|index| index as usize);
                 if let Some(place) = index.and_then(|index| fates.get_mut(index)) {
