@@ -213,6 +213,9 @@ async fn judge(
         works_after(&opened.queue, moved, whole, all_of)
             .await
             .map_err(said)?;
+        if harm.said.starts_with("left over") {
+            return Err(said(format!("it costs the store: {}", moved.reason)));
+        }
         return Ok("moved aside at the start");
     }
     let mut reading = Reading::default();

@@ -19,7 +19,7 @@ use super::{
     shared::UnroutedBlock,
 };
 use crate::{
-    frame::{Damaged, Kind},
+    frame::{self, Damaged, Kind},
     log::{Log, LogFiles, Position, ScanError, scan},
 };
 
@@ -170,6 +170,13 @@ fn read_index(db: &sled::Db) -> Result<Counters, Unsound> {
             Holder::Channel(channel)
         };
         counters.holdings.add(holder, &held);
+    }
+    // What is read by the writer alone is read here too: where sled cannot, it panics, and a queue that ended
+    // by that would end by it again.
+    for prefix in [keys::SEALS, keys::QUARANTINE, keys::SALVAGES] {
+        for row in db.scan_prefix(prefix) {
+            frame::decode(&row?.1)?;
+        }
     }
     if !counted.is_complete() {
         let reason = "its index does not hold as many deliveries as its ledger counts";

@@ -30,8 +30,9 @@ pub enum Operation {
     Copies(usize, Severity, u8),
     /// Closes the queue and opens it.
     Reopen,
-    /// Goes on with what is on disk while the queue is open: what a killed process leaves.
-    Crash,
+    /// Goes on with what is on disk while the queue is open: what a killed process leaves. With so many
+    /// bytes of a commit behind each log that was not completed.
+    Crash(u8),
 }
 
 #[derive(Debug, Clone)]
@@ -44,7 +45,7 @@ pub struct Case {
 
 pub fn cases() -> impl Strategy<Value = Case> {
     let quota = prop_oneof![3 => Just(None), 1 => (300..3_000u64).prop_map(Some)];
-    let operations = proptest::collection::vec(operation(), 1..40);
+    let operations = proptest::collection::vec(operation(), 1..28);
     (300..3_000u64, quota, operations).prop_map(|(segment_bytes, quota_bytes, operations)| Case {
         segment_bytes,
         quota_bytes,
@@ -68,7 +69,7 @@ fn operation() -> impl Strategy<Value = Operation> {
         1 => (channel(), severity(), 1..4u8)
             .prop_map(|(channel, severity, events)| Operation::Copies(channel, severity, events)),
         1 => Just(Operation::Reopen),
-        1 => Just(Operation::Crash),
+        1 => any::<u8>().prop_map(Operation::Crash),
     ]
 }
 

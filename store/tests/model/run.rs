@@ -92,8 +92,8 @@ impl Run {
                 self.queue = None;
                 self.open();
             }
-            Operation::Crash => {
-                self.crash();
+            Operation::Crash(torn_bytes) => {
+                self.crash(usize::from(*torn_bytes));
                 self.verify().await;
             }
         }
@@ -101,16 +101,25 @@ impl Run {
 
     /// Copies the folder under the open queue. What two looks in a row find was there at once, though
     /// the queue tidies up after its answer.
-    fn crash(&mut self) {
+    fn crash(&mut self, torn_bytes: usize) {
         let dir = quick_dir();
         let mut before = snapshot(self.dir.path());
-        let files = loop {
+        let mut files = loop {
             let now = snapshot(self.dir.path());
             match now {
                 Ok(now) if before.as_ref().is_ok_and(|before| *before == now) => break now,
                 now => before = now,
             }
         };
+        for log in ["queue/events-", "queue/deliveries-", "queue/seen-"] {
+            let names = files.iter_mut();
+            let own = names.filter(|(path, _)| path.to_string_lossy().starts_with(log));
+            if let Some((_, last)) = own.last() {
+                // The beginning of a frame, if it has one: less than a frame's header.
+                let torn = last[..last.len().min(torn_bytes % 37)].to_vec();
+                last.extend(torn);
+            }
+        }
         for (path, bytes) in files {
             let path = dir.path().join(path);
             std::fs::create_dir_all(path.parent().expect("it has one")).expect("made");
