@@ -219,7 +219,7 @@ async fn judge(
         return Ok("moved aside at the start");
     }
     let mut reading = Reading::default();
-    let read = read_or_fail(&opened.queue, told, &mut reading, seed % 2 == 0).await;
+    let read = read_or_fail(&opened.queue, told, &mut reading, seed.is_multiple_of(2)).await;
     right(&reading, whole, was_killed).map_err(said)?;
     match read {
         Ok(()) if was_killed => lost_nothing(&reading, whole).map_err(said),

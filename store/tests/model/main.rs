@@ -7,6 +7,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod compare;
 mod operation;
 mod reference;
 mod run;
@@ -36,7 +37,7 @@ fn run_share(worker: u8, share: u32) {
     let config = Config {
         cases: share,
         failure_persistence: None,
-        max_shrink_iters: 400,
+        max_shrink_iters: 100,
         ..Config::default()
     };
     let rng = TestRng::from_seed(config.rng_algorithm, &[worker; 32]);

@@ -1,13 +1,16 @@
 //! A salvage brings back what is whole in a store that was moved aside: each delivery once, as it was, and the
 //! ledger says what was lost.
 
+#[path = "../support/mod.rs"]
 mod support;
+
+mod lost;
+mod moved;
 
 use std::{
     fs,
     path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
-    time::Duration,
 };
 
 use auditrelay_audit::Severity;
@@ -16,7 +19,7 @@ use auditrelay_store::{
     SledOptions, SledQueue,
 };
 use support::{
-    ALL, Dice, all_to, append_and_route, balanced, batch, burial, harm, noise, options, texts, told,
+    ALL, Dice, append_and_route, balanced, batch, burial, harm, noise, options, texts, told,
 };
 
 fn small(dir: &Path) -> SledOptions {
@@ -82,12 +85,11 @@ fn is_repeated(members: &[(Severity, Delivery)]) -> bool {
     })
 }
 
-#[tokio::test]
-async fn a_store_whose_index_is_gone_comes_back_as_it_was() {
-    let dir = support::quick_dir();
-    let queue = open(dir.path());
+/// Some of everything, for two channels.
+async fn some_of_everything(dir: &Path) {
+    let queue = open(dir);
     append_and_route(&queue, "ops", Severity::Info, &["d1", "d2", "i3", "i4"]).await;
-    assert_eq!(ack(&queue, "ops", 2).await > 0, true);
+    ack(&queue, "ops", 2).await;
     append_and_route(&queue, "ops", Severity::Critical, &["c1", "c2"]).await;
     append_and_route(&queue, "ops", Severity::Info, &["i5"]).await;
     append_and_route(&queue, "sec", Severity::Warning, &["x1", "x2", "r1", "w1"]).await;
@@ -115,8 +117,12 @@ async fn a_store_whose_index_is_gone_comes_back_as_it_was() {
         told(&sealed.expect("read").expect("members").members),
         ["c1"]
     );
-    drop(queue);
+}
 
+#[tokio::test]
+async fn a_store_whose_index_is_gone_comes_back_as_it_was() {
+    let dir = support::quick_dir();
+    some_of_everything(dir.path()).await;
     let (queue, moved) = without_index(dir.path());
     assert_eq!(moved.kept_events, Some(12));
     assert_eq!((queue.ledger().received, queue.ledger().lost), (0, 12));
@@ -162,64 +168,6 @@ async fn a_store_whose_index_is_gone_comes_back_as_it_was() {
     assert!(is_repeated(&ops) && is_repeated(&sec));
     balanced(&queue).await;
 }
-
-#[tokio::test]
-async fn what_a_lost_file_held_is_lost_and_nothing_else() {
-    let whole = support::quick_dir();
-    let queue = open(whole.path());
-    let mut expected = Vec::new();
-    for n in 0..20u64 {
-        let events: Vec<String> = (0..3).map(|m| noise(300, 1 + n * 3 + m)).collect();
-        let some: Vec<&str> = events.iter().map(String::as_str).collect();
-        append_and_route(&queue, "ops", Severity::Info, &some).await;
-        expected.extend(events);
-    }
-    for n in 0..10 {
-        let event = noise(700, 1_000 + n);
-        expected.push(event.clone());
-        queue.append(batch([event])).await.expect("durable");
-    }
-    drop(queue);
-    let mut losses = 0;
-    for file in harm::files(&whole.path().join("queue")) {
-        let name = file
-            .file_name()
-            .and_then(|name| name.to_str())
-            .expect("text");
-        if !name.starts_with("deliveries-") && !name.starts_with("events-") {
-            continue;
-        }
-        let dir = support::quick_dir();
-        harm::copy(whole.path(), dir.path()).expect("copied");
-        fs::remove_file(dir.path().join("queue").join(name)).expect("removed");
-        let (queue, moved) = without_index(dir.path());
-        let kept = moved.kept_events.expect("its ledger is whole");
-        assert_eq!(kept, expected.len() as u64);
-        let salvaged = queue
-            .salvage(&moved.path, |_, _| {})
-            .await
-            .expect("salvaged");
-        balanced(&queue).await;
-        let lost = queue.ledger().lost;
-        assert_eq!(salvaged.lost_events, Some(lost));
-        let mut back = told(&drain(&queue, "ops").await);
-        if queue.ledger().waiting > 0 {
-            let blocks = queue.unrouted(100).await.expect("blocks");
-            back.extend(blocks.iter().flat_map(texts));
-        }
-        assert_eq!(back.len() as u64, kept - lost, "{name}: each once");
-        let left: Vec<_> = expected
-            .iter()
-            .filter(|one| back.contains(one))
-            .cloned()
-            .collect();
-        assert_eq!(back, left, "{name}: in their order");
-        losses += lost;
-    }
-    // Each event was in one of the files; where what was routed had been appended is of no use any more.
-    assert_eq!(losses, expected.len() as u64);
-}
-
 /// Fills a store so that a salvage takes several steps; says what has to come back.
 async fn several_steps(dir: &Path) -> Vec<String> {
     let queue = open(dir);
@@ -305,112 +253,6 @@ fn renamed(path: &Path) -> PathBuf {
         .expect("text");
     path.with_file_name(name.replace("corrupt", "salvaged"))
 }
-
-/// Two thirds of a file of deliveries, to several channels, whose first third is settled: delivered, dead,
-/// and dead but told to wait again. What is said of it goes into later files. Says what waits.
-async fn partly_settled(queue: &SledQueue, filling: usize) -> Vec<String> {
-    let parked: Vec<String> = (0..6).map(|n| noise(16, 1 + n)).collect();
-    let some: Vec<&str> = parked.iter().map(String::as_str).collect();
-    append_and_route(queue, "parked", Severity::Info, &some).await;
-    append_and_route(queue, "whole", Severity::Info, &["one", "two"]).await;
-    append_and_route(queue, "filling", Severity::Info, &[&noise(filling, 50)]).await;
-    append_and_route(queue, "gone", Severity::Info, &["settled"]).await;
-    for n in 0..8 {
-        append_and_route(queue, "ops", Severity::Info, &[&noise(900, 60 + n)]).await;
-    }
-    ack(queue, "gone", 1).await;
-    ack(queue, "parked", 2).await;
-    bury(queue, "parked", 1, "too_long").await;
-    let redriven = bury(queue, "parked", 1, "too_long").await;
-    queue.redrive(vec![redriven]).await.expect("done");
-    parked
-}
-
-/// What comes back of it.
-async fn comes_back(dir: &Path, parked: &[String]) {
-    let (queue, moved) = without_index(dir);
-    let salvaged = queue
-        .salvage(&moved.path, |_, _| {})
-        .await
-        .expect("salvaged");
-    assert_eq!(salvaged.lost_events, Some(0), "{salvaged:?}");
-    assert_eq!(queue.ledger().lost, 0);
-    let letters = queue
-        .dead(DeadFilter::default(), 0, 10)
-        .await
-        .expect("readable");
-    assert_eq!(letters.len(), 1, "{letters:?}");
-    let members = queue.dead_members(letters[0].id).await.expect("readable");
-    assert_eq!(told(&members.expect("there")), parked[2..3]);
-    let mut back = told(&drain(&queue, "parked").await);
-    back.sort();
-    let mut expected = parked[3..].to_vec();
-    expected.sort();
-    assert_eq!(back, expected);
-    assert_eq!(told(&drain(&queue, "whole").await), ["one", "two"]);
-    assert_eq!(told(&drain(&queue, "gone").await), [""; 0]);
-    balanced(&queue).await;
-}
-
-#[tokio::test]
-async fn records_that_were_moved_come_back_once_while_their_old_file_is_there() {
-    let dir = support::quick_dir();
-    let queue = open(dir.path());
-    let parked = partly_settled(&queue, 10).await;
-    let first = dir.path().join("queue/deliveries-0000000000000001.log");
-    let mut before = support::quick_dir();
-    for n in 0..60 {
-        if !first.exists() {
-            break;
-        }
-        // What a process leaves that is killed now: the last one has them at both places.
-        before = support::quick_dir();
-        harm::copy(dir.path(), before.path()).expect("nothing goes while nothing is asked");
-        append_and_route(&queue, "ops", Severity::Info, &[&noise(900, 100 + n)]).await;
-        ack(&queue, "ops", 1).await;
-        tokio::time::sleep(Duration::from_millis(40)).await;
-    }
-    assert!(!first.exists(), "it is moved");
-    balanced(&queue).await;
-    while queue.ledger().channels["ops"].waiting > 0 {
-        ack(&queue, "ops", 100).await;
-    }
-    ack(&queue, "filling", 1).await;
-    drop(queue);
-    comes_back(dir.path(), &parked).await;
-    let old = before.path().join("queue/deliveries-0000000000000001.log");
-    assert!(old.exists());
-    // Nothing of what was not delivered then is of interest here.
-    let queue = open(before.path());
-    while queue.ledger().channels["ops"].waiting > 0 {
-        ack(&queue, "ops", 100).await;
-    }
-    drop(queue);
-    comes_back(before.path(), &parked).await;
-}
-
-#[tokio::test]
-async fn what_was_delivered_does_not_come_back_though_the_file_that_says_so_is_gone() {
-    let dir = support::quick_dir();
-    let queue = open(dir.path());
-    // A third of the first file waits for good, so nothing is moved out of it.
-    let parked = partly_settled(&queue, 1_500).await;
-    ack(&queue, "ops", 100).await;
-    for n in 0..30 {
-        append_and_route(&queue, "ops", Severity::Info, &[&noise(900, 100 + n)]).await;
-        ack(&queue, "ops", 100).await;
-    }
-    let file = |n: u64| dir.path().join(format!("queue/deliveries-{n:016}.log"));
-    support::until("the second one is gone", || {
-        !file(2).exists() && !file(4).exists()
-    })
-    .await;
-    assert!(file(1).exists());
-    balanced(&queue).await;
-    drop(queue);
-    comes_back(dir.path(), &parked).await;
-}
-
 #[tokio::test]
 async fn what_was_routed_long_ago_or_was_all_known_is_not_brought_again() {
     let dir = support::quick_dir();
@@ -464,59 +306,4 @@ async fn what_was_routed_long_ago_or_was_all_known_is_not_brought_again() {
         "{salvaged:?}"
     );
     assert_eq!(told(&drain(&queue, "ops").await), ["last"]);
-}
-
-#[tokio::test]
-async fn what_is_lost_is_known_at_once_and_through_the_next_damage() {
-    let dir = support::quick_dir();
-    let queue = open(dir.path());
-    append_and_route(&queue, "ops", Severity::Info, &["1", "2"]).await;
-    queue.append(batch(["3".into()])).await.expect("durable");
-    drop(queue);
-    let (queue, first) = without_index(dir.path());
-    drop(queue);
-    let queue = open(dir.path());
-    assert_eq!(queue.ledger().lost, 3, "nothing was committed since");
-    append_and_route(&queue, "ops", Severity::Info, &["4"]).await;
-    drop(queue);
-    let (queue, second) = without_index(dir.path());
-    assert_ne!(first.path, second.path);
-    assert_eq!((second.kept_events, queue.ledger().lost), (Some(1), 4));
-    for (moved, left) in [(&first, 1), (&second, 0)] {
-        queue
-            .salvage(&moved.path, |_, _| {})
-            .await
-            .expect("salvaged");
-        assert_eq!(queue.ledger().lost, left);
-    }
-    balanced(&queue).await;
-    let blocks = queue.unrouted(10).await.expect("blocks");
-    let routed = all_to("ops", Severity::Info, &blocks);
-    queue.route(routed).await.expect("routed");
-    let mut back = told(&drain(&queue, "ops").await);
-    back.sort();
-    assert_eq!(back, ["1", "2", "3", "4"]);
-    drop(queue);
-    // A third one of the same second takes no name of a store that was salvaged.
-    let (queue, third) = without_index(dir.path());
-    assert!(!renamed(&third.path).exists(), "{third:?}");
-    balanced(&queue).await;
-}
-
-#[tokio::test]
-async fn a_start_that_ended_between_moving_aside_and_beginning_anew_is_told_by_the_next() {
-    let dir = support::quick_dir();
-    let queue = open(dir.path());
-    append_and_route(&queue, "ops", Severity::Info, &["1", "2"]).await;
-    drop(queue);
-    fs::write(dir.path().join("queue.damaged"), "it was found").expect("written");
-    let aside = dir.path().join("queue.corrupt-20231114T221320Z");
-    fs::rename(dir.path().join("queue"), &aside).expect("moved");
-    let opened = SledQueue::open(&small(dir.path())).expect("opens");
-    let moved = opened.moved_aside.expect("it says so");
-    assert_eq!((moved.path, moved.kept_events), (aside, Some(2)));
-    assert_eq!(opened.queue.ledger().lost, 2);
-    append_and_route(&opened.queue, "ops", Severity::Info, &["3"]).await;
-    drop(opened.queue);
-    drop(open(dir.path()));
 }
