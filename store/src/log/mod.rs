@@ -50,7 +50,7 @@ pub(crate) struct Position {
 }
 
 /// Where a frame is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Place {
     pub(crate) start: Position,
     pub(crate) bytes: u32,

@@ -129,3 +129,41 @@ fn take(counted: Option<&mut u64>, found: u64) -> bool {
         })
         .is_some()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::Place;
+
+    fn held(count: u32) -> Held {
+        Held {
+            place: Place::default(),
+            record_seq: 1,
+            class: Class::Events,
+            plain_bytes: 0,
+            first: 0,
+            from: 0,
+            to: count,
+        }
+    }
+
+    #[test]
+    fn what_is_missing_or_too_much_in_the_index_is_told() {
+        let mut row = ChannelRow::default();
+        (row.counts.waiting, row.counts.dead) = (3, 2);
+        let channels = BTreeMap::from([("ops".to_owned(), row)]);
+        let found = |waiting: &[(&str, u32)], dead: u32| {
+            let mut counted = Counted::new(&channels);
+            for (channel, count) in waiting {
+                counted.found_waiting(channel, &held(*count));
+            }
+            counted.found_dead(&held(dead));
+            counted.is_complete()
+        };
+        assert!(found(&[("ops", 1), ("ops", 2)], 2));
+        assert!(!found(&[("ops", 2)], 2), "one is missing");
+        assert!(!found(&[("ops", 4)], 2), "one is too much");
+        assert!(!found(&[("ops", 3)], 1), "a dead one is missing");
+        assert!(!found(&[("ops", 3), ("dev", 1)], 2), "of no known channel");
+    }
+}
