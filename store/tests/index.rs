@@ -4,7 +4,10 @@ mod support;
 
 use std::{
     fs,
+    io::{BufRead, BufReader},
     path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::Duration,
 };
 
 use auditrelay_audit::Severity;
@@ -189,5 +192,81 @@ async fn a_damaged_current_costs_nothing_and_a_later_format_is_refused_and_stays
     assert!(
         indexes(dir.path())[0].join("db").exists(),
         "it stays where it is"
+    );
+}
+
+/// Where the child of the test below has its queue.
+const CHILD_DIR: &str = "AUDITRELAY_TEST_INDEX_DIR";
+
+/// Fills and empties a channel until it is killed, and says how many events were acknowledged; its index
+/// is replaced again and again.
+#[tokio::test]
+#[ignore = "the child of killed_at_any_moment_of_a_replacement_nothing_is_lost"]
+async fn fills_and_empties_until_it_is_killed() {
+    let dir = PathBuf::from(std::env::var_os(CHILD_DIR).expect("a parent"));
+    let options = SledOptions {
+        index_bytes: 256 * 1024,
+        ..options(&dir)
+    };
+    let queue = SledQueue::open(&options).expect("opens").queue;
+    if queue.ledger().received == 0 {
+        append_and_route(&queue, "parked", Severity::Warning, &["p1", "p2"]).await;
+    }
+    loop {
+        churn(&queue, 500).await;
+        println!("acknowledged {}", queue.ledger().received);
+    }
+}
+
+#[tokio::test]
+async fn killed_at_any_moment_of_a_replacement_nothing_is_lost() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut replaced = std::collections::BTreeSet::new();
+    for round in 0..25u64 {
+        let mut child = Command::new(std::env::current_exe().expect("this test"))
+            .args([
+                "--exact",
+                "fills_and_empties_until_it_is_killed",
+                "--ignored",
+                "--nocapture",
+            ])
+            .env(CHILD_DIR, dir.path())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("it starts");
+        let mut said = BufReader::new(child.stdout.take().expect("piped")).lines();
+        let mut acknowledged = || {
+            let line =
+                said.find_map(|line| Some(line.ok()?.split_once("acknowledged ")?.1.to_owned()));
+            line.map(|count| count.parse::<u64>().expect("a count"))
+        };
+        let first = acknowledged().expect("it works");
+        // Replacements follow each other by some tens of milliseconds.
+        tokio::time::sleep(Duration::from_millis(round * 7)).await;
+        child.kill().expect("it runs");
+        child.wait().expect("it ends");
+        let last = std::iter::from_fn(acknowledged).last().unwrap_or(first);
+
+        let queue = open(dir.path());
+        balanced(&queue).await;
+        let ledger = queue.ledger();
+        assert!(
+            ledger.received >= last,
+            "round {round}: {last} were acknowledged: {ledger:?}"
+        );
+        let parked = queue
+            .lease("parked", ALL)
+            .await
+            .expect("read")
+            .expect("members");
+        assert_eq!(told(&parked.members), ["p1", "p2"]);
+        queue.release(&parked.id).await.expect("held");
+        replaced.extend(indexes(dir.path()));
+        assert_eq!(indexes(dir.path()).len(), 1, "what is left over goes");
+    }
+    assert!(
+        replaced.len() > 5,
+        "it was hardly ever replaced: {replaced:?}"
     );
 }

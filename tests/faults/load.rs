@@ -97,6 +97,17 @@ impl Promises {
         made.iter().map(|one| one.ids.len() as u64).sum()
     }
 
+    /// Waits until so many events are acknowledged.
+    pub async fn reach(&self, events: u64) {
+        let reached = async {
+            while self.events() < events {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let patience = tokio::time::timeout(crate::support::PATIENCE, reached);
+        patience.await.expect("something is acknowledged");
+    }
+
     /// Clients that post until nobody answers any more. Whoever is refused for now sends again.
     pub fn posters(&self, webhook: SocketAddr, count: usize, prefix: &str) -> Vec<JoinHandle<()>> {
         let poster = |poster| {

@@ -7,53 +7,74 @@
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::mpsc::{self, RecvTimeoutError},
+    sync::{
+        Arc, Mutex,
+        mpsc::{self, RecvTimeoutError},
+    },
     time::Duration,
 };
 
-/// A flush that takes longer is looked after.
-const PATIENCE: Duration = Duration::from_millis(500);
+use super::shared::locked;
 
-enum Word {
-    Began(sled::Db),
-    Ended,
+/// A flush that takes longer is looked after.
+const PATIENCE: Duration = Duration::from_millis(300);
+
+/// The flush under way, and how many there were before it.
+#[derive(Default)]
+struct UnderWay {
+    db: Option<sled::Db>,
+    number: u64,
 }
 
 /// Flushes, and the thread that looks after them; it ends with this.
-pub(super) struct Flushes(mpsc::Sender<Word>);
+pub(super) struct Flushes {
+    under_way: Arc<Mutex<UnderWay>>,
+    _alive: mpsc::Sender<()>,
+}
 
 impl Flushes {
     /// # Errors
     /// There are no more threads.
     pub(super) fn new() -> std::io::Result<Self> {
-        let (words, heard) = mpsc::channel();
+        let under_way = Arc::<Mutex<UnderWay>>::default();
+        let (alive, ends) = mpsc::channel();
+        let seen = Arc::clone(&under_way);
         std::thread::Builder::new()
             .name("queue-flush".to_owned())
-            .spawn(move || look_after(&heard))?;
-        Ok(Self(words))
+            .spawn(move || look_after(&seen, &ends))?;
+        Ok(Self {
+            under_way,
+            _alive: alive,
+        })
     }
 
     pub(super) fn flush(&self, db: &sled::Db) -> sled::Result<()> {
-        // The thread ends only after this has; a flush without it is a flush all the same.
-        let _ = self.0.send(Word::Began(db.clone()));
+        {
+            let mut under_way = locked(&self.under_way);
+            under_way.number += 1;
+            under_way.db = Some(db.clone());
+        }
         let flushed = db.flush();
-        let _ = self.0.send(Word::Ended);
+        locked(&self.under_way).db = None;
         flushed.map(drop)
     }
 }
 
-fn look_after(heard: &mpsc::Receiver<Word>) {
-    while let Ok(word) = heard.recv() {
-        let Word::Began(db) = word else { continue };
-        loop {
-            match heard.recv_timeout(PATIENCE) {
-                // Only to wake who waits: what this returns, or panics with, is told by the other flush.
-                Err(RecvTimeoutError::Timeout) => {
-                    drop(catch_unwind(AssertUnwindSafe(|| db.flush())))
-                }
-                Err(RecvTimeoutError::Disconnected) => return,
-                Ok(_) => break,
-            }
+fn look_after(under_way: &Mutex<UnderWay>, ends: &mpsc::Receiver<()>) {
+    let mut seen = 0;
+    while ends.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
+        let slow = {
+            let under_way = locked(under_way);
+            let is_slow = under_way.number == seen;
+            seen = under_way.number;
+            under_way.db.clone().filter(|_| is_slow)
+        };
+        let Some(db) = slow else { continue };
+        // Only to wake who waits: what this returns, or panics with, is told by the other flush.
+        let flushed = catch_unwind(AssertUnwindSafe(|| db.flush()));
+        if !matches!(flushed, Ok(Ok(_))) {
+            // sled panics when the last of these goes on a disk that fails. The process ends anyway.
+            std::mem::forget(db);
         }
     }
 }
