@@ -30,6 +30,10 @@ pub(crate) enum Kind {
     /// In the log of deliveries: what became of some of them. Nothing reads it but a salvage.
     Settled = 12,
     Salvage = 13,
+    /// The first frame of a log's file that follows another: which one it is, and how long the other.
+    Begin = 14,
+    /// In a file of its own: how a store was left by a process that closed it.
+    Closed = 15,
 }
 
 /// The readable part of a frame's header.

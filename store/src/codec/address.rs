@@ -12,7 +12,7 @@ use super::plain;
 use crate::frame::{Damaged, Kind};
 
 /// What deliveries are, and so under what they are counted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) enum Class {
     /// Routed events.
     Events,

@@ -11,8 +11,11 @@
 //!   begins. So a frame that is not whole was never acknowledged, unless a whole one follows whose
 //!   commit begins after it: that one is damage (see [`scan`]);
 //! * only the last segment is ever written to; segments are removed whole;
+//! * a segment that follows another begins with a frame that names it and says how long the other is, so
+//!   that one which was emptied, cut between two frames or put in another's place is told from a whole one;
 //! * after an error nothing more is written: what is on disk is no longer known.
 
+mod begin;
 mod scan;
 
 use std::{
@@ -26,6 +29,8 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 pub(crate) use scan::{ScanError, scan, scan_some};
+
+use begin::BEGIN_BYTES;
 
 use crate::frame::{self, Damaged, Header, Kind};
 
@@ -45,7 +50,7 @@ pub(crate) struct Position {
 }
 
 /// Where a frame is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Place {
     pub(crate) start: Position,
     pub(crate) bytes: u32,
@@ -95,7 +100,7 @@ impl LogFiles {
         Ok(found)
     }
 
-    /// Makes an empty segment that survives a power loss.
+    /// Makes a log's first segment, which is empty and survives a power loss.
     pub(crate) fn create(&self, segment: u64) -> io::Result<File> {
         let file = OpenOptions::new()
             .append(true)
@@ -108,8 +113,10 @@ impl LogFiles {
 
     pub(crate) fn remove(&self, segment: u64) -> io::Result<()> {
         match fs::remove_file(self.path(segment)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+            // Removed durably, so that none comes back while a later one does not.
+            Ok(()) => File::open(&self.dir)?.sync_all(),
         }
     }
 }
@@ -144,6 +151,11 @@ impl Log {
                 ),
             ));
         }
+        if begin::goes_on(&files, end)? {
+            let name = files.path(end.segment);
+            let what = format!("{} was acknowledged further than is known", name.display());
+            return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+        }
         if length > end.offset {
             file.set_len(end.offset)?;
         }
@@ -158,6 +170,7 @@ impl Log {
                 sizes.insert(segment, fs::metadata(files.path(segment))?.len());
             }
         }
+        begin::check(&files, &sizes)?;
         Ok(Self {
             files,
             file,
@@ -224,9 +237,10 @@ impl Log {
             return Ok(false);
         }
         let segment = self.durable.segment + 1;
-        self.file = self.files.create(segment)?;
-        self.durable = Position { segment, offset: 0 };
-        self.sizes.insert(segment, 0);
+        self.file = self.files.follow(self.durable)?;
+        let offset = BEGIN_BYTES;
+        self.durable = Position { segment, offset };
+        self.sizes.insert(segment, offset);
         Ok(true)
     }
 

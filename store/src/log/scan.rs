@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{LogFiles, Place, Position};
-use crate::frame::{self, Damaged, HEADER_BYTES, Header};
+use crate::frame::{self, Damaged, HEADER_BYTES, Header, Kind};
 
 /// What a scan found.
 #[derive(Debug, PartialEq, Eq)]
@@ -77,7 +77,9 @@ pub(crate) fn scan(
                         start: end,
                         bytes: frame.len() as u32,
                     };
-                    found(&header, place);
+                    if header.kind != Kind::Begin as u8 {
+                        found(&header, place);
+                    }
                     end = place.end();
                 }
                 Err(what) if segment < last || was_acknowledged(files, end)? => {
@@ -129,7 +131,7 @@ pub(crate) fn scan_some(
                 bytes: frame.len() as u32,
             };
             at = place.end();
-            if !found(&header, place) {
+            if header.kind != Kind::Begin as u8 && !found(&header, place) {
                 return Ok(at);
             }
         }
@@ -170,7 +172,7 @@ fn read_frame(
 
 /// Whether a whole record behind this place belongs to a commit that began behind it: then what is
 /// here had been synced before.
-fn was_acknowledged(files: &LogFiles, at: Position) -> io::Result<bool> {
+pub(super) fn was_acknowledged(files: &LogFiles, at: Position) -> io::Result<bool> {
     let mut rest = Vec::new();
     let mut file = File::open(files.path(at.segment))?;
     io::Seek::seek(&mut file, io::SeekFrom::Start(at.offset))?;

@@ -148,7 +148,7 @@ fn a_full_segment_is_followed_by_another_and_removed_by_itself() {
     assert_eq!(seqs, [1, 2, 3, 4]);
     let end = Position {
         segment: 3,
-        offset: 0,
+        offset: begin::BEGIN_BYTES,
     };
     assert_eq!(scanned.expect("sound").end, end);
     // Damage in a segment that is not the last is no torn end, whatever follows in it.

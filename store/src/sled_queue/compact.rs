@@ -149,6 +149,11 @@ impl Owner {
                 ..held.clone()
             }
         };
+        if !is_whole {
+            // The old record may still be found by a salvage, and the new one with it.
+            let ranges = [(held.record_seq, held.from, held.to)];
+            self.note_settled(0, SettledAs::Gone, &ranges);
+        }
         let holder = self.note_moved(row, &moved, &channel)?;
         self.holdings.remove(holder, held);
         self.holdings.add(holder, &moved);

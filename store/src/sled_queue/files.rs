@@ -18,6 +18,7 @@ use super::{
     keys,
     records::{START, Totals},
     recover::{Counters, Store, Unsound, open_sound},
+    remains::Remains,
     salvage,
 };
 use crate::log::{Log, LogFiles};
@@ -146,11 +147,18 @@ impl Database {
         let lock = lock(data_dir)?;
         let flushes = Flushes::new().map_err(io_error("start a thread for", data_dir))?;
         let dir = data_dir.join("queue");
+        let mut moved = None;
         if !dir.exists() {
-            create(options, &dir, &flushes)?;
+            moved = newest_aside(data_dir).map(|path| MovedAside {
+                kept_events: Remains::of(&path).map(|remains| remains.kept),
+                path,
+                reason: "the start that moved it ended before it could say so".to_owned(),
+            });
+            remove_mark(data_dir)?;
+            create(options, &dir, moved.as_ref(), &flushes)?;
         }
         let (store, moved) = match open_sound(options, &dir) {
-            Ok(store) => (store, None),
+            Ok(store) => (store, moved),
             Err(Unsound::Unreachable(error)) => return Err(io_error("open", &dir)(error)),
             Err(Unsound::Newer(format)) => return Err(OpenError::Newer { path: dir, format }),
             Err(Unsound::Damaged(reason)) if !options.move_damaged_aside => {
@@ -212,18 +220,16 @@ fn move_aside(
     let path = free_name(data_dir, options.now_unix_ms);
     fs::rename(dir, &path).map_err(io_error("move aside", dir))?;
     remove_mark(data_dir)?;
-    create(options, dir, flushes)?;
-    let mut store = open_sound(options, dir).map_err(|unsound| OpenError::Unusable {
+    let aside = MovedAside {
+        kept_events: Remains::of(&path).map(|remains| remains.kept),
+        path,
+        reason,
+    };
+    create(options, dir, Some(&aside), flushes)?;
+    let store = open_sound(options, dir).map_err(|unsound| OpenError::Unusable {
         path: dir.to_owned(),
         reason: unsound.to_string(),
     })?;
-    let kept = salvage::kept_by_its_own_ledger(&path);
-    store.counters.totals.lost = kept.unwrap_or_default();
-    let aside = MovedAside {
-        path,
-        reason,
-        kept_events: kept,
-    };
     Ok((store, Some(aside)))
 }
 
@@ -233,10 +239,20 @@ fn free_name(data_dir: &Path, now_unix_ms: i64) -> PathBuf {
     let name = format!("{CORRUPT}{}", time.strftime("%Y%m%dT%H%M%SZ"));
     let names = (2..).map(|n| data_dir.join(format!("{name}-{n}")));
     let first = data_dir.join(&name);
-    let free = std::iter::once(first.clone())
-        .chain(names)
-        .find(|path| !path.exists());
+    // Nor may it be the name of one that was salvaged: what is done of it is known by its name.
+    let is_free = |path: &PathBuf| !path.exists() && !salvage::done_name(path).exists();
+    let free = std::iter::once(first.clone()).chain(names).find(is_free);
     free.unwrap_or(first)
+}
+
+/// The last store that was moved aside and is still there.
+fn newest_aside(data_dir: &Path) -> Option<PathBuf> {
+    let entries = fs::read_dir(data_dir).ok()?.flatten();
+    let is_aside = |path: &PathBuf| {
+        let name = path.file_name().and_then(|name| name.to_str());
+        path.is_dir() && name.is_some_and(|name| name.starts_with(CORRUPT))
+    };
+    entries.map(|entry| entry.path()).filter(is_aside).max()
 }
 
 /// Makes an index's files durable, and opens the one that is written to. sled itself never syncs its
@@ -272,9 +288,20 @@ fn lock(data_dir: &Path) -> Result<File, OpenError> {
 }
 
 /// Makes an empty store beside its place and renames it when it is whole, so that a store without
-/// totals is always a damaged one: sled opens a file of noise as an empty database.
-fn create(options: &SledOptions, dir: &Path, flushes: &Flushes) -> Result<(), OpenError> {
+/// totals is always a damaged one: sled opens a file of noise as an empty database. What a store held
+/// that was moved aside is lost, from the first moment on and until it is salvaged.
+fn create(
+    options: &SledOptions,
+    dir: &Path,
+    instead_of: Option<&MovedAside>,
+    flushes: &Flushes,
+) -> Result<(), OpenError> {
     let (data_dir, cache_bytes_max) = (&options.data_dir, options.cache_bytes_max);
+    let remains = instead_of.and_then(|aside| Remains::of(&aside.path));
+    let totals = Totals {
+        lost: remains.map_or(0, |remains| remains.kept + remains.lost),
+        ..Totals::EMPTY
+    };
     let unusable = |error: sled::Error| OpenError::Unusable {
         path: dir.to_owned(),
         reason: error.to_string(),
@@ -286,8 +313,7 @@ fn create(options: &SledOptions, dir: &Path, flushes: &Flushes) -> Result<(), Op
     }
     let index = index::dir_of(&new, FIRST_INDEX);
     let db = config(&index, cache_bytes_max).open().map_err(unusable)?;
-    db.insert(keys::TOTALS, Totals::EMPTY.stored())
-        .map_err(unusable)?;
+    db.insert(keys::TOTALS, totals.stored()).map_err(unusable)?;
     flushes.flush(&db).map_err(unusable)?;
     drop(db);
     sync_index(&index).map_err(io_error("sync", &index))?;

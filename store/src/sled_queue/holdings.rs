@@ -4,7 +4,8 @@
 
 use std::collections::BTreeMap;
 
-use super::records::Held;
+use super::records::{ChannelRow, Held};
+use crate::codec::Class;
 
 /// Who has a record.
 #[derive(Debug, Clone, Copy)]
@@ -75,5 +76,94 @@ impl Holdings {
     /// What waits for all of them.
     pub(super) fn waiting(&self) -> u64 {
         self.channels.values().sum()
+    }
+}
+
+/// What the ledger counts and the index was not found to hold: sled may lose records without a word.
+pub(super) struct Counted {
+    waiting: BTreeMap<Class, BTreeMap<String, u64>>,
+    dead: u64,
+    /// Whether something was found that is not counted.
+    surplus: bool,
+}
+
+impl Counted {
+    pub(super) fn new(channels: &BTreeMap<String, ChannelRow>) -> Self {
+        let mut counted = Self {
+            waiting: BTreeMap::new(),
+            dead: 0,
+            surplus: false,
+        };
+        for (name, row) in channels {
+            for (class, waiting, dead) in row.kept() {
+                let of_class = counted.waiting.entry(class).or_default();
+                of_class.insert(name.clone(), waiting);
+                counted.dead += dead;
+            }
+        }
+        counted
+    }
+
+    pub(super) fn found_waiting(&mut self, channel: &str, held: &Held) {
+        let of_class = self.waiting.get_mut(&held.class);
+        let counted = of_class.and_then(|of_class| of_class.get_mut(channel));
+        self.surplus |= !take(counted, held.count());
+    }
+
+    pub(super) fn found_dead(&mut self, held: &Held) {
+        self.surplus |= !take(Some(&mut self.dead), held.count());
+    }
+
+    /// Whether all was found, and nothing else.
+    pub(super) fn is_complete(&self) -> bool {
+        let mut waiting = self.waiting.values().flat_map(BTreeMap::values);
+        !self.surplus && self.dead == 0 && waiting.all(|left| *left == 0)
+    }
+}
+
+fn take(counted: Option<&mut u64>, found: u64) -> bool {
+    counted
+        .and_then(|counted| {
+            *counted = counted.checked_sub(found)?;
+            Some(())
+        })
+        .is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::Place;
+
+    fn held(count: u32) -> Held {
+        Held {
+            place: Place::default(),
+            record_seq: 1,
+            class: Class::Events,
+            plain_bytes: 0,
+            first: 0,
+            from: 0,
+            to: count,
+        }
+    }
+
+    #[test]
+    fn what_is_missing_or_too_much_in_the_index_is_told() {
+        let mut row = ChannelRow::default();
+        (row.counts.waiting, row.counts.dead) = (3, 2);
+        let channels = BTreeMap::from([("ops".to_owned(), row)]);
+        let found = |waiting: &[(&str, u32)], dead: u32| {
+            let mut counted = Counted::new(&channels);
+            for (channel, count) in waiting {
+                counted.found_waiting(channel, &held(*count));
+            }
+            counted.found_dead(&held(dead));
+            counted.is_complete()
+        };
+        assert!(found(&[("ops", 1), ("ops", 2)], 2));
+        assert!(!found(&[("ops", 2)], 2), "one is missing");
+        assert!(!found(&[("ops", 4)], 2), "one is too much");
+        assert!(!found(&[("ops", 3)], 1), "a dead one is missing");
+        assert!(!found(&[("ops", 3), ("dev", 1)], 2), "of no known channel");
     }
 }

@@ -26,6 +26,8 @@ pub(super) const TOLD: &[u8] = b"rm";
 pub(super) const DEAD: &[u8] = b"rx";
 pub(super) const QUARANTINE: &[u8] = b"q";
 pub(super) const CHANNELS: &[u8] = b"c";
+pub(super) const SEALS: &[u8] = b"s";
+pub(super) const SALVAGES: &[u8] = b"v";
 
 pub(super) fn quarantine(seq: u64) -> Vec<u8> {
     with_seq(QUARANTINE, seq)
@@ -62,7 +64,7 @@ pub(super) fn dead_of(message: u64) -> Vec<u8> {
 }
 
 pub(super) fn seal(channel: &str) -> Vec<u8> {
-    named(b"s", channel)
+    named(SEALS, channel)
 }
 
 pub(super) fn channel_counts(channel: &str) -> Vec<u8> {
@@ -70,7 +72,7 @@ pub(super) fn channel_counts(channel: &str) -> Vec<u8> {
 }
 
 pub(super) fn salvage(store: &str) -> Vec<u8> {
-    [b"v", store.as_bytes()].concat()
+    [SALVAGES, store.as_bytes()].concat()
 }
 
 /// The channel, severity and sequence in a key of deliveries that wait.

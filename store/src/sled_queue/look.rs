@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     Cursor, DeadFilter, DeadLetter, Members, Retained, Told,
-    frame::Kind,
+    frame::{Damaged, Kind},
     log::{LogError, Position, Reader, ScanError, scan_some},
 };
 
@@ -121,6 +121,10 @@ pub(super) fn retained(inner: &Inner, from: Cursor) -> Result<Retained, ReadErro
             segment: oldest,
             offset: 0,
         };
+    }
+    // They go from the oldest on, so a later one that is missing did not go by itself.
+    if (at.segment..=end.segment).any(|segment| !segments.contains(&segment)) {
+        return Err(Damaged("a file of what is retained is missing").into());
     }
     let mut places = Vec::new();
     let mut read_bytes = 0;

@@ -14,6 +14,7 @@
 //! per tree ([`keys`]).
 
 mod carve;
+mod closed;
 mod compact;
 mod export;
 mod files;
@@ -24,11 +25,13 @@ mod index;
 mod job;
 mod keys;
 mod look;
+mod notes;
 mod owner;
 mod queue;
 mod read;
 mod records;
 mod recover;
+mod remains;
 mod room;
 mod salvage;
 mod settle;

@@ -24,11 +24,13 @@ use std::{
 };
 
 use super::{
+    closed,
     compact::Moving,
     files::{self, Database},
     holdings::Holdings,
     job::{Answer, Job, Op, Reply, gather},
     keys,
+    notes::Sequences,
     records::{ChannelRow, Totals},
     recover::Counters,
     shared::{Shared, locked},
@@ -52,6 +54,8 @@ pub(super) struct Owner {
     pub(super) seen_segments: BTreeMap<u64, u64>,
     /// When a segment of appended events was last written to, Unix time in milliseconds.
     pub(super) events_written: BTreeMap<u64, i64>,
+    /// Between which sequences the records of older files of deliveries are, as far as it was asked.
+    pub(super) records_of: BTreeMap<u64, Sequences>,
     /// The segment that what waits is being moved out of.
     pub(super) moving: Option<Moving>,
     /// The notices of what was dropped for its channel's quota and is not told yet.
@@ -86,6 +90,7 @@ impl Owner {
             holdings: counters.holdings,
             seen_segments: counters.seen_segments,
             events_written: counters.events_written,
+            records_of: BTreeMap::new(),
             moving: None,
             tallies: BTreeMap::new(),
             nothing_to_shed_at: None,
@@ -109,7 +114,13 @@ impl Owner {
             let outcome = match self.next(jobs) {
                 Ok(first) => self.round(gather(first, jobs)),
                 Err(RecvTimeoutError::Timeout) => self.tidy_up().map_err(|why| (why, Vec::new())),
-                Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Disconnected) => {
+                    if self.shared.check().is_ok() {
+                        let store = self.database.store_dir();
+                        closed::write(&store, &self.totals, self.waiting, &self.database.logs);
+                    }
+                    return;
+                }
             };
             if let Err((reason, replies)) = outcome {
                 let error = self.shared.fail(&reason);

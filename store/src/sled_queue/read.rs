@@ -229,9 +229,21 @@ pub(super) fn record(
 pub(super) fn count(index: &Index, logs: &files::LogNames) -> Result<Counted, ReadError> {
     let mut counted = Counted::default();
     let db = index.db();
-    scan(&logs.events, totals(&db)?.routed_end, |header, _| {
-        counted.waiting += u64::from(header.items);
-    })?;
+    loop {
+        let routed_end = totals(&index.db())?.routed_end;
+        counted.waiting = 0;
+        let scanned = scan(&logs.events, routed_end, |header, _| {
+            counted.waiting += u64::from(header.items);
+        });
+        match scanned {
+            // Its file may have gone meanwhile, as all of it was routed.
+            Err(_) if totals(&index.db())?.routed_end != routed_end => {}
+            scanned => {
+                scanned?;
+                break;
+            }
+        }
+    }
     let mut reader = Reader::new(logs.deliveries.clone());
     for row in db.scan_prefix(keys::HELD) {
         let (key, _) = row?;

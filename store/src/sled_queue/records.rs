@@ -129,6 +129,15 @@ pub(crate) struct ChannelRow {
 }
 
 impl ChannelRow {
+    /// How many deliveries of each class wait and are dead.
+    pub(super) fn kept(&self) -> [(Class, u64, u64); 3] {
+        [
+            (Class::Events, self.counts.waiting, self.counts.dead),
+            (Class::Notices, self.notices.waiting, self.notices.dead),
+            (Class::Copies, self.copies.waiting, self.copies.dead),
+        ]
+    }
+
     /// With the channel's name, so that it can be read without its key.
     pub(super) fn stored(&self, name: &str, commits: u64) -> Vec<u8> {
         frame::single(Kind::Channel, commits, &codec::plain(&(name, self)))

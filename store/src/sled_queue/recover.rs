@@ -10,16 +10,16 @@ use std::{
 };
 
 use super::{
-    SledOptions,
+    SledOptions, closed,
     files::{DAMAGED_MARK, LogNames, Logs, config},
-    holdings::{Holder, Holdings},
+    holdings::{Counted, Holder, Holdings},
     index::{self, Named},
     keys,
     records::{ChannelRow, Held, START, Totals, small},
     shared::UnroutedBlock,
 };
 use crate::{
-    frame::Damaged,
+    frame::{self, Damaged, Kind},
     log::{Log, LogFiles, Position, ScanError, scan},
 };
 
@@ -129,7 +129,8 @@ pub(super) fn open_sound(options: &SledOptions, dir: &Path) -> Result<Store, Uns
     };
     let (db, mut counters) = catch_unwind(AssertUnwindSafe(open))
         .unwrap_or_else(|_| Err(Unsound::Damaged("sled panicked on it".to_owned())))?;
-    let logs = open_logs(&LogNames::new(dir), options.segment_bytes, &mut counters)?;
+    let logs = open_logs(dir, options.segment_bytes, &mut counters)?;
+    closed::remove(dir).map_err(Unsound::Unreachable)?;
     Ok(Store {
         db,
         index_number,
@@ -153,29 +154,40 @@ fn read_index(db: &sled::Db) -> Result<Counters, Unsound> {
         let (name, channel) = small(&row?.1)?;
         counters.channels.insert(name, channel);
     }
+    let mut counted = Counted::new(&counters.channels);
     for row in db.scan_prefix(keys::HELD) {
         let (key, value) = row?;
         let held = Held::read(&value)?;
         let holder = if key.starts_with(keys::DEAD) {
+            counted.found_dead(&held);
             Holder::Dead
         } else if key.starts_with(keys::TOLD) {
             Holder::Told
         } else {
             let (channel, _, _) =
                 keys::read_waiting(&key).ok_or(Damaged("its key is no delivery's"))?;
+            counted.found_waiting(channel, &held);
             Holder::Channel(channel)
         };
         counters.holdings.add(holder, &held);
+    }
+    // What is read by the writer alone is read here too: where sled cannot, it panics, and a queue that ended
+    // by that would end by it again.
+    for prefix in [keys::SEALS, keys::QUARANTINE, keys::SALVAGES] {
+        for row in db.scan_prefix(prefix) {
+            frame::decode(&row?.1)?;
+        }
+    }
+    if !counted.is_complete() {
+        let reason = "its index does not hold as many deliveries as its ledger counts";
+        return Err(Unsound::Damaged(reason.to_owned()));
     }
     Ok(counters)
 }
 
 /// Finds what was appended and is not routed, and cuts off what was never acknowledged.
-fn open_logs(
-    names: &LogNames,
-    segment_bytes: u64,
-    counters: &mut Counters,
-) -> Result<Logs, Unsound> {
+fn open_logs(dir: &Path, segment_bytes: u64, counters: &mut Counters) -> Result<Logs, Unsound> {
+    let names = &LogNames::new(dir);
     let Counters {
         totals,
         unrouted,
@@ -184,7 +196,11 @@ fn open_logs(
         events_written,
         ..
     } = counters;
+    // They do not rise when files of a log stand in each other's place.
+    let (mut in_order, mut last) = (true, 0);
     let scanned = scan(&names.events, totals.routed_end, |header, place| {
+        in_order &= header.kind == Kind::Block as u8 && header.seq > last;
+        last = header.seq;
         unrouted.push_back(UnroutedBlock {
             seq: header.seq,
             place,
@@ -192,6 +208,15 @@ fn open_logs(
             plain_bytes: header.plain_bytes,
         });
     })?;
+    if !in_order {
+        let reason = "the log of appended events has records of another log or in another order";
+        return Err(Unsound::Damaged(reason.to_owned()));
+    }
+    if let Some(closed) = closed::read(dir)?
+        && let Some(what) = closed.differs(totals, names, scanned.end)?
+    {
+        return Err(Unsound::Damaged(what.to_owned()));
+    }
     if scanned.end < totals.events_end {
         let reason = "the log of appended events ends before what was acknowledged";
         return Err(Unsound::Damaged(reason.to_owned()));
@@ -228,19 +253,35 @@ fn open_logs(
             return Err(Unsound::Damaged(reason.to_owned()));
         }
     }
+    look_at_seen(names, totals, seen_segments)?;
+    Ok(logs)
+}
+
+/// Reads the log of seen keys, and which of its files goes to which block.
+fn look_at_seen(
+    names: &LogNames,
+    totals: &Totals,
+    seen_segments: &mut BTreeMap<u64, u64>,
+) -> Result<(), Unsound> {
     for segment in names.seen.segments()? {
         seen_segments.insert(segment, 0);
     }
     let oldest = seen_segments.keys().next().copied();
     let from = oldest.map_or(START, |segment| Position { segment, offset: 0 });
+    let mut is_own = true;
     let scanned = scan(&names.seen, from, |header, place| {
+        is_own &= header.kind == Kind::Seen as u8;
         seen_segments.insert(place.start.segment, header.seq);
     })?;
+    if !is_own {
+        let reason = "the log of seen keys has records of another log";
+        return Err(Unsound::Damaged(reason.to_owned()));
+    }
     if scanned.end < totals.seen_end {
         let reason = "the log of seen keys ends before what was committed";
         return Err(Unsound::Damaged(reason.to_owned()));
     }
-    Ok(logs)
+    Ok(())
 }
 
 /// sled writes a snapshot of its index beside the log and renames it when it is whole. One that was not

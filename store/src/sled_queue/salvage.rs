@@ -18,73 +18,38 @@ use std::{
 };
 
 use super::{
-    SledQueue, carve,
-    files::LogNames,
+    SledQueue,
+    files::{CORRUPT, LogNames},
     job::{Op, Restored, RestoredDelivery},
     keys,
-    records::{ChannelRow, SettledAs, Settlement, Totals, small},
+    records::{SettledAs, Settlement, small},
+    remains::{Remains, each},
 };
 use crate::{
     Burial, DeliveriesEncoder, Delivery, EventToDeliver, Marks, SalvageError, Salvaged,
     codec::{self, Packed},
     frame::Kind,
-    log::{LogFiles, Place, Position, Reader},
+    log::{Place, Position, Reader},
 };
 
+/// How the name of a store begins that was salvaged.
+const SALVAGED: &str = "queue.salvaged-";
 /// How much is queued at once, as stored.
 const BYTES_PER_STEP: u64 = 1024 * 1024;
-
-/// How many events a store still had to deliver, as the newest ledger says that can be found in it.
-pub(super) fn kept_by_its_own_ledger(store: &Path) -> Option<u64> {
-    let mut totals: Option<Totals> = None;
-    let mut channels: BTreeMap<String, (u64, ChannelRow)> = BTreeMap::new();
-    for entry in fs::read_dir(store).ok()? {
-        let path = entry.ok()?.path().join("db");
-        let look = carve::values(&path, |header, stored| match header.kind {
-            kind if kind == Kind::Totals as u8 => {
-                if let Ok(found) = small::<Totals>(stored)
-                    && totals
-                        .as_ref()
-                        .is_none_or(|one| found.commits >= one.commits)
-                {
-                    totals = Some(found);
-                }
-            }
-            kind if kind == Kind::Channel as u8 => {
-                if let Ok((name, row)) = small::<(String, ChannelRow)>(stored)
-                    && channels
-                        .get(&name)
-                        .is_none_or(|(seq, _)| header.seq >= *seq)
-                {
-                    channels.insert(name, (header.seq, row));
-                }
-            }
-            _ => {}
-        });
-        if let Err(error) = look
-            && error.kind() != io::ErrorKind::NotFound
-            && error.kind() != io::ErrorKind::NotADirectory
-        {
-            return None;
-        }
-    }
-    let kept = channels
-        .values()
-        .map(|(_, row)| row.counts.waiting + row.counts.dead);
-    Some(totals?.waiting + kept.sum::<u64>())
-}
 
 /// What a store's logs hold that is whole and was not settled.
 struct Found {
     deliveries: Vec<(Place, u64)>,
-    settled: HashMap<u64, Vec<(u32, u32, SettledAs)>>,
+    /// By record: the note's sequence, from which to which delivery, and what became of them.
+    settled: HashMap<u64, Vec<(u64, u32, u32, SettledAs)>>,
     blocks: Vec<Place>,
     bytes: u64,
     damaged_bytes: u64,
 }
 
 impl Found {
-    fn look(names: &LogNames) -> io::Result<Self> {
+    /// `routed_end`, where it is known: keys of blocks before it may be forgotten.
+    fn look(names: &LogNames, routed_end: Option<Position>) -> io::Result<Self> {
         let mut found = Self {
             deliveries: Vec::new(),
             settled: HashMap::new(),
@@ -93,38 +58,55 @@ impl Found {
             damaged_bytes: 0,
         };
         let mut routed = HashSet::new();
-        found.damaged_bytes += each(&names.seen, |header, _, _| {
-            routed.insert(header.seq);
-        })?;
+        found.damaged_bytes += each(
+            &names.seen,
+            |_| true,
+            |header, _, _| {
+                if header.kind == Kind::Seen as u8 {
+                    routed.insert(header.seq);
+                }
+            },
+        )?;
         let mut records: BTreeMap<u64, Place> = BTreeMap::new();
         let settled = &mut found.settled;
-        found.damaged_bytes += each(&names.deliveries, |header, place, stored| {
-            if header.kind == Kind::Settled as u8 {
-                let Ok(Settlement {
-                    fate, deliveries, ..
-                }) = small::<Settlement>(stored)
-                else {
-                    return;
-                };
-                for (record, from, to) in deliveries {
-                    let fate = fate.clone();
-                    settled.entry(record).or_default().push((from, to, fate));
+        found.damaged_bytes += each(
+            &names.deliveries,
+            |_| true,
+            |header, place, stored| {
+                if header.kind == Kind::Settled as u8 {
+                    let Ok(Settlement {
+                        fate, deliveries, ..
+                    }) = small::<Settlement>(stored)
+                    else {
+                        return;
+                    };
+                    for (record, from, to) in deliveries {
+                        let fate = fate.clone();
+                        let note = (header.seq, from, to, fate);
+                        settled.entry(record).or_default().push(note);
+                    }
+                } else if [Kind::Events as u8, Kind::Notices as u8].contains(&header.kind) {
+                    // A record that was moved stands twice; the later is the one that was in use.
+                    records.insert(header.seq, place);
                 }
-            } else {
-                // A record that was moved stands twice; the later is the one that was in use.
-                records.insert(header.seq, place);
-            }
-        })?;
+            },
+        )?;
         found.deliveries = records
             .into_iter()
             .map(|(seq, place)| (place, seq))
             .collect();
         let mut blocks: BTreeMap<u64, Place> = BTreeMap::new();
-        found.damaged_bytes += each(&names.events, |header, place, _| {
-            if !routed.contains(&header.seq) {
-                blocks.insert(header.seq, place);
-            }
-        })?;
+        found.damaged_bytes += each(
+            &names.events,
+            |_| true,
+            |header, place, _| {
+                let is_routed = routed.contains(&header.seq)
+                    || routed_end.is_some_and(|routed_end| place.start < routed_end);
+                if header.kind == Kind::Block as u8 && !is_routed {
+                    blocks.insert(header.seq, place);
+                }
+            },
+        )?;
         found.blocks = blocks.into_values().collect();
         let places = found
             .deliveries
@@ -138,7 +120,11 @@ impl Found {
     /// What became of a record's deliveries, by number from `first` on.
     fn fates(&self, record: u64, first: u32, items: u32) -> Vec<Option<&SettledAs>> {
         let mut fates = vec![None; items as usize];
-        for (from, to, fate) in self.settled.get(&record).into_iter().flatten() {
+        let notes = self.settled.get(&record).into_iter().flatten();
+        let mut notes: Vec<_> = notes.collect();
+        // One that was said again keeps its sequence.
+        notes.sort_by_key(|(seq, ..)| *seq);
+        for (_, from, to, fate) in notes {
             for number in *from..*to {
                 let index = number.checked_sub(first).map(|index| index as usize);
                 if let Some(place) = index.and_then(|index| fates.get_mut(index)) {
@@ -148,26 +134,6 @@ impl Found {
         }
         fates
     }
-}
-
-/// Tells of every whole frame of a log, oldest first; says how many bytes belong to none.
-fn each(
-    files: &LogFiles,
-    mut found: impl FnMut(crate::frame::Header, Place, &[u8]),
-) -> io::Result<u64> {
-    let mut damaged = 0;
-    for segment in files.segments()? {
-        let bytes = fs::read(files.path(segment))?;
-        damaged += carve::frames(&bytes, |header, offset, frame| {
-            let start = Position {
-                segment,
-                offset: offset as u64,
-            };
-            let bytes = frame.len() as u32;
-            found(header, Place { start, bytes }, frame);
-        });
-    }
-    Ok(damaged)
 }
 
 impl SledQueue {
@@ -188,15 +154,16 @@ impl SledQueue {
                 reason,
             }
         };
-        let name = dir
-            .file_name()
-            .and_then(|name| name.to_str())
-            .unwrap_or_default()
-            .to_owned();
+        let name = name_of(dir);
+        // It may be called as it is once that is done.
+        let time = name.strip_prefix(SALVAGED).unwrap_or(&name);
+        let name = format!("{CORRUPT}{}", time.strip_prefix(CORRUPT).unwrap_or(time));
         let store = dir.to_owned();
         let look = tokio::task::spawn_blocking(move || {
-            let found = Found::look(&LogNames::new(&store))?;
-            Ok::<_, io::Error>((found, kept_by_its_own_ledger(&store)))
+            let remains = Remains::of(&store);
+            let routed_end = remains.as_ref().map(|remains| remains.routed_end);
+            let found = Found::look(&LogNames::new(&store), routed_end)?;
+            Ok::<_, io::Error>((found, remains.map(|remains| remains.kept)))
         });
         let looked = look.await.map_err(|error| unreadable(error.to_string()))?;
         let (found, kept) = looked.map_err(|error| unreadable(error.to_string()))?;
@@ -408,15 +375,21 @@ fn repack(deliveries: Vec<Delivery>, possibly_repeated: bool) -> Vec<Packed> {
 
 /// Renames a store that was salvaged, so that nobody does it again. It is not removed.
 fn set_done(dir: &Path) -> io::Result<()> {
-    let name = dir
-        .file_name()
-        .and_then(|name| name.to_str())
-        .unwrap_or_default();
-    let done: Option<PathBuf> = name
-        .strip_prefix(super::files::CORRUPT)
-        .map(|time| dir.with_file_name(format!("queue.salvaged-{time}")));
-    match done {
-        Some(done) => fs::rename(dir, done),
-        None => Ok(()),
+    match done_name(dir) {
+        done if done == dir => Ok(()),
+        done => fs::rename(dir, done),
     }
+}
+
+/// What a store is called once it is salvaged; of another folder its own name.
+pub(super) fn done_name(dir: &Path) -> PathBuf {
+    match name_of(dir).strip_prefix(CORRUPT) {
+        Some(time) => dir.with_file_name(format!("{SALVAGED}{time}")),
+        None => dir.to_owned(),
+    }
+}
+
+fn name_of(dir: &Path) -> String {
+    let name = dir.file_name().and_then(|name| name.to_str());
+    name.unwrap_or_default().to_owned()
 }

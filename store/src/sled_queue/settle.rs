@@ -7,14 +7,10 @@ use super::{
     job::{Answer, Fate},
     keys,
     owner::Owner,
-    records::{DeadRow, Held, Seal, SettledAs, Settlement, Slice, ToldRow, small},
+    records::{DeadRow, Held, Seal, SettledAs, Slice, ToldRow, small},
     stage::{Counter, Round, StageError},
 };
-use crate::{
-    QueueError,
-    codec::{self, Class},
-    frame::{Damaged, Kind},
-};
+use crate::{QueueError, codec::Class, frame::Damaged};
 
 /// A longer reason is cut.
 const REASON_BYTES_MAX: usize = 500;
@@ -135,29 +131,6 @@ impl Owner {
             }
             SettledAs::Gone | SettledAs::Waits => {}
         }
-    }
-
-    /// Says in the log of deliveries what does not wait any more, for a salvage without an index.
-    pub(super) fn note_settled(
-        &mut self,
-        message: u64,
-        fate: SettledAs,
-        deliveries: &[(u64, u32, u32)],
-    ) {
-        let settlement = Settlement {
-            message,
-            fate,
-            deliveries: deliveries.to_vec(),
-        };
-        let log = &mut self.database.logs.deliveries;
-        let payload = codec::plain(&settlement);
-        log.append(
-            Kind::Settled,
-            message,
-            deliveries.len() as u32,
-            0,
-            &[&payload],
-        );
     }
 
     /// Moves deliveries of a channel from one count to another.

@@ -30,7 +30,11 @@ impl Owner {
             // Only when the index says that the logs go on in the new ones can the old ones go.
             self.commit_index(&mut Round::default())?;
         }
-        self.remove_segments().map_err(failed)?;
+        let settled = self.settled_segments();
+        if self.carry_notes(&settled) {
+            self.commit_index(&mut Round::default())?;
+        }
+        self.remove_segments(&settled).map_err(failed)?;
         self.shed().map_err(|error| self.reason(error))?;
         self.compact()?;
         self.renew_index()?;
@@ -69,13 +73,12 @@ impl Owner {
         Ok(begun)
     }
 
-    /// Removes segments that nothing points to any more.
-    fn remove_segments(&mut self) -> std::io::Result<()> {
+    /// Removes segments that nothing points to any more, `settled` ones of deliveries among them.
+    fn remove_segments(&mut self, settled: &[u64]) -> std::io::Result<()> {
         // What the index says, not where the logs are by now: it may be read again as it is.
         let Totals {
             routed_end,
             seen_forgotten,
-            deliveries_end,
             seen_end,
             ..
         } = self.totals;
@@ -98,15 +101,9 @@ impl Owner {
             events.remove(segment)?;
             self.events_written.remove(&segment);
         }
-        let is_done = |segment: u64| {
-            segment < deliveries_end.segment && live_in(&self.holdings.live, segment) == 0
-        };
-        for segment in segments(deliveries)
-            .filter(|one| is_done(*one))
-            .collect::<Vec<_>>()
-        {
-            deliveries.remove(segment)?;
-            self.holdings.live.remove(&segment);
+        for segment in settled {
+            deliveries.remove(*segment)?;
+            self.holdings.live.remove(segment);
         }
         let is_forgotten = |segment: u64| {
             let last = self

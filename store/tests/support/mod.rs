@@ -2,6 +2,9 @@
 
 #![allow(dead_code, reason = "each test binary uses its own part of this")]
 
+pub mod filled;
+pub mod harm;
+
 use std::{borrow::Cow, path::Path};
 
 use auditrelay_audit::{EventKey, Severity};
@@ -153,6 +156,38 @@ pub fn burial(reason: &str) -> Burial {
     }
 }
 
+/// Numbers that a seed repeats (splitmix64).
+pub struct Dice(pub u64);
+
+impl Dice {
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// Below a bound that is not 0.
+    pub fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound
+    }
+
+    pub fn pick<'a, T>(&mut self, some: &'a [T]) -> &'a T {
+        &some[self.below(some.len() as u64) as usize]
+    }
+}
+
+/// A folder that is gone with the value, in memory where the system has such a place: for tests that
+/// are about content and open thousands of stores.
+pub fn quick_dir() -> tempfile::TempDir {
+    let memory = Path::new("/dev/shm");
+    match tempfile::tempdir_in(memory) {
+        Ok(dir) => dir,
+        Err(_) => tempfile::tempdir().expect("a folder"),
+    }
+}
+
 /// Bytes that do not compress, so that sizes on disk are those asked for.
 pub fn noise(length: usize, mut state: u64) -> String {
     let mut text = String::with_capacity(length);
@@ -163,4 +198,15 @@ pub fn noise(length: usize, mut state: u64) -> String {
         text.push(char::from(33 + (state % 90) as u8));
     }
     text
+}
+
+/// Waits for what happens after an answer, 10 s at most.
+pub async fn until(what: &str, holds: impl Fn() -> bool) {
+    for _ in 0..1_000 {
+        if holds() {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    panic!("not in time: {what}");
 }

@@ -1,0 +1,55 @@
+//! Random sequences of what a relay asks of its queue, crashes and restarts among them, against a model in
+//! memory: after each step the ledger, the leases, the dead letters and what was told are those of the model.
+//!
+//! `AUDITRELAY_MODEL_CASES` runs more of them than 2,000. The data directories are in memory where the
+//! system has such a place: this is about what is kept, not about whether it reaches a disk.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod compare;
+mod operation;
+mod reference;
+mod run;
+
+use operation::{Case, cases};
+use proptest::test_runner::{Config, TestRng, TestRunner};
+
+const CASES: u32 = 2_000;
+
+#[test]
+fn a_queue_does_what_its_model_does() {
+    let cases = match std::env::var("AUDITRELAY_MODEL_CASES") {
+        Ok(text) => text.parse().expect("it is a number"),
+        Err(_) => CASES,
+    };
+    let workers = std::thread::available_parallelism().map_or(2, |cores| cores.get().min(8));
+    std::thread::scope(|scope| {
+        for worker in 0..workers {
+            let share = cases.div_ceil(workers as u32);
+            scope.spawn(move || run_share(worker as u8, share));
+        }
+    });
+}
+
+/// The same cases whenever it runs; one that fails is told as short as it can be made.
+fn run_share(worker: u8, share: u32) {
+    let config = Config {
+        cases: share,
+        failure_persistence: None,
+        max_shrink_iters: 100,
+        ..Config::default()
+    };
+    let rng = TestRng::from_seed(config.rng_algorithm, &[worker; 32]);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .expect("starts");
+    let run = |case: Case| {
+        runtime.block_on(run::run(&case));
+        Ok(())
+    };
+    if let Err(error) = TestRunner::new_with_rng(config, rng).run(&cases(), run) {
+        panic!("{error}");
+    }
+}
