@@ -94,6 +94,16 @@ async fn finished(trace: &Path) -> String {
         .expect("a whole trace")
 }
 
+/// The path of a file: a letter is a log, and a number behind it one of its files.
+fn file(on: &str) -> String {
+    match on {
+        "1" => "a-1".to_owned(),
+        "2" => "b-1".to_owned(),
+        "3" => "a-2".to_owned(),
+        other => other.to_owned(),
+    }
+}
+
 /// A trace: `read` and `answer` on a connection, `write`, `sync` and `badsync` on a file, with `(` and
 /// `)` for a call's beginning and end where they are apart.
 fn handmade(steps: &str) -> String {
@@ -119,7 +129,7 @@ fn handmade(steps: &str) -> String {
                 format!("9{on}"),
                 format!("7<TCP:[127.0.0.1:1->127.0.0.1:{on}]>"),
             ),
-            _ => (format!("8{on}"), format!("5</data/{on}.log>")),
+            _ => (format!("8{on}"), format!("5</data/{}.log>", file(on))),
         };
         lines.push(match what.strip_prefix(plain) {
             Some("(") => format!("{thread} {call}({descriptor}{rest} <unfinished ...>"),
@@ -167,6 +177,12 @@ fn an_answer_that_no_sync_covers_is_found() {
             "read:1 read:2 write:1 write:2 sync:1 sync:2 answer:1 answer:2",
             1,
         ),
+        // The log went on in another file; that one's sync is not the first one's.
+        (
+            "read:1 read:2 write:1 write:3 sync:1 sync:3 answer:1 answer:2",
+            2,
+        ),
+        ("read:1 write:1 sync:3 answer:1", 0),
         // What is durable before the second was read is not the second's.
         ("read:1 double:1 sync:1 read:2 answer:2 answer:1", 1),
     ] {

@@ -5,7 +5,7 @@
 //! second began. Calls are therefore placed by their lines: line `n` begins at `2n` and ends at `2n + 1`.
 //!
 //! An answer is covered if the bytes of its batch fit into writes that began after its request had been
-//! read, to one file, with a sync of that file which began after the write had ended, succeeded, and
+//! read, to files of one log, each with a sync of that file which began after the write had ended, succeeded, and
 //! ended before the answer began. Bytes are not counted twice: two batches cannot be covered by a write
 //! that has room for one. Batches are told by no name, since they are compressed; but they are made of
 //! noise, so that each needs its bytes.
@@ -106,9 +106,14 @@ struct Durable {
     bytes: u64,
 }
 
-/// By file, in order.
-fn durable(calls: &[Call]) -> BTreeMap<&str, Vec<Durable>> {
-    let mut files: BTreeMap<&str, Vec<Durable>> = BTreeMap::new();
+/// A log goes on in other files, whose names differ by their number.
+fn log_of(path: &str) -> String {
+    path.chars().filter(|one| !one.is_ascii_digit()).collect()
+}
+
+/// By log, in order.
+fn durable(calls: &[Call]) -> BTreeMap<String, Vec<Durable>> {
+    let mut logs: BTreeMap<String, Vec<Durable>> = BTreeMap::new();
     let is_write = |call: &&Call| {
         let name = call.name.as_str();
         (name.starts_with("write") || name.starts_with("pwrite"))
@@ -125,22 +130,22 @@ fn durable(calls: &[Call]) -> BTreeMap<&str, Vec<Durable>> {
         let Some(synced) = syncs.map(|call| call.ends).min() else {
             continue;
         };
-        files.entry(&write.on).or_default().push(Durable {
+        logs.entry(log_of(&write.on)).or_default().push(Durable {
             begins: write.begins,
             synced,
             bytes: write.result.unsigned_abs(),
         });
     }
-    for writes in files.values_mut() {
+    for writes in logs.values_mut() {
         writes.sort_by_key(|write| write.begins);
     }
-    files
+    logs
 }
 
-/// How many answers are not covered, by the file that covers most. Each stands for `bytes` at least.
+/// How many answers are not covered, by the log that covers most. Each stands for `bytes` at least.
 pub fn uncovered(calls: &[Call], bytes: u64) -> usize {
     let answers = answers(calls);
-    let of_file = |writes: &Vec<Durable>| {
+    let of_log = |writes: &Vec<Durable>| {
         let mut open: Vec<(Answer, u64)> = answers.iter().map(|one| (*one, bytes)).collect();
         // Who is answered first takes first: no other order covers more.
         open.sort_by_key(|(answer, _)| answer.begins);
@@ -158,7 +163,7 @@ pub fn uncovered(calls: &[Call], bytes: u64) -> usize {
     };
     durable(calls)
         .values()
-        .map(of_file)
+        .map(of_log)
         .min()
         .unwrap_or(answers.len())
 }
