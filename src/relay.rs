@@ -58,7 +58,10 @@ impl Relay {
     pub async fn open(config: Config) -> Result<Self, Failure> {
         let (queue, moved_aside) = open_queue(&config).await?;
         let opened = Self::open_around(config, queue.clone(), moved_aside.is_some()).await;
-        leave_open_if_failed(&opened, queue);
+        if opened.is_err() {
+            // The process ends with this error, whatever the disk says now.
+            let _ = queue.finish().await;
+        }
         opened
     }
 
@@ -134,8 +137,8 @@ impl Relay {
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), Failure> {
         let queue = self.queue.clone();
         let outcome = self.run_until(shutdown).await;
-        leave_open_if_failed(&outcome, queue);
-        outcome
+        let finished = queue.finish().await;
+        outcome.and(finished.map_err(Failure::Storage))
     }
 
     async fn run_until(self, shutdown: impl Future<Output = ()>) -> Result<(), Failure> {
@@ -284,13 +287,6 @@ async fn open_queue(config: &Config) -> Result<(SledQueue, Option<MovedAside>), 
         );
     }
     Ok((queue, moved_aside))
-}
-
-/// sled panics when it is closed on a disk that fails. The process ends, and its files with it.
-fn leave_open_if_failed<T>(outcome: &Result<T, Failure>, queue: SledQueue) {
-    if outcome.is_err() {
-        std::mem::forget(queue);
-    }
 }
 
 async fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {

@@ -218,6 +218,35 @@ async fn a_disk_that_cannot_sync_at_the_start_is_told_in_one_line() {
     fails_at_the_start("eio-sync").await;
 }
 
+/// A disk that fails while the relay is told to stop makes it neither panic nor hang, and costs nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_fails_at_the_stop_costs_nothing() {
+    let Some(bench) = Bench::new() else { return };
+    config(&bench);
+    for (round, fault) in ["enospc", "eio-write", "eio-sync"].into_iter().enumerate() {
+        let env = bench.env(Disk::Fails(fault, 0));
+        let mut relay = Running::start(bench.path(), &borrowed(&env), &CONFIG);
+        let promises = Promises::new(SHAPE);
+        assert!(
+            promises
+                .post(relay.webhook, vec![format!("s{round}")])
+                .await
+        );
+        bench.fail(true);
+        relay.signal("-TERM");
+        let status = relay.wait().await;
+        let logs = relay.all_logs();
+        assert!(
+            matches!(status.code(), Some(0 | 74)),
+            "{fault}: {status}: {logs}"
+        );
+        assert!(!logs.contains("panicked"), "{fault}: {logs}");
+        bench.fail(false);
+        bench.lose_power(Loss::All);
+        nothing_is_lost(&bench, &promises).await;
+    }
+}
+
 /// Without a handler SIGXFSZ would kill the process instead of making the write fail.
 #[tokio::test(flavor = "multi_thread")]
 async fn at_the_limit_of_a_files_size_it_acknowledges_no_more_and_ends() {

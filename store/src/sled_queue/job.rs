@@ -46,6 +46,8 @@ pub(super) enum Op {
         messages: Vec<u64>,
     },
     Restore(Restored),
+    /// The writer ends; what comes after it is answered with an error.
+    Finish,
 }
 
 /// Something that comes from another store, with what it changes in the ledger.

@@ -218,6 +218,17 @@ impl SledQueue {
         self.0.shared.check()
     }
 
+    /// Ends the queue of a process that ends: what was begun is committed, and how the store was left is
+    /// noted. Its files stay open, since sled panics when it closes them on a disk that fails.
+    ///
+    /// # Errors
+    /// The storage's first failure.
+    pub async fn finish(self) -> Result<(), QueueError> {
+        let finished = self.write(Op::Finish).await;
+        std::mem::forget(self);
+        finished.map(drop)
+    }
+
     async fn write(&self, op: Op) -> Result<Answer, QueueError> {
         self.0.shared.check()?;
         let (reply, answer) = oneshot::channel();

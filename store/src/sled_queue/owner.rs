@@ -62,6 +62,8 @@ pub(super) struct Owner {
     pub(super) tallies: BTreeMap<String, super::shed::Tally>,
     /// After which commit nothing was found that a channel over its quota could give up.
     pub(super) nothing_to_shed_at: Option<u64>,
+    /// Who waits for the writer's end.
+    finishing: Option<Reply>,
     /// The latest time that anybody mentioned.
     pub(super) now_unix_ms: i64,
     /// The index's size on disk when it was last looked at.
@@ -94,6 +96,7 @@ impl Owner {
             moving: None,
             tallies: BTreeMap::new(),
             nothing_to_shed_at: None,
+            finishing: None,
             now_unix_ms,
             index_bytes: 0,
         };
@@ -114,13 +117,7 @@ impl Owner {
             let outcome = match self.next(jobs) {
                 Ok(first) => self.round(gather(first, jobs)),
                 Err(RecvTimeoutError::Timeout) => self.tidy_up().map_err(|why| (why, Vec::new())),
-                Err(RecvTimeoutError::Disconnected) => {
-                    if self.shared.check().is_ok() {
-                        let store = self.database.store_dir();
-                        closed::write(&store, &self.totals, self.waiting, &self.database.logs);
-                    }
-                    return;
-                }
+                Err(RecvTimeoutError::Disconnected) => return self.note_closed(),
             };
             if let Err((reason, replies)) = outcome {
                 let error = self.shared.fail(&reason);
@@ -133,6 +130,18 @@ impl Owner {
                 }
                 return;
             }
+            if let Some(reply) = self.finishing.take() {
+                self.note_closed();
+                let _ = reply.send(Ok(Answer::Done));
+                return;
+            }
+        }
+    }
+
+    fn note_closed(&self) {
+        if self.shared.check().is_ok() {
+            let store = self.database.store_dir();
+            closed::write(&store, &self.totals, self.waiting, &self.database.logs);
         }
     }
 
@@ -149,6 +158,10 @@ impl Owner {
         let (mut appends, mut others) = (Vec::new(), Vec::new());
         let mut failure = None;
         for Job { op, reply } in jobs {
+            if matches!(op, Op::Finish) {
+                self.finishing = Some(reply);
+                continue;
+            }
             let is_append = matches!(op, Op::Append { .. });
             match self.stage(op, &mut round) {
                 Ok(_) if is_append => appends.push(reply),

@@ -76,6 +76,8 @@ impl Owner {
             Op::Redrive { messages } => answer = self.redrive(&messages, round)?,
             Op::DropDead { messages } => answer = self.drop_dead(&messages, round)?,
             Op::Restore(restored) => self.restore(restored, round),
+            // The writer itself looks at it.
+            Op::Finish => return Ok(answer),
         }
         round.indexed = true;
         Ok(answer)
