@@ -22,18 +22,14 @@ fn opened(dir: &Path) -> Opened {
 /// Puts the index of a moment ago under logs that went on, as sled does when it cannot read the end of its
 /// file; the process was killed. `commits` were made meanwhile, each of a file's size or less.
 async fn with_an_older_index(commits: u64, bytes: usize) -> (tempfile::TempDir, Opened) {
-    let (dir, before, after) = (
-        support::quick_dir(),
-        support::quick_dir(),
-        support::quick_dir(),
-    );
+    let dir = support::quick_dir();
     let queue = opened(dir.path()).queue;
     append_and_route(&queue, "ops", Severity::Info, &["1"]).await;
-    harm::copy(dir.path(), before.path()).expect("copied");
+    let before = harm::copy_of(dir.path());
     for n in 0..commits {
         append_and_route(&queue, "ops", Severity::Info, &[&noise(bytes, 1 + n)]).await;
     }
-    harm::copy(dir.path(), after.path()).expect("copied");
+    let after = harm::copy_of(dir.path());
     let index = "queue/index-00000001";
     fs::remove_dir_all(after.path().join(index)).expect("removed");
     harm::copy(&before.path().join(index), &after.path().join(index)).expect("copied");

@@ -69,8 +69,7 @@ async fn records_that_were_moved_come_back_once_while_their_old_file_is_there() 
             break;
         }
         // What a process leaves that is killed now: the last one has them at both places.
-        before = support::quick_dir();
-        harm::copy(dir.path(), before.path()).expect("nothing goes while nothing is asked");
+        before = harm::copy_of(dir.path());
         append_and_route(&queue, "ops", Severity::Info, &[&noise(900, 100 + n)]).await;
         ack(&queue, "ops", 1).await;
         tokio::time::sleep(Duration::from_millis(40)).await;

@@ -230,3 +230,15 @@ pub fn copy(from: &Path, to: &Path) -> io::Result<()> {
     }
     Ok(())
 }
+
+/// A copy of a folder that an open queue works on: a file may go while it tidies up, then it is copied again.
+pub fn copy_of(dir: &Path) -> tempfile::TempDir {
+    loop {
+        let to = super::quick_dir();
+        match copy(dir, to.path()) {
+            Ok(()) => return to,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => panic!("cannot copy: {error}"),
+        }
+    }
+}
