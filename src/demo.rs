@@ -61,10 +61,11 @@ pub(crate) async fn run() -> Result<ExitCode, Failure> {
     let mut posts = slack.subscribe();
     feed(webhook).await?;
     let ledger = show_until_delivered(&queue, &mut posts, deadline).await?;
+    // Nothing is under way any more.
+    let verified = queue.verify().await;
     // The relay may have gone by itself; its outcome is read below.
     let _ = stop.send(());
     relay.await.map_err(other)??;
-    let verified = queue.verify().await;
     let messages = slack.posts().len();
     slack.stop().await;
     let value = ledger::json(&ledger, verified.err());
