@@ -121,6 +121,7 @@ impl TryFrom<String> for Key {
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct LedgerLine {
+    pub(crate) received: u64,
     pub(crate) counts: Counts,
     pub(crate) lost: u64,
     pub(crate) channels: BTreeMap<String, ChannelCounts>,
@@ -131,6 +132,7 @@ pub(crate) struct LedgerLine {
 impl From<Ledger> for LedgerLine {
     fn from(ledger: Ledger) -> Self {
         Self {
+            received: ledger.received,
             counts: ledger.counts,
             lost: ledger.lost,
             channels: ledger.channels,

@@ -29,6 +29,11 @@ pub enum SalvageError {
         /// Why.
         reason: String,
     },
+    /// There is no room for more of it.
+    #[error(
+        "there is no room for more of it: {0}; what was brought stays, and the same command goes on from there"
+    )]
+    Full(String),
     /// The queue that it should go to.
     #[error("{0}")]
     Queue(#[from] crate::QueueError),

@@ -215,6 +215,24 @@ pub(crate) fn cut(
         .ok_or(Damaged("it holds no deliveries"))
 }
 
+/// Deliveries of one class as records, with other marks.
+pub(crate) fn repack(deliveries: Vec<Delivery>, mark: impl Fn(Marks) -> Marks) -> Vec<Packed> {
+    let mut encoder = DeliveriesEncoder::default();
+    for delivery in deliveries {
+        match delivery {
+            Delivery::Event(event) => encoder.push(&EventToDeliver {
+                cluster: &event.cluster,
+                route: &event.route,
+                json: &event.json,
+                marks: mark(event.marks),
+            }),
+            Delivery::Notice(notice) => encoder.push_notice(notice),
+        }
+    }
+    let encoded = encoder.finish();
+    encoded.events.into_iter().chain(encoded.notices).collect()
+}
+
 /// How many of some deliveries come from which cluster by which route; their texts are not read.
 pub(crate) fn told_by(
     payload: &[u8],

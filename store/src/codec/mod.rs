@@ -21,7 +21,7 @@ pub(crate) use address::{Class, addressed, take_address};
 pub(crate) use batch::unpack_block;
 pub use batch::{BatchEncoder, DamagedTexts, EncodedBatch};
 pub use deliveries::{DeliveriesEncoder, EncodedDeliveries, EventToDeliver};
-pub(crate) use deliveries::{cut, told_by, unpack};
+pub(crate) use deliveries::{cut, repack, told_by, unpack};
 
 /// A block is closed when it has grown to this size before compression.
 pub(crate) const BLOCK_PLAIN_BYTES: usize = 512 * 1024;

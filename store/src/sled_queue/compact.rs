@@ -8,7 +8,7 @@
 //! reads the index again ([`super::read`]). Of a record that is settled in part only the rest is moved, and
 //! keeps the numbers of its deliveries, since a lease may name them. A record is moved only if three
 //! quarters of its segment are settled, so no more than a third as much is written by moving as by
-//! routing. A round moves a bounded piece: appends wait for it.
+//! routing; near the marks if one quarter is. A round moves a bounded piece: appends wait for it.
 
 use super::{
     holdings::Holder,
@@ -56,9 +56,17 @@ impl Owner {
         };
         let segment = moving.segment;
         let moved = self.move_some(moving).map_err(|error| self.reason(error));
-        let committed = moved.and_then(|mut round| match round.indexed {
-            true => self.commit_index(&mut round),
-            false => Ok(()),
+        let committed = moved.and_then(|mut round| {
+            if !round.indexed {
+                return Ok(());
+            }
+            let waiting = std::mem::take(&mut round.moved_waiting);
+            if !waiting.is_empty() {
+                self.note_settled(0, SettledAs::Waits, &waiting);
+            }
+            self.moved_into
+                .insert(self.database.logs.deliveries.end().segment);
+            self.commit_index(&mut round)
         });
         committed.map_err(|reason| format!("moving what is held in segment {segment}: {reason}"))
     }
@@ -68,9 +76,17 @@ impl Owner {
         let live = &self.holdings.live;
         let sizes = self.database.logs.deliveries.sizes();
         let earlier = sizes.range(..self.totals.deliveries_end.segment);
+        // Quotas count what is held and the marks count files, so near the marks files have to be full.
+        // What was moved is not moved again for that: beside small records their notes are a part of a file.
+        let room = &self.shared.room;
+        let is_tight = room.used() > self.limits.bytes_max / 2 || room.refusing().is_some();
         let is_sparse = |segment: u64, bytes: u64| {
             let live = live_in(live, segment);
-            live > 0 && live < bytes / LIVE_FRACTION
+            let enough = match is_tight && !self.moved_into.contains(&segment) {
+                true => bytes / 4 * 3,
+                false => bytes / LIVE_FRACTION,
+            };
+            live > 0 && live < enough
         };
         let sparse = earlier
             .into_iter()
@@ -154,7 +170,7 @@ impl Owner {
             let ranges = [(held.record_seq, held.from, held.to)];
             self.note_settled(0, SettledAs::Gone, &ranges);
         }
-        let holder = self.note_moved(row, &moved, &channel)?;
+        let holder = self.note_moved(row, &moved, &channel, round)?;
         self.holdings.remove(holder, held);
         self.holdings.add(holder, &moved);
         round.batch.insert(row.key, moved.put_into(row.stored)?);
@@ -168,6 +184,7 @@ impl Owner {
         row: &Row<'_>,
         moved: &Held,
         channel: &'a str,
+        round: &mut Round,
     ) -> Result<Holder<'a>, StageError> {
         let ranges = [(moved.record_seq, moved.from, moved.to)];
         if row.key.starts_with(keys::DEAD) {
@@ -181,6 +198,9 @@ impl Owner {
             self.note_settled(message, SettledAs::Gone, &ranges);
             return Ok(Holder::Told);
         }
+        // It may have been a dead letter before, and a file that stays may say so.
+        round.moved_waiting.extend(ranges);
+        round.touched.insert(channel.to_owned());
         Ok(Holder::Channel(channel))
     }
 }

@@ -87,6 +87,14 @@ impl<W: Write, P: Fn(u64, u64)> Export<W, P> {
             version: VERSION,
             relay_version: env!("CARGO_PKG_VERSION").to_owned(),
         })?;
+        // Before what is routed after them, so that their sequences are lower there too.
+        for block in read::seen(&inner.index.db(), &inner.logs.seen)? {
+            self.moved.keys += block.keys.len() as u64;
+            self.line(&Line::Seen {
+                seen_unix_ms: block.seen_unix_ms,
+                keys: block.keys.into_iter().map(Key).collect(),
+            })?;
+        }
         let places: Vec<_> = locked(&inner.shared.unrouted).iter().copied().collect();
         for place in places {
             for block in read::blocks(&inner.logs.events, &[place])? {
@@ -97,13 +105,6 @@ impl<W: Write, P: Fn(u64, u64)> Export<W, P> {
         for row in inner.index.db().scan_prefix(keys::QUARANTINE) {
             let record = small(&row.map_err(ReadError::from)?.1).map_err(ReadError::from)?;
             self.line(&Line::Quarantine(record))?;
-        }
-        for block in read::seen(&inner.index.db(), &inner.logs.seen)? {
-            self.moved.keys += block.keys.len() as u64;
-            self.line(&Line::Seen {
-                seen_unix_ms: block.seen_unix_ms,
-                keys: block.keys.into_iter().map(Key).collect(),
-            })?;
         }
         let ledger: Ledger = locked(&inner.shared.ledger).clone();
         self.line(&Line::Ledger(LedgerLine::from(ledger)))?;

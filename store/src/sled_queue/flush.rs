@@ -4,8 +4,8 @@
 //! wakes nobody (`pagecache/logger.rs`), so a flush that waits for that write waits for ever. Whoever calls flush
 //! after that finds the error, and wakes the others (`pagecache/iobuf.rs`). So somebody else calls it as
 //! well when a flush takes long; on a disk that is slow and not broken that changes nothing. Where that does
-//! not help either, the disk is asked directly: if it fails, or if nothing comes back for very long, the queue
-//! has failed, and the process ends and leaves the flush where it is.
+//! not help either, the disk is asked directly: if it fails, or if it answers and the flush still does not end for
+//! very long, the queue has failed, and the process ends and leaves the flush where it is.
 
 use std::{
     fs::File,

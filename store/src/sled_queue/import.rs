@@ -11,8 +11,8 @@ use super::{
     records::ChannelRow,
 };
 use crate::{
-    BatchEncoder, Burial, Content, Counts, DeliveriesEncoder, Delivery, EncodedBatch,
-    EventToDeliver, Hint, MoveError, Moved, Queue, QueueError, SeenBlock,
+    BatchEncoder, Burial, Content, Counts, Delivery, EncodedBatch, Hint, MoveError, Moved, Queue,
+    QueueError, SeenBlock, codec,
     export::{BatchItem, LedgerLine, Line, LineClass, VERSION},
 };
 
@@ -21,6 +21,7 @@ const LINES_AHEAD: usize = 16;
 
 /// The counters that replace a queue's own when everything else is in.
 pub(super) struct Counters {
+    pub(super) received: u64,
     pub(super) counts: Counts,
     pub(super) lost: u64,
     pub(super) channels: BTreeMap<String, ChannelRow>,
@@ -39,6 +40,7 @@ impl From<LedgerLine> for Counters {
             channels.entry(name).or_default().copies = copies;
         }
         Self {
+            received: line.received,
             counts: line.counts,
             lost: line.lost,
             channels,
@@ -231,19 +233,6 @@ fn deliveries_op(
     burial: Option<Burial>,
     deliveries: Vec<Delivery>,
 ) -> Op {
-    let mut encoder = DeliveriesEncoder::default();
-    for delivery in deliveries {
-        match delivery {
-            Delivery::Event(event) => encoder.push(&EventToDeliver {
-                cluster: &event.cluster,
-                route: &event.route,
-                json: &event.json,
-                marks: event.marks,
-            }),
-            Delivery::Notice(notice) => encoder.push_notice(notice),
-        }
-    }
-    let encoded = encoder.finish();
     let delivery = |packed| RestoredDelivery {
         channel: channel.to_owned(),
         severity,
@@ -251,9 +240,9 @@ fn deliveries_op(
         packed,
         burial: burial.clone(),
     };
-    let records = encoded.events.into_iter().chain(encoded.notices);
+    let records = codec::repack(deliveries, |marks| marks);
     Op::Restore(Restored {
-        deliveries: records.map(delivery).collect(),
+        deliveries: records.into_iter().map(delivery).collect(),
         ..Restored::default()
     })
 }

@@ -151,9 +151,11 @@ impl Owner {
             self.measure_index();
         }
         let rows = self.holdings.rows + self.totals.quarantine_entries;
+        let needed = self.holdings.rows * ROW_BYTES + self.totals.quarantine_bytes;
         let worth = self.index_bytes > self.database.index_bytes_min
+            && self.index_bytes / 2 > self.index_renewed_bytes
             && rows <= ROWS_MAX
-            && rows * ROW_BYTES < self.index_bytes / 4;
+            && needed < self.index_bytes / 4;
         if !worth {
             return Ok(());
         }
@@ -161,6 +163,7 @@ impl Owner {
         self.copy_index()
             .map_err(|error| format!("giving back the index's space: {error}"))?;
         self.measure_index();
+        self.index_renewed_bytes = self.index_bytes;
         tracing::info!(
             before,
             after = self.index_bytes,

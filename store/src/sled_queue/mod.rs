@@ -41,6 +41,7 @@ mod stage;
 mod tidy;
 
 use std::{
+    collections::BTreeMap,
     path::PathBuf,
     sync::{Arc, mpsc},
     thread::JoinHandle,
@@ -55,7 +56,7 @@ use job::{Answer, Fate, Job, Op};
 use owner::Owner;
 use shared::{Shared, locked};
 
-use crate::{LeaseId, Limits, Queue, QueueError};
+use crate::{LeaseId, Limits, Queue, QueueError, codec::Class};
 
 /// How to open a queue.
 #[derive(Debug, Clone)]
@@ -190,24 +191,54 @@ impl SledQueue {
                 ledger.waiting, counted.waiting
             ));
         }
-        for (channel, counts) in &ledger.channels {
-            let found = counted.channels.remove(channel).unwrap_or_default();
-            let told = read::CountedChannel {
-                waiting: counts.waiting,
-                dead: counts.dead,
-            };
+        let events = ledger.channels.iter().map(|(name, counts)| {
+            let told = (counts.waiting, counts.dead);
+            ((name.clone(), Class::Events), told)
+        });
+        let others = [
+            (Class::Notices, &ledger.notices),
+            (Class::Copies, &ledger.copies),
+        ];
+        let others = others.into_iter().flat_map(|(class, counts)| {
+            let told = counts
+                .iter()
+                .map(|(name, counts)| (name, counts.waiting, counts.dead));
+            told.map(move |(name, waiting, dead)| ((name.clone(), class), (waiting, dead)))
+        });
+        for (key, (waiting, dead)) in events.chain(others) {
+            let found = counted.channels.remove(&key).unwrap_or_default();
+            let told = read::CountedChannel { waiting, dead };
             if told != found {
+                let (channel, class) = key;
                 return Err(format!(
-                    "the ledger counts {told:?} for channel {channel}, the store holds {found:?}"
+                    "the ledger counts {told:?} for channel {channel}, the store holds {found:?} ({class:?})"
                 ));
             }
         }
-        match counted.channels.first_key_value() {
-            Some((channel, found)) => Err(format!(
-                "the store holds {found:?} for channel {channel}, which the ledger does not know"
-            )),
-            None => Ok(()),
+        if let Some(((channel, class), found)) = counted.channels.first_key_value() {
+            return Err(format!(
+                "the store holds {found:?} for channel {channel}, which the ledger does not know ({class:?})"
+            ));
         }
+        let space = self.space();
+        let waiting = space.waiting_bytes.iter().filter(|(_, bytes)| **bytes > 0);
+        let told = (
+            space.dead_bytes,
+            space.detail_bytes,
+            waiting.collect::<BTreeMap<_, _>>(),
+        );
+        let found = &counted.waiting_bytes;
+        let found = (
+            counted.dead_bytes,
+            counted.told_bytes,
+            found.iter().collect(),
+        );
+        if told != found {
+            return Err(format!(
+                "of dead letters, told messages and channels {told:?} bytes are counted, the store holds {found:?}"
+            ));
+        }
+        Ok(())
     }
 
     /// Whether the queue still commits.

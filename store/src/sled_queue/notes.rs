@@ -12,6 +12,7 @@
 use super::{
     owner::Owner,
     records::{SettledAs, Settlement},
+    stage::Round,
     tidy::live_in,
 };
 use crate::{
@@ -44,44 +45,51 @@ impl Owner {
         log.append(Kind::Settled, stamp, items as u32, 0, &[&payload]);
     }
 
-    /// Files of deliveries that nothing points to any more.
-    pub(super) fn settled_segments(&self) -> Vec<u64> {
+    /// Files of deliveries that nothing points to any more, oldest first.
+    pub(super) fn settled_segments(&self) -> impl Iterator<Item = u64> {
         let end = self.totals.deliveries_end.segment;
         let all = self.database.logs.deliveries.sizes().keys().copied();
-        all.filter(|segment| *segment < end && live_in(&self.holdings.live, *segment) == 0)
-            .collect()
+        all.filter(move |segment| *segment < end && live_in(&self.holdings.live, *segment) == 0)
     }
 
-    /// Says again what files that are about to go say of older ones that stay; says whether there was
-    /// anything.
-    pub(super) fn carry_notes(&mut self, going: &[u64]) -> bool {
-        let files = self.database.logs.deliveries.files().clone();
-        let sizes = self.database.logs.deliveries.sizes().clone();
-        let mut carried = false;
-        for segment in going {
-            let older = sizes
-                .range(..segment)
-                .filter(|(one, _)| !going.contains(one));
-            let mut ranges = Vec::new();
-            for (one, bytes) in older {
-                let range = self.records_of.entry(*one);
-                let range = range.or_insert_with(|| records_of(&files, *one, *bytes));
-                ranges.push(range.clone());
-            }
-            if ranges.is_empty() {
-                continue;
-            }
-            for (stamp, mut note) in notes_of(&files, *segment, sizes[segment]) {
-                note.deliveries
-                    .retain(|(record, _, _)| ranges.iter().any(|range| range.contains(record)));
-                if !note.deliveries.is_empty() {
-                    self.note(stamp, &note);
-                    carried = true;
+    /// Says again what the oldest file that can go says of older ones that stay; returns it when it can go.
+    /// Reads one file at the most, so it may take several calls.
+    pub(super) fn carry_notes(&mut self) -> Result<Option<u64>, String> {
+        let Some(going) = self.settled_segments().next() else {
+            return Ok(None);
+        };
+        let log = &self.database.logs.deliveries;
+        let (files, sizes) = (log.files().clone(), log.sizes().clone());
+        // All that is older stays, or it would have been the one.
+        let mut ranges = Vec::new();
+        for (segment, bytes) in sizes.range(..going) {
+            match self.records_of.get(segment) {
+                Some(range) => ranges.push(range.clone()),
+                None => {
+                    let range = records_of(&files, *segment, *bytes);
+                    self.records_of.insert(*segment, range);
+                    return Ok(None);
                 }
             }
-            self.records_of.remove(segment);
         }
-        carried
+        self.records_of.remove(&going);
+        if ranges.is_empty() {
+            return Ok(Some(going));
+        }
+        let before = self.database.logs.deliveries.end();
+        for (stamp, mut note) in notes_of(&files, going, sizes[&going]) {
+            note.deliveries
+                .retain(|(record, _, _)| ranges.iter().any(|range| range.contains(record)));
+            if !note.deliveries.is_empty() {
+                self.note(stamp, &note);
+            }
+        }
+        let carried = self.database.logs.deliveries.end().offset - before.offset;
+        if carried > 0 {
+            self.carried += carried;
+            self.commit_index(&mut Round::default())?;
+        }
+        Ok(Some(going))
     }
 }
 

@@ -62,6 +62,16 @@ pub(super) struct Owner {
     pub(super) tallies: BTreeMap<String, super::shed::Tally>,
     /// After which commit nothing was found that a channel over its quota could give up.
     pub(super) nothing_to_shed_at: Option<u64>,
+    /// Files of deliveries that records were moved into.
+    pub(super) moved_into: BTreeSet<u64>,
+    /// Bytes of notes that were said again in the file of deliveries that is written to.
+    pub(super) carried: u64,
+    /// When it was last looked for what is too old to be kept, by the same time.
+    pub(super) bounded_unix_ms: i64,
+    /// That look did not come to its end.
+    pub(super) more_to_bound: bool,
+    /// The index's size after it was last replaced.
+    pub(super) index_renewed_bytes: u64,
     /// Who waits for the writer's end.
     finishing: Option<Reply>,
     /// The latest time that anybody mentioned.
@@ -96,6 +106,11 @@ impl Owner {
             moving: None,
             tallies: BTreeMap::new(),
             nothing_to_shed_at: None,
+            moved_into: BTreeSet::new(),
+            carried: 0,
+            bounded_unix_ms: now_unix_ms,
+            more_to_bound: false,
+            index_renewed_bytes: 0,
             finishing: None,
             now_unix_ms,
             index_bytes: 0,
@@ -121,6 +136,9 @@ impl Owner {
             };
             if let Err((reason, replies)) = outcome {
                 let error = self.shared.fail(&reason);
+                if let Some(reply) = self.finishing.take() {
+                    let _ = reply.send(Err(error.clone()));
+                }
                 for reply in replies {
                     // A caller that has gone needs no answer.
                     let _ = reply.send(Err(error.clone()));
@@ -235,7 +253,6 @@ impl Owner {
 
     /// Makes everything else of a round durable.
     pub(super) fn commit_index(&mut self, round: &mut Round) -> Result<(), String> {
-        self.bound(round).map_err(|error| self.reason(error))?;
         let logs = &mut self.database.logs;
         for (log, what) in [
             (&mut logs.deliveries, "deliveries"),
@@ -276,7 +293,7 @@ impl Owner {
     /// Tells everybody what is committed.
     pub(super) fn publish(&self, touched: &BTreeSet<String>) {
         self.shared.update(|ledger: &mut Ledger| {
-            ledger.received = self.totals.counts.total() + self.waiting;
+            ledger.received = self.totals.received;
             ledger.counts = self.totals.counts;
             ledger.waiting = self.waiting;
             ledger.lost = self.totals.lost;

@@ -258,11 +258,18 @@ pub(super) fn count(index: &Index, logs: &files::LogNames) -> Result<Counted, Re
         if held.from < address.first || held.from >= held.to || held.to > last {
             return Err(Damaged("it holds other deliveries than its key says").into());
         }
-        if held.class == Class::Events && !key.starts_with(keys::TOLD) {
-            let channel = counted
-                .channels
-                .entry(address.channel.into_owned())
-                .or_default();
+        let bytes = u64::from(held.place.bytes);
+        if key.starts_with(keys::TOLD) {
+            counted.told_bytes += bytes;
+        } else if key.starts_with(keys::DEAD) {
+            counted.dead_bytes += bytes;
+        } else {
+            let name = address.channel.clone().into_owned();
+            *counted.waiting_bytes.entry(name).or_default() += bytes;
+        }
+        if !key.starts_with(keys::TOLD) {
+            let name = address.channel.into_owned();
+            let channel = counted.channels.entry((name, held.class)).or_default();
             match key.starts_with(keys::DEAD) {
                 true => channel.dead += held.count(),
                 false => channel.waiting += held.count(),
@@ -276,10 +283,13 @@ pub(super) fn count(index: &Index, logs: &files::LogNames) -> Result<Counted, Re
 #[derive(Debug, Default)]
 pub(super) struct Counted {
     pub(super) waiting: u64,
-    pub(super) channels: BTreeMap<String, CountedChannel>,
+    pub(super) channels: BTreeMap<(String, Class), CountedChannel>,
+    pub(super) waiting_bytes: BTreeMap<String, u64>,
+    pub(super) dead_bytes: u64,
+    pub(super) told_bytes: u64,
 }
 
-/// Deliveries of a channel that a scan found.
+/// Deliveries of a class to a channel that a scan found.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct CountedChannel {
     pub(super) waiting: u64,

@@ -151,6 +151,8 @@ pub(crate) struct Totals {
     /// searched.
     pub(crate) commits: u64,
     pub(crate) next_seq: u64,
+    /// Counted up by itself, so that it can disagree with the fates.
+    pub(crate) received: u64,
     pub(crate) counts: Counts,
     pub(crate) lost: u64,
     pub(crate) quarantine_entries: u64,
@@ -180,6 +182,7 @@ impl Totals {
     pub(super) const EMPTY: Self = Self {
         commits: 0,
         next_seq: 1,
+        received: 0,
         counts: Counts {
             duplicates: 0,
             filtered: 0,

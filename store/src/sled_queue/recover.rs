@@ -201,6 +201,9 @@ fn open_logs(dir: &Path, segment_bytes: u64, counters: &mut Counters) -> Result<
     let scanned = scan(&names.events, totals.routed_end, |header, place| {
         in_order &= header.kind == Kind::Block as u8 && header.seq > last;
         last = header.seq;
+        if place.start >= totals.events_end {
+            totals.received += u64::from(header.items);
+        }
         unrouted.push_back(UnroutedBlock {
             seq: header.seq,
             place,

@@ -68,48 +68,54 @@ impl Room {
         Some(told.f_bavail.saturating_mul(told.f_frsize))
     }
 
+    /// Why batches are refused, if they still are.
     pub(super) fn refusing(&self) -> Option<String> {
-        locked(&self.refusing).clone()
+        let mut refusing = locked(&self.refusing);
+        if refusing.is_some() {
+            *refusing = self.lack(self.reserved.load(Ordering::Relaxed), LOW_WATER_TENTHS);
+        }
+        refusing.clone()
+    }
+
+    /// What there is not enough of for so many bytes of bodies, at so many tenths of the mark.
+    fn lack(&self, bytes: u64, tenths: u64) -> Option<String> {
+        let unrouted = self.unrouted.load(Ordering::Relaxed);
+        let coming = unrouted.saturating_add(bytes.saturating_mul(2));
+        let used = self.used().saturating_add(coming);
+        if used > self.bytes_max / 10 * tenths {
+            return Some(format!(
+                "the queue holds or awaits {used} of at most {} bytes (queue.bytes_max)",
+                self.bytes_max
+            ));
+        }
+        let free = self.disk_free()?.saturating_sub(coming);
+        let more = match tenths {
+            10 => 0,
+            _ => (self.disk_free_bytes_min / 10).min(DISK_STEP_BYTES_MAX),
+        };
+        (free < self.disk_free_bytes_min.saturating_add(more)).then(|| {
+            format!(
+                "the disk has or will have {free} bytes free, at least {} have to stay \
+                 (queue.disk_free_bytes_min)",
+                self.disk_free_bytes_min
+            )
+        })
     }
 
     /// Reserves space for a body of so many bytes.
     pub(super) fn admit(&self, bytes: u64) -> Result<Admitted, Full> {
         let mut refusing = locked(&self.refusing);
         let reserved = self.reserved.load(Ordering::Relaxed);
-        let unrouted = self.unrouted.load(Ordering::Relaxed);
-        let coming = |bytes: u64| unrouted.saturating_add(bytes.saturating_mul(2));
-        let lack = |bytes: u64, tenths: u64| {
-            let used = self.used().saturating_add(coming(bytes));
-            let mark = self.bytes_max / 10 * tenths;
-            if used > mark {
-                return Some(format!(
-                    "the queue holds or awaits {used} of at most {} bytes (queue.bytes_max)",
-                    self.bytes_max
-                ));
-            }
-            let free = self.disk_free()?.saturating_sub(coming(bytes));
-            let more = match tenths {
-                10 => 0,
-                _ => (self.disk_free_bytes_min / 10).min(DISK_STEP_BYTES_MAX),
-            };
-            (free < self.disk_free_bytes_min.saturating_add(more)).then(|| {
-                format!(
-                    "the disk has or will have {free} bytes free, at least {} have to stay \
-                     (queue.disk_free_bytes_min)",
-                    self.disk_free_bytes_min
-                )
-            })
-        };
         if refusing.is_some() {
-            *refusing = lack(reserved, LOW_WATER_TENTHS);
+            *refusing = self.lack(reserved, LOW_WATER_TENTHS);
             if let Some(why) = &*refusing {
                 return Err(Full(why.clone()));
             }
             tracing::info!("there is room in the queue again: batches are accepted");
         }
-        if let Some(why) = lack(reserved.saturating_add(bytes), 10) {
+        if let Some(why) = self.lack(reserved.saturating_add(bytes), 10) {
             // A body that is too large for what is left says nothing of a smaller one.
-            if lack(reserved, LOW_WATER_TENTHS).is_some() {
+            if self.lack(reserved, LOW_WATER_TENTHS).is_some() {
                 tracing::error!("batches are refused with 429, delivery goes on: {why}");
                 *refusing = Some(why.clone());
             }

@@ -12,7 +12,7 @@
 //! * memory is bounded by the number of records, not by their size.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashMap},
     fs, io,
     path::{Path, PathBuf},
 };
@@ -26,7 +26,7 @@ use super::{
     remains::{Remains, each},
 };
 use crate::{
-    Burial, DeliveriesEncoder, Delivery, EventToDeliver, Marks, SalvageError, Salvaged,
+    Admitted, Burial, Delivery, Marks, Queue, SalvageError, Salvaged,
     codec::{self, Packed},
     frame::Kind,
     log::{Place, Position, Reader},
@@ -57,13 +57,14 @@ impl Found {
             bytes: 0,
             damaged_bytes: 0,
         };
-        let mut routed = HashSet::new();
+        // Blocks are routed in their order, so the keys of one say it of all before it.
+        let mut routed_last = 0;
         found.damaged_bytes += each(
             &names.seen,
             |_| true,
             |header, _, _| {
                 if header.kind == Kind::Seen as u8 {
-                    routed.insert(header.seq);
+                    routed_last = header.seq.max(routed_last);
                 }
             },
         )?;
@@ -100,7 +101,7 @@ impl Found {
             &names.events,
             |_| true,
             |header, place, _| {
-                let is_routed = routed.contains(&header.seq)
+                let is_routed = header.seq <= routed_last
                     || routed_end.is_some_and(|routed_end| place.start < routed_end);
                 if header.kind == Kind::Block as u8 && !is_routed {
                     blocks.insert(header.seq, place);
@@ -261,9 +262,17 @@ impl Work<'_> {
         if self.done <= self.begun {
             return Ok(());
         }
+        let records = restored.deliveries.iter();
+        let _admitted = self.room(records.map(|one| one.packed.payload.len()).sum())?;
         restored.salvaged = Some((self.name.clone(), self.done));
         self.queue.write(Op::Restore(restored)).await?;
         Ok(())
+    }
+
+    /// The marks hold for a salvage too: the store that it comes from is on the same disk.
+    fn room(&self, bytes: usize) -> Result<Admitted, SalvageError> {
+        let admitted = self.queue.admit(bytes as u64);
+        admitted.map_err(|full| SalvageError::Full(full.0))
     }
 
     /// Adds what of a record was not settled.
@@ -303,7 +312,10 @@ impl Work<'_> {
         let dead = dead.into_iter().map(|(burial, some)| (Some(burial), some));
         for (burial, some) in parts.into_iter().chain(dead) {
             let is_dead = burial.is_some();
-            for packed in repack(some, !is_dead) {
+            for packed in codec::repack(some, |marks| Marks {
+                possibly_repeated: marks.possibly_repeated || !is_dead,
+                ..marks
+            }) {
                 let events = u64::from(packed.items);
                 if address.class == codec::Class::Events {
                     restored.found += events;
@@ -336,6 +348,7 @@ impl Work<'_> {
             .map_err(|error| unreadable(error.to_string()))?;
         let (items, plain_bytes) = (record.header.items, record.header.plain_bytes);
         let payload = record.payload().to_vec();
+        let _admitted = self.room(payload.len())?;
         let block = Packed {
             items,
             plain_bytes,
@@ -350,27 +363,6 @@ impl Work<'_> {
         })
         .await
     }
-}
-
-/// Deliveries of one class as records.
-fn repack(deliveries: Vec<Delivery>, possibly_repeated: bool) -> Vec<Packed> {
-    let mut encoder = DeliveriesEncoder::default();
-    for delivery in deliveries {
-        match delivery {
-            Delivery::Event(event) => encoder.push(&EventToDeliver {
-                cluster: &event.cluster,
-                route: &event.route,
-                json: &event.json,
-                marks: Marks {
-                    possibly_repeated: possibly_repeated || event.marks.possibly_repeated,
-                    ..event.marks
-                },
-            }),
-            Delivery::Notice(notice) => encoder.push_notice(notice),
-        }
-    }
-    let encoded = encoder.finish();
-    encoded.events.into_iter().chain(encoded.notices).collect()
 }
 
 /// Renames a store that was salvaged, so that nobody does it again. It is not removed.

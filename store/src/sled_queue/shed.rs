@@ -112,7 +112,17 @@ impl Owner {
         let own = self.tallies.get(channel).map(|tally| tally.seq);
         let (mut rows, mut bytes, mut dropped) = (0, 0, 0);
         let mut ranges = Vec::new();
-        for severity in Severity::ALL.into_iter().rev() {
+        let has_copies = self
+            .channels
+            .get(channel)
+            .is_some_and(|row| row.copies.waiting > 0);
+        // Copies were told before. Notices stay: they are what is told of what went.
+        let copies = has_copies.then_some(Class::Copies);
+        let turns = copies.into_iter().chain([Class::Events]).flat_map(|class| {
+            let severities = Severity::ALL.into_iter().rev();
+            severities.map(move |severity| (class, severity))
+        });
+        for (class, severity) in turns {
             for row in db.scan_prefix(keys::waiting_of_severity(channel, severity)) {
                 let is_enough = self.holdings.channel(channel) <= keep
                     || rows == ROWS_PER_ROUND
@@ -126,6 +136,9 @@ impl Owner {
                     continue;
                 }
                 let held: Held = small(&stored)?;
+                if held.class != class {
+                    continue;
+                }
                 rows += 1;
                 bytes += u64::from(held.place.bytes);
                 dropped += held.count();

@@ -32,6 +32,8 @@ pub(super) struct Round {
     pub(super) routed: usize,
     /// Whether the index changes.
     pub(super) indexed: bool,
+    /// Records that were moved and wait, and which of their deliveries.
+    pub(super) moved_waiting: Vec<(u64, u32, u32)>,
     /// Dead letters that are none any more: the index still says that they are.
     pub(super) raised: BTreeSet<u64>,
 }
@@ -101,6 +103,7 @@ impl Owner {
                 plain_bytes: block.plain_bytes,
             });
             self.waiting += u64::from(block.items);
+            self.totals.received += u64::from(block.items);
         }
     }
 
@@ -292,6 +295,7 @@ impl Owner {
         }
         self.totals.lost = self.totals.lost.saturating_sub(restored.found);
         if let Some(counters) = restored.counters {
+            self.totals.received = counters.received;
             self.totals.counts = counters.counts;
             self.totals.lost = counters.lost;
             for (name, row) in counters.channels {
@@ -331,6 +335,7 @@ impl Owner {
         }
         let count = held.count();
         if *class == Class::Events {
+            self.totals.received += count;
             self.totals.counts.routed += count;
         }
         let is_dead = burial.is_some();

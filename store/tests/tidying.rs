@@ -1,0 +1,112 @@
+//! Tidying up: what is told expires while the files that it is in are given up, and nothing else goes with it.
+
+mod support;
+
+use std::{fs, path::Path, time::Duration};
+
+use auditrelay_audit::Severity;
+use auditrelay_store::{DeadFilter, LeaseLimit, Limits, Queue, SledOptions, SledQueue};
+use support::{ALL, append_and_route, balanced, burial, noise, options, told};
+
+const START: i64 = 1_700_000_000_000;
+
+fn open(dir: &Path) -> SledQueue {
+    let options = SledOptions {
+        segment_bytes: 256 * 1024,
+        limits: Limits {
+            detail_ms: 60_000,
+            detail_bytes_max: 1 << 30,
+            ..Limits::default()
+        },
+        ..options(dir)
+    };
+    SledQueue::open(&options).expect("opens").queue
+}
+
+fn segments(dir: &Path) -> usize {
+    let files = fs::read_dir(dir.join("queue")).expect("listed");
+    let names = files.map(|file| {
+        file.expect("listed")
+            .file_name()
+            .into_string()
+            .expect("text")
+    });
+    names.filter(|name| name.starts_with("deliveries-")).count()
+}
+
+/// Tells one event of each of so many records, and buries one in a hundred.
+async fn tell(queue: &SledQueue, records: usize) -> usize {
+    let one = LeaseLimit {
+        events_max: 1,
+        ..ALL
+    };
+    let mut dead = 0;
+    for n in 0..records {
+        let text = noise(300, n as u64 + 1);
+        append_and_route(queue, "ops", Severity::Info, &[text.as_str()]).await;
+        let lease = queue
+            .lease("ops", one)
+            .await
+            .expect("read")
+            .expect("members");
+        if n % 100 == 50 {
+            queue
+                .bury(&lease.id, burial("invalid_blocks"))
+                .await
+                .expect("held");
+            dead += 1;
+        } else {
+            queue.ack(&lease.id, START).await.expect("held");
+        }
+    }
+    dead
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn thousands_that_expire_at_once_leave_the_rest_and_give_their_files_back() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let queue = open(dir.path());
+    let dead = tell(&queue, 3_000).await;
+    assert!(queue.space().detail_bytes > 500_000);
+    let before = segments(dir.path());
+    assert!(before > 3, "{before} files");
+    // An hour later one more message is told, and all of the others are too old at once.
+    append_and_route(&queue, "ops", Severity::Info, &["late"]).await;
+    let lease = queue
+        .lease("ops", ALL)
+        .await
+        .expect("read")
+        .expect("members");
+    queue.ack(&lease.id, START + 3_600_000).await.expect("held");
+    for _ in 0..500 {
+        let is_tidy = queue.space().detail_bytes < 1_000 && segments(dir.path()) <= 2;
+        if is_tidy {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(queue.space().detail_bytes < 1_000, "{:?}", queue.space());
+    assert!(segments(dir.path()) <= 2, "{} files", segments(dir.path()));
+    balanced(&queue).await;
+    let message = queue.told(lease.id.id).await.expect("read").expect("kept");
+    assert_eq!(told(&message.members), ["late"]);
+    let space = queue.space();
+    drop(queue);
+
+    let queue = open(dir.path());
+    assert_eq!(queue.space().dead_bytes, space.dead_bytes);
+    balanced(&queue).await;
+    let letters = queue
+        .dead(DeadFilter::default(), 0, 1_000)
+        .await
+        .expect("read");
+    assert_eq!(letters.len(), dead);
+    for letter in letters {
+        let members = queue
+            .dead_members(letter.id)
+            .await
+            .expect("read")
+            .expect("there");
+        assert_eq!(told(&members)[0].len(), 300);
+    }
+}
