@@ -13,7 +13,11 @@ use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
-use crate::{Failure, cli::LedgerArgs, relay::sled_options, session::AdminAddress};
+use crate::{
+    Failure,
+    cli::LedgerArgs,
+    session::{AdminAddress, command_options},
+};
 
 const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -73,7 +77,7 @@ async fn read_ledger(data_dir: &Path) -> Result<Value, Failure> {
             "there is no queue in {path}; name it with --data-dir"
         )));
     }
-    let opened = match SledQueue::open(&sled_options(data_dir, None)) {
+    let opened = match SledQueue::open(&command_options(data_dir)) {
         Ok(opened) => opened,
         // The lock says that a relay runs here, so the address is its own and not a leftover.
         Err(in_use @ OpenError::InUse(_)) => {
