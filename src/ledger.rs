@@ -4,7 +4,7 @@
 //! counts every record, so that a counter that lies is found. Exit code 1 if anything is unaccounted
 //! for.
 
-use std::{io::Write, net::SocketAddr, path::Path, process::ExitCode, time::Duration};
+use std::{net::SocketAddr, path::Path, process::ExitCode, time::Duration};
 
 use auditrelay_store::{Ledger, OpenError, Queue, SledQueue};
 use http_body_util::{BodyExt, Empty, Limited};
@@ -16,6 +16,7 @@ use tokio::net::TcpStream;
 use crate::{
     Failure,
     cli::LedgerArgs,
+    output::{say, say_json},
     session::{AdminAddress, command_options},
 };
 
@@ -25,14 +26,11 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 pub(crate) async fn run(args: &LedgerArgs) -> Result<ExitCode, Failure> {
     let data_dir = args.place.data_dir()?;
     let ledger = read_ledger(&data_dir).await?;
-    let text = if args.json {
-        format!("{ledger:#}\n")
+    if args.json {
+        say_json(&ledger)?;
     } else {
-        table(&ledger)
-    };
-    std::io::stdout()
-        .write_all(text.as_bytes())
-        .map_err(|error| Failure::Other(format!("cannot write: {error}")))?;
+        say(&table(&ledger))?;
+    }
     Ok(if ledger["balanced"] == true {
         ExitCode::SUCCESS
     } else {
