@@ -22,7 +22,7 @@ pub(crate) async fn run(args: &SalvageArgs) -> Result<ExitCode, Failure> {
         Some(dir) => named(&data_dir, dir)?,
         None => the_only_one(&data_dir)?,
     };
-    let session = Session::open(&args.place, false).await?;
+    let session = Session::open(&args.place, true).await?;
     let request = Request::Salvage {
         folder: folder.clone(),
     };

@@ -115,9 +115,9 @@ pub(crate) struct Answer {
 }
 
 impl Session {
-    /// Opens the store, or finds the relay that has it. `with_routes` reads the configuration for a store
-    /// that is opened; the relay has its own.
-    pub(crate) async fn open(place: &PlaceArgs, with_routes: bool) -> Result<Self, Failure> {
+    /// Opens the store, or finds the relay that has it. `with_config` is for a command that goes through the
+    /// routes or needs room: it reads the configuration for a store that is opened; the relay has its own.
+    pub(crate) async fn open(place: &PlaceArgs, with_config: bool) -> Result<Self, Failure> {
         let data_dir = place.data_dir()?;
         if !data_dir.join("queue").is_dir() {
             let path = data_dir.display();
@@ -125,13 +125,19 @@ impl Session {
                 "there is no queue in {path}; name it with --data-dir"
             )));
         }
+        let config = with_config.then(|| place.load());
+        let mut options = command_options(&data_dir);
+        if let Some(Ok(config)) = &config {
+            options.limits.bytes_max = config.queue.bytes_max.get();
+            options.limits.disk_free_bytes_min = config.queue.disk_free_bytes_min.get();
+        }
         let asked = Instant::now();
         let reached = loop {
-            match SledQueue::open(&command_options(&data_dir)) {
+            match SledQueue::open(&options) {
                 Ok(opened) => {
                     let queue = opened.queue;
-                    let context = if with_routes {
-                        let config = place.load()?;
+                    let context = if let Some(config) = config {
+                        let config = config?;
                         let routes = Arc::new(Routes::new(&config));
                         Context::new(queue, &config, routes)
                     } else {
