@@ -34,12 +34,12 @@ async fn a_left_over_address_is_not_believed_and_a_starting_relay_is_waited_for(
                 Some(text) => fs::write(&file, text).expect("written"),
             }
             let (file, own) = (file.clone(), own.clone());
-            let starting = std::thread::spawn(move || {
-                std::thread::sleep(Duration::from_millis(500));
+            let starting = tokio::spawn(async move {
+                tokio::time::sleep(Duration::from_millis(500)).await;
                 fs::write(file, own).expect("written");
             });
             let found = json_of(mine, command);
-            starting.join().expect("written");
+            starting.await.expect("written");
             if command == ["ledger"] {
                 assert_eq!(found["received"], 2, "{left:?}: {found}");
             } else {
