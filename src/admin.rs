@@ -9,7 +9,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::{
     Method, Request, Response, StatusCode,
     body::{Bytes, Incoming},
-    header::{ALLOW, CONTENT_TYPE},
+    header::{ALLOW, AUTHORIZATION, CONTENT_TYPE},
     service::service_fn,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -95,6 +95,14 @@ impl Admin {
                 Ok(metrics) => respond(StatusCode::OK, "text/plain; version=0.0.4", metrics),
                 Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
             },
+            // Who has the token of another relay has taken this one for it.
+            "/ledger"
+                if !self
+                    .commands
+                    .is_for_us(request.headers().get(AUTHORIZATION)) =>
+            {
+                text(StatusCode::UNAUTHORIZED, "this is another relay\n")
+            }
             "/ledger" => {
                 let body = ledger::json(&self.queue.ledger(), None).to_string();
                 respond(StatusCode::OK, "application/json", body.into_bytes())

@@ -96,6 +96,11 @@ impl Commands {
         }
     }
 
+    /// Whether a request comes with this run's token, or with none at all.
+    pub(crate) fn is_for_us(&self, header: Option<&HeaderValue>) -> bool {
+        header.is_none() || self.token.is_in(header)
+    }
+
     pub(crate) async fn answer(&self, request: hyper::Request<Incoming>) -> Answer {
         match self.accept(request).await {
             Ok((request, permit)) => self.run(request, permit),

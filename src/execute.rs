@@ -15,7 +15,9 @@ use std::{
 
 use auditrelay_config::Config;
 use auditrelay_dispatch::{Replay, Replayed, Routes, replay::Selection};
-use auditrelay_store::{Cursor, Queue, QueueError, SledQueue};
+use auditrelay_store::{
+    Block, BlockItem, Cursor, DeliveryBlock, ItemKind, Queue, QueueError, SledQueue,
+};
 use tokio::{sync::mpsc, time::Instant};
 
 use crate::request::{Line, Member, Outcome, Request};
@@ -160,17 +162,13 @@ async fn events(queue: &SledQueue, id: u64, out: &mpsc::Sender<Line>) -> Result<
     })
 }
 
-async fn replay(
-    context: &Context,
-    selection: Selection,
-    dry_run: bool,
-    out: &mpsc::Sender<Line>,
-) -> Result<Outcome, Stop> {
+/// Today's routes, the one that is asked for among them.
+fn today(context: &Context, asked: Option<&str>) -> Result<Today, Stop> {
     let because = |text: &str| Stop::Because(text.to_owned());
     let today = context.today.clone();
-    let Today { routes, retains } =
-        today.ok_or_else(|| because("the routes are not known here"))?;
-    if let Some(asked) = &selection.route
+    let today = today.ok_or_else(|| because("the routes are not known here"))?;
+    let routes = &today.routes;
+    if let Some(asked) = asked
         && !routes.names().any(|name| name == asked)
     {
         let names: Vec<&str> = routes.names().collect();
@@ -183,9 +181,20 @@ async fn replay(
             )
         }));
     }
+    Ok(today)
+}
+
+async fn replay(
+    context: &Context,
+    selection: Selection,
+    dry_run: bool,
+    out: &mpsc::Sender<Line>,
+) -> Result<Outcome, Stop> {
+    let Today { routes, retains } = today(context, selection.route.as_deref())?;
     if !retains {
         return Ok(Outcome::Replayed(Replayed::default()));
     }
+    let asked_unix_ms = selection.received_unix_ms.clone();
     let mut replay = Replay::new(routes, selection);
     let (mut from, mut total) = (Cursor::default(), 0);
     loop {
@@ -193,6 +202,8 @@ async fn replay(
         // What is routed meanwhile is retained too, and makes the total grow.
         total = piece.bytes_left.max(total);
         let left = piece.bytes_left;
+        let asked = |block: &&Block| asked_unix_ms.contains(&block.received_unix_ms);
+        let text_bytes = piece.blocks.iter().filter(asked).map(text_bytes).sum();
         tell(
             out,
             Line::Progress {
@@ -210,7 +221,7 @@ async fn replay(
             .await
             .map_err(|error| Stop::Because(format!("replaying ended: {error}")))?;
         if !dry_run && !deliveries.is_empty() {
-            context.queue.deliver_copies(deliveries).await?;
+            deliver_copies(&context.queue, deliveries, text_bytes).await?;
         }
         match next {
             Some(next) => from = next,
@@ -218,6 +229,32 @@ async fn replay(
         }
     }
     Ok(Outcome::Replayed(replay.finish()))
+}
+
+/// Queues the copies of a piece where there is room for all of it.
+async fn deliver_copies(
+    queue: &SledQueue,
+    deliveries: Vec<DeliveryBlock>,
+    text_bytes: u64,
+) -> Result<(), Stop> {
+    // Twice what is asked for is reserved, since routing writes a batch again; copies are written once.
+    let admitted = queue.admit(text_bytes.div_ceil(2)).map_err(|full| {
+        Stop::Because(format!(
+            "no room in the queue: {full}; what was sent until here stays sent"
+        ))
+    })?;
+    queue.deliver_copies(deliveries).await?;
+    drop(admitted);
+    Ok(())
+}
+
+/// The text of a block's events, which takes less as it is stored.
+fn text_bytes(block: &Block) -> u64 {
+    let bytes = |item: &BlockItem| match item.kind {
+        ItemKind::Event { json_bytes, .. } => u64::from(json_bytes),
+        ItemKind::Unwanted | ItemKind::Unreadable(_) => 0,
+    };
+    block.items.iter().map(bytes).sum()
 }
 
 async fn salvage(

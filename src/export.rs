@@ -18,7 +18,7 @@ use crate::{
     cli::ExportArgs,
     output::{count, say},
     progress::Progress,
-    session::{AdminAddress, command_options},
+    reach::{AdminAddress, command_options},
 };
 
 /// For archives: a little smaller than the fastest level, and not yet slow.

@@ -4,31 +4,26 @@
 //! counts every record, so that a counter that lies is found. Exit code 1 if anything is unaccounted
 //! for.
 
-use std::{io::Write, net::SocketAddr, path::Path, process::ExitCode, time::Duration};
+use std::{path::Path, process::ExitCode};
 
-use auditrelay_store::{Ledger, OpenError, Queue, SledQueue};
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper::{Request, StatusCode, body::Bytes, header::HOST};
-use hyper_util::rt::TokioIo;
+use auditrelay_store::{Ledger, Queue};
 use serde_json::{Value, json};
-use tokio::net::TcpStream;
 
-use crate::{Failure, cli::LedgerArgs, relay::sled_options, session::AdminAddress};
-
-const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+use crate::{
+    Failure,
+    cli::LedgerArgs,
+    output::{say, say_json},
+    reach::{Found, command_options, reach},
+};
 
 pub(crate) async fn run(args: &LedgerArgs) -> Result<ExitCode, Failure> {
     let data_dir = args.place.data_dir()?;
     let ledger = read_ledger(&data_dir).await?;
-    let text = if args.json {
-        format!("{ledger:#}\n")
+    if args.json {
+        say_json(&ledger)?;
     } else {
-        table(&ledger)
-    };
-    std::io::stdout()
-        .write_all(text.as_bytes())
-        .map_err(|error| Failure::Other(format!("cannot write: {error}")))?;
+        say(&table(&ledger))?;
+    }
     Ok(if ledger["balanced"] == true {
         ExitCode::SUCCESS
     } else {
@@ -36,55 +31,15 @@ pub(crate) async fn run(args: &LedgerArgs) -> Result<ExitCode, Failure> {
     })
 }
 
-/// The running relay's answer; `None` when it gives none.
-async fn from_relay(data_dir: &Path) -> Option<Value> {
-    let address = AdminAddress::read(data_dir)?.address;
-    tokio::time::timeout(ANSWER_TIMEOUT, get(address, "/ledger"))
-        .await
-        .ok()?
-}
-
-async fn get(address: SocketAddr, path: &str) -> Option<Value> {
-    let stream = TcpStream::connect(address).await.ok()?;
-    let (mut client, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-        .await
-        .ok()?;
-    let connection = tokio::spawn(connection);
-    let request = Request::get(path).header(HOST, address.to_string());
-    let response = client
-        .send_request(request.body(Empty::<Bytes>::new()).ok()?)
-        .await
-        .ok()?;
-    let is_ok = response.status() == StatusCode::OK;
-    let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX)
-        .collect()
-        .await
-        .ok()?;
-    connection.abort();
-    let value: Value = serde_json::from_slice(&body.to_bytes()).ok()?;
-    (is_ok && value.get("balanced").is_some()).then_some(value)
-}
-
 /// The store's own ledger, checked by a full count; the running relay's where one has it.
 async fn read_ledger(data_dir: &Path) -> Result<Value, Failure> {
-    if !data_dir.join("queue").is_dir() {
-        let path = data_dir.display();
-        return Err(Failure::Other(format!(
-            "there is no queue in {path}; name it with --data-dir"
-        )));
-    }
-    let opened = match SledQueue::open(&sled_options(data_dir, None)) {
-        Ok(opened) => opened,
-        // The lock says that a relay runs here, so the address is its own and not a leftover.
-        Err(in_use @ OpenError::InUse(_)) => {
-            return from_relay(data_dir).await.ok_or_else(|| {
-                Failure::Other(format!("{in_use}; it does not answer on its admin port"))
-            });
+    match reach(data_dir, &command_options(data_dir)).await? {
+        Found::Store(queue) => {
+            let verified = queue.verify().await;
+            Ok(json(&queue.ledger(), verified.err()))
         }
-        Err(error) => return Err(error.into()),
-    };
-    let verified = opened.queue.verify().await;
-    Ok(json(&opened.queue.ledger(), verified.err()))
+        Found::Relay { ledger, .. } => Ok(ledger),
+    }
 }
 
 /// The ledger for scripts. `fault` is what a full count found wrong.

@@ -23,6 +23,7 @@ mod logs;
 mod metrics;
 mod output;
 mod progress;
+mod reach;
 pub mod relay;
 mod replay;
 mod request;

@@ -1,11 +1,11 @@
 //! What commands print: text that people read, and the same as JSON for scripts.
 //!
 //! Invariant: text of events reaches a terminal only through [`clean`], which shows control characters
-//! instead of passing them on.
+//! instead of passing them on, or as JSON through [`say_json`], which writes them as escapes.
 
 use std::io::{self, ErrorKind, Write};
 
-use auditrelay_dispatch::escape::clean;
+use auditrelay_dispatch::escape::{clean, is_hidden};
 use serde::Serialize;
 
 use crate::Failure;
@@ -21,11 +21,28 @@ pub(crate) fn say(text: &str) -> Result<(), Failure> {
     }
 }
 
-/// Writes a value as JSON.
+/// Writes a value as JSON, which stays the same value: what hides or reorders is written as escapes.
 pub(crate) fn say_json(value: &impl Serialize) -> Result<(), Failure> {
     let text = serde_json::to_string_pretty(value);
     let text = text.map_err(|error| Failure::Other(format!("cannot write JSON: {error}")))?;
-    say(&format!("{text}\n"))
+    say(&format!("{}\n", harmless(&text)))
+}
+
+/// JSON text of the same value without a character that hides or reorders. Beside ASCII there is nothing in
+/// JSON but inside its strings, where an escape stands for the same.
+fn harmless(json: &str) -> String {
+    let mut text = String::with_capacity(json.len());
+    for character in json.chars() {
+        if character == '\u{7f}' || is_hidden(character) {
+            let mut units = [0; 2];
+            for unit in character.encode_utf16(&mut units) {
+                text.push_str(&format!("\\u{unit:04x}"));
+            }
+        } else {
+            text.push(character);
+        }
+    }
+    text
 }
 
 /// Columns as wide as what is in them. A header that begins with `>` is of numbers, which stand to the
@@ -104,6 +121,26 @@ mod tests {
         assert_eq!(count(1, "event"), "1 event");
         assert_eq!(count(999, "event"), "999 events");
         assert_eq!(count(1_234_567, "event"), "1,234,567 events");
+    }
+
+    #[test]
+    fn json_is_of_the_same_value_and_holds_nothing_that_hides() {
+        let all: String = ('\0'..=char::MAX).collect();
+        // A backslash before a zero-width space, as JSON writes it.
+        let event = "{'user':'al\u{202e}ice\u{9b}2J','\u{7f}é\u{e0041}':['😀\\\\\u{200b}']}";
+        let event = event.replace('\'', "\"");
+        let raw = serde_json::value::RawValue::from_string(event).expect("JSON");
+        let value = serde_json::json!({"all": all, "of all": [&all]});
+        let pretty = serde_json::to_string_pretty(&value).expect("JSON");
+        for json in [pretty.as_str(), raw.get()] {
+            let text = harmless(json);
+            let hides = |one: char| is_hidden(one) || (one.is_control() && one != '\n');
+            assert_eq!(text.chars().find(|one| hides(*one)), None);
+            let read = |text: &str| serde_json::from_str::<serde_json::Value>(text).expect("JSON");
+            assert_eq!(read(&text), read(json));
+        }
+        assert!(harmless(raw.get()).contains(r#"al\u202eice\u009b2J"#));
+        assert!(harmless(raw.get()).contains(r#""\u007fé\udb40\udc41":["😀\\\u200b"]"#));
     }
 
     #[test]

@@ -57,6 +57,7 @@ impl Relay {
     /// The queue, the dedup key or a port is not to be had.
     pub async fn open(config: Config) -> Result<Self, Failure> {
         let (queue, moved_aside) = open_queue(&config).await?;
+        forget_address(&config.data_dir);
         let opened = Self::open_around(config, queue.clone(), moved_aside.is_some()).await;
         if opened.is_err() {
             // The process ends with this error, whatever the disk says now.
@@ -143,7 +144,7 @@ impl Relay {
 
     async fn run_until(self, shutdown: impl Future<Output = ()>) -> Result<(), Failure> {
         let (stop, stopped) = watch::channel(false);
-        let address_file = self.config.data_dir.join(ADMIN_ADDRESS_FILE);
+        let data_dir = self.config.data_dir.clone();
         let grace = self.config.ingest.shutdown();
         let queue = self.queue.clone();
         let mut tasks = self.start(&stopped)?;
@@ -174,9 +175,7 @@ impl Relay {
                  repeated and marked so"
             );
         }
-        if let Err(error) = fs::remove_file(&address_file) {
-            tracing::warn!(%error, file = %address_file.display(), "cannot remove the file");
-        }
+        forget_address(&data_dir);
         outcome.map_err(Failure::Storage)
     }
 
@@ -287,6 +286,17 @@ async fn open_queue(config: &Config) -> Result<(SledQueue, Option<MovedAside>), 
         );
     }
     Ok((queue, moved_aside))
+}
+
+/// Nobody answers there: the relay stops, or it starts after another one was killed.
+fn forget_address(data_dir: &Path) {
+    let file = data_dir.join(ADMIN_ADDRESS_FILE);
+    match fs::remove_file(&file) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            tracing::warn!(%error, file = %file.display(), "cannot remove the file");
+        }
+        _ => {}
+    }
 }
 
 async fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {

@@ -22,7 +22,7 @@ pub(crate) async fn run(args: &SalvageArgs) -> Result<ExitCode, Failure> {
         Some(dir) => named(&data_dir, dir)?,
         None => the_only_one(&data_dir)?,
     };
-    let session = Session::open(&args.place, false).await?;
+    let session = Session::open(&args.place, true).await?;
     let request = Request::Salvage {
         folder: folder.clone(),
     };
@@ -121,7 +121,8 @@ fn told(salvaged: &Salvaged, folder: &Path) -> String {
             "  {} of its ledger could not be found\n",
             count(*lost, "event")
         ),
-        None => "  its ledger cannot be read, so what is missing is not known\n".to_owned(),
+        // Its ledger cannot be read, or an earlier salvage brought a part of it.
+        None => "  what is missing is not known here: see `lost` in auditrelay ledger\n".to_owned(),
     });
     text.push_str(
         "the folder is named queue.salvaged-… now; remove it when you are done with it\n",
@@ -132,6 +133,23 @@ fn told(salvaged: &Salvaged, folder: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_missing_is_said_as_far_as_it_is_known() {
+        let words = |lost_events| {
+            let salvaged = Salvaged {
+                lost_events,
+                ..Salvaged::default()
+            };
+            told(&salvaged, Path::new("queue.corrupt-1"))
+        };
+        assert!(words(Some(0)).contains("nothing that its ledger counted is missing"));
+        assert!(words(Some(7)).contains("7 events of its ledger could not be found"));
+        // Also where a salvage goes on after it was interrupted, whose ledger is readable.
+        let unknown = words(None);
+        assert!(!unknown.contains("cannot be read"), "{unknown}");
+        assert!(unknown.contains("`lost` in auditrelay ledger"), "{unknown}");
+    }
 
     #[test]
     fn a_folder_is_named_by_itself_or_by_its_path_and_must_be_inside() {

@@ -1,14 +1,10 @@
-//! How a command reaches the queue: it opens the store itself, or asks the relay that has it.
-//!
-//! The lock decides: where a relay runs, its address in the data directory is its own and not a leftover.
-//! A command leaves a damaged store where it is, and gives up nothing that the relay's own limits would
-//! let go: what is kept and for how long is the relay's business.
+//! How a command asks the queue: in the store that it opened itself, or through the relay that has it.
 
-use std::{net::SocketAddr, path::Path, path::PathBuf, sync::Arc, time::Duration};
+use std::{path::Path, path::PathBuf, sync::Arc, time::Duration};
 
 use auditrelay_config::{Config, Overrides, load};
 use auditrelay_dispatch::Routes;
-use auditrelay_store::{DeadLetter, Limits, OpenError, SledOptions, SledQueue};
+use auditrelay_store::DeadLetter;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{
     StatusCode,
@@ -16,11 +12,7 @@ use hyper::{
     header::{AUTHORIZATION, CONTENT_TYPE, HOST},
 };
 use hyper_util::rt::TokioIo;
-use tokio::{
-    net::TcpStream,
-    sync::mpsc,
-    time::{Instant, timeout},
-};
+use tokio::{net::TcpStream, sync::mpsc, time::timeout};
 
 use crate::{
     Failure,
@@ -28,22 +20,16 @@ use crate::{
     commands_port,
     execute::{Context, execute},
     progress::Progress,
-    relay::{ADMIN_ADDRESS_FILE, sled_options},
+    reach::{AdminAddress, Found, command_options, reach, silent},
     request::{Line, Member, Outcome, Request},
 };
 
-/// How long somebody may have the store without saying where to ask.
-const IN_USE_TIMEOUT: Duration = Duration::from_secs(5);
-const IN_USE_PAUSE: Duration = Duration::from_millis(100);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// A relay says something every few seconds.
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(60);
 /// An event as large as the relay takes, and what is said of it.
 const LINE_BYTES_MAX: usize = 64 << 20;
 const REFUSAL_BYTES_MAX: usize = 64 << 10;
-/// About a hundred years: a command lets nothing expire.
-const NEVER_MS: i64 = 100 * 365 * 24 * 3_600_000;
-
 impl PlaceArgs {
     /// The relay's data directory.
     pub(crate) fn data_dir(&self) -> Result<PathBuf, Failure> {
@@ -60,39 +46,6 @@ impl PlaceArgs {
             ..Overrides::default()
         };
         Ok(load(self.config.as_deref(), environment(), overrides)?.config)
-    }
-}
-
-/// Where a running relay is to be asked, and with which token.
-#[derive(Clone)]
-pub(crate) struct AdminAddress {
-    pub(crate) address: SocketAddr,
-    token: String,
-}
-
-impl AdminAddress {
-    /// What the relay of a data directory has written.
-    pub(crate) fn read(data_dir: &Path) -> Option<Self> {
-        let text = std::fs::read_to_string(data_dir.join(ADMIN_ADDRESS_FILE)).ok()?;
-        let mut lines = text.lines();
-        Some(Self {
-            address: lines.next()?.trim().parse().ok()?,
-            token: lines.next().unwrap_or_default().trim().to_owned(),
-        })
-    }
-}
-
-/// How a command opens a store.
-pub(crate) fn command_options(data_dir: &Path) -> SledOptions {
-    SledOptions {
-        limits: Limits {
-            detail_ms: NEVER_MS,
-            detail_bytes_max: u64::MAX,
-            retain_ms: NEVER_MS,
-            retain_bytes_max: u64::MAX,
-            ..Limits::default()
-        },
-        ..sled_options(data_dir, None)
     }
 }
 
@@ -115,43 +68,28 @@ pub(crate) struct Answer {
 }
 
 impl Session {
-    /// Opens the store, or finds the relay that has it. `with_routes` reads the configuration for a store
-    /// that is opened; the relay has its own.
-    pub(crate) async fn open(place: &PlaceArgs, with_routes: bool) -> Result<Self, Failure> {
+    /// Opens the store, or finds the relay that has it. `with_config` is for a command that goes through the
+    /// routes or needs room: it reads the configuration for a store that is opened; the relay has its own.
+    pub(crate) async fn open(place: &PlaceArgs, with_config: bool) -> Result<Self, Failure> {
         let data_dir = place.data_dir()?;
-        if !data_dir.join("queue").is_dir() {
-            let path = data_dir.display();
-            return Err(Failure::Other(format!(
-                "there is no queue in {path}; name it with --data-dir"
-            )));
+        let config = with_config.then(|| place.load());
+        let mut options = command_options(&data_dir);
+        if let Some(Ok(config)) = &config {
+            options.limits.bytes_max = config.queue.bytes_max.get();
+            options.limits.disk_free_bytes_min = config.queue.disk_free_bytes_min.get();
         }
-        let asked = Instant::now();
-        let reached = loop {
-            match SledQueue::open(&command_options(&data_dir)) {
-                Ok(opened) => {
-                    let queue = opened.queue;
-                    let context = if with_routes {
-                        let config = place.load()?;
-                        let routes = Arc::new(Routes::new(&config));
-                        Context::new(queue, &config, routes)
-                    } else {
-                        Context::without_routes(queue, data_dir.clone())
-                    };
-                    break Reached::Store(Arc::new(context));
-                }
-                Err(in_use @ OpenError::InUse(_)) => {
-                    if let Some(address) = AdminAddress::read(&data_dir) {
-                        break Reached::Relay(address);
-                    }
-                    // Another command, or a relay that starts.
-                    if asked.elapsed() > IN_USE_TIMEOUT {
-                        let reason = format!("{in_use}; it does not say its admin address");
-                        return Err(Failure::Other(reason));
-                    }
-                }
-                Err(error) => return Err(error.into()),
+        let reached = match reach(&data_dir, &options).await? {
+            Found::Store(queue) => {
+                let context = if let Some(config) = config {
+                    let config = config?;
+                    let routes = Arc::new(Routes::new(&config));
+                    Context::new(*queue, &config, routes)
+                } else {
+                    Context::without_routes(*queue, data_dir.clone())
+                };
+                Reached::Store(Arc::new(context))
             }
-            tokio::time::sleep(IN_USE_PAUSE).await;
+            Found::Relay { address, .. } => Reached::Relay(address),
         };
         Ok(Self { reached, data_dir })
     }
@@ -188,13 +126,6 @@ impl Session {
     }
 }
 
-fn silent(relay: &AdminAddress) -> Failure {
-    let address = relay.address;
-    Failure::Other(format!(
-        "the relay that has the queue does not answer on its admin port {address}"
-    ))
-}
-
 async fn post(relay: &AdminAddress, request: &Request) -> Result<Incoming, Failure> {
     let address = relay.address;
     let fail = |_: &dyn std::error::Error| silent(relay);
@@ -208,7 +139,7 @@ async fn post(relay: &AdminAddress, request: &Request) -> Result<Incoming, Failu
     let request = hyper::Request::post(commands_port::PATH)
         .header(HOST, address.to_string())
         .header(CONTENT_TYPE, "application/json")
-        .header(AUTHORIZATION, format!("Bearer {}", relay.token))
+        .header(AUTHORIZATION, relay.bearer())
         .body(Full::new(Bytes::from(body)))
         .map_err(|_| Failure::Other("the token in admin.address is damaged".to_owned()))?;
     let answer = client.send_request(request).await.map_err(|e| fail(&e))?;

@@ -51,8 +51,8 @@ fn visible(character: char) -> char {
     }
 }
 
-/// Characters that show nothing, or change how others are shown.
-fn is_hidden(character: char) -> bool {
+/// Characters that show nothing, or change how others are shown; ASCII is not among them.
+pub fn is_hidden(character: char) -> bool {
     matches!(character,
         '\u{80}'..='\u{9f}'         // C1 controls
         | '\u{ad}'                  // soft hyphen

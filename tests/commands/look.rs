@@ -6,8 +6,8 @@ use auditrelay_loadtest::slack::LocalSlack;
 use serde_json::{Value, json};
 
 use crate::{
-    ends, folder, json_of, start, stop,
-    support::{PATIENCE, ids, list, slack},
+    CONFIG, ends, folder, json_of, start, stop,
+    support::{PATIENCE, Running, ids, list, run, slack},
     told,
 };
 
@@ -108,6 +108,44 @@ queue: {retain_hours: 1}",
     wait_told(&slack, "x-0", 3).await;
     wait_told(&slack, "y-0", 2).await;
     relay.drained().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_asks_for_room_and_says_why_there_is_none() {
+    let slack = slack(Duration::ZERO).await;
+    let folder = folder(&slack, "sentences_max: 20", "queue: {retain_hours: 1}");
+    let folder = folder.path();
+    let mut relay = start(folder);
+    let body = list("alice", "get", ids("a", 3));
+    relay.post("/webhook", body).await;
+    relay.drained().await;
+    stop(&mut relay).await;
+    let none_free = [("AUDITRELAY__QUEUE__DISK_FREE_BYTES_MIN", "1099511627776")];
+    let args = |more: &[&'static str]| {
+        let args = ["replay", "--since", "1h"].iter().chain(more);
+        args.chain(&CONFIG).copied().collect::<Vec<_>>()
+    };
+    let refused = || {
+        let (code, stdout, stderr) = run(folder, &none_free, &args(&[]));
+        assert_eq!(code, 70, "{stdout}{stderr}");
+        for part in [
+            "no room in the queue",
+            "queue.disk_free_bytes_min",
+            "stays sent",
+        ] {
+            assert!(stderr.contains(part), "{stderr}");
+        }
+        assert_eq!(run(folder, &none_free, &args(&["--dry-run"])).0, 0);
+    };
+    refused();
+    let queued = |ledger: Value| ledger["copies"]["ops"]["queued"].as_u64().unwrap_or(0);
+    assert_eq!(queued(json_of(folder, &["ledger"])), 0);
+    let mut relay = Running::start(folder, &none_free, &CONFIG);
+    refused();
+    assert_eq!(queued(relay.ledger().await), 0);
+    stop(&mut relay).await;
+    ends(folder, 0, &["replay", "--since", "1h"]);
+    assert_eq!(queued(json_of(folder, &["ledger"])), 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]

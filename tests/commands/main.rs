@@ -3,7 +3,9 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod address;
 mod dead;
+mod harmless;
 mod look;
 mod port;
 mod stores;
@@ -52,6 +54,12 @@ pub(crate) fn json_of(folder: &Path, args: &[&str]) -> Value {
 pub(crate) fn refuse(slack: &LocalSlack, messages: u32) {
     let code = "invalid_blocks".into();
     slack.inject(Fault::new(Effect::Error { code }).times(2 * messages));
+}
+
+/// Lets nothing through any more.
+pub(crate) fn archive(slack: &LocalSlack) {
+    let code = "is_archived".into();
+    slack.inject(Fault::new(Effect::Error { code }).times(1_000));
 }
 
 /// Buries one message of so many deletions.

@@ -2,20 +2,14 @@
 
 use std::{fs, time::Duration};
 
-use auditrelay_loadtest::slack::{Effect, Fault, LocalSlack};
+use auditrelay_loadtest::slack::LocalSlack;
 use serde_json::{Value, json};
 
 use crate::{
-    CONFIG, bury, ends, folder, json_of, start, stop,
+    CONFIG, archive, bury, ends, folder, json_of, start, stop,
     support::{Running, ids, list, slack},
     told,
 };
-
-/// Lets nothing through any more.
-fn archive(slack: &LocalSlack) {
-    let code = "is_archived".into();
-    slack.inject(Fault::new(Effect::Error { code }).times(1_000));
-}
 
 /// Leaves events waiting for the channel.
 async fn hold(relay: &Running, slack: &LocalSlack, events: usize) {

@@ -1,0 +1,150 @@
+//! Where a command finds the queue: it opens the store itself, or finds the relay that has it.
+//!
+//! * The lock decides. Who has it and does not say where to ask is another command, or a relay that starts
+//!   or stops: it is waited for, for a while.
+//! * An address may be of a relay that was killed: it counts only if whoever answers there knows its token.
+//! * A command leaves a damaged store where it is, and gives up nothing that the relay's own limits would
+//!   let go: what is kept and for how long is the relay's business.
+
+use std::{net::SocketAddr, path::Path, time::Duration};
+
+use auditrelay_store::{Limits, OpenError, SledOptions, SledQueue};
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::{
+    Request, StatusCode,
+    body::Bytes,
+    header::{AUTHORIZATION, HOST},
+};
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use tokio::{
+    net::TcpStream,
+    time::{Instant, sleep, timeout},
+};
+
+use crate::{
+    Failure,
+    relay::{ADMIN_ADDRESS_FILE, sled_options},
+};
+
+/// How long somebody may have the store without answering.
+const IN_USE_TIMEOUT: Duration = Duration::from_secs(5);
+const IN_USE_PAUSE: Duration = Duration::from_millis(100);
+const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+/// About a hundred years: a command lets nothing expire.
+const NEVER_MS: i64 = 100 * 365 * 24 * 3_600_000;
+
+/// Where a running relay is to be asked, and with which token.
+#[derive(Clone)]
+pub(crate) struct AdminAddress {
+    pub(crate) address: SocketAddr,
+    token: String,
+}
+
+impl AdminAddress {
+    /// Allows commands.
+    pub(crate) fn bearer(&self) -> String {
+        format!("Bearer {}", self.token)
+    }
+
+    /// What the relay of a data directory has written.
+    pub(crate) fn read(data_dir: &Path) -> Option<Self> {
+        let text = std::fs::read_to_string(data_dir.join(ADMIN_ADDRESS_FILE)).ok()?;
+        let mut lines = text.lines();
+        Some(Self {
+            address: lines.next()?.trim().parse().ok()?,
+            token: lines.next().unwrap_or_default().trim().to_owned(),
+        })
+    }
+}
+
+/// How a command opens a store.
+pub(crate) fn command_options(data_dir: &Path) -> SledOptions {
+    SledOptions {
+        limits: Limits {
+            detail_ms: NEVER_MS,
+            detail_bytes_max: u64::MAX,
+            retain_ms: NEVER_MS,
+            retain_bytes_max: u64::MAX,
+            ..Limits::default()
+        },
+        ..sled_options(data_dir, None)
+    }
+}
+
+/// Who has the queue.
+pub(crate) enum Found {
+    /// This process.
+    Store(Box<SledQueue>),
+    /// A relay that runs, and its ledger.
+    Relay {
+        address: AdminAddress,
+        ledger: Value,
+    },
+}
+
+/// Opens the store, or finds the relay that has it.
+pub(crate) async fn reach(data_dir: &Path, options: &SledOptions) -> Result<Found, Failure> {
+    if !data_dir.join("queue").is_dir() {
+        let path = data_dir.display();
+        return Err(Failure::Other(format!(
+            "there is no queue in {path}; name it with --data-dir"
+        )));
+    }
+    let asked = Instant::now();
+    loop {
+        let in_use = match SledQueue::open(options) {
+            Ok(opened) => return Ok(Found::Store(Box::new(opened.queue))),
+            Err(in_use @ OpenError::InUse(_)) => in_use,
+            Err(error) => return Err(error.into()),
+        };
+        let written = AdminAddress::read(data_dir);
+        if let Some(address) = &written {
+            let answer = timeout(ANSWER_TIMEOUT, ledger(address)).await;
+            if let Some(ledger) = answer.ok().flatten() {
+                let address = address.clone();
+                return Ok(Found::Relay { address, ledger });
+            }
+        }
+        if asked.elapsed() > IN_USE_TIMEOUT {
+            return Err(match &written {
+                Some(address) => silent(address),
+                None => Failure::Other(format!("{in_use}; it does not say its admin address")),
+            });
+        }
+        sleep(IN_USE_PAUSE).await;
+    }
+}
+
+pub(crate) fn silent(relay: &AdminAddress) -> Failure {
+    let address = relay.address;
+    Failure::Other(format!(
+        "the relay that has the queue does not answer on its admin port {address}"
+    ))
+}
+
+/// The ledger of the relay that wrote the address. Whoever else has its port now has another token.
+async fn ledger(relay: &AdminAddress) -> Option<Value> {
+    let address = relay.address;
+    let stream = TcpStream::connect(address).await.ok()?;
+    let (mut client, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .ok()?;
+    let connection = tokio::spawn(connection);
+    let request = Request::get("/ledger")
+        .header(HOST, address.to_string())
+        .header(AUTHORIZATION, relay.bearer());
+    let response = client
+        .send_request(request.body(Empty::<Bytes>::new()).ok()?)
+        .await
+        .ok()?;
+    let is_ok = response.status() == StatusCode::OK;
+    let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX)
+        .collect()
+        .await
+        .ok()?;
+    connection.abort();
+    let value: Value = serde_json::from_slice(&body.to_bytes()).ok()?;
+    (is_ok && value.get("balanced").is_some()).then_some(value)
+}
