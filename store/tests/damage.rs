@@ -148,6 +148,7 @@ fn cases_of_a_child() {
     let (store, told) = (Path::new(&store), list(TOLD));
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
+        .enable_time()
         .build()
         .expect("starts");
     let whole = runtime.block_on(read_whole(store, &told));
