@@ -280,9 +280,9 @@ async fn open_queue(config: &Config) -> Result<(SledQueue, Option<MovedAside>), 
     let Opened { queue, moved_aside } = opened?;
     if let Some(moved) = &moved_aside {
         tracing::error!(
-            reason = moved.reason, moved_to = %moved.path.display(),
+            reason = moved.reason, moved_to = %moved.path.display(), kept_events = moved.kept_events,
             "the queue's store is damaged and was moved aside; the relay starts with an empty one. \
-             Events that waited in the old store are not delivered: keep it for recovery"
+             Look at the disk; `auditrelay salvage` brings back what is whole in the old one"
         );
     }
     Ok((queue, moved_aside))
