@@ -19,7 +19,7 @@ use super::{
     records::{START, Totals},
     recover::{Counters, Store, Unsound, open_sound},
     remains::Remains,
-    salvage,
+    salvage, snapshot,
 };
 use crate::log::{Log, LogFiles};
 
@@ -168,6 +168,7 @@ impl Database {
         };
         let index = index::dir_of(&dir, store.index_number);
         let disk = sync_index(&index).map_err(io_error("sync", &index))?;
+        snapshot::after_open(&dir).map_err(io_error("remove a file of", &dir))?;
         let parent = data_dir
             .parent()
             .filter(|parent| !parent.as_os_str().is_empty());

@@ -37,6 +37,7 @@ mod salvage;
 mod settle;
 mod shared;
 mod shed;
+mod snapshot;
 mod stage;
 mod tidy;
 

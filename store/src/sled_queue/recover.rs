@@ -17,6 +17,7 @@ use super::{
     keys,
     records::{ChannelRow, Held, START, Totals, small},
     shared::UnroutedBlock,
+    snapshot,
 };
 use crate::{
     frame::{self, Damaged, Kind},
@@ -121,7 +122,7 @@ pub(super) fn open_sound(options: &SledOptions, dir: &Path) -> Result<Store, Uns
         return Err(Unsound::Damaged("its index is missing".to_owned()));
     }
     index::remove_others(dir, index_number).map_err(Unsound::Unreachable)?;
-    remove_unfinished_snapshots(&index).map_err(Unsound::Unreachable)?;
+    snapshot::before_open(dir, &index, index_number).map_err(Unsound::Unreachable)?;
     let open = || -> Result<(sled::Db, Counters), Unsound> {
         let db = open_unlocked(&config(&index, options.cache_bytes_max))?;
         let counters = read_index(&db)?;
@@ -283,22 +284,6 @@ fn look_at_seen(
     if scanned.end < totals.seen_end {
         let reason = "the log of seen keys ends before what was committed";
         return Err(Unsound::Damaged(reason.to_owned()));
-    }
-    Ok(())
-}
-
-/// sled writes a snapshot of its index beside the log and renames it when it is whole. One that was not
-/// finished (the disk was full, the process was killed) makes the next start fail, though all that it
-/// stood for is in the log.
-fn remove_unfinished_snapshots(dir: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(dir)? {
-        let path = entry?.path();
-        if path
-            .extension()
-            .is_some_and(|extension| extension == "generating")
-        {
-            fs::remove_file(path)?;
-        }
     }
     Ok(())
 }
