@@ -14,7 +14,7 @@ pub struct Salvaged {
     /// Bytes that belong to no whole record.
     pub damaged_bytes: u64,
     /// Events that the store's own ledger counted and that are not among these; `None` if its ledger
-    /// cannot be read either.
+    /// cannot be read, or if an earlier salvage brought a part of it.
     pub lost_events: Option<u64>,
 }
 
