@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::bounded::Bounded;
 use crate::model::{GIB, KIB, MIB, SlackConfig};
-use crate::names::SlackChannel;
+use crate::names::{ChannelName, SlackChannel};
 use crate::secret::{SlackToken, WebhookUrl};
 use crate::text;
 
@@ -35,14 +35,28 @@ pub struct ChannelConfig {
     pub webhook_url_file: Option<PathBuf>,
     /// Show messages in the terminal instead of posting them.
     pub preview: bool,
+    /// The channel that critical events go to as well while this one is parked.
+    pub fallback: Option<ChannelName>,
     /// The time from one message to the next.
     pub message_interval_milliseconds: Bounded<100, 3_600_000>,
+    /// Messages that may follow each other at once after a pause.
+    pub message_burst: Bounded<1, 20>,
     /// Events in one message.
     pub message_events_max: Bounded<1, 100_000>,
     /// Raw event bytes leased for one message.
     pub message_bytes_max: Bounded<{ 64 * KIB }, GIB>,
     /// Sentences in one message; more events than this become a digest.
     pub sentences_max: Bounded<1, 20>,
+    /// Groups that a digest lists; it counts the rest.
+    pub digest_groups_max: Bounded<1, 40>,
+    /// Where a digest's complete list is.
+    pub digest_details: DigestDetails,
+    /// Replies in a digest's thread.
+    pub thread_replies_max: Bounded<1, 100>,
+    /// A template in place of the sentence that an event is told in.
+    pub sentence: Option<String>,
+    /// More to say of each event that is told in a sentence.
+    pub fields: Vec<FieldConfig>,
     /// How long a channel that Slack refuses for good (archived, say) rests before the next try.
     pub park_retry_seconds: Bounded<1, 86_400>,
     /// The longest wait between two tries of one message.
@@ -59,10 +73,17 @@ impl ChannelConfig {
             webhook_url: None,
             webhook_url_file: None,
             preview: false,
+            fallback: None,
             message_interval_milliseconds: const { Bounded::preset(1_000) },
+            message_burst: const { Bounded::preset(1) },
             message_events_max: const { Bounded::preset(10_000) },
             message_bytes_max: const { Bounded::preset(16 * MIB) },
             sentences_max: const { Bounded::preset(8) },
+            digest_groups_max: const { Bounded::preset(40) },
+            digest_details: DigestDetails::Command,
+            thread_replies_max: const { Bounded::preset(10) },
+            sentence: None,
+            fields: Vec::new(),
             park_retry_seconds: const { Bounded::preset(60) },
             retry_max_seconds: const { Bounded::preset(60) },
         }
@@ -103,6 +124,28 @@ impl ChannelConfig {
     pub fn retry_max(&self) -> Duration {
         Duration::from_secs(self.retry_max_seconds.get())
     }
+}
+
+/// Where the complete list of a digest's events is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DigestDetails {
+    /// `auditrelay events --message ID` shows it, and the digest says so.
+    Command,
+    /// In replies to the digest, up to `thread_replies_max`.
+    Thread,
+    /// In a file that is shared as a reply to the digest.
+    File,
+}
+
+/// Something more to say of an event.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FieldConfig {
+    /// What it is called.
+    pub title: String,
+    /// A template; where it comes out empty nothing is said.
+    pub text: String,
 }
 
 /// Where a channel's messages go. Its `Debug` form holds no secret.

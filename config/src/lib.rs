@@ -17,6 +17,7 @@ mod json;
 mod load;
 mod model;
 mod names;
+mod proxy;
 mod queue;
 mod raw;
 mod resolve;
@@ -28,13 +29,14 @@ mod tree;
 
 pub use auditrelay_audit::{Level, Severity, Stage};
 pub use bounded::Bounded;
-pub use channel::{ChannelConfig, Destination};
+pub use channel::{ChannelConfig, Destination, DigestDetails, FieldConfig};
 pub use error::{ConfigError, EX_CONFIG};
 pub use load::{Loaded, Overrides, load};
 pub use model::{Config, DedupConfig, IngestConfig, SlackConfig};
 pub use names::{ChannelName, ClusterName, InvalidName, RouteName, SlackChannel};
+pub use proxy::Proxy;
 pub use queue::QueueConfig;
-pub use route::{RouteConfig, RouteResources};
+pub use route::{LinkConfig, RouteConfig, RouteResources};
 pub use secret::{MASK, SlackToken, WebhookUrl};
 
 /// The reference configuration file: every knob with its default, unit and bounds, and examples of

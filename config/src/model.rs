@@ -15,6 +15,7 @@ use url::Url;
 use crate::bounded::Bounded;
 use crate::channel::{ChannelConfig, Destination};
 use crate::names::{ChannelName, ClusterName};
+use crate::proxy::Proxy;
 use crate::queue::QueueConfig;
 use crate::route::RouteConfig;
 use crate::secret::SlackToken;
@@ -181,8 +182,13 @@ pub struct SlackConfig {
     /// The file `token` is read from.
     #[serde(deserialize_with = "text::read_option")]
     pub token_file: Option<PathBuf>,
-    /// Messages posted per minute, all channels together.
-    pub messages_per_minute: Bounded<1, 600>,
+    /// Messages posted per minute and token, all of its channels together.
+    pub messages_per_minute: Bounded<1, 6_000>,
+    /// Calls of one reading method (`conversations.history`) per minute and token.
+    pub lookups_per_minute: Bounded<1, 600>,
+    /// The proxy that Slack is reached through; none, whatever the environment says.
+    #[serde(deserialize_with = "text::read_option")]
+    pub proxy: Option<Proxy>,
     /// How long one request to Slack may take.
     pub timeout_seconds: Bounded<1, 60>,
 }
@@ -202,6 +208,8 @@ impl Default for SlackConfig {
             token: None,
             token_file: None,
             messages_per_minute: const { Bounded::preset(240) },
+            lookups_per_minute: const { Bounded::preset(50) },
+            proxy: None,
             timeout_seconds: const { Bounded::preset(10) },
         }
     }

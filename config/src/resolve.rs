@@ -31,6 +31,8 @@ pub(crate) fn resolve(mut raw: RawConfig, tree: &Tree) -> Result<Config, ConfigE
             let path = format!("channels.{name}.{key}");
             return Err(tree.refusal(path.trim_end_matches('.'), &problem));
         }
+        check_fallback(&raw, name, channel.fallback.as_ref())
+            .map_err(|problem| tree.refusal(&format!("channels.{name}.fallback"), &problem))?;
     }
     check_routes(&raw, tree)?;
     Ok(Config {
@@ -200,6 +202,20 @@ fn default_channel(raw: &RawConfig, tree: &Tree) -> Result<ChannelName, ConfigEr
         );
         tree.refusal("default_channel", &problem)
     })
+}
+
+fn check_fallback(
+    raw: &RawConfig,
+    name: &ChannelName,
+    fallback: Option<&ChannelName>,
+) -> Result<(), String> {
+    match fallback {
+        Some(fallback) if fallback == name => {
+            Err("expected another channel than itself".to_owned())
+        }
+        Some(fallback) => check_known(raw, fallback),
+        None => Ok(()),
+    }
 }
 
 fn check_known(raw: &RawConfig, name: &ChannelName) -> Result<(), String> {

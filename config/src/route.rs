@@ -48,6 +48,22 @@ pub struct RouteConfig {
     /// Audit levels.
     #[serde(default)]
     pub levels: Vec<Level>,
+    /// Links to show with an event that is told in a sentence.
+    #[serde(default)]
+    pub links: Vec<LinkConfig>,
+    /// A template of a command line to show with it.
+    #[serde(default)]
+    pub command: Option<String>,
+}
+
+/// A link, such as to a runbook or a dashboard.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LinkConfig {
+    /// What it is called.
+    pub text: String,
+    /// A template of its URL.
+    pub url: String,
 }
 
 /// Resources of one API group.

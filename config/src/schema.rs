@@ -84,6 +84,8 @@ const SLACK: &[Field] = &[
     field("token", Kind::Text),
     field("token_file", Kind::Text),
     field("messages_per_minute", Kind::Integer),
+    field("lookups_per_minute", Kind::Integer),
+    field("proxy", Kind::Text),
     field("timeout_seconds", Kind::Integer),
 ];
 
@@ -94,13 +96,22 @@ const CHANNEL: &[Field] = &[
     field("webhook_url", Kind::Text),
     field("webhook_url_file", Kind::Text),
     field("preview", Kind::Bool),
+    field("fallback", Kind::Text),
     field("message_interval_milliseconds", Kind::Integer),
+    field("message_burst", Kind::Integer),
     field("message_events_max", Kind::Integer),
     field("message_bytes_max", Kind::Integer),
     field("sentences_max", Kind::Integer),
+    field("digest_groups_max", Kind::Integer),
+    field("digest_details", Kind::Text),
+    field("thread_replies_max", Kind::Integer),
+    field("sentence", Kind::Text),
+    field("fields", Kind::Maps(TEMPLATE_FIELD)),
     field("park_retry_seconds", Kind::Integer),
     field("retry_max_seconds", Kind::Integer),
 ];
+
+const TEMPLATE_FIELD: &[Field] = &[field("title", Kind::Text), field("text", Kind::Text)];
 
 const ROUTE: &[Field] = &[
     field("name", Kind::Text),
@@ -114,7 +125,11 @@ const ROUTE: &[Field] = &[
     field("nonResourceURLs", Kind::List),
     field("stages", Kind::List),
     field("levels", Kind::List),
+    field("links", Kind::Maps(LINK)),
+    field("command", Kind::Text),
 ];
+
+const LINK: &[Field] = &[field("text", Kind::Text), field("url", Kind::Text)];
 
 const RESOURCES: &[Field] = &[
     field("group", Kind::Text),
@@ -227,8 +242,12 @@ mod tests {
 
     #[test]
     fn it_is_the_shape_of_the_configuration() {
-        let routes = r#"[{"name":"a","channel":"default","resources":[{}]}]"#;
-        let env = [("AUDITRELAY__ROUTES".to_owned(), routes.to_owned())];
+        let routes = r#"[{"name":"a","channel":"default","resources":[{}],"links":[{"text":"a","url":"https://b"}]}]"#;
+        let channels = r#"{"default":{"preview":true,"fields":[{"title":"a","text":"b"}]}}"#;
+        let env = [
+            ("AUDITRELAY__ROUTES".to_owned(), routes.to_owned()),
+            ("AUDITRELAY__CHANNELS".to_owned(), channels.to_owned()),
+        ];
         let loaded = crate::load(None, env, crate::Overrides::default()).unwrap();
         compare(ROOT, &serde_json::to_value(&loaded.config).unwrap(), "");
     }

@@ -8,6 +8,13 @@ use auditrelay_config::{Loaded, REFERENCE};
 use common::Case;
 use serde_json::Value;
 
+/// Lists of maps, whose keys are described within.
+const LISTS_OF_MAPS: [&str; 3] = [
+    "channels.default.fields",
+    "routes.[].links",
+    "routes.[].resources",
+];
+
 /// A key of the reference file as its comment describes it.
 #[derive(Debug, Default)]
 struct Knob {
@@ -113,8 +120,8 @@ fn serialized(loaded: &Loaded) -> Value {
 /// What the code has for each key that is not set: one channel with no knob set, one route.
 fn defaults() -> BTreeMap<String, Value> {
     let loaded = Case::file(
-        "channels: {default: {preview: true}}
-routes: [{name: a, channel: default, resources: [{}]}]",
+        "channels: {default: {preview: true, fields: [{title: a, text: b}]}}
+routes: [{name: a, channel: default, resources: [{}], links: [{text: a, url: https://b}]}]",
     )
     .loaded();
     let mut found = BTreeMap::new();
@@ -127,7 +134,7 @@ fn every_key_is_described_and_no_other() {
     let described: BTreeSet<String> = knobs().into_keys().collect();
     let mut in_code: BTreeSet<String> = defaults().into_keys().collect();
     // A list of maps is described beside the keys of its maps.
-    in_code.insert("routes.[].resources".to_owned());
+    in_code.extend(LISTS_OF_MAPS.map(str::to_owned));
     assert_eq!(described, in_code);
 }
 
@@ -137,11 +144,15 @@ fn every_default_described_is_that_of_the_code() {
     // What the smallest configuration has to set itself.
     let needed = [
         "channels.default.preview",
+        "channels.default.fields.[].title",
+        "channels.default.fields.[].text",
         "routes.[].name",
         "routes.[].channel",
+        "routes.[].links.[].text",
+        "routes.[].links.[].url",
     ];
     for (path, knob) in knobs() {
-        if needed.contains(&path.as_str()) || path == "routes.[].resources" {
+        if needed.contains(&path.as_str()) || LISTS_OF_MAPS.contains(&path.as_str()) {
             continue;
         }
         let shown = match &defaults[&path] {
@@ -153,7 +164,9 @@ fn every_default_described_is_that_of_the_code() {
     }
     let knobs = knobs();
     assert_eq!(knobs["channels.default.preview"].default, "false");
-    assert_eq!(knobs["routes.[].resources"].default, "[]");
+    for list in LISTS_OF_MAPS {
+        assert_eq!(knobs[list].default, "[]");
+    }
     let without =
         Case::file("channels: {default: {preview: true}, b: {slack_channel: C1}}").loaded();
     assert!(!without.config.channels[&"b".parse().unwrap()].preview);
@@ -167,7 +180,8 @@ fn every_value_is_the_default_unless_marked_as_a_sample() {
     let samples: Vec<String> = knobs()
         .into_iter()
         .filter(|(path, knob)| {
-            let is_checked = path != "routes.[].resources" && path != "channels.default.preview";
+            let is_checked =
+                !LISTS_OF_MAPS.contains(&path.as_str()) && path != "channels.default.preview";
             if is_checked && !knob.is_sample {
                 assert_eq!(values[path], defaults[path], "{path}");
             }
@@ -178,8 +192,15 @@ fn every_value_is_the_default_unless_marked_as_a_sample() {
     assert_eq!(
         samples,
         [
+            "channels.default.fields",
+            "channels.default.fields.[].text",
+            "channels.default.fields.[].title",
             "channels.default.slack_channel",
             "routes.[].channel",
+            "routes.[].command",
+            "routes.[].links",
+            "routes.[].links.[].text",
+            "routes.[].links.[].url",
             "routes.[].name",
             "routes.[].resources",
             "routes.[].resources.[].resources",

@@ -132,18 +132,12 @@ fn lease(events: usize) -> Lease {
     }
 }
 
-/// As many sentences as a message has by default.
-const STYLE: Style = Style {
-    sentences_max: 8,
-    names_members: true,
-};
-
 #[divan::bench(args = [1, 8])]
 fn sentences(bencher: Bencher<'_, '_>, events: usize) {
     let lease = lease(events);
     bencher
         .counter(ItemsCount::new(events))
-        .bench(|| render(black_box(&lease), STYLE));
+        .bench(|| render(black_box(&lease), &Style::default()));
 }
 
 /// Up to what one message stands for by default.
@@ -152,7 +146,7 @@ fn digest(bencher: Bencher<'_, '_>, events: usize) {
     let lease = lease(events);
     bencher
         .counter(ItemsCount::new(events))
-        .bench(|| render(black_box(&lease), STYLE));
+        .bench(|| render(black_box(&lease), &Style::default()));
 }
 
 const TEXTS: [(&str, &str); 2] = [

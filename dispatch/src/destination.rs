@@ -2,7 +2,7 @@
 
 use std::{future::Future, time::Duration};
 
-use crate::render::Message;
+use crate::message::Message;
 
 /// A place that takes messages.
 pub trait Destination: Send + Sync + 'static {

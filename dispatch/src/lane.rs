@@ -18,7 +18,7 @@ use tokio::{
 use crate::{
     Budget, Destination, Message, Metrics, SendError,
     pace::Pace,
-    render::{Style, render},
+    render::{Style, render, unrendered},
     retry::Retry,
     router::now_unix_ms,
 };
@@ -39,7 +39,7 @@ pub struct Lane<Q, D> {
     rendering: Arc<Semaphore>,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Settings {
     limit: LeaseLimit,
     style: Style,
@@ -104,7 +104,10 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
                 },
                 style: Style {
                     sentences_max: config.sentences_max.as_usize(),
+                    digest_groups_max: config.digest_groups_max.as_usize(),
+                    details: config.digest_details,
                     names_members: true,
+                    templates: Arc::default(),
                 },
                 park_retry: config.park_retry(),
             },
@@ -152,18 +155,18 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
         let Some(lease) = self.queue.lease(&self.channel, self.settings.limit).await? else {
             return Ok(());
         };
-        let style = self.settings.style;
+        let style = self.settings.style.clone();
         let held = Held {
             id: lease.id.clone(),
             resumed: lease.resumed,
         };
         let events = lease.members.len();
         let rendered =
-            tokio::task::spawn_blocking(move || (render(&lease, style), stage_times(&lease)));
+            tokio::task::spawn_blocking(move || (render(&lease, &style), stage_times(&lease)));
         let (mut message, stage_times_ms) = rendered.await.unwrap_or_else(|error| {
             // One event must not stop its channel for ever; that it stands for others is still said.
             tracing::error!(channel = self.channel, %error, "rendering failed, please report it");
-            (Message::unrendered(events, held.id.id), Vec::new())
+            (unrendered(events, held.id.id), Vec::new())
         });
         drop(permit);
         if self.plain {

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::{
     destination::{Destination, Receipt, SendError},
-    render::Message,
+    message::Message,
 };
 
 /// Shows messages on standard output.

@@ -9,16 +9,19 @@
 //! * a digest's totals are exact, what it does not list it counts, and it names its message, by which all
 //!   of its members can be listed.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use auditrelay_audit::Severity;
+use auditrelay_config::DigestDetails;
 use auditrelay_store::{Delivery, EventDelivery, Lease, Notice};
 use serde_json::{Value, json};
 
 use crate::{
     digest::{self, Group, GroupKey},
     escape::{clean, escape},
+    message::Message,
     sentence::{Piece, Sentence, emoji, time},
+    template::Templates,
 };
 
 const BLOCK_BYTES_MAX: usize = 10_000;
@@ -28,28 +31,36 @@ const HEADER_CHARS_MAX: usize = 150;
 const DIGEST_ROWS_MAX: usize = 40;
 const NOTICES_MAX: usize = 5;
 
-/// A message, ready for any destination.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Message {
-    /// Text for notifications and screen readers, escaped.
-    pub text: String,
-    /// Block Kit blocks.
-    pub blocks: Vec<Value>,
-    /// `sentences` or `digest`.
-    pub form: &'static str,
-}
-
 /// How messages of a channel look.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Style {
     /// With more sentences to say it becomes a digest.
     pub sentences_max: usize,
+    /// Groups that a digest lists.
+    pub digest_groups_max: usize,
+    /// Where a digest's complete list is.
+    pub details: DigestDetails,
     /// Whether a digest says how to see its members: they are kept for a while.
     pub names_members: bool,
+    /// The channel's own words.
+    pub templates: Arc<Templates>,
+}
+
+impl Default for Style {
+    /// How messages look where nothing is configured.
+    fn default() -> Self {
+        Self {
+            sentences_max: 8,
+            digest_groups_max: 40,
+            details: DigestDetails::Command,
+            names_members: true,
+            templates: Arc::default(),
+        }
+    }
 }
 
 /// Renders a lease's members.
-pub fn render(lease: &Lease, style: Style) -> Message {
+pub fn render(lease: &Lease, style: &Style) -> Message {
     let mut events = Vec::new();
     let mut notices = Vec::new();
     for (severity, delivery) in &lease.members {
@@ -75,34 +86,17 @@ pub fn render(lease: &Lease, style: Style) -> Message {
     body.lines.splice(0..0, extra.iter().cloned());
     body.blocks
         .splice(0..0, extra.iter().map(|line| context(line)));
-    Message {
-        text: fallback(&body.lines),
-        blocks: body.blocks,
-        form: body.form,
-    }
+    Message::new(fallback(&body.lines), body.blocks, body.form)
 }
 
-impl Message {
-    /// The same message as text alone.
-    pub fn plain(self) -> Self {
-        Self {
-            blocks: Vec::new(),
-            ..self
-        }
-    }
-
-    /// What is said of events for which no message could be made.
-    pub fn unrendered(events: usize, id: u64) -> Self {
-        let line = format!(
-            "⚠ auditrelay: {events} events could not be shown, a fault of the relay; its log says more"
-        );
-        let lines = [line, members_line(id)];
-        Self {
-            text: fallback(&lines),
-            blocks: lines.iter().map(|line| context(line)).collect(),
-            form: "digest",
-        }
-    }
+/// What is said of events for which no message could be made.
+pub fn unrendered(events: usize, id: u64) -> Message {
+    let line = format!(
+        "⚠ auditrelay: {events} events could not be shown, a fault of the relay; its log says more"
+    );
+    let lines = [line, members_line(id)];
+    let blocks = lines.iter().map(|line| context(line)).collect();
+    Message::new(fallback(&lines), blocks, "digest")
 }
 
 /// How to see what a message stands for.

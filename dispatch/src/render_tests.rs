@@ -9,9 +9,9 @@ use super::*;
 fn render(lease: &Lease, sentences_max: usize) -> Message {
     let style = Style {
         sentences_max,
-        names_members: true,
+        ..Style::default()
     };
-    super::render(lease, style)
+    super::render(lease, &style)
 }
 
 fn event(user: &str, verb: &str, name: &str) -> EventDelivery {
@@ -215,7 +215,7 @@ fn only_a_digest_says_how_to_list_its_members() {
     let line = "auditrelay events --message 1 lists each of them";
     assert!(render(9).text.ends_with(line), "{}", render(9).text);
     assert!(!render(8).text.contains("--message"), "{}", render(8).text);
-    let unrendered = Message::unrendered(9, 1);
+    let unrendered = unrendered(9, 1);
     assert!(unrendered.text.ends_with(line), "{}", unrendered.text);
 }
 
@@ -290,10 +290,10 @@ proptest! {
 fn a_digest_whose_members_are_not_kept_names_no_command() {
     let members = info((0..9).map(|n| event("alice", "get", &n.to_string())));
     let style = Style {
-        sentences_max: 8,
         names_members: false,
+        ..Style::default()
     };
-    let message = super::render(&lease(members, false), style);
+    let message = super::render(&lease(members, false), &style);
     assert_eq!(message.form, "digest");
     assert!(
         !message.text.contains("auditrelay events"),

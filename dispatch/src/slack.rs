@@ -24,7 +24,7 @@ use url::Url;
 
 use crate::{
     destination::{Destination, Receipt, SendError},
-    render::Message,
+    message::Message,
     slack_answers,
 };
 
