@@ -139,6 +139,7 @@ fn sentence(member: &Member) -> String {
                 route: member.route.clone().unwrap_or_default(),
                 json: event.get().to_owned(),
                 marks: member.marks.unwrap_or_default(),
+                meant_for: None,
             };
             let sentence = Sentence::new(member.severity, &event);
             format!(

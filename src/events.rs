@@ -126,6 +126,7 @@ mod tests {
                 replayed: true,
                 ..Marks::default()
             },
+            meant_for: None,
         };
         let notice = Notice {
             text: "could not be read".into(),

@@ -196,6 +196,7 @@ mod tests {
             route: String::new(),
             json: r#"{"a": 1.0}"#.into(),
             marks: Marks::default(),
+            meant_for: None,
         };
         let notice = Notice {
             text: "could not be read".into(),
@@ -223,6 +224,7 @@ mod tests {
             route: String::new(),
             json: "{".into(),
             marks: Marks::default(),
+            meant_for: None,
         };
         let member = Member::new(Severity::Info, Delivery::Event(event));
         assert_eq!(member.event.expect("something").get(), "\"{\"");

@@ -224,7 +224,7 @@ async fn secrets_reach_neither_queue_nor_slack_nor_logs() {
         bytes_max: 1 << 20,
     };
     let lease = queue
-        .lease("default", limit)
+        .lease("default", limit, 5)
         .await
         .expect("read")
         .expect("it waits");

@@ -12,8 +12,8 @@ use std::{fs, path::Path, time::Duration};
 
 use auditrelay_audit::{EventKey, Severity};
 use auditrelay_store::{
-    Batch, Content, Counts, DeliveriesEncoder, DeliveryBlock, EncodedBatch, Entry, LeaseLimit,
-    Queue, Routed, RoutedBlock, SledOptions, SledQueue,
+    Accepted, Batch, Content, Counts, DeliveriesEncoder, DeliveryBlock, EncodedBatch, Entry,
+    LeaseLimit, Queue, Routed, RoutedBlock, SledOptions, SledQueue,
 };
 use support::Running;
 use tokio::time::Instant;
@@ -124,8 +124,8 @@ async fn route(queue: &SledQueue, channel: &str) {
 
 /// Tells all that waits for a channel.
 async fn drain(queue: &SledQueue, channel: &str) {
-    while let Some(lease) = queue.lease(channel, ALL).await.expect("read") {
-        queue.ack(&lease.id, 9).await.expect("held");
+    while let Some(lease) = queue.lease(channel, ALL, 5).await.expect("read") {
+        queue.ack(&lease.id, Accepted::at(9)).await.expect("held");
     }
 }
 
@@ -221,7 +221,7 @@ async fn a_backlog_costs_disk_and_not_memory_and_gives_its_disk_back() {
     assert_eq!(queue.ledger().channels["parked"].waiting, 1_000);
     queue.verify().await.expect("sound");
     let lease = queue
-        .lease("parked", ALL)
+        .lease("parked", ALL, 5)
         .await
         .expect("read")
         .expect("members");

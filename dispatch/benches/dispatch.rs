@@ -119,6 +119,7 @@ fn lease(events: usize) -> Lease {
             route: String::new(),
             json,
             marks: Marks::default(),
+            meant_for: None,
         };
         (Severity::Info, Delivery::Event(event))
     };
@@ -129,6 +130,7 @@ fn lease(events: usize) -> Lease {
         },
         members: jsons.into_iter().map(member).collect(),
         resumed: false,
+        sealed_unix_ms: 0,
     }
 }
 

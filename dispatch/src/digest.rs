@@ -156,6 +156,7 @@ mod tests {
                 r#"{{"level":"Metadata","stage":"ResponseComplete","verb":"get","user":{{"username":"{user}"}},"objectRef":{{"resource":"pods","namespace":"x","name":"{name}"}},"stageTimestamp":"2026-11-21T03:15:{time}Z"}}"#
             ),
             marks: Marks::default(),
+            meant_for: None,
         }
     }
 

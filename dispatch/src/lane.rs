@@ -9,7 +9,7 @@
 use std::{sync::Arc, time::Duration};
 
 use auditrelay_config::ChannelConfig;
-use auditrelay_store::{Burial, Delivery, Lease, LeaseId, LeaseLimit, Queue, QueueError};
+use auditrelay_store::{Accepted, Burial, Delivery, Lease, LeaseId, LeaseLimit, Queue, QueueError};
 use tokio::{
     sync::{Semaphore, watch},
     time::Instant,
@@ -152,7 +152,11 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
         let Ok(permit) = Arc::clone(&self.rendering).acquire_owned().await else {
             return Ok(());
         };
-        let Some(lease) = self.queue.lease(&self.channel, self.settings.limit).await? else {
+        let Some(lease) = self
+            .queue
+            .lease(&self.channel, self.settings.limit, now_unix_ms())
+            .await?
+        else {
             return Ok(());
         };
         let style = self.settings.style.clone();
@@ -178,7 +182,9 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
             Ok(receipt) => {
                 tracing::debug!(channel = self.channel, ts = receipt.ts, events, "posted");
                 self.accepted(&message);
-                self.queue.ack(&held.id, now_unix_ms()).await?;
+                self.queue
+                    .ack(&held.id, Accepted::at(now_unix_ms()))
+                    .await?;
                 self.observe_delay(&stage_times_ms);
                 Ok(())
             }

@@ -25,7 +25,8 @@ fn event(user: &str, verb: &str, name: &str) -> EventDelivery {
         })
         .to_string(),
         marks: Marks::default(),
-    }
+meant_for: None,
+}
 }
 
 fn lease(members: Vec<(Severity, Delivery)>, resumed: bool) -> Lease {
@@ -36,6 +37,7 @@ fn lease(members: Vec<(Severity, Delivery)>, resumed: bool) -> Lease {
         },
         members,
         resumed,
+        sealed_unix_ms: 0,
     }
 }
 

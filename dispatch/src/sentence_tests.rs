@@ -10,6 +10,7 @@ fn sentence(json: &str) -> Sentence {
         route: String::new(),
         json: json.to_owned(),
         marks: Marks::default(),
+        meant_for: None,
     };
     Sentence::new(Severity::Info, &event)
 }

@@ -117,7 +117,7 @@ async fn each_event_of_the_range_goes_once_where_the_routes_of_today_send_it() {
         events_max: 10,
         bytes_max: 1 << 20,
     };
-    let lease = queue.lease("sec", limit).await.expect("a lease");
+    let lease = queue.lease("sec", limit, 5).await.expect("a lease");
     let members = lease.expect("something waits").members;
     let [(Severity::Critical, Delivery::Event(event))] = members.as_slice() else {
         panic!("{members:?}");

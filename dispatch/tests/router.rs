@@ -233,7 +233,7 @@ async fn told(hints_of: u64, hint: impl Fn(&str) -> Option<Hint>) -> (Vec<String
         bytes_max: usize::MAX,
     };
     let lease = queue
-        .lease("ops", limit)
+        .lease("ops", limit, 5)
         .await
         .expect("read")
         .expect("members");

@@ -167,7 +167,7 @@ mod tests {
             bytes_max: 1,
         };
         for _ in 0..letters {
-            let lease = queue.lease("ops", limit).await.expect("a lease");
+            let lease = queue.lease("ops", limit, 5).await.expect("a lease");
             let burial = Burial {
                 reason: "invalid_blocks".to_owned(),
                 attempts: 1,

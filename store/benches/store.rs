@@ -7,7 +7,7 @@ use std::{fs::File, io::Write, path::Path};
 
 use auditrelay_audit::{Envelope, HashKey, Severity, list::Item};
 use auditrelay_store::{
-    Batch, Block, Content, Counts, DeliveriesEncoder, DeliveryBlock, EncodedBatch,
+    Accepted, Batch, Block, Content, Counts, DeliveriesEncoder, DeliveryBlock, EncodedBatch,
     EncodedDeliveries, Entry, EventToDeliver, LeaseLimit, Marks, Queue, Routed, RoutedBlock,
     SledOptions, SledQueue,
 };
@@ -260,9 +260,17 @@ fn lease_and_ack(bencher: Bencher<'_, '_>, waiting: usize) {
         .counter(ItemsCount::new(limit.events_max))
         .bench_local(|| {
             place.runtime.block_on(async {
-                let lease = place.queue.lease(CHANNEL, limit).await.expect("readable");
+                let lease = place
+                    .queue
+                    .lease(CHANNEL, limit, 5)
+                    .await
+                    .expect("readable");
                 let lease = lease.expect("something waits");
-                place.queue.ack(&lease.id, 8).await.expect("acknowledged");
+                place
+                    .queue
+                    .ack(&lease.id, Accepted::at(8))
+                    .await
+                    .expect("acknowledged");
                 lease
             })
         });

@@ -34,6 +34,8 @@ pub(crate) enum Kind {
     Begin = 14,
     /// In a file of its own: how a store was left by a process that closed it.
     Closed = 15,
+    FellBack = 16,
+    Thread = 17,
 }
 
 /// The readable part of a frame's header.

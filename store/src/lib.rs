@@ -34,9 +34,9 @@ pub use codec::{
 pub use export::{MoveError, Moved};
 pub use ledger::{ChannelCounts, Counts, Dropped, Ledger, OtherCounts};
 pub use model::{
-    Batch, Block, BlockItem, Content, Delivery, DeliveryBlock, Entry, EventDelivery, Hint,
-    ItemKind, Lease, LeaseId, LeaseLimit, Marks, Notice, QuarantineRecord, Routed, RoutedBlock,
-    SeenBlock, Unreadable,
+    Accepted, Batch, Block, BlockItem, Content, Delivery, DeliveryBlock, Entry, EventDelivery,
+    FellBack, Hint, ItemKind, Lease, LeaseId, LeaseLimit, Marks, Notice, QuarantineRecord, Routed,
+    RoutedBlock, SeenBlock, Thread, Unreadable,
 };
 pub use operate::{Burial, Cursor, DeadFilter, DeadLetter, Members, Retained, Told};
 pub use salvage::{SalvageError, Salvaged};
@@ -88,20 +88,23 @@ pub trait Queue: Clone + Send + Sync + 'static {
     /// Waits until the channel has something to lease.
     fn wait_waiting(&self, channel: &str) -> impl Future<Output = Result<(), QueueError>> + Send;
 
-    /// Seals what the channel's next message stands for; `None` when nothing waits.
+    /// Seals what the channel's next message stands for, at a Unix time in milliseconds; `None` when
+    /// nothing waits.
     fn lease(
         &self,
         channel: &str,
         limit: LeaseLimit,
+        now_unix_ms: i64,
     ) -> impl Future<Output = Result<Option<Lease>, QueueError>> + Send;
 
-    /// The lease's members were delivered, at a Unix time in milliseconds. They stay readable by the
-    /// lease's ID for a while, see [`Queue::told`].
+    /// The lease's members were delivered. They stay readable by the lease's ID for a while, see
+    /// [`Queue::told`]. A thread is noted in the same commit, see [`Queue::threads`]; if that is one too
+    /// many, the channel's oldest gives way, and its message is what is returned.
     fn ack(
         &self,
         lease: &LeaseId,
-        now_unix_ms: i64,
-    ) -> impl Future<Output = Result<(), QueueError>> + Send;
+        accepted: Accepted,
+    ) -> impl Future<Output = Result<Option<u64>, QueueError>> + Send;
 
     /// The lease's members were certainly not delivered and wait again.
     fn release(&self, lease: &LeaseId) -> impl Future<Output = Result<(), QueueError>> + Send;
@@ -118,6 +121,32 @@ pub trait Queue: Clone + Send + Sync + 'static {
         &self,
         deliveries: Vec<DeliveryBlock>,
     ) -> impl Future<Output = Result<(), QueueError>> + Send;
+
+    /// Copies critical events that wait for channel `from`, leased ones too, to channel `to`, oldest first
+    /// and a bounded piece at a time. Each is copied once, whatever happens in between: how far it has come
+    /// is committed with the copies. What waits stays where it is. Copies are counted apart like those of a
+    /// replay, and know for whom they were meant; they are not copied once more, and notices never are.
+    /// Asking when there is nothing new costs a look-up and no commit.
+    fn fall_back(
+        &self,
+        from: &str,
+        to: &str,
+    ) -> impl Future<Output = Result<FellBack, QueueError>> + Send;
+
+    /// The channel's messages of which details are still to be posted, oldest first.
+    fn threads(
+        &self,
+        channel: &str,
+    ) -> impl Future<Output = Result<Vec<Thread>, QueueError>> + Send;
+
+    /// So many parts of a message's details are posted; with `None` it is finished, or given up, and
+    /// forgotten. Says whether it was noted at all: it may have given way.
+    fn note_thread(
+        &self,
+        channel: &str,
+        message: u64,
+        done: Option<u32>,
+    ) -> impl Future<Output = Result<bool, QueueError>> + Send;
 
     /// Dead letters that match, oldest first, with an ID above `after`, at most `max`.
     fn dead(

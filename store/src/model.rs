@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use auditrelay_audit::{EventKey, Severity};
 use serde::{Deserialize, Serialize};
 
-use crate::{codec::EncodedDeliveries, ledger::Counts};
+use crate::{Full, codec::EncodedDeliveries, ledger::Counts};
 
 /// One `EventList`, redacted, as it goes into the queue.
 #[derive(Debug, Clone)]
@@ -184,6 +184,9 @@ pub struct EventDelivery {
     pub json: String,
     /// What else has to be said of it.
     pub marks: Marks,
+    /// Of a copy that [`crate::Queue::fall_back`] made: the channel that it was meant for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub meant_for: Option<String>,
 }
 
 /// What has to be said of an event besides what is in it.
@@ -251,4 +254,56 @@ pub struct Lease {
     pub members: Vec<(Severity, Delivery)>,
     /// It was held by a process that ended, and may have been posted.
     pub resumed: bool,
+    /// When it was sealed, Unix time in milliseconds: before that no message of this ID can have been
+    /// posted. One that comes back keeps it. 0 where it is not known, as an earlier version sealed it.
+    pub sealed_unix_ms: i64,
+}
+
+/// What a destination said of a message that it took.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Accepted {
+    /// When, Unix time in milliseconds.
+    pub now_unix_ms: i64,
+    /// The destination's name of the message, at most [`Thread::BYTES_MAX`], if details of it are to be
+    /// posted under it. A longer one is not noted.
+    pub thread: Option<String>,
+}
+
+impl Accepted {
+    /// A message without details, taken at a Unix time in milliseconds.
+    pub fn at(now_unix_ms: i64) -> Self {
+        Self {
+            now_unix_ms,
+            thread: None,
+        }
+    }
+}
+
+/// A message of which details are still to be posted; its members come from [`crate::Queue::told`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Thread {
+    /// The message: the ID of its lease.
+    pub message: u64,
+    /// The destination's name of it.
+    pub thread: String,
+    /// How many parts are posted.
+    pub done: u32,
+}
+
+impl Thread {
+    /// A longer name is not noted.
+    pub const BYTES_MAX: usize = 64;
+    /// So many are noted for a channel, then the oldest gives way.
+    pub const PER_CHANNEL_MAX: usize = 64;
+}
+
+/// What one call of [`crate::Queue::fall_back`] did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FellBack {
+    /// So many events were copied.
+    pub events: u64,
+    /// There is more to copy.
+    pub more: bool,
+    /// Nothing was copied for want of space; it is to be asked again later.
+    pub full: Option<Full>,
 }

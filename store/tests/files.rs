@@ -5,7 +5,9 @@ mod support;
 use std::fs;
 
 use auditrelay_audit::Severity;
-use auditrelay_store::{LeaseLimit, OpenError, Queue, QueueError, SledOptions, SledQueue};
+use auditrelay_store::{
+    Accepted, LeaseLimit, OpenError, Queue, QueueError, SledOptions, SledQueue,
+};
 use support::{ALL, append_and_route, balanced, batch, burial, noise, open, options, told};
 
 #[tokio::test]
@@ -30,7 +32,7 @@ async fn large_values_never_become_blob_files() {
             events_max: 3,
             ..ALL
         };
-        let lease = queue.lease("ops", limit).await.expect("read");
+        let lease = queue.lease("ops", limit, 5).await.expect("read");
         let id = lease.expect("members").id;
         queue
             .bury(&id, burial("invalid_blocks"))
@@ -202,7 +204,7 @@ async fn a_commit_that_was_never_completed_is_cut_off_and_the_rest_is_there() {
     append_and_route(&queue, "ops", Severity::Info, &["3"]).await;
     drop(queue);
     let queue = open(dir.path());
-    let lease = queue.lease("ops", ALL).await.expect("read");
+    let lease = queue.lease("ops", ALL, 5).await.expect("read");
     assert_eq!(told(&lease.expect("members").members), ["1", "2", "3"]);
     balanced(&queue).await;
 }
@@ -258,19 +260,20 @@ async fn segments_go_when_nothing_points_to_them() {
                 events_max: 100,
                 ..ALL
             },
+            5,
         )
         .await
         .expect("read");
     queue
-        .ack(&lease.expect("members").id, 8)
+        .ack(&lease.expect("members").id, Accepted::at(8))
         .await
         .expect("held");
     wait("the oldest is delivered", &|| segments("deliveries")[0] > 1).await;
     balanced(&queue).await;
     drop(queue);
     let queue = open(dir.path());
-    while let Some(lease) = queue.lease("ops", ALL).await.expect("read") {
-        queue.ack(&lease.id, 8).await.expect("held");
+    while let Some(lease) = queue.lease("ops", ALL, 5).await.expect("read") {
+        queue.ack(&lease.id, Accepted::at(8)).await.expect("held");
     }
     wait("all is delivered", &|| segments("deliveries").len() == 1).await;
     balanced(&queue).await;
@@ -284,9 +287,9 @@ async fn a_channel_that_is_never_served_keeps_its_own_backlog_and_nothing_else()
     for round in 0..30 {
         append_and_route(&queue, "parked", Severity::Info, &[&format!("p{round}")]).await;
         append_and_route(&queue, "ops", Severity::Info, &[large.as_str(); 8]).await;
-        let lease = queue.lease("ops", ALL).await.expect("read");
+        let lease = queue.lease("ops", ALL, 5).await.expect("read");
         queue
-            .ack(&lease.expect("members").id, 8)
+            .ack(&lease.expect("members").id, Accepted::at(8))
             .await
             .expect("held");
     }
@@ -309,7 +312,7 @@ async fn a_channel_that_is_never_served_keeps_its_own_backlog_and_nothing_else()
     assert!(!segment_1.exists(), "its only live record was moved");
     drop(queue);
     let queue = open(dir.path());
-    let lease = queue.lease("parked", ALL).await.expect("read");
+    let lease = queue.lease("parked", ALL, 5).await.expect("read");
     let expected: Vec<String> = (0..30).map(|round| format!("p{round}")).collect();
     assert_eq!(told(&lease.expect("members").members), expected);
     balanced(&queue).await;
@@ -358,7 +361,7 @@ async fn damage_of_a_delivery_is_found_when_it_is_leased_and_the_next_start_move
     let mut bytes = fs::read(&file).expect("readable");
     bytes[60] ^= 1;
     fs::write(&file, bytes).expect("written");
-    let error = queue.lease("ops", ALL).await.expect_err("it is damaged");
+    let error = queue.lease("ops", ALL, 5).await.expect_err("it is damaged");
     assert!(error.to_string().contains("checksum"), "{error}");
     drop(queue);
     let opened = SledQueue::open(&options(dir.path())).expect("opens");

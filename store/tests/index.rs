@@ -11,7 +11,7 @@ use std::{
 };
 
 use auditrelay_audit::Severity;
-use auditrelay_store::{OpenError, Queue, Routed, SledOptions, SledQueue};
+use auditrelay_store::{Accepted, OpenError, Queue, Routed, SledOptions, SledQueue};
 use support::{ALL, all_to, append_and_route, balanced, batch, burial, options, told};
 
 fn small(dir: &Path) -> SledOptions {
@@ -70,8 +70,8 @@ async fn churn(queue: &SledQueue, records: usize) {
         }
         queue.route(routed).await.expect("routed");
     }
-    while let Some(lease) = queue.lease("ops", ALL).await.expect("read") {
-        queue.ack(&lease.id, 9).await.expect("held");
+    while let Some(lease) = queue.lease("ops", ALL, 5).await.expect("read") {
+        queue.ack(&lease.id, Accepted::at(9)).await.expect("held");
     }
 }
 
@@ -82,7 +82,7 @@ async fn a_large_index_of_little_is_replaced_and_everything_is_still_there() {
     append_and_route(&queue, "parked", Severity::Warning, &["p1", "p2"]).await;
     append_and_route(&queue, "dev", Severity::Info, &["dead"]).await;
     let lease = queue
-        .lease("dev", ALL)
+        .lease("dev", ALL, 5)
         .await
         .expect("read")
         .expect("members");
@@ -91,7 +91,7 @@ async fn a_large_index_of_little_is_replaced_and_everything_is_still_there() {
         .await
         .expect("held");
     let held = queue
-        .lease("parked", ALL)
+        .lease("parked", ALL, 5)
         .await
         .expect("read")
         .expect("members");
@@ -116,7 +116,7 @@ async fn a_large_index_of_little_is_replaced_and_everything_is_still_there() {
     assert_eq!(queue.ledger(), before);
     assert_eq!(queue.seen().await.expect("read"), seen);
     let again = queue
-        .lease("parked", ALL)
+        .lease("parked", ALL, 5)
         .await
         .expect("read")
         .expect("members");
@@ -150,7 +150,7 @@ async fn what_a_replacement_leaves_that_was_killed_costs_nothing() {
         fs::write(dir.path().join("queue/CURRENT.new"), b"auditrelay q").expect("written");
         let queue = open(dir.path());
         let lease = queue
-            .lease("ops", ALL)
+            .lease("ops", ALL, 5)
             .await
             .expect("read")
             .expect("members");
@@ -256,7 +256,7 @@ async fn killed_at_any_moment_of_a_replacement_nothing_is_lost() {
             "round {round}: {last} were acknowledged: {ledger:?}"
         );
         let parked = queue
-            .lease("parked", ALL)
+            .lease("parked", ALL, 5)
             .await
             .expect("read")
             .expect("members");

@@ -8,7 +8,9 @@ use std::{
 };
 
 use auditrelay_audit::Severity;
-use auditrelay_store::{DeadFilter, Delivery, LeaseLimit, Limits, MoveError, Queue, SledQueue};
+use auditrelay_store::{
+    Accepted, DeadFilter, Delivery, LeaseLimit, Limits, MoveError, Queue, SledQueue,
+};
 use support::{ALL, append_and_route, balanced, batch, burial, open, options, texts, told};
 
 /// A file in memory that somebody else can read.
@@ -52,7 +54,7 @@ async fn filled(dir: &std::path::Path) -> SledQueue {
     let queue = SledQueue::open(&options).expect("opens").queue;
     append_and_route(&queue, "dev", Severity::Info, &["bad \"1\"\n", "bad 2"]).await;
     let lease = queue
-        .lease("dev", ALL)
+        .lease("dev", ALL, 5)
         .await
         .expect("read")
         .expect("members");
@@ -67,18 +69,18 @@ async fn filled(dir: &std::path::Path) -> SledQueue {
         ..ALL
     };
     let lease = queue
-        .lease("ops", two)
+        .lease("ops", two, 5)
         .await
         .expect("read")
         .expect("members");
-    queue.ack(&lease.id, 8).await.expect("held");
+    queue.ack(&lease.id, Accepted::at(8)).await.expect("held");
     // This one is being posted: `2`.
     let one = LeaseLimit {
         events_max: 1,
         ..ALL
     };
     queue
-        .lease("ops", one)
+        .lease("ops", one, 5)
         .await
         .expect("read")
         .expect("members");
@@ -134,7 +136,7 @@ async fn what_was_exported_is_all_there_after_an_import() {
         ["unrouted"]
     );
     let lease = moved
-        .lease("ops", ALL)
+        .lease("ops", ALL, 5)
         .await
         .expect("read")
         .expect("members");

@@ -58,7 +58,7 @@ async fn a_commit_that_the_index_lacks_is_done_again() {
     assert!(opened.moved_aside.is_none(), "{:?}", opened.moved_aside);
     let ledger = opened.queue.ledger();
     assert_eq!((ledger.received, ledger.waiting), (2, 1));
-    let lease = opened.queue.lease("ops", ALL).await.expect("read");
+    let lease = opened.queue.lease("ops", ALL, 5).await.expect("read");
     assert_eq!(told(&lease.expect("members").members), ["1"]);
     balanced(&opened.queue).await;
 }
@@ -78,7 +78,7 @@ async fn another_record_in_the_place_of_one_is_never_told() {
     );
     fs::write(file(2), third).expect("written");
     fs::write(file(3), second).expect("written");
-    let error = queue.lease("ops", ALL).await.expect_err("it is damaged");
+    let error = queue.lease("ops", ALL, 5).await.expect_err("it is damaged");
     assert!(error.to_string().contains("another record"), "{error}");
     drop(queue);
     assert!(opened(dir.path()).moved_aside.is_some());

@@ -5,7 +5,7 @@ mod support;
 use std::{fs, path::Path, time::Duration};
 
 use auditrelay_audit::Severity;
-use auditrelay_store::{DeadFilter, LeaseLimit, Limits, Queue, SledOptions, SledQueue};
+use auditrelay_store::{Accepted, DeadFilter, LeaseLimit, Limits, Queue, SledOptions, SledQueue};
 use support::{ALL, append_and_route, balanced, burial, noise, options, told};
 
 const START: i64 = 1_700_000_000_000;
@@ -45,7 +45,7 @@ async fn tell(queue: &SledQueue, records: usize, now_unix_ms: i64) -> usize {
         let text = noise(300, n as u64 + 1);
         append_and_route(queue, "ops", Severity::Info, &[text.as_str()]).await;
         let lease = queue
-            .lease("ops", one)
+            .lease("ops", one, 5)
             .await
             .expect("read")
             .expect("members");
@@ -56,7 +56,10 @@ async fn tell(queue: &SledQueue, records: usize, now_unix_ms: i64) -> usize {
                 .expect("held");
             dead += 1;
         } else {
-            queue.ack(&lease.id, now_unix_ms).await.expect("held");
+            queue
+                .ack(&lease.id, Accepted::at(now_unix_ms))
+                .await
+                .expect("held");
         }
     }
     dead
@@ -75,11 +78,14 @@ async fn thousands_that_expire_at_once_leave_the_rest_and_give_their_files_back(
     let dead = dead + tell(&queue, 300, START + 3_590_000).await;
     append_and_route(&queue, "ops", Severity::Info, &["late"]).await;
     let lease = queue
-        .lease("ops", ALL)
+        .lease("ops", ALL, 5)
         .await
         .expect("read")
         .expect("members");
-    queue.ack(&lease.id, START + 3_600_000).await.expect("held");
+    queue
+        .ack(&lease.id, Accepted::at(START + 3_600_000))
+        .await
+        .expect("held");
     for _ in 0..500 {
         let is_tidy = queue.space().detail_bytes < all / 8 && segments(dir.path()) <= 3;
         if is_tidy {

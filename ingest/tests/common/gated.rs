@@ -6,9 +6,9 @@ use std::sync::{
 };
 
 use auditrelay_store::{
-    Admitted, Block, Burial, Cursor, DeadFilter, DeadLetter, DeliveryBlock, EncodedBatch, Full,
-    Lease, LeaseId, LeaseLimit, Ledger, Members, Queue, QueueError, Retained, Routed, SeenBlock,
-    Space, Told,
+    Accepted, Admitted, Block, Burial, Cursor, DeadFilter, DeadLetter, DeliveryBlock, EncodedBatch,
+    FellBack, Full, Lease, LeaseId, LeaseLimit, Ledger, Members, Queue, QueueError, Retained,
+    Routed, SeenBlock, Space, Thread, Told,
 };
 use tokio::sync::Semaphore;
 
@@ -64,10 +64,10 @@ impl Queue for GatedQueue {
     async fn wait_waiting(&self, _: &str) -> Result<(), QueueError> {
         unreachable!()
     }
-    async fn lease(&self, _: &str, _: LeaseLimit) -> Result<Option<Lease>, QueueError> {
+    async fn lease(&self, _: &str, _: LeaseLimit, _: i64) -> Result<Option<Lease>, QueueError> {
         unreachable!()
     }
-    async fn ack(&self, _: &LeaseId, _: i64) -> Result<(), QueueError> {
+    async fn ack(&self, _: &LeaseId, _: Accepted) -> Result<Option<u64>, QueueError> {
         unreachable!()
     }
     async fn release(&self, _: &LeaseId) -> Result<(), QueueError> {
@@ -77,6 +77,15 @@ impl Queue for GatedQueue {
         unreachable!()
     }
     async fn deliver_copies(&self, _: Vec<DeliveryBlock>) -> Result<(), QueueError> {
+        unreachable!()
+    }
+    async fn fall_back(&self, _: &str, _: &str) -> Result<FellBack, QueueError> {
+        unreachable!()
+    }
+    async fn threads(&self, _: &str) -> Result<Vec<Thread>, QueueError> {
+        unreachable!()
+    }
+    async fn note_thread(&self, _: &str, _: u64, _: Option<u32>) -> Result<bool, QueueError> {
         unreachable!()
     }
     async fn dead(&self, _: DeadFilter, _: u64, _: usize) -> Result<Vec<DeadLetter>, QueueError> {

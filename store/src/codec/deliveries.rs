@@ -16,7 +16,8 @@ use crate::{
 /// What a record of deliveries begins with.
 #[derive(Debug, Serialize, Deserialize)]
 struct DeliveryTable<'a> {
-    /// Each cluster and route once; deliveries name them by number.
+    /// Each cluster and route once; deliveries name them by number. Of copies, one more that none of them
+    /// names is the channel that they were meant for.
     #[serde(borrow)]
     names: Vec<Cow<'a, str>>,
     rows: Vec<DeliveryRow>,
@@ -59,6 +60,7 @@ pub struct DeliveriesEncoder {
     names: Vec<String>,
     rows: Vec<DeliveryRow>,
     texts: Vec<u8>,
+    meant_for: Option<String>,
 }
 
 impl DeliveriesEncoder {
@@ -67,6 +69,16 @@ impl DeliveriesEncoder {
         self.put(event);
         if self.texts.len() >= BLOCK_PLAIN_BYTES || self.rows.len() == BLOCK_ITEMS_MAX {
             self.close();
+        }
+    }
+
+    /// What follows was meant for another channel.
+    pub(crate) fn meant_for(&mut self, channel: Option<&str>) {
+        if self.meant_for.as_deref() != channel {
+            if !self.rows.is_empty() {
+                self.close();
+            }
+            self.meant_for = channel.map(str::to_owned);
         }
     }
 
@@ -143,6 +155,7 @@ impl DeliveriesEncoder {
         let table = DeliveryTable {
             names: names
                 .iter()
+                .chain(&self.meant_for)
                 .map(|name| Cow::Borrowed(name.as_str()))
                 .collect(),
             rows: std::mem::take(&mut self.rows),
@@ -178,7 +191,7 @@ pub(crate) fn unpack(
     range: Range<u32>,
 ) -> Result<Vec<Delivery>, Damaged> {
     match class {
-        Class::Events | Class::Copies => unpack_events(plain_bytes, payload, range),
+        Class::Events | Class::Copies => unpack_events(class, plain_bytes, payload, range),
         Class::Notices => {
             let notices = unpack_notices(plain_bytes, payload, range)?;
             Ok(notices.into_iter().map(Delivery::Notice).collect())
@@ -198,8 +211,9 @@ pub(crate) fn cut(
         return Ok(pack(notices.len(), &notices));
     }
     let mut encoder = DeliveriesEncoder::default();
-    for delivery in unpack_events(plain_bytes, payload, range)? {
+    for delivery in unpack_events(class, plain_bytes, payload, range)? {
         if let Delivery::Event(event) = delivery {
+            encoder.meant_for(event.meant_for.as_deref());
             encoder.put(&EventToDeliver {
                 cluster: &event.cluster,
                 route: &event.route,
@@ -220,12 +234,15 @@ pub(crate) fn repack(deliveries: Vec<Delivery>, mark: impl Fn(Marks) -> Marks) -
     let mut encoder = DeliveriesEncoder::default();
     for delivery in deliveries {
         match delivery {
-            Delivery::Event(event) => encoder.push(&EventToDeliver {
-                cluster: &event.cluster,
-                route: &event.route,
-                json: &event.json,
-                marks: mark(event.marks),
-            }),
+            Delivery::Event(event) => {
+                encoder.meant_for(event.meant_for.as_deref());
+                encoder.push(&EventToDeliver {
+                    cluster: &event.cluster,
+                    route: &event.route,
+                    json: &event.json,
+                    marks: mark(event.marks),
+                });
+            }
             Delivery::Notice(notice) => encoder.push_notice(notice),
         }
     }
@@ -252,6 +269,13 @@ fn table(payload: &[u8]) -> Result<(DeliveryTable<'_>, &[u8]), Damaged> {
 }
 
 impl DeliveryTable<'_> {
+    /// A record of an earlier version holds no name that no row names.
+    fn meant_for(&self) -> Option<&str> {
+        let named = self.rows.iter().map(|row| row.cluster.max(row.route));
+        let next = named.max()? as usize + 1;
+        self.names.get(next).map(AsRef::as_ref)
+    }
+
     fn row(&self, index: u32) -> Result<&DeliveryRow, Damaged> {
         let row = self.rows.get(index as usize);
         row.ok_or(Damaged("it holds fewer deliveries than were leased"))
@@ -270,6 +294,7 @@ impl DeliveryTable<'_> {
 }
 
 fn unpack_events(
+    class: Class,
     plain_bytes: u32,
     payload: &[u8],
     range: Range<u32>,
@@ -277,6 +302,10 @@ fn unpack_events(
     let (table, texts) = table(payload)?;
     let lengths = table.rows.iter().map(|row| row.json_bytes);
     let texts = Texts::unpack(plain_bytes, texts, lengths)?;
+    let meant_for = match class {
+        Class::Copies => table.meant_for(),
+        Class::Events | Class::Notices => None,
+    };
     let delivery = |index: u32| {
         let (cluster, route) = table.names_of(index)?;
         Ok(Delivery::Event(EventDelivery {
@@ -284,6 +313,7 @@ fn unpack_events(
             route: route.to_owned(),
             json: texts.get(index as usize).to_owned(),
             marks: table.row(index)?.marks,
+            meant_for: meant_for.map(str::to_owned),
         }))
     };
     range.map(delivery).collect()

@@ -14,7 +14,7 @@ use super::{
     holdings::Holder,
     keys,
     owner::Owner,
-    records::{DeadRow, Held, SettledAs, small},
+    records::{DeadRow, Held, SettledAs},
     stage::{Round, StageError},
     tidy::{LIVE_FRACTION, live_in},
 };
@@ -189,7 +189,7 @@ impl Owner {
         let ranges = [(moved.record_seq, moved.from, moved.to)];
         if row.key.starts_with(keys::DEAD) {
             let message = keys::message(row.key).unwrap_or_default();
-            let DeadRow { burial, .. } = small(row.stored)?;
+            let DeadRow { burial, .. } = DeadRow::read(row.stored)?;
             self.note_settled(message, SettledAs::Dead(burial), &ranges);
             return Ok(Holder::Dead);
         }

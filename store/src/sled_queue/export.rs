@@ -172,7 +172,7 @@ impl<W: Write, P: Fn(u64, u64)> Export<W, P> {
             };
             let mut members = Members::new();
             if key.starts_with(keys::DEAD) {
-                let row: DeadRow = small(&stored).map_err(ReadError::from)?;
+                let row = DeadRow::read(&stored).map_err(ReadError::from)?;
                 read::unpack(&held, &record, row.severity, &mut members)?;
                 self.moved.dead_events += held.count();
                 self.line(&Line::Dead {

@@ -5,9 +5,9 @@ use std::sync::mpsc;
 use auditrelay_audit::Severity;
 use tokio::sync::oneshot;
 
-use super::records::Slice;
+use super::{fall_back::Copies, records::Slice};
 use crate::{
-    Burial, DeliveryBlock, QueueError, Routed,
+    Accepted, Burial, DeliveryBlock, QueueError, Routed,
     codec::{Class, Packed},
 };
 
@@ -16,7 +16,7 @@ const BYTES_PER_COMMIT_MAX: usize = 16 * 1024 * 1024;
 
 /// What becomes of a lease.
 pub(super) enum Fate {
-    Delivered { now_unix_ms: i64 },
+    Delivered(Accepted),
     Waits,
     Dead(Burial),
 }
@@ -33,11 +33,18 @@ pub(super) enum Op {
     Seal {
         channel: String,
         slices: Vec<Slice>,
+        now_unix_ms: i64,
     },
     Settle {
         channel: String,
         lease: u64,
         fate: Fate,
+    },
+    FallBack(Copies),
+    NoteThread {
+        channel: String,
+        message: u64,
+        done: Option<u32>,
     },
     Redrive {
         messages: Vec<u64>,
@@ -84,8 +91,12 @@ pub(super) enum Answer {
     Done,
     /// The new lease's ID.
     Leased(u64),
-    /// What was to be leased is not as it was: look again.
+    /// What was to be leased or copied is not as it was: look again.
     Stale,
+    /// The message whose thread had to give way.
+    GaveWay(Option<u64>),
+    /// Whether the thread was noted before.
+    Noted(bool),
     /// Those messages that were there.
     Messages(Vec<u64>),
 }
@@ -118,6 +129,7 @@ impl Op {
                 .flat_map(|block| block.deliveries.events.iter())
                 .map(|packed| packed.payload.len())
                 .sum(),
+            Self::FallBack(copies) => copies.records.iter().map(|one| one.payload.len()).sum(),
             _ => 0,
         }
     }

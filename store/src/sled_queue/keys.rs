@@ -5,7 +5,9 @@
 //! | `rd` channel rank seq | deliveries that wait, rank 0 (critical) to 2 (info) |
 //! | `rm` message n | deliveries that a message told, kept to be looked at |
 //! | `rx` message n | deliveries that can never be told: a dead letter |
-//! | `s` channel | the channel's lease: its ID and members |
+//! | `s` channel | the channel's lease: its ID, members and when it was sealed |
+//! | `f` channel | up to which sequence what waits critically for it was copied to its fallback |
+//! | `t` channel message | a message of which details are still to be posted, and under what |
 //! | `q` seq | a quarantined item |
 //! | `l` | totals of the ledger, next sequence, how far each log goes |
 //! | `c` name | a channel's counts |
@@ -28,6 +30,8 @@ pub(super) const QUARANTINE: &[u8] = b"q";
 pub(super) const CHANNELS: &[u8] = b"c";
 pub(super) const SEALS: &[u8] = b"s";
 pub(super) const SALVAGES: &[u8] = b"v";
+pub(super) const FALLBACKS: &[u8] = b"f";
+pub(super) const THREADS: &[u8] = b"t";
 
 pub(super) fn quarantine(seq: u64) -> Vec<u8> {
     with_seq(QUARANTINE, seq)
@@ -65,6 +69,18 @@ pub(super) fn dead_of(message: u64) -> Vec<u8> {
 
 pub(super) fn seal(channel: &str) -> Vec<u8> {
     named(SEALS, channel)
+}
+
+pub(super) fn fallback(channel: &str) -> Vec<u8> {
+    named(FALLBACKS, channel)
+}
+
+pub(super) fn threads_of(channel: &str) -> Vec<u8> {
+    named(THREADS, channel)
+}
+
+pub(super) fn thread(channel: &str, message: u64) -> Vec<u8> {
+    with_seq(&threads_of(channel), message)
 }
 
 pub(super) fn channel_counts(channel: &str) -> Vec<u8> {

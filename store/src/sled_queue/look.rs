@@ -39,7 +39,7 @@ pub(super) fn dead(
         else {
             break;
         };
-        let row: DeadRow = small(&stored)?;
+        let row = DeadRow::read(&stored)?;
         match letters.last_mut() {
             Some(letter) if letter.id == id => {
                 letter.events += row.held.count();
@@ -70,7 +70,7 @@ pub(super) fn dead_members(inner: &Inner, id: u64) -> Result<Option<Members>, Re
     let mut reader = Reader::new(inner.logs.deliveries.clone());
     for row in inner.index.db().scan_prefix(keys::dead_of(id)) {
         let (key, stored) = row?;
-        let severity = small::<DeadRow>(&stored)?.severity;
+        let severity = DeadRow::read(&stored)?.severity;
         add(inner, &mut reader, &key, severity, &mut members)?;
     }
     Ok((!members.is_empty()).then_some(members))

@@ -17,6 +17,7 @@ mod carve;
 mod closed;
 mod compact;
 mod export;
+mod fall_back;
 mod files;
 mod flush;
 mod holdings;
@@ -39,6 +40,7 @@ mod shared;
 mod shed;
 mod snapshot;
 mod stage;
+mod threads;
 mod tidy;
 
 use std::{
@@ -332,12 +334,12 @@ impl SledQueue {
         }
     }
 
-    async fn settle(&self, lease: &LeaseId, fate: Fate) -> Result<(), QueueError> {
+    async fn settle(&self, lease: &LeaseId, fate: Fate) -> Result<Answer, QueueError> {
         let op = Op::Settle {
             channel: lease.channel.clone(),
             lease: lease.id,
             fate,
         };
-        self.write(op).await.map(drop)
+        self.write(op).await
     }
 }

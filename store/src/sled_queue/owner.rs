@@ -35,6 +35,7 @@ use super::{
     recover::Counters,
     shared::{Shared, locked},
     stage::{Round, StageError},
+    threads::Threads,
 };
 use crate::{Ledger, Limits};
 
@@ -60,6 +61,9 @@ pub(super) struct Owner {
     pub(super) moving: Option<Moving>,
     /// The notices of what was dropped for its channel's quota and is not told yet.
     pub(super) tallies: BTreeMap<String, super::shed::Tally>,
+    /// Up to which sequence what waits critically for a channel was copied to its fallback.
+    pub(super) fallbacks: BTreeMap<String, u64>,
+    pub(super) threads: Threads,
     /// After which commit nothing was found that a channel over its quota could give up.
     pub(super) nothing_to_shed_at: Option<u64>,
     /// Files of deliveries that records were moved into.
@@ -105,6 +109,8 @@ impl Owner {
             records_of: BTreeMap::new(),
             moving: None,
             tallies: BTreeMap::new(),
+            fallbacks: counters.fallbacks,
+            threads: counters.threads,
             nothing_to_shed_at: None,
             moved_into: BTreeSet::new(),
             carried: 0,

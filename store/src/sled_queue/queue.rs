@@ -5,11 +5,12 @@ use super::{
     job::{Answer, Fate, Op},
     locked, look, read,
     records::Slice,
+    threads,
 };
 use crate::{
-    Admitted, Block, Burial, Cursor, DeadFilter, DeadLetter, DeliveryBlock, EncodedBatch, Full,
-    Lease, LeaseId, LeaseLimit, Ledger, Members, Queue, QueueError, Retained, Routed, SeenBlock,
-    Space, Told, frame::Damaged,
+    Accepted, Admitted, Block, Burial, Cursor, DeadFilter, DeadLetter, DeliveryBlock, EncodedBatch,
+    FellBack, Full, Lease, LeaseId, LeaseLimit, Ledger, Members, Queue, QueueError, Retained,
+    Routed, SeenBlock, Space, Thread, Told, frame::Damaged,
 };
 
 impl Queue for SledQueue {
@@ -69,7 +70,12 @@ impl Queue for SledQueue {
         }
     }
 
-    async fn lease(&self, channel: &str, limit: LeaseLimit) -> Result<Option<Lease>, QueueError> {
+    async fn lease(
+        &self,
+        channel: &str,
+        limit: LeaseLimit,
+        now_unix_ms: i64,
+    ) -> Result<Option<Lease>, QueueError> {
         loop {
             let name = channel.to_owned();
             let found = self
@@ -82,12 +88,16 @@ impl Queue for SledQueue {
             if members.is_empty() {
                 return Ok(None);
             }
-            let id = match held {
-                Some(id) => id,
+            let (id, sealed_unix_ms) = match held {
+                Some(held) => held,
                 None => {
-                    let channel = channel.to_owned();
-                    match self.write(Op::Seal { channel, slices }).await? {
-                        Answer::Leased(id) => id,
+                    let seal = Op::Seal {
+                        channel: channel.to_owned(),
+                        slices,
+                        now_unix_ms,
+                    };
+                    match self.write(seal).await? {
+                        Answer::Leased(id) => (id, now_unix_ms),
                         _ => continue,
                     }
                 }
@@ -99,24 +109,52 @@ impl Queue for SledQueue {
                 },
                 members,
                 resumed: held.is_some(),
+                sealed_unix_ms,
             }));
         }
     }
 
-    async fn ack(&self, lease: &LeaseId, now_unix_ms: i64) -> Result<(), QueueError> {
-        self.settle(lease, Fate::Delivered { now_unix_ms }).await
+    async fn ack(&self, lease: &LeaseId, accepted: Accepted) -> Result<Option<u64>, QueueError> {
+        match self.settle(lease, Fate::Delivered(accepted)).await? {
+            Answer::GaveWay(message) => Ok(message),
+            _ => Ok(None),
+        }
     }
 
     async fn release(&self, lease: &LeaseId) -> Result<(), QueueError> {
-        self.settle(lease, Fate::Waits).await
+        self.settle(lease, Fate::Waits).await.map(drop)
     }
 
     async fn bury(&self, lease: &LeaseId, burial: Burial) -> Result<(), QueueError> {
-        self.settle(lease, Fate::Dead(burial)).await
+        self.settle(lease, Fate::Dead(burial)).await.map(drop)
     }
 
     async fn deliver_copies(&self, deliveries: Vec<DeliveryBlock>) -> Result<(), QueueError> {
         self.write(Op::Copies(deliveries)).await.map(drop)
+    }
+
+    async fn fall_back(&self, from: &str, to: &str) -> Result<FellBack, QueueError> {
+        self.copy_to_fallback(from, to).await
+    }
+
+    async fn threads(&self, channel: &str) -> Result<Vec<Thread>, QueueError> {
+        let channel = channel.to_owned();
+        self.look(move |inner| threads::of(&inner.index.db(), &channel))
+            .await
+    }
+
+    async fn note_thread(
+        &self,
+        channel: &str,
+        message: u64,
+        done: Option<u32>,
+    ) -> Result<bool, QueueError> {
+        let note = Op::NoteThread {
+            channel: channel.to_owned(),
+            message,
+            done,
+        };
+        Ok(matches!(self.write(note).await?, Answer::Noted(true)))
     }
 
     async fn dead(
@@ -180,8 +218,8 @@ impl Queue for SledQueue {
     }
 }
 
-/// A lease's ID if it is held, what it stands for and that in words.
-type Found = (Option<u64>, Vec<Slice>, Members);
+/// A lease's ID and when it was sealed if it is held, what it stands for and that in words.
+type Found = (Option<(u64, i64)>, Vec<Slice>, Members);
 
 /// The lease that is held, or what the next one would stand for; `None` if that changed meanwhile.
 fn find_lease(
@@ -195,9 +233,10 @@ fn find_lease(
         Some(seal) => seal.slices.clone(),
         None => read::next_slices(&db, channel, limit)?,
     };
+    let held = sealed.map(|seal| (seal.id, seal.sealed_unix_ms));
     match read::members(&inner.index, &inner.logs.deliveries, channel, &slices)? {
-        Some(members) => Ok(Some((sealed.map(|seal| seal.id), slices, members))),
-        None if sealed.is_some() => Err(Damaged("a leased block is missing").into()),
+        Some(members) => Ok(Some((held, slices, members))),
+        None if held.is_some() => Err(Damaged("a leased block is missing").into()),
         None => Ok(None),
     }
 }

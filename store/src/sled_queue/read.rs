@@ -118,7 +118,7 @@ pub(super) fn seen(db: &sled::Db, log: &LogFiles) -> Result<Vec<SeenBlock>, Read
 pub(super) fn seal(db: &sled::Db, channel: &str) -> Result<Option<Seal>, ReadError> {
     Ok(db
         .get(keys::seal(channel))?
-        .map(|stored| small(&stored))
+        .map(|stored| Seal::read(&stored))
         .transpose()?)
 }
 
@@ -129,7 +129,8 @@ pub(super) fn next_slices(
     limit: LeaseLimit,
 ) -> Result<Vec<Slice>, ReadError> {
     let mut slices: Vec<Slice> = Vec::new();
-    let (mut events_left, mut bytes_left) = (limit.events_max as u32, limit.bytes_max);
+    let events_max = u32::try_from(limit.events_max).unwrap_or(u32::MAX);
+    let (mut events_left, mut bytes_left) = (events_max, limit.bytes_max);
     for row in db.scan_prefix(keys::waiting_of(channel)) {
         let (key, value) = row?;
         let held: Held = small(&value)?;

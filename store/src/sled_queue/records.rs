@@ -31,8 +31,15 @@ impl Held {
         u64::from(self.to - self.from)
     }
 
-    pub(super) fn stored(&self, seq: u64) -> Vec<u8> {
-        frame::single(Kind::Waiting, seq, &codec::plain(self))
+    /// As deliveries that wait. `passed` says that the copies for the channel's fallback are behind them,
+    /// though their key may not.
+    pub(super) fn stored(&self, seq: u64, passed: bool) -> Vec<u8> {
+        frame::single(Kind::Waiting, seq, &extended(self, &passed))
+    }
+
+    /// Reads deliveries that wait, and whether they were passed.
+    pub(super) fn read_waiting(stored: &[u8]) -> Result<(Self, bool), Damaged> {
+        read_extended(stored)
     }
 
     /// Reads it from any value that begins with one.
@@ -76,11 +83,19 @@ pub(super) struct DeadRow {
     pub(super) channel: String,
     pub(super) severity: Severity,
     pub(super) burial: Burial,
+    /// The copies for the channel's fallback had passed it while it waited. Stands behind the rest.
+    #[serde(skip)]
+    pub(super) passed: bool,
 }
 
 impl DeadRow {
     pub(super) fn stored(&self, message: u64) -> Vec<u8> {
-        frame::single(Kind::Dead, message, &codec::plain(self))
+        frame::single(Kind::Dead, message, &extended(self, &self.passed))
+    }
+
+    pub(super) fn read(stored: &[u8]) -> Result<Self, Damaged> {
+        let (row, passed) = read_extended(stored)?;
+        Ok(Self { passed, ..row })
     }
 }
 
@@ -89,6 +104,23 @@ impl DeadRow {
 pub(super) struct Seal {
     pub(super) id: u64,
     pub(super) slices: Vec<Slice>,
+    /// Stands behind the rest; 0 where an earlier version sealed it.
+    #[serde(skip)]
+    pub(super) sealed_unix_ms: i64,
+}
+
+impl Seal {
+    pub(super) fn stored(&self) -> Vec<u8> {
+        frame::single(Kind::Seal, self.id, &extended(self, &self.sealed_unix_ms))
+    }
+
+    pub(super) fn read(stored: &[u8]) -> Result<Self, Damaged> {
+        let (seal, sealed_unix_ms) = read_extended(stored)?;
+        Ok(Self {
+            sealed_unix_ms,
+            ..seal
+        })
+    }
 }
 
 /// Deliveries `from..to` of those that wait under a key, which go up to `of`.
@@ -204,6 +236,29 @@ impl Totals {
     pub(super) fn stored(&self) -> Vec<u8> {
         frame::single(Kind::Totals, self.commits, &codec::plain(self))
     }
+}
+
+/// A value with something behind it that earlier versions did not write and do not read. What is as it
+/// was for them is left out.
+fn extended<T: Serialize, M: Serialize + Default + PartialEq>(value: &T, more: &M) -> Vec<u8> {
+    let mut payload = codec::plain(value);
+    if *more != M::default() {
+        payload.extend(codec::plain(more));
+    }
+    payload
+}
+
+fn read_extended<T: DeserializeOwned, M: DeserializeOwned + Default>(
+    stored: &[u8],
+) -> Result<(T, M), Damaged> {
+    let (_, payload) = frame::decode(stored)?;
+    let (value, rest) = postcard::take_from_bytes(payload)
+        .map_err(|_| Damaged("its content does not fit its kind"))?;
+    let more = match rest {
+        [] => M::default(),
+        rest => codec::from_plain(rest)?,
+    };
+    Ok((value, more))
 }
 
 /// Reads a record that is not compressed.

@@ -10,7 +10,7 @@ use std::{
 };
 
 use super::{
-    SledOptions, closed,
+    SledOptions, closed, fall_back,
     files::{DAMAGED_MARK, LogNames, Logs, config},
     holdings::{Counted, Holder, Holdings},
     index::{self, Named},
@@ -18,6 +18,7 @@ use super::{
     records::{ChannelRow, Held, START, Totals, small},
     shared::UnroutedBlock,
     snapshot,
+    threads::{self, Threads},
 };
 use crate::{
     frame::{self, Damaged, Kind},
@@ -34,6 +35,8 @@ pub(super) struct Counters {
     pub(super) seen_segments: BTreeMap<u64, u64>,
     /// When a segment of appended events was last written to, Unix time in milliseconds.
     pub(super) events_written: BTreeMap<u64, i64>,
+    pub(super) fallbacks: BTreeMap<String, u64>,
+    pub(super) threads: Threads,
 }
 
 /// A store that was opened.
@@ -150,6 +153,8 @@ fn read_index(db: &sled::Db) -> Result<Counters, Unsound> {
         holdings: Holdings::default(),
         seen_segments: BTreeMap::new(),
         events_written: BTreeMap::new(),
+        fallbacks: fall_back::all(db)?,
+        threads: threads::all(db)?,
     };
     for row in db.scan_prefix(keys::CHANNELS) {
         let (name, channel) = small(&row?.1)?;

@@ -1,4 +1,5 @@
-//! What ends deliveries, or begins them again: a lease is settled, a dead letter is raised or given up.
+//! What ends deliveries, or begins them again: a lease is sealed and settled, a dead letter is raised or
+//! given up.
 
 use auditrelay_audit::Severity;
 
@@ -32,19 +33,23 @@ impl Owner {
         lease: u64,
         fate: Fate,
         round: &mut Round,
-    ) -> Result<(), StageError> {
+    ) -> Result<Answer, StageError> {
         let seal = match self.database.index.db().get(keys::seal(channel))? {
-            Some(stored) => small::<Seal>(&stored)?,
+            Some(stored) => Seal::read(&stored)?,
             None => return Err(not_held(channel, lease)),
         };
         if seal.id != lease {
             return Err(not_held(channel, lease));
         }
         round.batch.remove(keys::seal(channel));
+        let mut gave_way = None;
         let (to, settled) = match fate {
-            Fate::Waits => return Ok(()),
-            Fate::Delivered { now_unix_ms } => {
-                self.now_unix_ms = self.now_unix_ms.max(now_unix_ms);
+            Fate::Waits => return Ok(Answer::Done),
+            Fate::Delivered(accepted) => {
+                self.now_unix_ms = self.now_unix_ms.max(accepted.now_unix_ms);
+                if let Some(thread) = accepted.thread {
+                    gave_way = self.begin_thread(channel, lease, thread, round);
+                }
                 (To::Delivered, SettledAs::Gone)
             }
             Fate::Dead(mut burial) => {
@@ -53,27 +58,60 @@ impl Owner {
                 (To::Dead, SettledAs::Dead(burial))
             }
         };
+        round.settled.insert(channel.to_owned());
         let mut ranges = Vec::with_capacity(seal.slices.len());
         for (n, slice) in (0..).zip(&seal.slices) {
-            let held = self.take(channel, slice, round)?;
+            let (held, passed) = self.take(channel, slice, round)?;
             ranges.push((held.record_seq, held.from, held.to));
             self.count_as(channel, held.class, held.count(), To::Waiting, to, round);
-            self.keep(lease, n, channel, slice.severity, held, &settled, round);
+            let taken = (held, passed);
+            self.keep(lease, n, channel, slice.severity, taken, &settled, round);
         }
         self.note_settled(lease, settled, &ranges);
-        Ok(())
+        Ok(Answer::GaveWay(gave_way))
     }
 
-    /// Takes a slice from those that wait.
+    /// Seals a lease, if all of it waits as it did when it was read.
+    pub(super) fn seal(
+        &mut self,
+        channel: &str,
+        slices: Vec<Slice>,
+        now_unix_ms: i64,
+        round: &mut Round,
+    ) -> Result<Answer, StageError> {
+        for slice in &slices {
+            let key = keys::waiting(channel, slice.severity, slice.seq);
+            let Some(stored) = self.database.index.db().get(key)? else {
+                return Ok(Answer::Stale);
+            };
+            let held: Held = small(&stored)?;
+            if (held.from, held.to) != (slice.from, slice.of) {
+                return Ok(Answer::Stale);
+            }
+        }
+        let id = self.next_seq();
+        let seal = Seal {
+            id,
+            slices,
+            sealed_unix_ms: now_unix_ms,
+        };
+        round.batch.insert(keys::seal(channel), seal.stored());
+        Ok(Answer::Leased(id))
+    }
+
+    /// Takes a slice from those that wait; says too whether the copies for the channel's fallback have
+    /// passed it.
     fn take(
         &mut self,
         channel: &str,
         slice: &Slice,
         round: &mut Round,
-    ) -> Result<Held, StageError> {
+    ) -> Result<(Held, bool), StageError> {
         let key = keys::waiting(channel, slice.severity, slice.seq);
         let stored = self.database.index.db().get(&key)?;
-        let held: Held = small(&stored.ok_or(Damaged("a leased block is missing"))?)?;
+        let stored = stored.ok_or(Damaged("a leased block is missing"))?;
+        let (held, passed) = Held::read_waiting(&stored)?;
+        let passed = passed || self.has_passed(channel, slice.severity, slice.seq);
         if slice.to == slice.of {
             round.batch.remove(key);
             self.holdings.remove(Holder::Channel(channel), &held);
@@ -82,13 +120,14 @@ impl Owner {
                 from: slice.to,
                 ..held.clone()
             };
-            round.batch.insert(key, rest.stored(slice.seq));
+            round.batch.insert(key, rest.put_into(&stored)?);
         }
-        Ok(Held {
+        let taken = Held {
             from: slice.from,
             to: slice.to,
             ..held
-        })
+        };
+        Ok((taken, passed))
     }
 
     /// Keeps what was settled, as a dead letter or to be looked at.
@@ -99,7 +138,7 @@ impl Owner {
         n: u16,
         channel: &str,
         severity: Severity,
-        held: Held,
+        (held, passed): (Held, bool),
         settled: &SettledAs,
         round: &mut Round,
     ) {
@@ -112,6 +151,7 @@ impl Owner {
                     channel,
                     severity,
                     burial: burial.clone(),
+                    passed,
                 };
                 round
                     .batch
@@ -160,10 +200,11 @@ impl Owner {
                 held,
                 channel,
                 severity,
+                passed,
                 ..
             } = row;
             let seq = owner.next_seq();
-            owner.wait(channel, *severity, seq, held, round);
+            owner.wait(channel, *severity, seq, held, *passed, round);
             let count = held.count();
             owner.count_as(channel, held.class, count, To::Dead, To::Waiting, round);
             SettledAs::Waits
@@ -205,7 +246,7 @@ impl Owner {
             let mut fate = SettledAs::Gone;
             for row in rows {
                 let (key, stored) = row?;
-                let row: DeadRow = small(&stored)?;
+                let row = DeadRow::read(&stored)?;
                 round.batch.remove(key);
                 self.holdings.remove(Holder::Dead, &row.held);
                 fate = each(self, &row, round);

@@ -13,7 +13,7 @@ use super::{
     keys,
     owner::Owner,
     read::ReadError,
-    records::{DeadRow, Held, Seal, SettledAs, Slice, small},
+    records::{DeadRow, Held, SettledAs},
     shared::{UnroutedBlock, locked},
 };
 use crate::{
@@ -36,6 +36,8 @@ pub(super) struct Round {
     pub(super) moved_waiting: Vec<(u64, u32, u32)>,
     /// Dead letters that are none any more: the index still says that they are.
     pub(super) raised: BTreeSet<u64>,
+    /// Channels of which a lease was settled: the index still says that its members wait.
+    pub(super) settled: BTreeSet<String>,
 }
 
 pub(super) enum StageError {
@@ -69,12 +71,22 @@ impl Owner {
             Op::ForgetSeen { seq } => {
                 self.totals.seen_forgotten = self.totals.seen_forgotten.max(seq);
             }
-            Op::Seal { channel, slices } => answer = self.seal(&channel, slices, round)?,
+            Op::Seal {
+                channel,
+                slices,
+                now_unix_ms,
+            } => answer = self.seal(&channel, slices, now_unix_ms, round)?,
             Op::Settle {
                 channel,
                 lease,
                 fate,
-            } => self.settle(&channel, lease, fate, round)?,
+            } => answer = self.settle(&channel, lease, fate, round)?,
+            Op::FallBack(copies) => answer = self.fall_back(copies, round)?,
+            Op::NoteThread {
+                channel,
+                message,
+                done,
+            } => answer = self.note_thread(&channel, message, done, round),
             Op::Redrive { messages } => answer = self.redrive(&messages, round)?,
             Op::DropDead { messages } => answer = self.drop_dead(&messages, round)?,
             Op::Restore(restored) => self.restore(restored, round),
@@ -184,7 +196,7 @@ impl Owner {
     ) {
         let held = self.record(channel, severity, class, packed);
         let seq = held.record_seq;
-        self.wait(channel, severity, seq, &held, round);
+        self.wait(channel, severity, seq, &held, false, round);
         let count = held.count();
         self.count(channel, class, round, |counts| match counts {
             Counter::Events(counts) => {
@@ -217,18 +229,19 @@ impl Owner {
         }
     }
 
-    /// Puts deliveries under a key of their channel.
+    /// Puts deliveries under a key of their channel; `passed` see [`DeadRow`].
     pub(super) fn wait(
         &mut self,
         channel: &str,
         severity: Severity,
         seq: u64,
         held: &Held,
+        passed: bool,
         round: &mut Round,
     ) {
         self.holdings.add(Holder::Channel(channel), held);
         let key = keys::waiting(channel, severity, seq);
-        round.batch.insert(key, held.stored(seq));
+        round.batch.insert(key, held.stored(seq, passed));
     }
 
     /// Changes a channel's counters of a class.
@@ -250,31 +263,6 @@ impl Owner {
             });
         }
         round.touched.insert(channel.to_owned());
-    }
-
-    /// Seals a lease, if all of it waits as it did when it was read.
-    fn seal(
-        &mut self,
-        channel: &str,
-        slices: Vec<Slice>,
-        round: &mut Round,
-    ) -> Result<Answer, StageError> {
-        for slice in &slices {
-            let key = keys::waiting(channel, slice.severity, slice.seq);
-            let Some(stored) = self.database.index.db().get(key)? else {
-                return Ok(Answer::Stale);
-            };
-            let held: Held = small(&stored)?;
-            if (held.from, held.to) != (slice.from, slice.of) {
-                return Ok(Answer::Stale);
-            }
-        }
-        let id = self.next_seq();
-        let bytes = codec::plain(&Seal { id, slices });
-        round
-            .batch
-            .insert(keys::seal(channel), frame::single(Kind::Seal, id, &bytes));
-        Ok(Answer::Leased(id))
     }
 
     /// Takes in what comes from another store.
@@ -316,7 +304,7 @@ impl Owner {
         let held = self.record(channel, *severity, *class, packed);
         let seq = held.record_seq;
         match burial {
-            None => self.wait(channel, *severity, seq, &held, round),
+            None => self.wait(channel, *severity, seq, &held, false, round),
             Some(burial) => {
                 self.holdings.add(Holder::Dead, &held);
                 let row = DeadRow {
@@ -324,6 +312,7 @@ impl Owner {
                     channel: channel.clone(),
                     severity: *severity,
                     burial: burial.clone(),
+                    passed: false,
                 };
                 round.batch.insert(keys::dead(seq, 0), row.stored(seq));
                 let fate = SettledAs::Dead(burial.clone());

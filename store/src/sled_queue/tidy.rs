@@ -230,7 +230,7 @@ impl Owner {
                 channel,
                 severity,
                 ..
-            } = small(&stored)?;
+            } = DeadRow::read(&stored)?;
             round.batch.remove(key);
             self.holdings.remove(Holder::Dead, &held);
             let (count, to) = (held.count(), To::DroppedByQuota);

@@ -5,7 +5,7 @@ use crate::{
     support::{ALL, all_to, append_and_route, batch, told},
 };
 use auditrelay_audit::Severity;
-use auditrelay_store::{LeaseLimit, Routed};
+use auditrelay_store::{Accepted, LeaseLimit, Routed};
 
 pub async fn severe_first_then_old_first<B: Backend>() {
     let dir = tempfile::tempdir().expect("a folder");
@@ -15,14 +15,14 @@ pub async fn severe_first_then_old_first<B: Backend>() {
     append_and_route(&queue, "ops", Severity::Warning, &["w1"]).await;
     append_and_route(&queue, "dev", Severity::Critical, &["other"]).await;
     let lease = queue
-        .lease("ops", ALL)
+        .lease("ops", ALL, 5)
         .await
         .expect("read")
         .expect("members");
     assert_eq!(told(&lease.members), ["c1", "w1", "i1", "i2"]);
     assert!(!lease.resumed);
-    queue.ack(&lease.id, 8).await.expect("held");
-    assert!(queue.lease("ops", ALL).await.expect("read").is_none());
+    queue.ack(&lease.id, Accepted::at(8)).await.expect("held");
+    assert!(queue.lease("ops", ALL, 5).await.expect("read").is_none());
     let counts = queue.ledger().channels["ops"];
     assert_eq!((counts.routed, counts.delivered, counts.waiting), (4, 4, 0));
     queue.sound().await;
@@ -37,9 +37,9 @@ pub async fn a_lease_may_end_inside_a_block_and_the_rest_follows<B: Backend>() {
         ..ALL
     };
     let mut found = Vec::new();
-    while let Some(lease) = queue.lease("ops", limit).await.expect("read") {
+    while let Some(lease) = queue.lease("ops", limit, 5).await.expect("read") {
         found.push(told(&lease.members).concat());
-        queue.ack(&lease.id, 8).await.expect("held");
+        queue.ack(&lease.id, Accepted::at(8)).await.expect("held");
         queue.sound().await;
         drop(queue);
         queue = B::at(dir.path());
@@ -67,9 +67,9 @@ pub async fn a_lease_of_many_small_blocks_stays_within_one_record<B: Backend>() 
     }
     queue.route(routed).await.expect("routed");
     let mut members = Vec::new();
-    while let Some(lease) = queue.lease("ops", ALL).await.expect("read") {
+    while let Some(lease) = queue.lease("ops", ALL, 5).await.expect("read") {
         members.push(lease.members.len());
-        queue.ack(&lease.id, 8).await.expect("held");
+        queue.ack(&lease.id, Accepted::at(8)).await.expect("held");
     }
     assert_eq!(members, [250; 10]);
     queue.sound().await;
@@ -80,7 +80,7 @@ pub async fn a_lease_comes_back_after_a_restart_with_the_same_members<B: Backend
     let queue = B::at(dir.path());
     append_and_route(&queue, "ops", Severity::Info, &["1", "2"]).await;
     let before = queue
-        .lease("ops", ALL)
+        .lease("ops", ALL, 5)
         .await
         .expect("read")
         .expect("members");
@@ -88,7 +88,7 @@ pub async fn a_lease_comes_back_after_a_restart_with_the_same_members<B: Backend
     drop(queue);
     let queue = B::at(dir.path());
     let after = queue
-        .lease("ops", ALL)
+        .lease("ops", ALL, 5)
         .await
         .expect("read")
         .expect("members");
@@ -97,9 +97,9 @@ pub async fn a_lease_comes_back_after_a_restart_with_the_same_members<B: Backend
         (after.id.clone(), told(&after.members)),
         (before.id, vec!["1".into(), "2".into()])
     );
-    queue.ack(&after.id, 8).await.expect("held");
+    queue.ack(&after.id, Accepted::at(8)).await.expect("held");
     let next = queue
-        .lease("ops", ALL)
+        .lease("ops", ALL, 5)
         .await
         .expect("read")
         .expect("members");

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use auditrelay_audit::Severity;
 use auditrelay_store::{
-    Counts, DeadFilter, Delivery, LeaseLimit, Limits, QuarantineRecord, Routed, RoutedBlock,
-    Unreadable,
+    Accepted, Counts, DeadFilter, Delivery, LeaseLimit, Limits, QuarantineRecord, Routed,
+    RoutedBlock, Unreadable,
 };
 
 use crate::{
@@ -77,7 +77,7 @@ pub async fn a_channel_over_its_quota_gives_up_its_least_severe_oldest_first_and
     queue.sound().await;
 
     let lease = queue
-        .lease("ops", ALL)
+        .lease("ops", ALL, 5)
         .await
         .expect("read")
         .expect("members");
@@ -99,7 +99,7 @@ pub async fn a_channel_over_its_quota_gives_up_its_least_severe_oldest_first_and
         left,
         [vec!["c1".to_owned(), "w1".to_owned()], newest].concat()
     );
-    queue.ack(&lease.id, 8).await.expect("held");
+    queue.ack(&lease.id, Accepted::at(8)).await.expect("held");
     queue.sound().await;
     drop(queue);
     B::at(dir.path()).sound().await;
@@ -116,7 +116,7 @@ pub async fn what_is_leased_is_never_given_up<B: Backend>() {
         put(&queue, "ops", Severity::Info, &format!("i{n}"), 20_000).await;
     }
     let lease = queue
-        .lease("ops", ALL)
+        .lease("ops", ALL, 5)
         .await
         .expect("read")
         .expect("members");
@@ -126,7 +126,10 @@ pub async fn what_is_leased_is_never_given_up<B: Backend>() {
     let dropped = || queue.ledger().channels["ops"].dropped.quota >= 5;
     settled("critical ones last, but they go", dropped).await;
     queue.sound().await;
-    queue.ack(&lease.id, 8).await.expect("still held");
+    queue
+        .ack(&lease.id, Accepted::at(8))
+        .await
+        .expect("still held");
     assert_eq!(names(&lease.members), ["i1", "i2"]);
     assert_eq!(queue.ledger().channels["ops"].delivered, 2);
     queue.sound().await;
@@ -147,7 +150,7 @@ pub async fn dead_letters_over_their_quota_are_given_up_oldest_first<B: Backend>
             ..ALL
         };
         let lease = queue
-            .lease("ops", one)
+            .lease("ops", one, 5)
             .await
             .expect("read")
             .expect("members");
@@ -161,7 +164,7 @@ pub async fn dead_letters_over_their_quota_are_given_up_oldest_first<B: Backend>
                 .expect("held");
             ids.push(lease.id.id);
         } else {
-            queue.ack(&lease.id, 8).await.expect("held");
+            queue.ack(&lease.id, Accepted::at(8)).await.expect("held");
         }
     }
     put(&queue, "ops", Severity::Info, "last", 10).await;
@@ -296,8 +299,8 @@ pub async fn above_the_mark_batches_are_refused_and_below_it_they_are_not<B: Bac
         queue.route(routed).await.expect("routed");
         queue.sound().await;
     }
-    while let Some(lease) = queue.lease("ops", ALL).await.expect("read") {
-        queue.ack(&lease.id, 8).await.expect("held");
+    while let Some(lease) = queue.lease("ops", ALL, 5).await.expect("read") {
+        queue.ack(&lease.id, Accepted::at(8)).await.expect("held");
     }
     let opens = || queue.admit(300_000).is_ok();
     settled("it accepts again by itself", opens).await;

@@ -1,7 +1,7 @@
 //! Dead letters: looked at, raised, given up.
 
 use auditrelay_audit::Severity;
-use auditrelay_store::{DeadFilter, DeadLetter, LeaseLimit};
+use auditrelay_store::{Accepted, DeadFilter, DeadLetter, LeaseLimit};
 
 use crate::{
     Backend,
@@ -11,7 +11,7 @@ use crate::{
 /// Leases up to so many and buries them; the letter's ID.
 async fn bury<B: Backend>(queue: &B, channel: &str, events_max: usize, reason: &str) -> u64 {
     let limit = LeaseLimit { events_max, ..ALL };
-    let lease = queue.lease(channel, limit).await.expect("read");
+    let lease = queue.lease(channel, limit, 5).await.expect("read");
     let id = lease.expect("members").id;
     queue.bury(&id, burial(reason)).await.expect("held");
     id.id
@@ -120,14 +120,14 @@ pub async fn a_redrive_happens_once<B: Backend>() {
     drop(queue);
     let queue = B::at(dir.path());
     let lease = queue
-        .lease("ops", ALL)
+        .lease("ops", ALL, 5)
         .await
         .expect("read")
         .expect("members");
     assert_eq!(told(&lease.members), ["1", "2"]);
     assert_eq!(lease.members[0].0, Severity::Warning);
-    queue.ack(&lease.id, 8).await.expect("held");
-    assert!(queue.lease("ops", ALL).await.expect("read").is_none());
+    queue.ack(&lease.id, Accepted::at(8)).await.expect("held");
+    assert!(queue.lease("ops", ALL, 5).await.expect("read").is_none());
     queue.sound().await;
 }
 
@@ -150,12 +150,12 @@ pub async fn redriven_members_can_be_delivered_or_die_again<B: Backend>() {
         ["1"]
     );
     let lease = queue
-        .lease("ops", ALL)
+        .lease("ops", ALL, 5)
         .await
         .expect("read")
         .expect("members");
     assert_eq!(told(&lease.members), ["2", "3"]);
-    queue.ack(&lease.id, 8).await.expect("held");
+    queue.ack(&lease.id, Accepted::at(8)).await.expect("held");
     let counts = queue.ledger().channels["ops"];
     assert_eq!((counts.delivered, counts.dead, counts.waiting), (2, 1, 0));
     queue.sound().await;
@@ -188,19 +188,19 @@ pub async fn part_of_a_record_may_be_dead_and_the_rest_wait<B: Backend>() {
         ..ALL
     };
     let lease = queue
-        .lease("ops", limit)
+        .lease("ops", limit, 5)
         .await
         .expect("read")
         .expect("members");
     assert_eq!(told(&lease.members), ["3"]);
-    queue.ack(&lease.id, 8).await.expect("held");
+    queue.ack(&lease.id, Accepted::at(8)).await.expect("held");
     assert_eq!(queue.redrive(vec![id]).await.expect("done"), [id]);
     let lease = queue
-        .lease("ops", ALL)
+        .lease("ops", ALL, 5)
         .await
         .expect("read")
         .expect("members");
     assert_eq!(told(&lease.members), ["4", "5", "1", "2"]);
-    queue.ack(&lease.id, 8).await.expect("held");
+    queue.ack(&lease.id, Accepted::at(8)).await.expect("held");
     queue.sound().await;
 }

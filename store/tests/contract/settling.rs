@@ -6,8 +6,8 @@ use crate::{
 };
 use auditrelay_audit::Severity;
 use auditrelay_store::{
-    Counts, DeliveriesEncoder, Delivery, DeliveryBlock, EventToDeliver, LeaseLimit, Limits, Marks,
-    Notice, QuarantineRecord, QueueError, Routed, RoutedBlock, Unreadable,
+    Accepted, Counts, DeliveriesEncoder, Delivery, DeliveryBlock, EventToDeliver, LeaseLimit,
+    Limits, Marks, Notice, QuarantineRecord, QueueError, Routed, RoutedBlock, Unreadable,
 };
 
 pub async fn released_members_wait_again_and_gather_with_others<B: Backend>() {
@@ -15,14 +15,14 @@ pub async fn released_members_wait_again_and_gather_with_others<B: Backend>() {
     let queue = B::at(dir.path());
     append_and_route(&queue, "ops", Severity::Info, &["1"]).await;
     let lease = queue
-        .lease("ops", ALL)
+        .lease("ops", ALL, 5)
         .await
         .expect("read")
         .expect("members");
     queue.release(&lease.id).await.expect("held");
     append_and_route(&queue, "ops", Severity::Info, &["2"]).await;
     let lease = queue
-        .lease("ops", ALL)
+        .lease("ops", ALL, 5)
         .await
         .expect("read")
         .expect("members");
@@ -37,14 +37,14 @@ pub async fn a_lease_settles_once<B: Backend>() {
     let queue = B::at(dir.path());
     append_and_route(&queue, "ops", Severity::Info, &["1"]).await;
     let lease = queue
-        .lease("ops", ALL)
+        .lease("ops", ALL, 5)
         .await
         .expect("read")
         .expect("members");
-    queue.ack(&lease.id, 8).await.expect("held");
+    queue.ack(&lease.id, Accepted::at(8)).await.expect("held");
     for outcome in [
-        queue.ack(&lease.id, 8).await,
-        queue.release(&lease.id).await,
+        queue.ack(&lease.id, Accepted::at(8)).await,
+        queue.release(&lease.id).await.map(|()| None),
     ] {
         assert!(
             matches!(outcome, Err(QueueError::NotHeld { .. })),
@@ -65,6 +65,7 @@ pub async fn buried_members_are_dead_and_counted<B: Backend>() {
                 events_max: 1,
                 ..ALL
             },
+            5,
         )
         .await
         .expect("read");
@@ -125,12 +126,12 @@ pub async fn notices_are_delivered_and_are_no_events<B: Backend>() {
     queue.route(routed).await.expect("routed");
     queue.wait_waiting("ops").await.expect("a notice waits");
     let lease = queue
-        .lease("ops", ALL)
+        .lease("ops", ALL, 5)
         .await
         .expect("read")
         .expect("members");
     assert_eq!(told(&lease.members), ["unreadable"]);
-    queue.ack(&lease.id, 8).await.expect("held");
+    queue.ack(&lease.id, Accepted::at(8)).await.expect("held");
     let ledger = queue.ledger();
     assert_eq!(
         (ledger.counts.quarantined, ledger.channels["ops"].routed),
@@ -156,9 +157,12 @@ fn keeping(detail_ms: i64, detail_bytes_max: u64) -> Limits {
 
 /// Leases everything and acknowledges it; the message's ID.
 async fn tell<B: Backend>(queue: &B, now_unix_ms: i64) -> u64 {
-    let lease = queue.lease("ops", ALL).await.expect("read");
+    let lease = queue.lease("ops", ALL, 5).await.expect("read");
     let id = lease.expect("members").id;
-    queue.ack(&id, now_unix_ms).await.expect("held");
+    queue
+        .ack(&id, Accepted::at(now_unix_ms))
+        .await
+        .expect("held");
     id.id
 }
 
@@ -238,7 +242,7 @@ pub async fn copies_are_counted_apart<B: Backend>() {
     };
     queue.deliver_copies(vec![block]).await.expect("queued");
     let lease = queue
-        .lease("ops", ALL)
+        .lease("ops", ALL, 5)
         .await
         .expect("read")
         .expect("members");
@@ -247,7 +251,7 @@ pub async fn copies_are_counted_apart<B: Backend>() {
         panic!("{lease:?}")
     };
     assert!(copy.marks.replayed);
-    queue.ack(&lease.id, 8).await.expect("held");
+    queue.ack(&lease.id, Accepted::at(8)).await.expect("held");
     let ledger = queue.ledger();
     assert_eq!((ledger.received, ledger.channels["ops"].delivered), (1, 1));
     assert_eq!(

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use auditrelay_audit::{EventKey, Severity};
 use auditrelay_store::{
-    Batch, Content, Counts, DeliveriesEncoder, Delivery, DeliveryBlock, EncodedBatch, Entry,
-    EventToDeliver, LeaseId, LeaseLimit, Limits, Marks, Queue, Routed, RoutedBlock, SledOptions,
-    SledQueue,
+    Accepted, Batch, Content, Counts, DeliveriesEncoder, Delivery, DeliveryBlock, EncodedBatch,
+    Entry, EventToDeliver, LeaseId, LeaseLimit, Limits, Marks, Queue, Routed, RoutedBlock,
+    SledOptions, SledQueue,
 };
 use tempfile::TempDir;
 
@@ -204,7 +204,7 @@ impl Run {
             events_max: max,
             bytes_max: usize::MAX,
         };
-        let lease = self.queue().lease(name, limit).await.expect("read");
+        let lease = self.queue().lease(name, limit, 5).await.expect("read");
         let members = lease.as_ref().map(|lease| self.events(&lease.members));
         let drops = self.drops;
         let channel = self.model.channel(name);
@@ -265,11 +265,15 @@ impl Run {
         let Some(lease) = self.held(name) else { return };
         let settled = match to {
             To::Dead => self.queue().bury(&lease, burial("refused")).await,
-            _ => self.queue().ack(&lease, NOW_UNIX_MS).await,
+            _ => self
+                .queue()
+                .ack(&lease, Accepted::at(NOW_UNIX_MS))
+                .await
+                .map(drop),
         };
         settled.expect("held");
         self.model.settle(name, to);
-        let again = self.queue().ack(&lease, NOW_UNIX_MS).await;
+        let again = self.queue().ack(&lease, Accepted::at(NOW_UNIX_MS)).await;
         again.expect_err("it is settled");
     }
 

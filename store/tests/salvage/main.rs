@@ -15,8 +15,8 @@ use std::{
 
 use auditrelay_audit::Severity;
 use auditrelay_store::{
-    Counts, DeadFilter, Delivery, LeaseLimit, Limits, MovedAside, Queue, Routed, RoutedBlock,
-    SledOptions, SledQueue,
+    Accepted, Counts, DeadFilter, Delivery, LeaseLimit, Limits, MovedAside, Queue, Routed,
+    RoutedBlock, SledOptions, SledQueue,
 };
 use support::{
     ALL, Dice, append_and_route, balanced, batch, burial, harm, noise, options, texts, told,
@@ -55,24 +55,24 @@ fn without_index(dir: &Path) -> (SledQueue, MovedAside) {
 /// What waits for a channel, in order.
 async fn drain(queue: &SledQueue, channel: &str) -> Vec<(Severity, Delivery)> {
     let mut all = Vec::new();
-    while let Some(lease) = queue.lease(channel, ALL).await.expect("read") {
+    while let Some(lease) = queue.lease(channel, ALL, 5).await.expect("read") {
         all.extend(lease.members);
-        queue.ack(&lease.id, 8).await.expect("held");
+        queue.ack(&lease.id, Accepted::at(8)).await.expect("held");
     }
     all
 }
 
 async fn ack(queue: &SledQueue, channel: &str, events_max: usize) -> u64 {
     let limit = LeaseLimit { events_max, ..ALL };
-    let lease = queue.lease(channel, limit).await.expect("read");
+    let lease = queue.lease(channel, limit, 5).await.expect("read");
     let id = lease.expect("something waits").id;
-    queue.ack(&id, 8).await.expect("held");
+    queue.ack(&id, Accepted::at(8)).await.expect("held");
     id.id
 }
 
 async fn bury(queue: &SledQueue, channel: &str, events_max: usize, reason: &str) -> u64 {
     let limit = LeaseLimit { events_max, ..ALL };
-    let lease = queue.lease(channel, limit).await.expect("read");
+    let lease = queue.lease(channel, limit, 5).await.expect("read");
     let id = lease.expect("something waits").id;
     queue.bury(&id, burial(reason)).await.expect("held");
     id.id
@@ -111,6 +111,7 @@ async fn some_of_everything(dir: &Path) {
                 events_max: 1,
                 ..ALL
             },
+            5,
         )
         .await;
     assert_eq!(

@@ -8,8 +8,8 @@ use std::{
 
 use auditrelay_audit::{EventKey, Severity};
 use auditrelay_store::{
-    Batch, Block, Content, Counts, Cursor, DeadFilter, DeliveriesEncoder, Delivery, DeliveryBlock,
-    EncodedBatch, Entry, EventToDeliver, LeaseLimit, Limits, Marks, Members, Notice,
+    Accepted, Batch, Block, Content, Counts, Cursor, DeadFilter, DeliveriesEncoder, Delivery,
+    DeliveryBlock, EncodedBatch, Entry, EventToDeliver, LeaseLimit, Limits, Marks, Members, Notice,
     QuarantineRecord, Queue, QueueError, Routed, RoutedBlock, SledOptions, SledQueue, Unreadable,
 };
 
@@ -126,11 +126,15 @@ impl Filler {
     }
 
     async fn settle(&self, channel: &str, bury: bool) -> u64 {
-        let lease = self.queue.lease(channel, FEW).await.expect("read");
+        let lease = self.queue.lease(channel, FEW, 5).await.expect("read");
         let lease = lease.expect("something waits").id;
         let settled = match bury {
             true => self.queue.bury(&lease, burial("invalid_blocks")).await,
-            false => self.queue.ack(&lease, 1_700_000_000_500).await,
+            false => self
+                .queue
+                .ack(&lease, Accepted::at(1_700_000_000_500))
+                .await
+                .map(drop),
         };
         settled.expect("held");
         lease.id
@@ -211,7 +215,7 @@ pub async fn fill(data_dir: &Path) -> Vec<u64> {
         filler.append(6).await;
     }
     told.push(filler.settle("sec", false).await);
-    let sealed = filler.queue.lease("sec", FEW).await.expect("read");
+    let sealed = filler.queue.lease("sec", FEW, 5).await.expect("read");
     sealed.expect("something waits");
     filler.now_unix_ms = LAST_UNIX_MS;
     for _ in 0..3 {
@@ -292,12 +296,14 @@ impl Reading {
         self.read_kept(queue, told).await?;
         for channel in ledger.channels.keys() {
             let mut n = 0;
-            while let Some(lease) = queue.lease(channel, FEW).await? {
+            while let Some(lease) = queue.lease(channel, FEW, 5).await? {
                 n += 1;
                 let members = self.members(&lease.members, false);
                 let piece = format!("resumed {} {members}", lease.resumed);
                 self.put(format!("lease {channel} {n}"), piece);
-                queue.ack(&lease.id, 1_700_000_001_000).await?;
+                queue
+                    .ack(&lease.id, Accepted::at(1_700_000_001_000))
+                    .await?;
             }
         }
         self.deliverable.sort();
