@@ -1,21 +1,28 @@
 //! A lane for each channel, with the destination that it is configured for.
 
 use std::{
+    collections::HashMap,
     io::{self, IsTerminal},
     sync::Arc,
 };
 
-use auditrelay_config::{Config, Destination};
+use auditrelay_audit::HashKey;
+use auditrelay_config::{ChannelConfig, ChannelName, Config, Destination, DigestDetails};
 use auditrelay_dispatch::{
-    Budget, Lane, Metrics,
+    Lane, Metrics, Workspace,
+    lane::Setup,
     preview::Preview,
-    slack::{Http, SlackApi, SlackWebhook},
+    render::Style,
+    slack::{Http, SlackApi, SlackWebhook, WebApi},
+    template::Templates,
 };
 use auditrelay_store::{QueueError, SledQueue};
+use secrecy::{ExposeSecret, SecretString};
 use tokio::{
     sync::{Semaphore, watch},
     task::JoinSet,
 };
+use url::Url;
 
 use crate::Failure;
 
@@ -27,76 +34,131 @@ pub(crate) struct Lanes<'a> {
     config: &'a Config,
     queue: &'a SledQueue,
     metrics: &'a Metrics,
+    key: &'a HashKey,
     http: Http,
-    budget: Budget,
+    /// By token, and for webhooks by workspace.
+    workspaces: HashMap<String, Workspace>,
     rendering: Arc<Semaphore>,
 }
 
 impl<'a> Lanes<'a> {
-    pub(crate) fn new(config: &'a Config, queue: &'a SledQueue, metrics: &'a Metrics) -> Self {
+    pub(crate) fn new(
+        config: &'a Config,
+        queue: &'a SledQueue,
+        metrics: &'a Metrics,
+        key: &'a HashKey,
+    ) -> Self {
         Self {
             config,
             queue,
             metrics,
-            http: Http::new(config.slack.timeout()),
-            budget: Budget::new(config.slack.messages_per_minute.get()),
+            key,
+            http: Http::new(config.slack.timeout(), config.slack.proxy.as_ref()),
+            workspaces: HashMap::new(),
             rendering: Arc::new(Semaphore::new(RENDERING_MAX)),
         }
     }
 
     /// Starts a lane for each channel.
     pub(crate) fn start(
-        &self,
+        mut self,
         tasks: &mut JoinSet<Result<(), QueueError>>,
         stopped: &watch::Receiver<bool>,
     ) -> Result<(), Failure> {
-        for name in self.config.channels.keys() {
-            match self.config.destination(name) {
-                Some(Destination::SlackApi { channel, token }) => {
-                    let api_url = &self.config.slack.api_url;
-                    let slack = SlackApi::new(self.http.clone(), api_url, token, channel)
+        let config = self.config;
+        for (name, channel) in &config.channels {
+            match channel.destination(&config.slack) {
+                Destination::SlackApi { channel: id, token } => {
+                    let workspace = self.workspace(token.expose_secret());
+                    let api = WebApi::new(self.http.clone(), &config.slack.api_url, token)
                         .map_err(Failure::Other)?;
-                    tasks.spawn(self.lane(name.as_str(), slack, true).run(stopped.clone()));
+                    let slack = SlackApi::new(api, id, workspace.clone());
+                    let setup = self.setup(name, channel, Some(workspace))?;
+                    tasks.spawn(Lane::new(setup, slack).run(stopped.clone()));
                 }
-                Some(Destination::Webhook { url }) => {
+                Destination::Webhook { url } => {
+                    let workspace = self.workspace(&workspace_of(url));
                     let webhook = SlackWebhook::new(self.http.clone(), url);
-                    tasks.spawn(self.lane(name.as_str(), webhook, true).run(stopped.clone()));
+                    let setup = self.setup(name, channel, Some(workspace))?;
+                    tasks.spawn(Lane::new(setup, webhook).run(stopped.clone()));
                 }
-                Some(Destination::Preview) | None => {
+                Destination::Preview => {
                     let preview = Preview::new(name.as_str(), io::stdout().is_terminal());
-                    tasks.spawn(
-                        self.lane(name.as_str(), preview, false)
-                            .run(stopped.clone()),
-                    );
+                    let setup = self.setup(name, channel, None)?;
+                    tasks.spawn(Lane::new(setup, preview).run(stopped.clone()));
                 }
             }
         }
         Ok(())
     }
 
-    fn lane<D: auditrelay_dispatch::Destination>(
-        &self,
-        name: &str,
-        destination: D,
-        in_workspace: bool,
-    ) -> Lane<SledQueue, D> {
-        let config = self
-            .config
-            .channels
-            .iter()
-            .find(|(channel, _)| channel.as_str() == name);
-        let (_, config) = config.expect("the name comes from the same map");
-        let lane = Lane::new(
-            self.queue.clone(),
-            destination,
-            name,
-            config,
-            in_workspace.then(|| self.budget.clone()),
-            self.metrics.clone(),
-            Arc::clone(&self.rendering),
-        );
-        let kept = &self.config.queue;
-        let is_kept = kept.digest_detail_hours.get() > 0 && kept.digest_detail_bytes_max.get() > 0;
-        if is_kept { lane } else { lane.forgetting() }
+    fn workspace(&mut self, who: &str) -> Workspace {
+        let slack = &self.config.slack;
+        let new = || {
+            Workspace::new(
+                slack.messages_per_minute.get(),
+                slack.lookups_per_minute.get(),
+            )
+        };
+        self.workspaces
+            .entry(who.to_owned())
+            .or_insert_with(new)
+            .clone()
     }
+
+    fn setup<'b>(
+        &self,
+        name: &'b ChannelName,
+        channel: &'b ChannelConfig,
+        workspace: Option<Workspace>,
+    ) -> Result<Setup<'b, SledQueue>, Failure> {
+        Ok(Setup {
+            queue: self.queue.clone(),
+            channel: name.as_str(),
+            config: channel,
+            style: style(self.config, name, channel)?,
+            workspace,
+            key: self.key.clone(),
+            metrics: self.metrics.clone(),
+            rendering: Arc::clone(&self.rendering),
+        })
+    }
+}
+
+/// How a channel's messages look.
+pub(crate) fn style(
+    config: &Config,
+    name: &ChannelName,
+    channel: &ChannelConfig,
+) -> Result<Style, Failure> {
+    let kept = &config.queue;
+    let names_members =
+        kept.digest_detail_hours.get() > 0 && kept.digest_detail_bytes_max.get() > 0;
+    let templates = Templates::new(channel, &config.routes)
+        .map_err(|problem| Failure::Other(format!("channels.{name}: {problem}")))?;
+    Ok(Style {
+        sentences_max: channel.sentences_max.as_usize(),
+        digest_groups_max: channel.digest_groups_max.as_usize(),
+        // What is not kept cannot be listed.
+        details: if names_members {
+            channel.digest_details
+        } else {
+            DigestDetails::Command
+        },
+        names_members,
+        templates: Arc::new(templates),
+    })
+}
+
+/// What Slack counts the calls of a webhook by: the workspace in its path (`/services/T…/B…/…`).
+fn workspace_of(webhook: &SecretString) -> String {
+    let Ok(url) = Url::parse(webhook.expose_secret()) else {
+        return String::new();
+    };
+    let workspace = url.path_segments().and_then(|mut path| path.nth(1));
+    format!(
+        "{} {}",
+        url.origin().ascii_serialization(),
+        workspace.unwrap_or_default()
+    )
 }

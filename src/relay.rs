@@ -191,6 +191,7 @@ impl Relay {
         // A replay may go through other routes, which want other events.
         let keeps_all = self.config.queue.retain_hours.get() > 0;
         let for_nobody = keeps_all.then_some(Routes::NOBODY);
+        let lane_key = self.hash_key.clone();
         let preparation = Preparation {
             hash_key: self.hash_key,
             quarantine_raw: self.config.queue.quarantine_raw,
@@ -211,7 +212,8 @@ impl Relay {
             auditrelay_ingest::serve(webhook, Arc::new(ingest), stopping).await;
             Ok(())
         });
-        Lanes::new(&self.config, &self.queue, &self.dispatch_metrics).start(&mut tasks, stopped)?;
+        let lanes = Lanes::new(&self.config, &self.queue, &self.dispatch_metrics, &lane_key);
+        lanes.start(&mut tasks, stopped)?;
         tasks.spawn(self.router.run(stopped.clone()));
         let admin = admin::Admin {
             queue: self.queue,

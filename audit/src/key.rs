@@ -29,6 +29,7 @@ pub struct EventKey {
 pub struct HashKey {
     identity: Key,
     event: Key,
+    message: Key,
 }
 
 impl std::fmt::Debug for HashKey {
@@ -53,6 +54,7 @@ impl HashKey {
         Self {
             identity: derived("auditrelay identity"),
             event: derived("auditrelay event"),
+            message: derived("auditrelay message"),
         }
     }
 
@@ -87,6 +89,19 @@ impl HashKey {
             identity: 0,
             fingerprint: self.fingerprint(cluster, wire),
         }
+    }
+
+    /// The ID of a message, from what it is made of: nobody who does not know the key can make another
+    /// message with the same one.
+    pub fn message<'a>(&self, parts: impl IntoIterator<Item = &'a [u8]>) -> u128 {
+        let mut hasher = HighwayHasher::new(self.message);
+        for part in parts {
+            // The length keeps a part apart from what follows it.
+            hasher.append(&(part.len() as u64).to_le_bytes());
+            hasher.append(part);
+        }
+        let [low, high] = hasher.finalize128();
+        (u128::from(high) << 64) | u128::from(low)
     }
 
     fn fingerprint(&self, cluster: &str, wire: &[u8]) -> [u8; 16] {

@@ -194,6 +194,10 @@ pub(crate) fn fault(channel: &ChannelConfig) -> Option<(&'static str, String)> {
     if slack_channel {
         return None;
     }
+    if channel.digest_details != DigestDetails::Command {
+        let problem = "expected command: replies and files need slack_channel";
+        return Some(("digest_details", problem.to_owned()));
+    }
     let problem = "a token is of use with slack_channel only".to_owned();
     if channel.token.is_some() {
         return Some(("token", problem));

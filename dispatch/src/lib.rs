@@ -21,14 +21,14 @@ pub mod router;
 pub mod routes;
 pub mod sentence;
 pub mod slack;
-pub mod slack_answers;
 pub mod template;
+pub mod workspace;
 
 pub use destination::{Destination, Receipt, SendError};
 pub use lane::Lane;
 pub use message::Message;
 pub use metrics::Metrics;
-pub use pace::Budget;
 pub use replay::{Replay, Replayed};
 pub use router::Router;
 pub use routes::Routes;
+pub use workspace::Workspace;

@@ -1,5 +1,7 @@
 //! A message, ready for any destination.
 
+use auditrelay_audit::HashKey;
+use auditrelay_store::{Delivery, Lease};
 use serde_json::Value;
 
 /// What is posted: text for notifications, blocks for people.
@@ -38,4 +40,16 @@ impl Message {
             ..self
         }
     }
+}
+
+/// The ID of the message that a lease stands for: its own number and its members decide it, so it is the
+/// same after a crash, and another one in another store, even one that counts its leases anew.
+pub fn id_of(key: &HashKey, lease: &Lease) -> String {
+    let number = lease.id.id.to_be_bytes();
+    let members = lease.members.iter().map(|(_, delivery)| match delivery {
+        Delivery::Event(event) => event.json.as_bytes(),
+        Delivery::Notice(notice) => notice.text.as_bytes(),
+    });
+    let parts = [lease.id.channel.as_bytes(), number.as_slice()];
+    format!("{:032x}", key.message(parts.into_iter().chain(members)))
 }

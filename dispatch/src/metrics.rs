@@ -9,7 +9,12 @@ use prometheus::{
 pub struct Metrics {
     /// Attempts to post, by channel and outcome (`accepted`, `later`, `park`, `never`, `unknown`).
     pub posts: IntCounterVec,
-    /// Messages accepted, by channel and form (`sentences`, `digest`).
+    /// Look-ups for a message that may have been posted, by channel and outcome (`found`, `absent`,
+    /// `unknowable`, `failed`).
+    pub lookups: IntCounterVec,
+    /// How often a channel's lane was parked.
+    pub parked: IntCounterVec,
+    /// Messages accepted, by channel and form (`sentences`, `digest`, `details`).
     pub messages: IntCounterVec,
     /// 1 for the state a channel's lane is in (`open`, `holding`, `parked`), else 0.
     pub lane_state: IntGaugeVec,
@@ -53,20 +58,21 @@ impl Metrics {
             registry.register(Box::new(counter.clone()))?;
             Ok::<_, prometheus::Error>(counter)
         };
-        let delay = HistogramOpts::new(
-            "auditrelay_delivery_delay_seconds",
-            "Time from an event's stage to its delivery in a channel.",
-        )
-        .buckets(vec![
-            0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0, 14400.0, 86400.0,
-        ]);
-        let delivery_delay_seconds = Histogram::with_opts(delay)?;
-        registry.register(Box::new(delivery_delay_seconds.clone()))?;
         Ok(Self {
             posts: counters(
                 "auditrelay_posts_total",
                 "Attempts to post a message, by outcome.",
                 &["channel", "outcome"],
+            )?,
+            lookups: counters(
+                "auditrelay_lookups_total",
+                "Look-ups for a message that may have been posted, by outcome.",
+                &["channel", "outcome"],
+            )?,
+            parked: counters(
+                "auditrelay_parked_total",
+                "How often a channel's lane was parked.",
+                &["channel"],
             )?,
             messages: counters(
                 "auditrelay_messages_total",
@@ -83,7 +89,7 @@ impl Metrics {
                 "The last Retry-After that a channel was given.",
                 &["channel"],
             )?,
-            delivery_delay_seconds,
+            delivery_delay_seconds: delivery_delay(registry)?,
             audit_id_reuse: counter(
                 "auditrelay_audit_id_reuse_total",
                 "Events whose audit ID and stage were seen with other content.",
@@ -108,7 +114,11 @@ impl Metrics {
         for outcome in ["accepted", "later", "park", "never", "unknown"] {
             self.posts.with_label_values(&[channel, outcome]);
         }
-        for form in ["sentences", "digest"] {
+        for outcome in ["found", "absent", "unknowable", "failed"] {
+            self.lookups.with_label_values(&[channel, outcome]);
+        }
+        self.parked.with_label_values(&[channel]);
+        for form in ["sentences", "digest", "details"] {
             self.messages.with_label_values(&[channel, form]);
         }
         self.retry_after_seconds.with_label_values(&[channel]);
@@ -123,4 +133,17 @@ impl Metrics {
                 .set(i64::from(one == state));
         }
     }
+}
+
+fn delivery_delay(registry: &Registry) -> Result<Histogram, prometheus::Error> {
+    let delay = HistogramOpts::new(
+        "auditrelay_delivery_delay_seconds",
+        "Time from an event's stage to its delivery in a channel.",
+    )
+    .buckets(vec![
+        0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0, 14400.0, 86400.0,
+    ]);
+    let delivery_delay_seconds = Histogram::with_opts(delay)?;
+    registry.register(Box::new(delivery_delay_seconds.clone()))?;
+    Ok(delivery_delay_seconds)
 }

@@ -1,15 +1,16 @@
-//! How fast a lane may post: its channel's interval, the workspace's budget, and any hold.
+//! How fast a lane may post: its channel's interval, and any hold.
 //!
-//! Slack: one message a second and channel, "several hundred" a minute and workspace. A lane waits
-//! here *before* it leases, so that whatever gathers meanwhile goes out in the same message. A hold is
-//! never shortened: `Retry-After` is the least a lane waits.
+//! Slack: one message a second and channel, in short bursts a little more. A lane waits here *before* it
+//! leases, so that whatever gathers meanwhile goes out in the same message; but it begins to lease and
+//! render a moment early ([`Pace::nearly_ready`]), as long before as that took lately, so that the message is there
+//! when the channel takes it ([`Pace::ready`]). A hold is never shortened: `Retry-After` is the least a lane waits.
 
-use std::{num::NonZeroU32, ops::Add, sync::Arc, time::Duration};
+use std::{num::NonZeroU32, ops::Add, time::Duration};
 
 use governor::{
     Quota, RateLimiter,
     clock::{Clock, Reference},
-    middleware::NoOpMiddleware,
+    middleware::StateInformationMiddleware,
     nanos::Nanos,
     state::{InMemoryState, NotKeyed},
 };
@@ -17,10 +18,10 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 /// Tokio's clock for governor, so that tests can pause it.
 #[derive(Debug, Clone)]
-struct TokioClock;
+pub(crate) struct TokioClock;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Tick(Instant);
+pub(crate) struct Tick(Instant);
 
 impl Add<Nanos> for Tick {
     type Output = Self;
@@ -46,68 +47,76 @@ impl Clock for TokioClock {
     }
 }
 
-type Limiter = RateLimiter<NotKeyed, InMemoryState, TokioClock, NoOpMiddleware<Tick>>;
+/// A limiter that says how much of its burst is left.
+pub(crate) type Limiter =
+    RateLimiter<NotKeyed, InMemoryState, TokioClock, StateInformationMiddleware>;
 
-fn limiter(interval: Duration, burst: NonZeroU32) -> Limiter {
+pub(crate) fn limiter(interval: Duration, burst: NonZeroU32) -> Limiter {
     let quota = Quota::with_period(interval.max(Duration::from_millis(1)))
         .expect("the interval is not zero")
         .allow_burst(burst);
-    RateLimiter::direct_with_clock(quota, TokioClock)
+    RateLimiter::direct_with_clock(quota, TokioClock).with_middleware()
 }
 
-async fn ready(limiter: &Limiter) {
-    while let Err(not_yet) = limiter.check() {
-        sleep(not_yet.wait_time_from(TokioClock.now())).await;
+/// Waits until the limiter allows one more, and counts it; how many more it would allow at once.
+pub(crate) async fn ready(limiter: &Limiter) -> u32 {
+    loop {
+        match limiter.check() {
+            Ok(state) => return state.remaining_burst_capacity(),
+            Err(not_yet) => sleep(not_yet.wait_time_from(TokioClock.now())).await,
+        }
     }
 }
 
-/// What all channels of one workspace may post together. Clones share it.
-#[derive(Debug, Clone)]
-pub struct Budget(Arc<Limiter>);
-
-impl Budget {
-    /// So many messages a minute, of which a second's worth may come at once.
-    pub fn new(messages_per_minute: u64) -> Self {
-        let per_minute = messages_per_minute.max(1);
-        let burst = u32::try_from(per_minute / 60).unwrap_or(u32::MAX).max(1);
-        let burst = NonZeroU32::new(burst).unwrap_or(NonZeroU32::MIN);
-        Self(Arc::new(limiter(
-            Duration::from_secs(60).div_f64(per_minute as f64),
-            burst,
-        )))
-    }
-}
+/// How much earlier than needed a message may be prepared at the most: what comes after is not in it.
+const LEAD_MAX: Duration = Duration::from_millis(250);
 
 /// The pace of one lane.
 #[derive(Debug)]
 pub struct Pace {
     channel: Limiter,
-    workspace: Option<Budget>,
     interval: Duration,
+    /// When the channel takes the next message, as far as its pace is concerned.
+    next: Option<Instant>,
     held_until: Option<Instant>,
+    /// How long it took lately to prepare a message.
+    lead: Duration,
 }
 
 impl Pace {
-    /// One message per `interval`, within the workspace's budget where there is one.
-    pub fn new(interval: Duration, workspace: Option<Budget>) -> Self {
+    /// One message per `interval`, `burst` of them at once after a pause.
+    pub fn new(interval: Duration, burst: u32) -> Self {
         Self {
-            channel: limiter(interval, NonZeroU32::MIN),
-            workspace,
+            channel: limiter(interval, NonZeroU32::new(burst).unwrap_or(NonZeroU32::MIN)),
             interval,
+            next: None,
             held_until: None,
+            lead: Duration::ZERO,
         }
     }
 
-    /// Waits until one message may be posted, and counts it.
-    pub async fn ready(&mut self) {
+    /// Waits until a message should be prepared.
+    pub async fn nearly_ready(&mut self) {
         if let Some(until) = self.held_until {
             sleep_until(until).await;
             self.held_until = None;
         }
-        ready(&self.channel).await;
-        if let Some(Budget(workspace)) = &self.workspace {
-            ready(workspace).await;
+        if let Some(next) = self.next {
+            sleep_until(next - self.lead).await;
         }
+    }
+
+    /// Waits until the prepared message may be posted, and counts it.
+    pub async fn ready(&mut self) {
+        let left = ready(&self.channel).await;
+        self.next = (left == 0).then(|| Instant::now() + self.interval);
+    }
+
+    /// Notes how long it took to prepare a message.
+    pub fn prepared(&mut self, took: Duration) {
+        // A slow one raises it at once, quick ones lower it step by step.
+        let decayed = self.lead.mul_f64(0.9);
+        self.lead = took.max(decayed).min(LEAD_MAX).min(self.interval / 2);
     }
 
     /// Posts nothing for at least so long from now.
@@ -117,17 +126,12 @@ impl Pace {
         let until = now
             .checked_add(duration)
             .unwrap_or(now + Duration::from_secs(31_536_000));
-        self.hold_until(until);
-    }
-
-    /// Counts the interval from when a message was sent, not from when it was allowed: leasing and
-    /// rendering lie between.
-    pub fn sent(&mut self, at: Instant) {
-        self.hold_until(at + self.interval);
-    }
-
-    fn hold_until(&mut self, until: Instant) {
         self.held_until = Some(self.held_until.map_or(until, |earlier| earlier.max(until)));
+    }
+
+    /// Until when nothing is posted, if there is a hold.
+    pub fn held_until(&self) -> Option<Instant> {
+        self.held_until
     }
 }
 
@@ -135,69 +139,58 @@ impl Pace {
 mod tests {
     use super::*;
 
-    #[tokio::test(start_paused = true)]
-    async fn one_message_an_interval() {
-        let mut pace = Pace::new(Duration::from_secs(1), None);
+    async fn post(pace: &mut Pace, preparing: Duration) -> Instant {
+        pace.nearly_ready().await;
         let start = Instant::now();
-        for _ in 0..5 {
-            pace.ready().await;
+        sleep(preparing).await;
+        pace.prepared(start.elapsed());
+        pace.ready().await;
+        Instant::now()
+    }
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[tokio::test(start_paused = true)]
+    async fn one_message_an_interval_however_long_it_takes_to_prepare_one() {
+        let preparing = Duration::from_millis(60);
+        let mut pace = Pace::new(SECOND, 1);
+        let mut sent = vec![post(&mut pace, preparing).await];
+        for _ in 0..100 {
+            sent.push(post(&mut pace, preparing).await);
         }
-        let elapsed = start.elapsed();
+        for pair in sent.windows(2) {
+            let gap = pair[1] - pair[0];
+            assert!(gap >= SECOND, "too early: {gap:?}");
+        }
+        // The first two tell how long it takes; from then on 98 % of what is allowed is used.
+        let all = sent[100] - sent[2];
         assert!(
-            elapsed >= Duration::from_secs(4) && elapsed < Duration::from_millis(4_100),
-            "{elapsed:?}"
+            all <= Duration::from_secs(98).mul_f64(1.0 / 0.98),
+            "{all:?}"
         );
     }
 
     #[tokio::test(start_paused = true)]
-    async fn all_lanes_share_the_workspace() {
-        let budget = Budget::new(60);
+    async fn a_burst_is_allowed_after_a_pause_and_no_more_on_average() {
+        let mut pace = Pace::new(SECOND, 3);
         let start = Instant::now();
-        let lanes = (0..10).map(|_| {
-            let mut pace = Pace::new(Duration::from_millis(100), Some(budget.clone()));
-            tokio::spawn(async move { pace.ready().await })
-        });
-        for lane in lanes.collect::<Vec<_>>() {
-            lane.await.expect("no panic");
+        for _ in 0..3 {
+            post(&mut pace, Duration::ZERO).await;
         }
-        assert!(
-            start.elapsed() >= Duration::from_secs(9),
-            "{:?}",
-            start.elapsed()
-        );
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_interval_counts_from_the_sending() {
-        let mut pace = Pace::new(Duration::from_secs(1), None);
-        pace.ready().await;
-        sleep(Duration::from_millis(400)).await;
-        let sent = Instant::now();
-        pace.sent(sent);
-        pace.ready().await;
-        assert!(
-            sent.elapsed() >= Duration::from_secs(1),
-            "{:?}",
-            sent.elapsed()
-        );
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn an_absurd_hold_is_no_panic() {
-        Pace::new(Duration::from_secs(1), None).hold(Duration::MAX);
+        assert_eq!(start.elapsed(), Duration::ZERO);
+        for _ in 0..10 {
+            post(&mut pace, Duration::ZERO).await;
+        }
+        assert!(start.elapsed() >= SECOND * 10, "{:?}", start.elapsed());
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_hold_is_never_shortened() {
-        let mut pace = Pace::new(Duration::from_secs(1), None);
-        pace.hold(Duration::from_secs(7));
-        pace.hold(Duration::from_secs(2));
+        let mut pace = Pace::new(SECOND, 1);
+        pace.hold(SECOND * 7);
+        pace.hold(SECOND * 2);
         let start = Instant::now();
-        pace.ready().await;
-        assert!(
-            start.elapsed() >= Duration::from_secs(7),
-            "{:?}",
-            start.elapsed()
-        );
+        post(&mut pace, Duration::ZERO).await;
+        assert!(start.elapsed() >= SECOND * 7, "{:?}", start.elapsed());
     }
 }

@@ -39,6 +39,7 @@ impl Destination for Preview {
         });
         let failed = |reason: String| SendError::Later {
             after: None,
+            limited: false,
             reason,
         };
         written

@@ -344,6 +344,20 @@ fn fallback(lines: &[String]) -> String {
     text
 }
 
+/// Replies.
+pub fn replies(
+    _members: &auditrelay_store::Members,
+    _message: u64,
+    _replies_max: usize,
+) -> Vec<Message> {
+    Vec::new()
+}
+
+/// A file.
+pub fn listing(_members: &auditrelay_store::Members) -> String {
+    String::new()
+}
+
 #[cfg(test)]
 #[path = "render_tests.rs"]
 mod tests;

@@ -1,0 +1,423 @@
+//! Steps 7 to 9 of an event's way: one lane a channel.
+//!
+//! A lane waits until something is there, then until its pace allows a message, and only *then* leases,
+//! so that a storm becomes a digest by itself (promise P5). It posts one message at a time and does
+//! what the answer says (`outcome.rs`). A lease that may have been posted before, by this process or by
+//! one that ended, is looked for in the channel before it is repeated (promise P2); where that cannot be
+//! found out, it is repeated and says so. Whatever happens to one lane, no other is touched (promise P6).
+
+mod details;
+mod outcome;
+mod tries;
+
+use std::{sync::Arc, time::Duration};
+
+use auditrelay_audit::HashKey;
+use auditrelay_config::{ChannelConfig, DigestDetails};
+use auditrelay_store::{Accepted, Delivery, Lease, LeaseId, LeaseLimit, Queue, QueueError};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    time::{Instant, sleep_until},
+};
+
+use crate::{
+    Destination, Message, Metrics, Workspace,
+    destination::{Found, Receipt},
+    message,
+    pace::Pace,
+    render::{Style, render, unrendered},
+    retry::Retry,
+    router::now_unix_ms,
+};
+use details::Details;
+use tries::{Search, Tries};
+
+/// How often a parked channel's critical events are looked for.
+const FALLBACK_EVERY: Duration = Duration::from_secs(1);
+
+/// What a lane is made of, besides the place that it posts to.
+pub struct Setup<'a, Q> {
+    /// Where events wait.
+    pub queue: Q,
+    /// The channel's name in the configuration.
+    pub channel: &'a str,
+    /// Its settings.
+    pub config: &'a ChannelConfig,
+    /// How its messages look.
+    pub style: Style,
+    /// What it shares with the other lanes of its token; `None` where nothing counts its calls.
+    pub workspace: Option<Workspace>,
+    /// Keys the IDs of messages.
+    pub key: HashKey,
+    /// What it tells Prometheus.
+    pub metrics: Metrics,
+    /// Bounds how many lanes hold the text of a lease in memory at a time.
+    pub rendering: Arc<Semaphore>,
+}
+
+/// A channel's lane.
+pub struct Lane<Q, D> {
+    queue: Q,
+    destination: D,
+    channel: String,
+    settings: Settings,
+    key: HashKey,
+    pace: Pace,
+    workspace: Option<Workspace>,
+    retry: Retry,
+    state: &'static str,
+    /// The last message was refused for its content: the next one goes without blocks.
+    plain: bool,
+    search: Search,
+    tries: Tries,
+    details: Details,
+    metrics: Metrics,
+    rendering: Arc<Semaphore>,
+}
+
+#[derive(Debug, Clone)]
+struct Settings {
+    limit: LeaseLimit,
+    style: Style,
+    park_retry: Duration,
+    fallback: Option<String>,
+    thread_replies_max: usize,
+}
+
+/// The lease that a message stands for.
+#[derive(Debug, Clone)]
+struct Held {
+    id: LeaseId,
+    events: usize,
+    /// It was handed out before: it may have been posted, and its members stay together.
+    resumed: bool,
+    /// It may have been posted before, and that cannot be found out.
+    possibly_repeated: bool,
+}
+
+/// A message, and when its events happened.
+struct Prepared {
+    message: Message,
+    stage_times_ms: Vec<i64>,
+}
+
+impl<Q: Queue, D: Destination> Lane<Q, D> {
+    /// A lane that posts to one destination.
+    pub fn new(setup: Setup<'_, Q>, destination: D) -> Self {
+        let config = setup.config;
+        setup.metrics.start_channel(setup.channel);
+        Self {
+            queue: setup.queue,
+            destination,
+            channel: setup.channel.to_owned(),
+            settings: Settings {
+                limit: LeaseLimit {
+                    events_max: config.message_events_max.as_usize(),
+                    bytes_max: config.message_bytes_max.as_usize(),
+                },
+                style: setup.style,
+                park_retry: config.park_retry(),
+                fallback: config.fallback.as_ref().map(ToString::to_string),
+                thread_replies_max: config.thread_replies_max.as_usize(),
+            },
+            key: setup.key,
+            pace: Pace::new(
+                config.message_interval(),
+                u32::try_from(config.message_burst.get()).unwrap_or(1),
+            ),
+            workspace: setup.workspace,
+            retry: Retry::new(config.retry_max()),
+            state: "open",
+            plain: false,
+            search: Search::default(),
+            tries: Tries::default(),
+            details: Details::default(),
+            metrics: setup.metrics,
+            rendering: setup.rendering,
+        }
+    }
+
+    /// Delivers until the shutdown. A post under way is finished first.
+    ///
+    /// # Errors
+    /// The queue's; nothing can be delivered after one.
+    pub async fn run(mut self, mut shutdown: watch::Receiver<bool>) -> Result<(), QueueError> {
+        self.load_details().await?;
+        loop {
+            tokio::select! {
+                _ = shutdown.wait_for(|stop| *stop) => return Ok(()),
+                ready = self.ready() => ready?,
+            }
+            // What nobody has heard of yet goes before the details of what was told.
+            if !self.deliver().await? {
+                self.post_details().await?;
+            }
+        }
+    }
+
+    /// Waits until there is something to post and the channel nearly takes it.
+    async fn ready(&mut self) -> Result<(), QueueError> {
+        if self.details.is_empty() {
+            self.queue.wait_waiting(&self.channel).await?;
+        }
+        self.while_parked().await?;
+        self.pace.nearly_ready().await;
+        if let Some(workspace) = &self.workspace {
+            workspace.turn_to_post().await;
+        }
+        Ok(())
+    }
+
+    /// While the channel rests, its critical events go to its fallback as well.
+    async fn while_parked(&mut self) -> Result<(), QueueError> {
+        let Some(fallback) = self.settings.fallback.clone() else {
+            return Ok(());
+        };
+        if self.state != "parked" {
+            return Ok(());
+        }
+        loop {
+            while self.fall_back(&fallback).await? {}
+            let tick = Instant::now() + FALLBACK_EVERY;
+            match self.pace.held_until() {
+                Some(until) if until > tick => sleep_until(tick).await,
+                _ => return Ok(()),
+            }
+        }
+    }
+
+    /// Whether there is more to copy.
+    async fn fall_back(&self, fallback: &str) -> Result<bool, QueueError> {
+        let copied = self.queue.fall_back(&self.channel, fallback).await?;
+        if let Some(full) = copied.full {
+            tracing::warn!(
+                channel = self.channel,
+                fallback,
+                reason = %full,
+                "critical events are not told in the fallback for now: there is no room for copies"
+            );
+        }
+        if copied.events > 0 {
+            tracing::warn!(
+                channel = self.channel,
+                fallback,
+                events = copied.events,
+                "critical events of the parked channel are told in its fallback"
+            );
+        }
+        Ok(copied.more)
+    }
+
+    /// Posts the next message; `false` if there is nothing to tell.
+    async fn deliver(&mut self) -> Result<bool, QueueError> {
+        let begun = Instant::now();
+        let Some((lease, permit)) = self.lease().await? else {
+            return Ok(false);
+        };
+        let mut held = Held::new(&lease);
+        let (lease, permit) = if held.resumed {
+            // The text of a lease is not kept while Slack is asked.
+            let (id, since_unix_ms) = (message::id_of(&self.key, &lease), lease.sealed_unix_ms);
+            drop((lease, permit));
+            match self.look(id, since_unix_ms, &held).await? {
+                Looked::Done => return Ok(true),
+                Looked::Absent => {}
+                Looked::Unknowable => held.possibly_repeated = true,
+            }
+            match self.lease().await? {
+                Some(again) => again,
+                None => return Ok(false),
+            }
+        } else {
+            (lease, permit)
+        };
+        held.possibly_repeated |= self.search.possibly_repeated;
+        let mut prepared = self.prepare(lease, held.possibly_repeated, permit).await;
+        if self.plain {
+            prepared.message = prepared.message.plain();
+        }
+        self.pace.prepared(begun.elapsed());
+        self.pace.ready().await;
+        self.tries.add(now_unix_ms());
+        match self.destination.post(&prepared.message).await {
+            Ok(receipt) => {
+                tracing::debug!(
+                    channel = self.channel,
+                    ts = receipt.ts,
+                    events = held.events,
+                    "posted"
+                );
+                self.accepted(prepared.message.form);
+                let is_digest = prepared.message.form == "digest";
+                self.ack(&held, receipt, is_digest).await?;
+                self.observe_delay(&prepared.stage_times_ms);
+            }
+            Err(error) => {
+                let had_blocks = !prepared.message.blocks.is_empty();
+                self.refused(error, &held, had_blocks).await?;
+            }
+        }
+        Ok(true)
+    }
+
+    /// What gathered, and the permit to hold its text in memory.
+    async fn lease(&self) -> Result<Option<(Lease, OwnedSemaphorePermit)>, QueueError> {
+        let Ok(permit) = Arc::clone(&self.rendering).acquire_owned().await else {
+            return Ok(None);
+        };
+        let limit = LeaseLimit {
+            events_max: self.search.limit(self.settings.limit.events_max),
+            ..self.settings.limit
+        };
+        let lease = self
+            .queue
+            .lease(&self.channel, limit, now_unix_ms())
+            .await?;
+        Ok(lease.map(|lease| (lease, permit)))
+    }
+
+    async fn prepare(
+        &self,
+        mut lease: Lease,
+        possibly_repeated: bool,
+        permit: OwnedSemaphorePermit,
+    ) -> Prepared {
+        let (style, key) = (self.settings.style.clone(), self.key.clone());
+        let (events, id) = (lease.members.len(), lease.id.id);
+        let rendered = tokio::task::spawn_blocking(move || {
+            let message_id = message::id_of(&key, &lease);
+            lease.resumed = possibly_repeated;
+            let mut message = render(&lease, &style);
+            message.id = message_id;
+            Prepared {
+                message,
+                stage_times_ms: stage_times(&lease),
+            }
+        });
+        let prepared = rendered.await.unwrap_or_else(|error| {
+            // One event must not stop its channel for ever; that it stands for others is still said.
+            tracing::error!(channel = self.channel, %error, "rendering failed, please report it");
+            Prepared {
+                message: unrendered(events, id),
+                stage_times_ms: Vec::new(),
+            }
+        });
+        drop(permit);
+        prepared
+    }
+
+    /// Looks for a message that may have been posted.
+    async fn look(
+        &mut self,
+        id: String,
+        since_unix_ms: i64,
+        held: &Held,
+    ) -> Result<Looked, QueueError> {
+        let mut sought = Message::new(String::new(), Vec::new(), "sentences");
+        sought.id = id;
+        let found = self.destination.find(&sought, since_unix_ms).await;
+        let outcome = match &found {
+            Ok(Found::Posted(_)) => "found",
+            Ok(Found::Absent) => "absent",
+            Ok(Found::Unknowable { .. }) => "unknowable",
+            Err(_) => "failed",
+        };
+        let lookups = &self.metrics.lookups;
+        lookups
+            .with_label_values(&[self.channel.as_str(), outcome])
+            .inc();
+        match found {
+            Ok(Found::Posted(receipt)) => {
+                tracing::info!(
+                    channel = self.channel,
+                    ts = receipt.ts,
+                    "the message was posted before"
+                );
+                self.opened();
+                let may_be_digest = held.events > self.settings.style.sentences_max;
+                self.ack(held, receipt, may_be_digest).await?;
+                Ok(Looked::Done)
+            }
+            Ok(Found::Absent) => Ok(Looked::Absent),
+            Ok(Found::Unknowable { reason }) => {
+                tracing::warn!(
+                    channel = self.channel,
+                    reason,
+                    "it cannot be found out whether a message was posted; it is repeated and marked"
+                );
+                Ok(Looked::Unknowable)
+            }
+            Err(error) => {
+                self.refused(error, held, false).await?;
+                Ok(Looked::Done)
+            }
+        }
+    }
+
+    async fn ack(
+        &mut self,
+        held: &Held,
+        receipt: Receipt,
+        is_digest: bool,
+    ) -> Result<(), QueueError> {
+        self.search.accepted(held.events);
+        let details = self.settings.style.details != DigestDetails::Command;
+        let thread = (is_digest && details && !receipt.ts.is_empty()).then_some(receipt.ts);
+        let has_details = thread.is_some();
+        let accepted = Accepted {
+            now_unix_ms: now_unix_ms(),
+            thread,
+        };
+        self.queue.ack(&held.id, accepted).await?;
+        if has_details {
+            self.load_details().await?;
+        }
+        Ok(())
+    }
+
+    fn observe_delay(&self, stage_times_ms: &[i64]) {
+        let now = now_unix_ms();
+        for time in stage_times_ms {
+            let delay_ms = (now - time).max(0);
+            self.metrics
+                .delivery_delay_seconds
+                .observe(delay_ms as f64 / 1_000.0);
+        }
+    }
+}
+
+/// What came of a look-up.
+enum Looked {
+    /// It is there, or it has to be looked for again later: nothing more to do now.
+    Done,
+    Absent,
+    Unknowable,
+}
+
+impl Held {
+    fn new(lease: &Lease) -> Self {
+        Self {
+            id: lease.id.clone(),
+            events: lease.members.len(),
+            resumed: lease.resumed,
+            possibly_repeated: false,
+        }
+    }
+}
+
+/// When the lease's events happened, Unix time in milliseconds.
+fn stage_times(lease: &Lease) -> Vec<i64> {
+    let time = |delivery: &Delivery| match delivery {
+        Delivery::Event(event) => {
+            let envelope = auditrelay_audit::Envelope::parse(&event.json).ok()?;
+            let time: jiff::Timestamp = envelope.stage_timestamp.parse().ok()?;
+            Some(time.as_millisecond())
+        }
+        Delivery::Notice(_) => None,
+    };
+    lease
+        .members
+        .iter()
+        .filter_map(|(_, delivery)| time(delivery))
+        .collect()
+}

@@ -1,0 +1,124 @@
+//! A channel's name and its ID.
+//!
+//! Posting takes either; whatever reads takes the ID alone. It is known from the configuration, from
+//! Slack's answer to a message, or from the list of channels.
+
+use std::sync::OnceLock;
+
+use serde_json::Value;
+
+use super::web_api::{CallError, WebApi};
+
+/// More pages of channels are not looked through: at Slack's pace for this method they take a minute.
+const PAGES_MAX: usize = 20;
+
+/// A channel as it is configured, and what has been learned of it.
+#[derive(Debug)]
+pub struct Channel {
+    configured: String,
+    id: OnceLock<String>,
+}
+
+impl Channel {
+    /// By its ID or name.
+    pub fn new(configured: &str) -> Self {
+        let id = OnceLock::new();
+        if is_id(configured) {
+            // The cell is new, hence empty.
+            let _ = id.set(configured.to_owned());
+        }
+        Self {
+            configured: configured.to_owned(),
+            id,
+        }
+    }
+
+    /// What `chat.postMessage` is told.
+    pub fn to_post(&self) -> &str {
+        self.id.get().map_or(&self.configured, String::as_str)
+    }
+
+    /// Notes the ID that Slack gave.
+    pub fn learn(&self, id: &str) {
+        if is_id(id) {
+            // Another task may have learned the same.
+            let _ = self.id.set(id.to_owned());
+        }
+    }
+
+    /// The ID, looked up if need be; `None` if there is no such channel, or none that the token sees.
+    ///
+    /// # Errors
+    /// The list of channels is not to be had.
+    pub async fn id(&self, api: &WebApi) -> Result<Option<&str>, CallError> {
+        if let Some(id) = self.id.get() {
+            return Ok(Some(id));
+        }
+        let wanted = self.configured.trim_start_matches('#');
+        let mut cursor = String::new();
+        for _ in 0..PAGES_MAX {
+            let arguments = [
+                ("limit", "999"),
+                ("exclude_archived", "false"),
+                ("types", "public_channel,private_channel"),
+                ("cursor", cursor.as_str()),
+            ];
+            // Slack takes an empty cursor for a wrong one.
+            let given = if cursor.is_empty() {
+                &arguments[..3]
+            } else {
+                &arguments[..]
+            };
+            let reply = api.read("conversations.list", given).await?;
+            let channels = reply.value["channels"].as_array();
+            let found = channels
+                .into_iter()
+                .flatten()
+                .find(|one| one["name"] == wanted);
+            if let Some(id) = found.and_then(|one| one["id"].as_str()) {
+                self.learn(id);
+                return Ok(self.id.get().map(String::as_str));
+            }
+            cursor = next_cursor(&reply.value).to_owned();
+            if cursor.is_empty() {
+                break;
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// Where the next page begins; empty after the last.
+pub(super) fn next_cursor(page: &Value) -> &str {
+    page["response_metadata"]["next_cursor"]
+        .as_str()
+        .unwrap_or_default()
+}
+
+/// Slack: IDs of channels are a letter (C, G, or D) and capitals and digits.
+fn is_id(text: &str) -> bool {
+    let mut bytes = text.bytes();
+    matches!(bytes.next(), Some(b'C' | b'G' | b'D'))
+        && text.len() >= 5
+        && bytes.all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_told_from_a_name() {
+        for id in ["C0123456789", "G012345678", "D0123ABC", "CHELD"] {
+            assert!(is_id(id), "{id}");
+        }
+        for name in ["#audit", "audit", "C", "Calm", "general", ""] {
+            assert!(!is_id(name), "{name}");
+        }
+        let named = Channel::new("#audit");
+        assert_eq!(named.to_post(), "#audit");
+        named.learn("#audit");
+        named.learn("C0123456789");
+        assert_eq!(named.to_post(), "C0123456789");
+    }
+}

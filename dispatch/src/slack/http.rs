@@ -1,0 +1,223 @@
+//! HTTP to Slack, one request at a time.
+//!
+//! Contract: a request is bounded by a timeout; redirects are not followed; TLS is verified against the
+//! public roots; a proxy is used only where one is configured; an answer is bounded. A request that
+//! failed says whether anything of its body can have left this machine: [`Broken::sent`] is false only
+//! where that is certain. No token and no webhook URL ever stands in an error.
+
+use std::{
+    convert::Infallible,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use auditrelay_config::Proxy;
+use bytes::Bytes;
+use http_body_util::{BodyExt, Limited};
+use hyper::{
+    Request, StatusCode, Uri,
+    body::{Body, Frame, SizeHint},
+    header::{HeaderMap, RETRY_AFTER},
+};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::{
+    client::{
+        legacy::{
+            Client,
+            connect::{HttpConnector, proxy::Tunnel},
+        },
+        proxy::matcher::Matcher,
+    },
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+};
+use tokio::net::TcpStream;
+use tower_service::Service;
+
+/// Slack's answers are small, but for a page of a channel's history.
+const ANSWER_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Shorter than any peer's: a connection that dies under a request leaves a message's fate unknown.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// An HTTPS client; clones share its connections.
+#[derive(Clone)]
+pub struct Http {
+    client: Client<HttpsConnector<Connector>, Tracked>,
+    timeout: Duration,
+}
+
+/// What came back.
+#[derive(Debug)]
+pub struct Answer {
+    /// The status.
+    pub status: StatusCode,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The body; what is no UTF-8 in it is replaced.
+    pub body: String,
+}
+
+/// Why nothing whole came back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Broken {
+    /// Whether some of the request's body may have been sent.
+    pub sent: bool,
+    /// What happened.
+    pub reason: String,
+}
+
+impl Answer {
+    /// The `Retry-After` header, as it stands there.
+    pub fn retry_after(&self) -> Option<&str> {
+        self.headers.get(RETRY_AFTER)?.to_str().ok()
+    }
+}
+
+impl Http {
+    /// A client that gives a request so long.
+    pub fn new(timeout: Duration, proxy: Option<&Proxy>) -> Self {
+        let mut direct = HttpConnector::new();
+        direct.enforce_http(false);
+        direct.set_nodelay(true);
+        // Before the whole request's: while there is no connection, nothing can have been posted.
+        direct.set_connect_timeout(Some(timeout / 2));
+        let proxies = proxy.map(|proxy| match proxy {
+            Proxy::Environment => Matcher::from_env(),
+            Proxy::Url(url) => Matcher::builder().all(url.as_str()).build(),
+        });
+        // The configuration allows plain HTTP for loopback addresses only.
+        let connector = HttpsConnectorBuilder::new()
+            .with_webpki_roots()
+            .https_or_http()
+            .enable_http1()
+            .wrap_connector(Connector {
+                direct,
+                proxies: proxies.map(Arc::new),
+            });
+        Self {
+            client: Client::builder(TokioExecutor::new())
+                .pool_idle_timeout(IDLE_TIMEOUT)
+                .pool_timer(TokioTimer::new())
+                .build(connector),
+            timeout,
+        }
+    }
+
+    /// Sends a request and reads its whole answer.
+    ///
+    /// # Errors
+    /// No whole answer came within the timeout.
+    pub async fn send(&self, request: Request<Bytes>) -> Result<Answer, Broken> {
+        let begun = Arc::new(AtomicBool::new(false));
+        let request = request.map(|bytes| Tracked {
+            bytes: Some(bytes),
+            begun: Arc::clone(&begun),
+        });
+        let broken = |reason: String| Broken {
+            sent: begun.load(Ordering::Relaxed),
+            reason,
+        };
+        let exchange = async {
+            let response = self.client.request(request).await.map_err(|error| {
+                let cause = root_cause(&error);
+                broken(if error.is_connect() {
+                    format!("cannot connect to Slack: {cause}")
+                } else {
+                    format!("the connection broke: {cause}")
+                })
+            })?;
+            let (head, body) = response.into_parts();
+            let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
+            let body =
+                body.map_err(|error| broken(format!("the answer was cut short: {error}")))?;
+            Ok(Answer {
+                status: head.status,
+                headers: head.headers,
+                body: String::from_utf8_lossy(&body.to_bytes()).into_owned(),
+            })
+        };
+        let answer = tokio::time::timeout(self.timeout, exchange).await;
+        answer.unwrap_or_else(|_| {
+            let seconds = self.timeout.as_secs();
+            Err(broken(format!("no answer from Slack within {seconds} s")))
+        })
+    }
+}
+
+/// The innermost error: the outer ones only say "error" around it.
+fn root_cause(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    cause.to_string()
+}
+
+/// A body that tells when hyper began to take it: before that nothing can have been posted.
+struct Tracked {
+    bytes: Option<Bytes>,
+    begun: Arc<AtomicBool>,
+}
+
+impl Body for Tracked {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        self.begun.store(true, Ordering::Relaxed);
+        Poll::Ready(self.bytes.take().map(|bytes| Ok(Frame::data(bytes))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.bytes.is_none()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
+    }
+}
+
+/// Connects directly, or through the proxy that is configured for an address.
+#[derive(Clone)]
+struct Connector {
+    direct: HttpConnector,
+    proxies: Option<Arc<Matcher>>,
+}
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+type Connecting = Pin<Box<dyn Future<Output = Result<TokioIo<TcpStream>, BoxError>> + Send>>;
+
+impl Service<Uri> for Connector {
+    type Response = TokioIo<TcpStream>;
+    type Error = BoxError;
+    type Future = Connecting;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.direct.poll_ready(context).map_err(Into::into)
+    }
+
+    fn call(&mut self, to: Uri) -> Connecting {
+        let through = self
+            .proxies
+            .as_ref()
+            .and_then(|proxies| proxies.intercept(&to));
+        let mut direct = self.direct.clone();
+        match through {
+            None => Box::pin(async move { direct.call(to).await.map_err(Into::into) }),
+            Some(proxy) => {
+                let mut tunnel = Tunnel::new(proxy.uri().clone(), direct);
+                if let Some(auth) = proxy.basic_auth() {
+                    tunnel = tunnel.with_auth(auth.clone());
+                }
+                Box::pin(async move { tunnel.call(to).await.map_err(Into::into) })
+            }
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! Slack over HTTP: `chat.postMessage` with a bot token, and incoming webhooks.
+//!
+//! Contract: no token and no webhook URL ever stands in an error, a log line or a metric. What an
+//! answer means is in [`answers`]. A message that was posted with a token carries its ID in its metadata,
+//! by which [`Destination::find`] finds it again where the token may read the channel's history.
+
+pub mod answers;
+pub mod channel;
+mod history;
+pub mod http;
+mod upload;
+pub mod web_api;
+
+use bytes::Bytes;
+use hyper::{Method, Request, StatusCode, header::CONTENT_TYPE};
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::{Value, json};
+
+use crate::{
+    destination::{Attachment, Destination, Found, Receipt, SendError},
+    message::Message,
+    workspace::Workspace,
+};
+
+pub use channel::Channel;
+pub use http::Http;
+pub use web_api::{CallError, WebApi};
+
+/// Names the relay's messages among others with metadata.
+pub const METADATA_TYPE: &str = "auditrelay_message";
+
+/// What both ways of posting send.
+pub fn content(message: &Message) -> Value {
+    let mut body = json!({
+        "text": message.text,
+        // Slack would fetch every URL that an event mentions.
+        "unfurl_links": false,
+        "unfurl_media": false,
+    });
+    if !message.blocks.is_empty() {
+        body["blocks"] = message.blocks.clone().into();
+    }
+    if let Some(thread) = &message.thread {
+        body["thread_ts"] = thread.as_str().into();
+    }
+    if !message.id.is_empty() {
+        body["metadata"] = json!({
+            "event_type": METADATA_TYPE,
+            "event_payload": {"id": message.id},
+        });
+    }
+    body
+}
+
+/// One channel, through `chat.postMessage`.
+pub struct SlackApi {
+    api: WebApi,
+    channel: Channel,
+    workspace: Workspace,
+}
+
+impl SlackApi {
+    /// Posts to a channel, by its ID or name, and looks things up in the turns of `workspace`.
+    pub fn new(api: WebApi, channel: &str, workspace: Workspace) -> Self {
+        Self {
+            channel: Channel::new(channel),
+            api,
+            workspace,
+        }
+    }
+}
+
+impl Destination for SlackApi {
+    async fn post(&self, message: &Message) -> Result<Receipt, SendError> {
+        let mut body = content(message);
+        body["channel"] = self.channel.to_post().into();
+        body["mrkdwn"] = false.into();
+        let reply = self.api.call("chat.postMessage", &body).await;
+        let reply = reply.map_err(CallError::into_send_error)?;
+        let text = |name: &str| reply.value.get(name).and_then(Value::as_str);
+        self.channel.learn(text("channel").unwrap_or_default());
+        let ts = text("ts").unwrap_or_default().to_owned();
+        Ok(Receipt { ts })
+    }
+
+    async fn find(&self, message: &Message, since_unix_ms: i64) -> Result<Found, SendError> {
+        let sought = history::Sought {
+            message,
+            since_unix_ms,
+        };
+        history::find(&self.api, &self.channel, &self.workspace, sought).await
+    }
+
+    async fn attach(&self, file: &Attachment) -> Result<(), SendError> {
+        upload::attach(&self.api, &self.channel, file).await
+    }
+}
+
+/// An incoming webhook.
+pub struct SlackWebhook {
+    http: Http,
+    url: SecretString,
+}
+
+impl SlackWebhook {
+    /// Posts to one webhook.
+    pub fn new(http: Http, url: &SecretString) -> Self {
+        Self {
+            http,
+            url: url.clone(),
+        }
+    }
+}
+
+impl Destination for SlackWebhook {
+    async fn post(&self, message: &Message) -> Result<Receipt, SendError> {
+        let body = content(message);
+        let request = Request::builder()
+            .method(Method::POST)
+            .uri(self.url.expose_secret())
+            .header(CONTENT_TYPE, "application/json; charset=utf-8")
+            .body(Bytes::from(body.to_string()))
+            .map_err(|_| SendError::Park {
+                reason: "the webhook's URL cannot be used: correct webhook_url".into(),
+            })?;
+        let answer = self.http.send(request).await.map_err(answers::of_broken)?;
+        match answer.status {
+            StatusCode::OK => Ok(Receipt::default()),
+            StatusCode::TOO_MANY_REQUESTS => Err(answers::of_rate_limit(answer.retry_after())),
+            other => Err(answers::of_webhook(other.as_u16(), &answer.body)),
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! What all lanes of one token share: Slack counts calls by method, app and workspace, whatever the channel.
+//!
+//! Contract: turns are given in the order in which lanes ask. A rate limit that names no channel holds
+//! only the channel that met it (Slack does not say whether it is meant for one channel or for all); when
+//! another channel of the token meets one within [`WINDOW`], all of them are held, until the last hold is over.
+
+use std::{
+    num::NonZeroU32,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::time::{Instant, sleep_until};
+
+use crate::pace::{Limiter, limiter, ready};
+
+/// Slack counts calls by the minute.
+pub const WINDOW: Duration = Duration::from_secs(60);
+
+/// The budget of one token; clones share it.
+#[derive(Debug, Clone)]
+pub struct Workspace(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    posting: Turns,
+    looking: Turns,
+    limited: Mutex<Limited>,
+}
+
+#[derive(Debug, Default)]
+struct Limited {
+    /// The channel that met a rate limit last, and when.
+    last: Option<(String, Instant)>,
+    /// Until when any of the token's channels is held for a rate limit.
+    holds_end: Option<Instant>,
+    /// Until when all of them are.
+    all_held_until: Option<Instant>,
+}
+
+/// One method's calls, first come, first served.
+#[derive(Debug)]
+struct Turns {
+    limiter: Limiter,
+    /// Tokio's mutex is fair: two hundred lanes take their turns one after another.
+    queue: tokio::sync::Mutex<()>,
+}
+
+impl Turns {
+    /// So many a minute, of which a second's worth may come at once.
+    fn new(per_minute: u64) -> Self {
+        let per_minute = per_minute.max(1);
+        let burst = u32::try_from(per_minute / 60).unwrap_or(u32::MAX);
+        let interval = Duration::from_secs(60).div_f64(per_minute as f64);
+        Self {
+            limiter: limiter(interval, NonZeroU32::new(burst).unwrap_or(NonZeroU32::MIN)),
+            queue: tokio::sync::Mutex::default(),
+        }
+    }
+}
+
+impl Workspace {
+    /// So many messages and so many look-ups a minute.
+    pub fn new(messages_per_minute: u64, lookups_per_minute: u64) -> Self {
+        Self(Arc::new(Inner {
+            posting: Turns::new(messages_per_minute),
+            looking: Turns::new(lookups_per_minute),
+            limited: Mutex::default(),
+        }))
+    }
+
+    /// Waits until one of the token's lanes may post, and it is this one's turn.
+    pub async fn turn_to_post(&self) {
+        let _turn = self.0.posting.queue.lock().await;
+        // A hold may have come, or grown, while this one was waiting.
+        while let Some(until) = self.all_held_until() {
+            sleep_until(until).await;
+        }
+        ready(&self.0.posting.limiter).await;
+    }
+
+    /// Waits until one of the token's lanes may look something up, and it is this one's turn.
+    pub async fn turn_to_look(&self) {
+        let _turn = self.0.looking.queue.lock().await;
+        ready(&self.0.looking.limiter).await;
+    }
+
+    /// A channel met a rate limit and is held for so long. Whether all channels of the token are now held.
+    pub fn limited(&self, channel: &str, hold: Duration) -> bool {
+        let now = Instant::now();
+        let mut limited = self
+            .0
+            .limited
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let until = now.checked_add(hold).unwrap_or(now + WINDOW);
+        let holds_end = limited.holds_end.filter(|end| *end > now);
+        let is_another = limited.last.as_ref().is_some_and(|(last, at)| {
+            last != channel && (*at + WINDOW > now || holds_end.is_some())
+        });
+        let end = holds_end.map_or(until, |end| end.max(until));
+        limited.holds_end = Some(end);
+        limited.last = Some((channel.to_owned(), now));
+        if is_another {
+            limited.all_held_until = Some(end);
+        }
+        is_another
+    }
+
+    fn all_held_until(&self) -> Option<Instant> {
+        let limited = self
+            .0
+            .limited
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        limited
+            .all_held_until
+            .filter(|until| *until > Instant::now())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[tokio::test(start_paused = true)]
+    async fn all_lanes_share_the_workspace_and_none_is_passed_over() {
+        let workspace = Workspace::new(60, 50);
+        let start = Instant::now();
+        let lanes = (0..10).map(|lane| {
+            let workspace = workspace.clone();
+            tokio::spawn(async move {
+                let mut turns = Vec::new();
+                for _ in 0..3 {
+                    workspace.turn_to_post().await;
+                    turns.push(Instant::now());
+                }
+                (lane, turns)
+            })
+        });
+        let mut firsts = Vec::new();
+        for lane in lanes.collect::<Vec<_>>() {
+            let (_, turns) = lane.await.expect("no panic");
+            firsts.push(turns[0] - start);
+        }
+        assert!(start.elapsed() >= SECOND * 29, "{:?}", start.elapsed());
+        // The first one asked twice before the others had begun; nobody else had a second turn before all
+        // had one.
+        assert!(
+            firsts.iter().all(|first| *first <= SECOND * 10),
+            "{firsts:?}"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_rate_limit_holds_its_channel_and_a_second_ones_holds_all() {
+        let workspace = Workspace::new(600, 50);
+        let start = Instant::now();
+        assert!(!workspace.limited("a", SECOND * 5));
+        assert!(
+            !workspace.limited("a", SECOND * 7),
+            "the same channel again"
+        );
+        workspace.turn_to_post().await;
+        assert_eq!(
+            start.elapsed(),
+            Duration::ZERO,
+            "another channel had to wait"
+        );
+        assert!(workspace.limited("b", SECOND * 3));
+        workspace.turn_to_post().await;
+        assert!(start.elapsed() >= SECOND * 7, "{:?}", start.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn rate_limits_that_are_far_apart_are_told_apart() {
+        let workspace = Workspace::new(600, 50);
+        assert!(!workspace.limited("a", SECOND));
+        sleep_until(Instant::now() + WINDOW).await;
+        assert!(!workspace.limited("b", SECOND));
+        // A hold that lasts longer than the window still counts.
+        assert!(!workspace.limited("b", WINDOW * 5));
+        sleep_until(Instant::now() + WINDOW * 2).await;
+        assert!(workspace.limited("c", SECOND));
+    }
+}
