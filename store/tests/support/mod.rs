@@ -5,7 +5,11 @@
 pub mod filled;
 pub mod harm;
 
-use std::{borrow::Cow, path::Path};
+use std::{
+    borrow::Cow,
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use auditrelay_audit::{EventKey, Severity};
 use auditrelay_store::{
@@ -186,6 +190,15 @@ pub fn quick_dir() -> tempfile::TempDir {
         Ok(dir) => dir,
         Err(_) => tempfile::tempdir().expect("a folder"),
     }
+}
+
+/// Every file below a folder and what is in it.
+pub fn files_of(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let content = |path: PathBuf| {
+        let bytes = std::fs::read(&path).unwrap_or_default();
+        (path, bytes)
+    };
+    harm::files(dir).into_iter().map(content).collect()
 }
 
 /// Bytes that do not compress, so that sizes on disk are those asked for.
