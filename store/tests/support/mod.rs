@@ -143,6 +143,16 @@ pub fn told(members: &[(Severity, Delivery)]) -> Vec<String> {
     members.iter().map(text).collect()
 }
 
+/// For whom each member was meant, if it is a copy for a fallback.
+pub fn meant_for(members: &[(Severity, Delivery)]) -> Vec<Option<&str>> {
+    let members = members.iter();
+    let one = members.map(|(_, delivery)| match delivery {
+        Delivery::Event(event) => event.meant_for.as_deref(),
+        Delivery::Notice(_) => None,
+    });
+    one.collect()
+}
+
 pub async fn balanced(queue: &SledQueue) {
     assert!(queue.ledger().is_balanced(), "{:?}", queue.ledger());
     queue
