@@ -272,6 +272,64 @@ pub async fn asking_twice_at_once_copies_once<B: Backend>() {
     queue.sound().await;
 }
 
+pub async fn beside_a_lane_that_delivers_and_buries_each_is_copied_once_at_the_most<B: Backend>() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let queue = B::at(dir.path());
+    let all: Vec<String> = (0..120).map(|n| format!("c{n}")).collect();
+    let lane = {
+        let queue = queue.clone();
+        tokio::spawn(async move {
+            let two = LeaseLimit {
+                events_max: 2,
+                ..ALL
+            };
+            let (mut done, mut dead) = (0, Vec::new());
+            while done < 120 {
+                queue.wait_waiting("ops").await.expect("something waits");
+                let lease = queue.lease("ops", two, 5).await.expect("read");
+                let lease = lease.expect("members");
+                done += lease.members.len();
+                if done % 3 == 0 {
+                    let burial = burial("refused");
+                    queue.bury(&lease.id, burial).await.expect("held");
+                    dead.push(lease.id.id);
+                } else {
+                    queue.ack(&lease.id, Accepted::at(8)).await.expect("held");
+                }
+            }
+            dead
+        })
+    };
+    let routing = async {
+        for some in all.chunks(3) {
+            let some: Vec<&str> = some.iter().map(String::as_str).collect();
+            append_and_route(&queue, "ops", Severity::Critical, &some).await;
+        }
+    };
+    let falling_back = async {
+        while !lane.is_finished() {
+            fall_back(&queue, "ops", "sec").await;
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::join!(routing, falling_back);
+    let dead = lane.await.expect("no panic");
+    let raised = queue.redrive(dead.clone()).await.expect("done");
+    assert_eq!(raised, dead);
+    fall_back(&queue, "ops", "sec").await;
+    let copies = drain(&queue, "sec").await;
+    let mut texts: Vec<String> = copies.into_iter().map(|(text, _)| text).collect();
+    texts.sort();
+    let copied = texts.len();
+    texts.dedup();
+    assert_eq!(texts.len(), copied, "none is copied twice");
+    // All that was dead waits now, and was copied then or before.
+    for (text, _) in drain(&queue, "ops").await {
+        assert!(texts.contains(&text), "{text} was not copied");
+    }
+    queue.sound().await;
+}
+
 pub async fn copies_wait_until_there_is_room_for_them<B: Backend>() {
     let limits = Limits {
         channel_bytes_max: 100_000,
