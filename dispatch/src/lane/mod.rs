@@ -311,7 +311,7 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
         prepared
     }
 
-    pub(super) async fn ack(
+    async fn ack(
         &mut self,
         held: &Held,
         receipt: Receipt,
