@@ -95,11 +95,11 @@ pub(super) fn next_cursor(page: &Value) -> &str {
         .unwrap_or_default()
 }
 
-/// Slack: IDs of channels are a letter (C, G, or D) and capitals and digits.
+/// Slack: IDs of channels are a letter (C, G, or D) and capitals and digits; names have no capitals.
 fn is_id(text: &str) -> bool {
     let mut bytes = text.bytes();
     matches!(bytes.next(), Some(b'C' | b'G' | b'D'))
-        && text.len() >= 5
+        && text.len() >= 2
         && bytes.all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit())
 }
 

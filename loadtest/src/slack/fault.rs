@@ -29,6 +29,9 @@ pub struct Fault {
     /// The channel it waits for; `None`: whichever comes first.
     #[serde(default)]
     pub channel: Option<String>,
+    /// Text that the message's body holds, as JSON has it; `None`: any.
+    #[serde(default)]
+    pub containing: Option<String>,
     /// How often it strikes.
     #[serde(default = "once")]
     pub count: u32,
@@ -188,6 +191,7 @@ impl Fault {
         Self {
             method: None,
             channel: None,
+            containing: None,
             count: once(),
             effect,
         }
@@ -205,6 +209,14 @@ impl Fault {
     pub fn on(self, channel: impl Into<String>) -> Self {
         Self {
             channel: Some(channel.into()),
+            ..self
+        }
+    }
+
+    /// The same, for messages that hold this text only (other methods are not looked into).
+    pub fn containing(self, text: impl Into<String>) -> Self {
+        Self {
+            containing: Some(text.into()),
             ..self
         }
     }
@@ -233,15 +245,22 @@ impl FaultQueue {
     }
 
     /// Spends one strike of the first fault that fits the method and one of the names
-    /// of the channel (its ID, or what the caller called it).
-    pub(super) fn take(&mut self, method: &str, channel: &[&str]) -> Option<Effect> {
+    /// of the channel (its ID, or what the caller called it). `holds` says it of a text in the body.
+    pub(super) fn take(
+        &mut self,
+        method: &str,
+        channel: &[&str],
+        holds: impl Fn(&str) -> bool,
+    ) -> Option<Effect> {
         let fits = |fault: &Fault| {
             let method = match fault.method.as_deref() {
                 None => matches!(method, "chat.postMessage" | "webhook"),
                 Some(wanted) => wanted == method,
             };
             let wanted = fault.channel.as_deref().map(channel_name);
-            method && wanted.is_none_or(|wanted| channel.contains(&wanted))
+            method
+                && wanted.is_none_or(|wanted| channel.contains(&wanted))
+                && fault.containing.as_deref().is_none_or(&holds)
         };
         let position = self.waiting.iter().position(fits)?;
         let fault = self.waiting.get_mut(position)?;
@@ -295,7 +314,7 @@ mod tests {
         queue.push(Fault::new(error("first")).on("#a").times(2));
         queue.push(Fault::new(error("any")));
         queue.push(Fault::new(error("never")).times(0));
-        let mut take = |channel| queue.take("webhook", &[channel]);
+        let mut take = |channel| queue.take("webhook", &[channel], |_| false);
         assert_eq!(take("a"), Some(error("first")));
         assert_eq!(take("b"), Some(error("any")));
         assert_eq!(take("b"), None);
@@ -308,15 +327,24 @@ mod tests {
         let mut queue = FaultQueue::default();
         queue.push(Fault::new(error("history")).of("conversations.history"));
         queue.push(Fault::new(error("message")));
-        assert_eq!(queue.take("chat.update", &["a"]), None);
+        assert_eq!(queue.take("chat.update", &["a"], |_| false), None);
         assert_eq!(
-            queue.take("chat.postMessage", &["a"]),
+            queue.take("chat.postMessage", &["a"], |_| false),
             Some(error("message"))
         );
         assert_eq!(
-            queue.take("conversations.history", &["a"]),
+            queue.take("conversations.history", &["a"], |_| false),
             Some(error("history"))
         );
+    }
+
+    #[test]
+    fn a_fault_waits_for_the_text_it_names() {
+        let mut queue = FaultQueue::default();
+        queue.push(Fault::new(error("poison")).containing("x-7"));
+        let mut take = |body: &str| queue.take("webhook", &["a"], |text| body.contains(text));
+        assert_eq!(take("x-6"), None);
+        assert_eq!(take("x-7"), Some(error("poison")));
     }
 
     #[test]

@@ -110,7 +110,9 @@ impl Shared {
         }
         let method = submission.via.to_string();
         let names = [submission.channel.as_str(), submission.name.as_str()];
-        let effect = inner.faults.take(&method, &names);
+        let effect = inner.faults.take(&method, &names, |text| {
+            serde_json::to_string(&submission.body).is_ok_and(|body| body.contains(text))
+        });
         let (storing, answering) = effect.map_or(
             (Storing::Now, Answering::Late(Duration::ZERO)),
             super::fault::Effect::course,

@@ -178,7 +178,7 @@ fn decide(
         None => inner.rates.count(team, name, moment.now),
     }
     let names: Vec<&str> = call.channel_name().into_iter().collect();
-    let effect = inner.faults.take(name, &names);
+    let effect = inner.faults.take(name, &names, |_| false);
     let usual = (Storing::Now, Answering::Late(Duration::ZERO));
     let (storing, answering) = effect.map_or(usual, Effect::course);
     match (storing, answering) {

@@ -1,0 +1,67 @@
+//! A message that Slack refuses for its content: only what makes it impossible is buried.
+
+use std::time::Duration;
+
+use auditrelay_loadtest::slack::{Effect, Fault, Limits, Options};
+use serde_json::json;
+
+use crate::{
+    relay, started,
+    support::{ids, list, told},
+};
+
+const CONFIG: &str = "
+slack: { token: xoxb-test, api_url: API_URL, messages_per_minute: 6000 }
+channels: { a: { slack_channel: CAAAA, message_interval_milliseconds: 100 } }
+";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_digest_is_halved_until_the_one_event_that_slack_refuses_is_alone() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let slack = started(Options {
+        message_interval: Duration::from_millis(100),
+        limits: Limits::none(),
+        ..Options::default()
+    })
+    .await;
+    let code = "invalid_blocks".to_owned();
+    let poison = Fault::new(Effect::Error { code })
+        .containing("poison")
+        .times(1_000);
+    slack.inject(poison);
+    let mut relay = relay(folder.path(), &slack, CONFIG);
+    for n in 0..20 {
+        let user = if n == 13 {
+            "poison".to_owned()
+        } else {
+            format!("user{n}")
+        };
+        let events = if n == 13 { 1 } else { 5 };
+        relay
+            .post(
+                "/webhook",
+                list(&user, "delete", ids(&format!("u{n}"), events)),
+            )
+            .await;
+    }
+    let ledger = relay.drained().await;
+    let counts = &ledger["channels"]["a"];
+    assert_eq!(
+        (&counts["dead"], &counts["delivered"]),
+        (&json!(1), &json!(95)),
+        "{ledger}"
+    );
+    assert_eq!(ledger["balanced"], true);
+    assert!(slack.duplicates().is_empty());
+    let logs = relay.logs();
+    assert!(logs.contains("half of its events are tried next"), "{logs}");
+    // The channel is as it was.
+    relay
+        .post("/webhook", list("next", "delete", ids("next", 30)))
+        .await;
+    relay.drained().await;
+    let last = slack.posts().pop().expect("a post");
+    assert!(last.text.contains("30 audit events"), "{}", last.text);
+    let (_, marked) = told(&slack);
+    assert!(marked.is_empty(), "{marked:?}");
+}

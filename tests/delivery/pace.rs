@@ -1,0 +1,105 @@
+//! How much of Slack's pace is used, and how soon the critical comes through.
+
+use std::time::Duration;
+
+use auditrelay_loadtest::slack::{LocalSlack, Options, Outcome};
+
+use crate::{
+    SECOND, from_env, relay, started,
+    support::{Running, ids, list},
+};
+
+/// Posts so many events in lists of 2,000.
+async fn feed(relay: &Running, verb: &str, events: usize) {
+    let mut left = events;
+    while left > 0 {
+        let now = left.min(2_000);
+        let body = list("alice", verb, ids(&format!("{verb}-{left}"), now));
+        assert_eq!(relay.post("/webhook", body).await.0, 200);
+        left -= now;
+    }
+}
+
+fn refused(slack: &LocalSlack) -> usize {
+    let limited = |outcome: &Outcome| matches!(outcome, Outcome::RateLimited { .. });
+    let attempts = slack.attempts().into_iter();
+    attempts.filter(|attempt| limited(&attempt.outcome)).count()
+}
+
+/// Over 60 s with `AUDITRELAY_PACE_MESSAGES=60`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backlog_uses_the_pace_and_provokes_no_refusal() {
+    let messages = from_env("AUDITRELAY_PACE_MESSAGES", 12);
+    let folder = tempfile::tempdir().expect("a folder");
+    let slack = started(Options::default()).await;
+    let relay = relay(
+        folder.path(),
+        &slack,
+        "
+slack: { token: xoxb-test, api_url: API_URL }
+channels: { a: { slack_channel: CAAAA, message_events_max: 1000 } }
+",
+    );
+    feed(&relay, "get", 1_000 * (messages + 10)).await;
+    let first = slack.posts().len();
+    while slack.posts().len() < first + messages + 4 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    // The first few tell the lane how long a message takes to prepare.
+    let posts = &slack.posts()[first + 3..];
+    let took_ms = posts[messages].elapsed_ms - posts[0].elapsed_ms;
+    let used = messages as f64 * 1_000.0 / took_ms as f64;
+    println!("used {used:.3} of the allowed rate over {messages} messages of 1,000 events");
+    assert!(used >= 0.98, "used {used:.3} of the allowed rate");
+    assert_eq!(refused(&slack), 0);
+}
+
+/// The whole size is 100,000 (`AUDITRELAY_PRIORITY_EVENTS=100000`).
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_critical_event_overtakes_everything_that_waits() {
+    let events = from_env("AUDITRELAY_PRIORITY_EVENTS", 20_000);
+    let folder = tempfile::tempdir().expect("a folder");
+    let slack = started(Options::default()).await;
+    let relay = relay(
+        folder.path(),
+        &slack,
+        "
+slack: { token: xoxb-test, api_url: API_URL }
+channels: { a: { slack_channel: CAAAA, message_events_max: 500 } }
+routes:
+  - { name: deletes, channel: a, severity: critical, verbs: [delete] }
+  - { name: rest, channel: a }
+",
+    );
+    feed(&relay, "get", events).await;
+    loop {
+        let ledger = relay.ledger().await;
+        if ledger["waiting"] == 0 && ledger["channels"]["a"]["routed"] == events {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    for n in 0..3 {
+        relay
+            .post(
+                "/webhook",
+                list("mallory", "delete", ids(&format!("critical-{n}"), 1)),
+            )
+            .await;
+        let routed = tokio::time::Instant::now();
+        loop {
+            if slack
+                .posts()
+                .iter()
+                .any(|post| post.body.to_string().matches("mallory").count() > n)
+            {
+                break;
+            }
+            assert!(routed.elapsed() < 2 * SECOND, "not posted within 2 s");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        println!("posted after {:?} with {events} waiting", routed.elapsed());
+        tokio::time::sleep(Duration::from_millis(330)).await;
+        break;
+    }
+}
