@@ -83,7 +83,8 @@ impl ChannelCounts {
     }
 }
 
-/// Deliveries that are no routed events: the relay's own notices, and copies that a replay made.
+/// Deliveries that are no routed events: the relay's own notices, and copies that a replay or a fallback
+/// made.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OtherCounts {
     /// Queued.
@@ -119,7 +120,7 @@ pub struct Ledger {
     pub channels: BTreeMap<String, ChannelCounts>,
     /// The relay's own messages per channel.
     pub notices: BTreeMap<String, OtherCounts>,
-    /// Replayed events per channel.
+    /// Copies per channel: events that were replayed, or that were meant for another channel.
     pub copies: BTreeMap<String, OtherCounts>,
     /// What waited in stores that were damaged and moved aside, as far as it is known, and was not
     /// salvaged.

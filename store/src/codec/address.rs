@@ -16,7 +16,7 @@ use crate::frame::{Damaged, Kind};
 pub(crate) enum Class {
     /// Routed events.
     Events,
-    /// Events that were routed before, told again by a replay.
+    /// Events that were routed before, told again by a replay or for another channel.
     Copies,
     /// The relay's own words.
     Notices,

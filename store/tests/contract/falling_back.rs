@@ -330,6 +330,38 @@ pub async fn beside_a_lane_that_delivers_and_buries_each_is_copied_once_at_the_m
     queue.sound().await;
 }
 
+pub async fn what_dies_while_it_is_copied_is_copied_once<B: Backend>() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let queue = B::at(dir.path());
+    let large = noise(300_000, 1);
+    for round in 0..40 {
+        let event = format!("c{round}");
+        append_and_route(&queue, "ops", Severity::Critical, &[event.as_str()]).await;
+        let lease = queue.lease("ops", ALL, 5).await.expect("read");
+        let lease = lease.expect("members").id;
+        // The writer is busy with this, and commits what comes meanwhile together.
+        let busy = {
+            let (queue, large) = (queue.clone(), one_to("dev", Severity::Info, &large));
+            tokio::spawn(async move { queue.deliver_copies(vec![large]).await })
+        };
+        tokio::task::yield_now().await;
+        let (buried, copied) = tokio::join!(
+            queue.bury(&lease, burial("refused")),
+            queue.fall_back("ops", "sec"),
+        );
+        buried.expect("held");
+        busy.await.expect("no panic").expect("durable");
+        let before = copied.expect("copied").events;
+        let raised = queue.redrive(vec![lease.id]).await.expect("done");
+        assert_eq!(raised, [lease.id]);
+        let after = fall_back(&queue, "ops", "sec").await;
+        assert_eq!(before + after, 1, "round {round}");
+        drain(&queue, "ops").await;
+    }
+    assert_eq!(queue.ledger().copies["sec"].queued, 40);
+    queue.sound().await;
+}
+
 pub async fn copies_wait_until_there_is_room_for_them<B: Backend>() {
     let limits = Limits {
         channel_bytes_max: 100_000,

@@ -93,6 +93,7 @@ contract!(SledQueue:
         asking_for_nothing_new_writes_nothing,
         asking_twice_at_once_copies_once,
         beside_a_lane_that_delivers_and_buries_each_is_copied_once_at_the_most,
+        what_dies_while_it_is_copied_is_copied_once,
         copies_wait_until_there_is_room_for_them,
         a_copy_that_dies_and_is_raised_still_knows_for_whom_it_was_meant,
     }
