@@ -8,6 +8,7 @@
     clippy::unwrap_used,
     reason = "a panic in a test is the finding, also in its helpers"
 )]
+#![expect(clippy::print_stdout, reason = "a test that is skipped says so")]
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
