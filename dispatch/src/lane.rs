@@ -161,8 +161,9 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
             resumed: lease.resumed,
         };
         let events = lease.members.len();
-        let rendered =
-            tokio::task::spawn_blocking(move || (render(&lease, &style), stage_times(&lease)));
+        let rendered = tokio::task::spawn_blocking(move || {
+            (render(&lease, &style, now_unix_ms()), stage_times(&lease))
+        });
         let (mut message, stage_times_ms) = rendered.await.unwrap_or_else(|error| {
             // One event must not stop its channel for ever; that it stands for others is still said.
             tracing::error!(channel = self.channel, %error, "rendering failed, please report it");
