@@ -4,6 +4,8 @@
 //! Way of an event: [`router`] (dedup, routes, ledger) commits deliveries; [`lane`] waits for its
 //! pace, leases, renders ([`render`]) and posts through a [`Destination`]. The two meet in the queue.
 
+#[cfg(test)]
+mod attack_tests;
 pub mod blocks;
 pub mod card;
 pub mod change;
