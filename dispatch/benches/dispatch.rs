@@ -139,7 +139,7 @@ fn sentences(bencher: Bencher<'_, '_>, events: usize) {
     let lease = lease(events);
     bencher
         .counter(ItemsCount::new(events))
-        .bench(|| render(black_box(&lease), &Style::default()));
+        .bench(|| render(black_box(&lease), &Style::default(), 0));
 }
 
 /// Up to what one message stands for by default.
@@ -148,7 +148,7 @@ fn digest(bencher: Bencher<'_, '_>, events: usize) {
     let lease = lease(events);
     bencher
         .counter(ItemsCount::new(events))
-        .bench(|| render(black_box(&lease), &Style::default()));
+        .bench(|| render(black_box(&lease), &Style::default(), 0));
 }
 
 const TEXTS: [(&str, &str); 2] = [

@@ -8,12 +8,27 @@
 //!
 //! In `rich_text` and `plain_text` Slack parses nothing, so [`clean`] is enough there.
 
+/// Marks that are drawn onto the character before them: more than a few climb over the lines around.
+const COMBINING_MAX: usize = 2;
+
 /// Cleans text and shortens it to `chars_max` characters, from the middle, where names differ least.
 pub fn clean(text: &str, chars_max: usize) -> String {
+    let mut combining = 0;
     let visible: String = text
         .chars()
         .take(8 * chars_max.max(1))
-        .map(visible)
+        .map(|character| {
+            combining = if is_combining(character) {
+                combining + 1
+            } else {
+                0
+            };
+            if combining > COMBINING_MAX {
+                '\u{fffd}'
+            } else {
+                visible(character)
+            }
+        })
         .collect();
     let cut = text.chars().nth(8 * chars_max.max(1)).is_some();
     let length = visible.chars().count();
@@ -25,6 +40,26 @@ pub fn clean(text: &str, chars_max: usize) -> String {
     let start: String = visible.chars().take(kept - tail).collect();
     let end: String = visible.chars().skip(length - tail).collect();
     format!("{start}…{end}")
+}
+
+/// A name as it stands within a sentence: what could be taken for words of ours is quoted.
+pub fn quoted(text: &str, chars_max: usize) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:@/+=~$%".contains(&byte);
+    if text.bytes().all(is_plain) {
+        return clean(text, chars_max);
+    }
+    let cleaned = clean(text, chars_max.saturating_sub(2).max(1));
+    format!("“{}”", cleaned.replace(['“', '”'], "\""))
+}
+
+/// How many bytes [`escape`] makes of it.
+pub fn escaped_len(clean: &str) -> usize {
+    let more = |byte| match byte {
+        b'&' => 4,
+        b'<' | b'>' => 3,
+        _ => 0,
+    };
+    clean.len() + clean.bytes().map(more).sum::<usize>()
 }
 
 /// Escapes clean text for Slack's `mrkdwn` and for the fallback text of a message.
@@ -47,8 +82,18 @@ fn visible(character: char) -> char {
         '\u{0}'..='\u{1f}' => char::from_u32(0x2400 + character as u32).unwrap_or('\u{fffd}'),
         '\u{7f}' => '\u{2421}',
         other if is_hidden(other) => '\u{fffd}',
+        // A space of another width pads as well as it hides.
+        ' ' => ' ',
+        '\u{2800}' => '\u{2423}',
+        other if other.is_whitespace() => '\u{2423}',
         other => other,
     }
+}
+
+fn is_combining(character: char) -> bool {
+    matches!(character,
+        '\u{300}'..='\u{36f}' | '\u{483}'..='\u{489}' | '\u{1ab0}'..='\u{1aff}' | '\u{1dc0}'..='\u{1dff}'
+        | '\u{20d0}'..='\u{20ff}' | '\u{fe20}'..='\u{fe2f}')
 }
 
 /// Characters that show nothing, or change how others are shown; ASCII is not among them.
@@ -104,6 +149,32 @@ mod tests {
         assert_eq!(clean(&"x".repeat(1_000_000), 5), "xxxx…");
     }
 
+    #[test]
+    fn names_cannot_pass_for_words_of_ours() {
+        assert_eq!(
+            quoted("system:serviceaccount:a:b", 40),
+            "system:serviceaccount:a:b"
+        );
+        assert_eq!(quoted("bob — allowed — 200", 40), "“bob — allowed — 200”");
+        assert_eq!(quoted("a” tried “b", 40), "“a\" tried \"b”");
+        assert_eq!(quoted(&"x".repeat(50), 10), "xxxxxx…xxx");
+        assert_eq!(
+            quoted("аdmin", 40),
+            "“аdmin”",
+            "the first letter is Cyrillic"
+        );
+        assert_eq!(quoted("", 40), "");
+    }
+
+    #[test]
+    fn padding_and_towers_of_accents_are_shown() {
+        assert_eq!(clean("a\u{2003}\u{a0}b\u{3000}", 40), "a␣␣b␣");
+        assert_eq!(
+            clean("e\u{301}\u{301}\u{301}\u{301}x", 40),
+            "e\u{301}\u{301}\u{fffd}\u{fffd}x"
+        );
+    }
+
     proptest! {
         #[test]
         fn any_text_becomes_harmless_and_short(text in any::<String>(), chars_max in 1usize..40) {
@@ -111,6 +182,8 @@ mod tests {
             prop_assert!(cleaned.chars().count() <= chars_max);
             prop_assert!(!cleaned.chars().any(|one| one.is_control() || is_hidden(one)));
             let escaped = escape(&cleaned);
+            prop_assert_eq!(escaped.len(), escaped_len(&cleaned));
+            prop_assert!(quoted(&text, chars_max.max(3)).chars().count() <= chars_max.max(3));
             prop_assert!(!escaped.contains(['<', '>']));
             prop_assert_eq!(escaped.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&"), cleaned);
         }

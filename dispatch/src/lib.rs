@@ -4,11 +4,21 @@
 //! Way of an event: [`router`] (dedup, routes, ledger) commits deliveries; [`lane`] waits for its
 //! pace, leases, renders ([`render`]) and posts through a [`Destination`]. The two meet in the queue.
 
+#[cfg(test)]
+mod attack_tests;
+pub mod blocks;
+pub mod card;
+pub mod change;
+#[cfg(test)]
+mod checker;
+pub mod command;
 pub mod dedup;
 pub mod destination;
+pub mod details;
 pub mod digest;
 pub mod escape;
 pub mod lane;
+pub mod mask;
 pub mod message;
 pub mod metrics;
 pub mod pace;

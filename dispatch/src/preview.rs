@@ -61,10 +61,9 @@ pub fn show(channel: &str, blocks: &[Value], colour: bool) -> String {
                 out.push_str(&format!("  {}\n", paint.bold(text)));
             }
             Some("context") => {
-                for element in block["elements"].as_array().into_iter().flatten() {
-                    let text = element["text"].as_str().unwrap_or_default();
-                    out.push_str(&format!("    {}\n", paint.dim(text)));
-                }
+                let elements = block["elements"].as_array().into_iter().flatten();
+                let texts: Vec<&str> = elements.map(small).collect();
+                out.push_str(&format!("    {}\n", paint.dim(&texts.join(" · "))));
             }
             Some("rich_text") => {
                 for element in block["elements"].as_array().into_iter().flatten() {
@@ -78,6 +77,19 @@ pub fn show(channel: &str, blocks: &[Value], colour: bool) -> String {
     out
 }
 
+/// An element of a context. A date there is markup of our own, which ends in the text that we want.
+fn small(element: &Value) -> &str {
+    let text = element["text"].as_str().unwrap_or_default();
+    if element["type"] != "mrkdwn" {
+        return text;
+    }
+    let date = text
+        .strip_prefix("<!date^")
+        .and_then(|rest| rest.strip_suffix('>'));
+    date.and_then(|rest| rest.split_once('|'))
+        .map_or(text, |(_, fallback)| fallback)
+}
+
 fn rich_text(element: &Value, paint: &Paint, out: &mut String) {
     let parts = element["elements"]
         .as_array()
@@ -89,6 +101,10 @@ fn rich_text(element: &Value, paint: &Paint, out: &mut String) {
                 .map_or(&[] as &[Value], Vec::as_slice);
             out.push_str(&format!("  • {}\n", styled(row, paint)));
         }
+    } else if element["type"] == "rich_text_preformatted" {
+        for line in styled(parts, &Paint(false)).lines() {
+            out.push_str(&format!("  │ {}\n", paint.code(line)));
+        }
     } else {
         out.push_str(&format!("  {}\n", styled(parts, paint)));
     }
@@ -97,8 +113,16 @@ fn rich_text(element: &Value, paint: &Paint, out: &mut String) {
 fn styled(parts: &[Value], paint: &Paint) -> String {
     let one = |part: &Value| {
         let text = part["text"].as_str().unwrap_or_default();
+        if part["type"] == "date" {
+            return part["fallback"].as_str().unwrap_or_default().to_owned();
+        }
+        if let Some(url) = part["url"].as_str() {
+            return format!("{text} ({url})");
+        }
         if part["style"]["bold"] == true {
             paint.bold(text)
+        } else if part["style"]["code"] == true {
+            paint.code(text)
         } else {
             text.to_owned()
         }
@@ -123,6 +147,10 @@ impl Paint {
 
     fn dim(&self, text: &str) -> String {
         self.with("2", text)
+    }
+
+    fn code(&self, text: &str) -> String {
+        self.with("33", text)
     }
 
     fn channel(&self, text: &str) -> String {
@@ -152,5 +180,31 @@ mod tests {
             "#ops\n  3 events\n  alice did\n  • bob did\n    prod\n\n"
         );
         assert!(show("ops", &blocks, true).contains("\u{1b}[1malice\u{1b}[0m did"));
+    }
+
+    #[test]
+    fn every_kind_of_element_is_shown() {
+        let elements = json!([
+            {"type": "text", "text": "ls -l", "style": {"code": true}},
+            {"type": "text", "text": " at "},
+            {"type": "date", "timestamp": 1, "format": "{time_secs}", "fallback": "03:15:29 UTC"},
+            {"type": "text", "text": " "},
+            {"type": "link", "url": "https://w.example/", "text": "runbook"},
+        ]);
+        let blocks = [
+            json!({"type": "rich_text", "elements": [
+                {"type": "rich_text_section", "elements": elements},
+                {"type": "rich_text_preformatted", "elements": [{"type": "text", "text": "a = 1\nb = 2"}]},
+            ]}),
+            json!({"type": "context", "elements": [
+                {"type": "plain_text", "text": "prod"},
+                {"type": "mrkdwn", "text": "<!date^1^{time_secs}|1970-01-01 00:00:01 UTC>"},
+            ]}),
+        ];
+        assert_eq!(
+            show("ops", &blocks, false),
+            "#ops\n  ls -l at 03:15:29 UTC runbook (https://w.example/)\n  │ a = 1\n  │ b = 2\n    \
+             prod · 1970-01-01 00:00:01 UTC\n\n"
+        );
     }
 }

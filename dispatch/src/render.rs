@@ -1,33 +1,39 @@
-//! What a lease's members look like in Slack: a sentence each, or a digest when there are too many.
+//! What a lease's members look like in Slack: a sentence each, with what else there is to say, or a digest when
+//! there are too many.
 //!
 //! Invariants, whatever the events hold:
 //! * within Slack's limits: at most 50 blocks, 10,000 bytes in all blocks together (Slack refuses
 //!   somewhere above 12,000 and does not say of what: bytes of escaped UTF-8 are the most it can mean),
 //!   a header of 150 characters, a fallback text of 4,000 bytes;
 //! * text of events stands only in `rich_text` and `plain_text`, where Slack parses nothing, and escaped in the
-//!   fallback text;
-//! * a digest's totals are exact, what it does not list it counts, and it names its message, by which all
-//!   of its members can be listed.
+//!   fallback text (`blocks.rs`);
+//! * every event is told: each sentence is there, or a digest's totals are exact; what had to be cut is said,
+//!   and the message is named by which all of it can be seen.
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use auditrelay_audit::Severity;
 use auditrelay_config::DigestDetails;
 use auditrelay_store::{Delivery, EventDelivery, Lease, Notice};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::{
-    digest::{self, Group, GroupKey},
-    escape::{clean, escape},
+    blocks::{Piece, context, cost, header, list, rich_text, section, text},
+    card::Card,
+    digest,
+    escape::{clean, escape, escaped_len},
     message::Message,
-    sentence::{Piece, Sentence, emoji, time},
+    sentence::emoji,
     template::Templates,
 };
 
-const BLOCK_BYTES_MAX: usize = 10_000;
+pub(crate) const BLOCK_BYTES_MAX: usize = 10_000;
 const TEXT_BYTES_MAX: usize = 4_000;
+/// For the line that counts the rest.
+const REST_BYTES: usize = 50;
 const LINE_CHARS_MAX: usize = 400;
-const HEADER_CHARS_MAX: usize = 150;
+/// Two blocks an event, of 50 in all.
+const SENTENCES_MAX: usize = 20;
 const DIGEST_ROWS_MAX: usize = 40;
 const NOTICES_MAX: usize = 5;
 
@@ -59,8 +65,8 @@ impl Default for Style {
     }
 }
 
-/// Renders a lease's members.
-pub fn render(lease: &Lease, style: &Style) -> Message {
+/// Renders a lease's members. `now_unix_ms` tells how late they are told.
+pub fn render(lease: &Lease, style: &Style, now_unix_ms: i64) -> Message {
     let mut events = Vec::new();
     let mut notices = Vec::new();
     for (severity, delivery) in &lease.members {
@@ -75,17 +81,18 @@ pub fn render(lease: &Lease, style: &Style) -> Message {
             .push("⚠ Possibly repeated: it is not known whether this was posted before".to_owned());
     }
     extra.extend(notice_lines(&notices));
-    let budget = BLOCK_BYTES_MAX.saturating_sub(extra.iter().map(|line| cost(line)).sum());
-    let few = events.len() <= style.sentences_max;
-    let mut body = if few {
-        as_sentences(&events, budget)
-    } else {
-        None
-    }
-    .unwrap_or_else(|| as_digest(&events, budget, style.names_members.then_some(lease.id.id)));
-    body.lines.splice(0..0, extra.iter().cloned());
+    let budget = BLOCK_BYTES_MAX.saturating_sub(extra.iter().map(|line| escaped_len(line)).sum());
+    let id = lease.id.id;
+    let few = events.len() <= style.sentences_max.min(SENTENCES_MAX);
+    let body = few
+        .then(|| as_sentences(&events, budget, style, id, now_unix_ms))
+        .flatten();
+    let mut body = body.unwrap_or_else(|| as_digest(&events, budget, style, id));
+    // A notification shows the first line, which is to be the most telling one.
+    let second = body.lines.len().min(1);
+    body.lines.splice(second..second, extra.iter().cloned());
     body.blocks
-        .splice(0..0, extra.iter().map(|line| context(line)));
+        .splice(0..0, extra.iter().map(|line| note(line)));
     Message::new(fallback(&body.lines), body.blocks, body.form)
 }
 
@@ -95,18 +102,13 @@ pub fn unrendered(events: usize, id: u64) -> Message {
         "⚠ auditrelay: {events} events could not be shown, a fault of the relay; its log says more"
     );
     let lines = [line, members_line(id)];
-    let blocks = lines.iter().map(|line| context(line)).collect();
+    let blocks = lines.iter().map(|line| note(line)).collect();
     Message::new(fallback(&lines), blocks, "digest")
 }
 
 /// How to see what a message stands for.
-fn members_line(id: u64) -> String {
+pub(crate) fn members_line(id: u64) -> String {
     format!("auditrelay events --message {id} lists each of them")
-}
-
-/// The most that Slack may count for a text.
-fn cost(text: &str) -> usize {
-    escape(text).len()
 }
 
 struct Body {
@@ -115,28 +117,40 @@ struct Body {
     form: &'static str,
 }
 
-fn as_sentences(events: &[(Severity, &EventDelivery)], budget: usize) -> Option<Body> {
-    let sentences: Vec<Sentence> = events
-        .iter()
-        .map(|(severity, event)| Sentence::new(*severity, event))
-        .collect();
-    let bytes = |sentence: &Sentence| cost(&sentence.text()) + cost(&sentence.context);
-    if sentences.iter().map(bytes).sum::<usize>() > budget {
-        return None;
+/// A sentence an event, with as much detail as there is room for; nothing if not even the sentences fit.
+fn as_sentences(
+    events: &[(Severity, &EventDelivery)],
+    budget: usize,
+    style: &Style,
+    id: u64,
+    now_unix_ms: i64,
+) -> Option<Body> {
+    let card = |(severity, event): &(Severity, &EventDelivery)| {
+        Card::new(*severity, event, &style.templates, now_unix_ms)
+    };
+    let cards: Vec<Card> = events.iter().map(card).collect();
+    let shortened = if style.names_members {
+        format!("Shortened: auditrelay events --message {id} --json shows all of it")
+    } else {
+        "Shortened: there was more to say than fits".to_owned()
+    };
+    let least: usize = cards.iter().map(Card::cost_min).sum();
+    let mut room = budget.checked_sub(least + escaped_len(&shortened))?;
+    let mut blocks = Vec::with_capacity(2 * cards.len() + 1);
+    let mut lines = Vec::with_capacity(cards.len() + 1);
+    let (mut left, mut is_cut) = (cards.len(), false);
+    for card in cards {
+        lines.push(card.brief.clone());
+        // What one event does not need is there for those that follow.
+        let (shown, taken, cut) = card.blocks(room / left);
+        blocks.extend(shown);
+        room -= taken;
+        left -= 1;
+        is_cut |= cut;
     }
-    let mut blocks = Vec::with_capacity(2 * sentences.len());
-    for sentence in &sentences {
-        blocks.push(rich_text(&[json!({
-            "type": "rich_text_section",
-            "elements": elements(&sentence.pieces),
-        })]));
-        blocks.push(context(&sentence.context));
+    if is_cut {
+        blocks.push(note(&shortened));
     }
-    let lines = sentences
-        .iter()
-        .zip(events)
-        .map(|(sentence, (_, event))| format!("[{}] {}", event.cluster, sentence.text()))
-        .collect();
     Some(Body {
         lines,
         blocks,
@@ -144,43 +158,49 @@ fn as_sentences(events: &[(Severity, &EventDelivery)], budget: usize) -> Option<
     })
 }
 
-fn as_digest(events: &[(Severity, &EventDelivery)], budget: usize, message: Option<u64>) -> Body {
+fn as_digest(events: &[(Severity, &EventDelivery)], budget: usize, style: &Style, id: u64) -> Body {
     let groups = digest::group(events.iter().copied());
-    let title = title(events);
+    let mut clusters: Vec<&str> = events
+        .iter()
+        .map(|(_, event)| event.cluster.as_str())
+        .collect();
+    clusters.sort_unstable();
+    clusters.dedup();
+    let title = title(events, &clusters);
     let mut rows = Vec::new();
     let mut lines = vec![title.clone()];
-    let members = message.map(members_line);
-    // The title, the line that counts the rest, and the one that names the message.
-    let (mut bytes, mut told) = (cost(&title) + 100 + members.as_deref().map_or(0, cost), 0);
-    for (key, group) in groups.iter().take(DIGEST_ROWS_MAX) {
-        let pieces = row(key, group);
-        let row_bytes: usize = pieces.iter().map(|piece| cost(&piece.text)).sum();
-        if bytes + row_bytes > budget {
+    let whole = whole_line(style, id);
+    // The title, the line that counts the rest, and the one that says where all of it is.
+    let mut bytes = escaped_len(&title) + 100 + whole.as_deref().map_or(0, escaped_len);
+    let mut told = 0;
+    for (key, group) in groups
+        .iter()
+        .take(style.digest_groups_max.min(DIGEST_ROWS_MAX))
+    {
+        let pieces = digest::row(key, group, clusters.len() > 1);
+        let row = section(&pieces);
+        bytes += cost(&row);
+        if bytes > budget {
             break;
         }
-        bytes += row_bytes;
         told += group.events;
-        lines.push(pieces.iter().map(|piece| piece.text.as_str()).collect());
-        rows.push(json!({"type": "rich_text_section", "elements": elements(&pieces)}));
+        lines.push(text(&pieces));
+        rows.push(row);
     }
     let rest = groups.len() - rows.len();
-    let list = json!({"type": "rich_text_list", "style": "bullet", "elements": rows});
-    let header = clean(&title, HEADER_CHARS_MAX);
-    let mut blocks = vec![
-        json!({"type": "header", "text": {"type": "plain_text", "text": header, "emoji": false}}),
-        rich_text(&[list]),
-    ];
+    let mut blocks = vec![header(&title)];
+    if !rows.is_empty() {
+        blocks.push(rich_text(&[list(rows)]));
+    }
     if rest > 0 {
-        let more = format!(
-            "and {} more events in {rest} smaller groups",
-            events.len() as u64 - told
-        );
-        blocks.push(context(&more));
+        let events = events.len() as u64 - told;
+        let more = format!("and {events} more events in {rest} more groups");
+        blocks.push(note(&more));
         lines.push(more);
     }
-    if let Some(members) = members {
-        blocks.push(context(&members));
-        lines.push(members);
+    if let Some(whole) = whole {
+        blocks.push(note(&whole));
+        lines.push(whole);
     }
     Body {
         lines,
@@ -189,7 +209,22 @@ fn as_digest(events: &[(Severity, &EventDelivery)], budget: usize, message: Opti
     }
 }
 
-fn title(events: &[(Severity, &EventDelivery)]) -> String {
+/// Where all members of a digest are told.
+fn whole_line(style: &Style, id: u64) -> Option<String> {
+    let place = match style.details {
+        DigestDetails::Command => None,
+        DigestDetails::Thread => Some("each of them follows in the thread"),
+        DigestDetails::File => Some("each of them follows as a file in the thread"),
+    };
+    match (place, style.names_members) {
+        (Some(place), true) => Some(format!("{place}; {}", members_line(id))),
+        (Some(place), false) => Some(place.to_owned()),
+        (None, true) => Some(members_line(id)),
+        (None, false) => None,
+    }
+}
+
+fn title(events: &[(Severity, &EventDelivery)], clusters: &[&str]) -> String {
     let count = |severity| events.iter().filter(|(one, _)| *one == severity).count();
     let severe: Vec<String> = [Severity::Critical, Severity::Warning]
         .into_iter()
@@ -203,14 +238,8 @@ fn title(events: &[(Severity, &EventDelivery)]) -> String {
             )
         })
         .collect();
-    let mut clusters: Vec<&str> = events
-        .iter()
-        .map(|(_, event)| event.cluster.as_str())
-        .collect();
-    clusters.sort_unstable();
-    clusters.dedup();
-    let from = match clusters.as_slice() {
-        [one] => (*one).to_owned(),
+    let from = match clusters {
+        [one] => clean(one, 63),
         many => format!("{} clusters", many.len()),
     };
     let severe = if severe.is_empty() {
@@ -219,67 +248,6 @@ fn title(events: &[(Severity, &EventDelivery)]) -> String {
         format!(": {}", severe.join(", "))
     };
     format!("{} audit events from {from}{severe}", events.len())
-}
-
-fn row(key: &GroupKey, group: &Group) -> Vec<Piece> {
-    let bold = |text: String| Piece { text, bold: true };
-    let plain = |text: String| Piece { text, bold: false };
-    let place = if key.namespace.is_empty() {
-        String::new()
-    } else {
-        format!(" in {}", key.namespace)
-    };
-    let code = if key.code == 0 {
-        String::new()
-    } else {
-        format!(" → {}", key.code)
-    };
-    let names = match group.names.as_slice() {
-        [] => String::new(),
-        some => {
-            let more = if group.events > some.len() as u64 {
-                ", …"
-            } else {
-                ""
-            };
-            format!(" ({}{more})", some.join(", "))
-        }
-    };
-    let when = span(&time(&group.first), &time(&group.last));
-    let marks: String = [
-        (group.bodies_unreadable, "body unreadable"),
-        (
-            group.audit_ids_reused,
-            "audit ID seen before with other content",
-        ),
-        (group.possibly_repeated, "possibly repeated"),
-        (group.replayed, "replayed"),
-    ]
-    .into_iter()
-    .filter(|(events, _)| *events > 0)
-    .map(|(events, mark)| format!(" [{events} {mark}]"))
-    .collect();
-    vec![
-        plain(format!("{} ", emoji(key.severity))),
-        bold(format!("{} × ", group.events)),
-        bold(key.who.clone()),
-        plain(format!(" {} ", key.verb)),
-        bold(key.what.clone()),
-        plain(format!("{place}{code}{names} · {} · {when}", key.cluster)),
-        bold(marks),
-    ]
-}
-
-/// `2026-11-21 03:01:25 to 03:01:30 UTC`: what both times begin with is said once.
-fn span(first: &str, last: &str) -> String {
-    if first == last {
-        return first.to_owned();
-    }
-    let end = match (first.split_once(' '), last.split_once(' ')) {
-        (Some((day, _)), Some((same, time))) if day == same => time,
-        _ => last,
-    };
-    format!("{} to {end}", first.trim_end_matches(" UTC"))
 }
 
 /// The relay's own notices; those with the same text add up.
@@ -308,31 +276,17 @@ fn notice_lines(notices: &[&Notice]) -> Vec<String> {
     shown.chain(more).collect()
 }
 
-fn elements(pieces: &[Piece]) -> Vec<Value> {
-    pieces
-        .iter()
-        .filter(|piece| !piece.text.is_empty())
-        .map(|piece| match piece.bold {
-            true => json!({"type": "text", "text": piece.text, "style": {"bold": true}}),
-            false => json!({"type": "text", "text": piece.text}),
-        })
-        .collect()
-}
-
-fn rich_text(elements: &[Value]) -> Value {
-    json!({"type": "rich_text", "elements": elements})
-}
-
-fn context(text: &str) -> Value {
-    json!({"type": "context", "elements": [{"type": "plain_text", "text": text, "emoji": false}]})
+/// A line of the relay's own.
+pub(crate) fn note(line: &str) -> Value {
+    context(&[Piece::plain(line)])
 }
 
 /// The text of notifications, escaped: the first lines, each shortened, and how many there are besides.
-fn fallback(lines: &[String]) -> String {
+pub(crate) fn fallback(lines: &[String]) -> String {
     let mut text = String::new();
     for (index, line) in lines.iter().enumerate() {
         let line = escape(&clean(line, LINE_CHARS_MAX));
-        if index > 0 && text.len() + line.len() > TEXT_BYTES_MAX {
+        if index > 0 && text.len() + line.len() + REST_BYTES > TEXT_BYTES_MAX {
             text.push_str(&format!("\n… and {} more lines", lines.len() - index));
             break;
         }
@@ -342,20 +296,6 @@ fn fallback(lines: &[String]) -> String {
         text.push_str(&line);
     }
     text
-}
-
-/// Replies.
-pub fn replies(
-    _members: &auditrelay_store::Members,
-    _message: u64,
-    _replies_max: usize,
-) -> Vec<Message> {
-    Vec::new()
-}
-
-/// A file.
-pub fn listing(_members: &auditrelay_store::Members) -> String {
-    String::new()
 }
 
 #[cfg(test)]

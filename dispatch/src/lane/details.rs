@@ -14,7 +14,7 @@ use super::Lane;
 use crate::{
     Destination, Message, SendError,
     destination::{Attachment, Found},
-    render::{listing, replies},
+    details::{listing, replies},
 };
 
 /// Digests whose details are not all posted yet.
@@ -149,7 +149,7 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
         let (ts, key) = (thread.thread.clone(), self.key.clone());
         let channel = self.channel.clone();
         let made = tokio::task::spawn_blocking(move || {
-            let mut messages = replies(&members, number, replies_max);
+            let mut messages = replies(&members, number, replies_max, true);
             for (n, message) in (0_u32..).zip(&mut messages) {
                 let parts = [channel.as_bytes(), ts.as_bytes(), &n.to_be_bytes()];
                 message.id = format!("{:032x}", key.message(parts));

@@ -292,7 +292,7 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
         let rendered = tokio::task::spawn_blocking(move || {
             let message_id = message::id_of(&key, &lease);
             lease.resumed = possibly_repeated;
-            let mut message = render(&lease, &style);
+            let mut message = render(&lease, &style, now_unix_ms());
             message.id = message_id;
             Prepared {
                 message,

@@ -29,11 +29,11 @@ fn it_says_who_did_what_to_which_object() {
     let told = sentence(&event("delete", &format!("{object}{allowed}")));
     assert_eq!(
         told.text(),
-        "🔵 alice deleted deployments.apps/api in payments — allowed — 200"
+        "🔵 alice deleted deployment payments/api — allowed — 200"
     );
     assert_eq!(
         told.context,
-        "prod-eu · from 10.0.0.9 · verb delete · 2026-11-21 03:15:29 UTC · ResponseComplete · audit ID a-1"
+        "prod-eu · from 10.0.0.9 · 2026-11-21 03:15:29 UTC · verb delete · ResponseComplete · audit ID a-1"
     );
 }
 
@@ -42,7 +42,7 @@ fn a_refusal_is_told_as_an_attempt_with_its_reason() {
     let rest = r#","objectRef":{"resource":"secrets","name":"db","namespace":"x"},"responseStatus":{"code":403,"reason":"Forbidden","message":"no &lt;!here&gt; way"},"annotations":{"authorization.k8s.io/decision":"forbid"}"#;
     assert_eq!(
         sentence(&event("get", rest)).text(),
-        "🔵 alice tried to read secrets/db in x — forbidden — 403 (no <!here> way)"
+        "🔵 alice tried to read secret x/db — forbidden — 403 (no <!here> way)"
     );
 }
 
@@ -51,12 +51,12 @@ fn sessions_impersonation_and_paths_have_their_words() {
     let exec = r#","objectRef":{"resource":"pods","name":"api","namespace":"x","subresource":"exec"},"impersonatedUser":{"username":"root"},"responseStatus":{"code":101}"#;
     assert_eq!(
         sentence(&event("get", exec)).text(),
-        "🔵 alice as root exec'd into pods/api in x — 101"
+        "🔵 alice as root exec'd into pod x/api — session open, 101"
     );
     assert_eq!(sentence(&event("get", "")).text(), "🔵 alice read /healthz");
     assert_eq!(
         sentence(&event("brew", "")).text(),
-        "🔵 alice did brew on /healthz"
+        "🔵 alice did “brew” on /healthz"
     );
 }
 
@@ -85,7 +85,7 @@ fn a_dry_run_is_marked_only_where_the_api_server_knows_it() {
     let marked = |verb: &str, query: &str, subresource: &str| {
         let json =
             event(verb, &object(subresource)).replace("/healthz?x=1", &format!("/p?{query}"));
-        sentence(&json).text().contains("[dry run]")
+        sentence(&json).text().contains("DRY RUN")
     };
     assert!(marked("create", "dryRun=All", ""));
     assert!(marked("delete", "x=1&dryRun=%41ll", ""));
@@ -99,10 +99,7 @@ fn a_dry_run_is_marked_only_where_the_api_server_knows_it() {
 fn what_was_only_asked_for_is_not_told_as_done() {
     let received = event("delete", r#","objectRef":{"resource":"pods","name":"p"}"#)
         .replace("ResponseComplete", "RequestReceived");
-    assert_eq!(
-        sentence(&received).text(),
-        "🔵 alice asked to delete pods/p"
-    );
+    assert_eq!(sentence(&received).text(), "🔵 alice asked to delete pod p");
     let some = event(
         "deletecollection",
         r#","objectRef":{"resource":"pods","namespace":"x"}"#,

@@ -1,0 +1,383 @@
+//! A patch or an object as lines: `spec.replicas = 3`.
+//!
+//! Invariants:
+//! * at most [`NODES_MAX`] values are looked at, whatever the body holds; what was not is said (`stopped`);
+//! * whether a value may be shown is decided by every name on its way: once a name says secret, all below it
+//!   is masked. Names by which Kubernetes only refers to a secret are known ([`REFERENCES`]), and nothing but the
+//!   reference is shown of them;
+//! * long text, and text with line breaks, is told by its length: nobody can say what is in it.
+
+use auditrelay_audit::Envelope;
+use auditrelay_audit::redact::REDACTED;
+use serde_json::{Map, Value};
+
+use crate::{
+    escape::{clean, quoted},
+    mask::{MASK, Masker, is_secret_name},
+};
+
+const NODES_MAX: usize = 2_000;
+const PATH_CHARS_MAX: usize = 200;
+const NAME_CHARS_MAX: usize = 60;
+const VALUE_CHARS_MAX: usize = 80;
+const ITEMS_MAX: usize = 12;
+
+/// Names by which an object refers to a secret or asks for a token, without holding it.
+const REFERENCES: [&str; 7] = [
+    "secretRef",
+    "secretKeyRef",
+    "imagePullSecrets",
+    "serviceAccountToken",
+    "secret",
+    "secrets",
+    "tokenRequests",
+];
+const REFERENCE_LEAVES: [&str; 9] = [
+    "name",
+    "namespace",
+    "key",
+    "secretName",
+    "optional",
+    "path",
+    "expirationSeconds",
+    "audience",
+    "defaultMode",
+];
+/// Lists whose entries have a `key` that is a label's or a taint's name.
+const KEYED: [&str; 6] = [
+    "tolerations",
+    "taints",
+    "matchExpressions",
+    "matchFields",
+    "configMapKeyRef",
+    "items",
+];
+const HARMLESS: [&str; 4] = [
+    "topologyKey",
+    "secretName",
+    "automountServiceAccountToken",
+    "tokenExpirationSeconds",
+];
+
+/// Fields that say most of what a workload may do, or that an incident turns on.
+const TELLING: [&str; 27] = [
+    "privileged",
+    "allowPrivilegeEscalation",
+    "hostNetwork",
+    "hostPID",
+    "hostIPC",
+    "hostPath",
+    "runAsUser",
+    "capabilities",
+    "add",
+    "serviceAccountName",
+    "automountServiceAccountToken",
+    "image",
+    "replicas",
+    "command",
+    "args",
+    "externalIPs",
+    "externalName",
+    "unschedulable",
+    "taints",
+    "schedule",
+    "suspend",
+    "paused",
+    "nodeName",
+    "url",
+    "failurePolicy",
+    "finalizers",
+    "type",
+];
+/// Fields that the API server or kubectl fill in.
+const BORING: [&str; 14] = [
+    "terminationMessagePath",
+    "terminationMessagePolicy",
+    "imagePullPolicy",
+    "restartPolicy",
+    "dnsPolicy",
+    "schedulerName",
+    "terminationGracePeriodSeconds",
+    "protocol",
+    "enableServiceLinks",
+    "revisionHistoryLimit",
+    "progressDeadlineSeconds",
+    "maxSurge",
+    "maxUnavailable",
+    "lastTransitionTime",
+];
+
+/// What the names on the way to a value say of it.
+#[derive(Clone, Copy, PartialEq)]
+enum Trust {
+    Plain,
+    Keyed,
+    Reference,
+    Secret,
+}
+
+impl Trust {
+    fn below(self, name: &str) -> Self {
+        match self {
+            Self::Secret => Self::Secret,
+            _ if HARMLESS.contains(&name) => Self::Plain,
+            Self::Reference if REFERENCE_LEAVES.contains(&name) => Self::Plain,
+            Self::Keyed if matches!(name, "key" | "keys") => Self::Plain,
+            _ if REFERENCES.contains(&name) => Self::Reference,
+            _ if KEYED.contains(&name) => Self::Keyed,
+            _ if is_secret_name(name) => Self::Secret,
+            Self::Reference => Self::Reference,
+            Self::Plain | Self::Keyed => Self::Plain,
+        }
+    }
+}
+
+/// The lines of a body, the most telling first.
+pub(super) struct Walk {
+    pub(super) lines: Vec<String>,
+    /// Lines that say so little that they are only counted.
+    pub(super) untold: usize,
+    /// There was more than could be looked at.
+    pub(super) stopped: bool,
+    ranked: Vec<(u8, String)>,
+    nodes_left: usize,
+    /// Where `null` takes a field away.
+    is_patch: bool,
+}
+
+impl Walk {
+    pub(super) fn of(event: &Envelope<'_>, body: &Value) -> Self {
+        let mut walk = Self {
+            lines: Vec::new(),
+            untold: 0,
+            stopped: false,
+            ranked: Vec::new(),
+            nodes_left: NODES_MAX,
+            is_patch: event.verb.as_str() == "patch",
+        };
+        let (resource, subresource) = event.object_ref.as_ref().map_or(("", ""), |object| {
+            (object.resource.as_str(), object.subresource.as_str())
+        });
+        let kind = body["kind"].as_str().unwrap_or_default();
+        let is_secret =
+            matches!(resource, "secrets" | "tokenreviews") || kind.eq_ignore_ascii_case("secret");
+        match body {
+            Value::Array(operations) if walk.is_patch => {
+                operations
+                    .iter()
+                    .for_each(|operation| walk.operation(operation, is_secret));
+            }
+            Value::Object(fields) => walk.top(fields, is_secret, subresource),
+            _ => {}
+        }
+        walk.ranked.sort_by_key(|(rank, _)| *rank);
+        let (told, filled_in): (Vec<_>, Vec<_>) = std::mem::take(&mut walk.ranked)
+            .into_iter()
+            .partition(|(rank, _)| *rank < 3);
+        walk.untold = if told.is_empty() { 0 } else { filled_in.len() };
+        let lines = if told.is_empty() { filled_in } else { told };
+        walk.lines = lines.into_iter().map(|(_, line)| line).collect();
+        walk
+    }
+
+    fn top(&mut self, fields: &Map<String, Value>, is_secret: bool, subresource: &str) {
+        for (name, value) in fields {
+            // What every object has, and what a client only sends back.
+            let is_known = matches!(name.as_str(), "kind" | "apiVersion")
+                || (name == "status" && subresource != "status");
+            if is_known {
+                continue;
+            }
+            let trust = match name.as_str() {
+                "metadata" | "type" | "immutable" => Trust::Plain,
+                _ if is_secret => Trust::Secret,
+                other => Trust::Plain.below(other),
+            };
+            self.visit(
+                &segment("", name),
+                name,
+                value,
+                trust,
+                u8::from(name != "metadata"),
+            );
+        }
+    }
+
+    /// One operation of a JSON patch (RFC 6902).
+    fn operation(&mut self, operation: &Value, is_secret: bool) {
+        let Some(path) = operation["path"].as_str() else {
+            return;
+        };
+        let mut trust = if is_secret {
+            Trust::Secret
+        } else {
+            Trust::Plain
+        };
+        let (mut shown, mut last) = (String::new(), String::new());
+        for name in path.split('/').skip(1).take(64) {
+            let name = name.replace("~1", "/").replace("~0", "~");
+            trust = trust.below(&name);
+            shown = segment(&shown, &name);
+            last = name;
+        }
+        if path.contains("managedFields") || path.contains("last-applied-configuration") {
+            return;
+        }
+        match operation["op"].as_str() {
+            Some("remove") => self.push(0, format!("{shown} removed")),
+            Some("test") => self.push(2, format!("{shown} was tested")),
+            Some(how @ ("move" | "copy")) => {
+                let from = clean(
+                    operation["from"].as_str().unwrap_or_default(),
+                    PATH_CHARS_MAX,
+                );
+                self.push(0, format!("{shown} {how} from {from}"));
+            }
+            _ => self.visit(&shown, &last, &operation["value"], trust, 0),
+        }
+    }
+
+    fn push(&mut self, rank: u8, line: String) {
+        self.ranked.push((rank, line));
+    }
+
+    fn visit(&mut self, path: &str, name: &str, value: &Value, trust: Trust, rank: u8) {
+        if self.nodes_left == 0 {
+            self.stopped = true;
+            return;
+        }
+        self.nodes_left -= 1;
+        let rank = match rank {
+            _ if BORING.contains(&name) => 3,
+            _ if TELLING.contains(&name) => 0,
+            0 if path.starts_with("metadata") => 2,
+            rank => rank,
+        };
+        match value {
+            Value::Object(fields) if !fields.is_empty() => {
+                for (name, inner) in fields {
+                    if !is_bookkeeping(path, name) {
+                        self.visit(&segment(path, name), name, inner, trust.below(name), rank);
+                    }
+                }
+            }
+            Value::Array(items) if items.iter().any(|item| item.is_object() || item.is_array()) => {
+                for (index, item) in items.iter().enumerate() {
+                    let (at, trust) = entry(item, index, trust);
+                    self.visit(&bounded(format!("{path}[{at}]")), name, item, trust, rank);
+                }
+            }
+            Value::Object(_) => {}
+            Value::Null if self.is_patch => self.push(rank, format!("{path} removed")),
+            Value::Null => {}
+            _ if name == "$patch" => {
+                self.push(0, format!("{path} = {}", shown(value, Trust::Plain)))
+            }
+            _ => self.push(rank, format!("{path} = {}", shown(value, trust))),
+        }
+    }
+}
+
+/// How a list's entry is told from the others, and whether its own name says secret (`env`).
+fn entry(item: &Value, index: usize, trust: Trust) -> (String, Trust) {
+    match item["name"].as_str().filter(|name| !name.is_empty()) {
+        Some(name) if trust == Trust::Plain && item.get("value").is_some() => {
+            (quoted(name, NAME_CHARS_MAX), trust.below(name))
+        }
+        Some(name) if trust != Trust::Secret => (quoted(name, NAME_CHARS_MAX), trust),
+        _ => (index.to_string(), trust),
+    }
+}
+
+/// What clients send along and nobody wrote.
+fn is_bookkeeping(path: &str, name: &str) -> bool {
+    const OF_METADATA: [&str; 9] = [
+        "managedFields",
+        "resourceVersion",
+        "uid",
+        "creationTimestamp",
+        "generation",
+        "selfLink",
+        "name",
+        "namespace",
+        "generateName",
+    ];
+    let of_metadata = path == "metadata" && OF_METADATA.contains(&name);
+    let is_entrys_name = name == "name" && path.ends_with(']');
+    let is_directive = name.starts_with("$setElementOrder") || name == "$retainKeys";
+    of_metadata || is_entrys_name || is_directive || name.contains("last-applied-configuration")
+}
+
+fn segment(path: &str, name: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-$".contains(&byte);
+    let name = match name.is_empty() || !name.bytes().all(plain) {
+        true => format!("[{}]", clean(name, NAME_CHARS_MAX)),
+        false => clean(name, NAME_CHARS_MAX),
+    };
+    match path {
+        "" => name,
+        path if name.starts_with('[') => bounded(format!("{path}{name}")),
+        path => bounded(format!("{path}.{name}")),
+    }
+}
+
+fn bounded(path: String) -> String {
+    if path.len() <= PATH_CHARS_MAX {
+        path
+    } else {
+        clean(&path, PATH_CHARS_MAX / 2)
+    }
+}
+
+/// A value, if nothing speaks against showing it.
+fn shown(value: &Value, trust: Trust) -> String {
+    match (value, trust) {
+        (Value::String(text), _) if text == REDACTED => REDACTED.to_owned(),
+        (_, Trust::Secret) => MASK.to_owned(),
+        (Value::Bool(_) | Value::Number(_), _) => clean(&value.to_string(), 40),
+        (_, Trust::Reference) => MASK.to_owned(),
+        (Value::String(text), _) => string(text, &mut Masker::default()),
+        (Value::Array(items), _) => {
+            let mut masker = Masker::default();
+            let parts = items.iter().take(ITEMS_MAX).map(|item| match item {
+                Value::String(text) => string(text, &mut masker),
+                other => clean(&other.to_string(), 40),
+            });
+            let more = items.len().saturating_sub(ITEMS_MAX);
+            let more = (more > 0).then(|| format!("{more} more"));
+            format!("[{}]", parts.chain(more).collect::<Vec<_>>().join(", "))
+        }
+        _ => String::new(),
+    }
+}
+
+fn string(text: &str, masker: &mut Masker) -> String {
+    let is_long = text.len() > 4 * VALUE_CHARS_MAX;
+    if is_long || text.contains(['\n', '\r']) {
+        return format!("({} characters)", text.chars().count());
+    }
+    let masked = masker.argument(text);
+    if masked.is_empty() {
+        "\"\"".to_owned()
+    } else {
+        quoted(&masked, VALUE_CHARS_MAX).replace("“[masked]”", MASK)
+    }
+}
+
+/// A string or a list of strings, as a field shows it; nothing where it was redacted.
+pub(super) fn words(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) if text == REDACTED || text.is_empty() => None,
+        Value::String(_) => Some(shown(value, Trust::Plain)),
+        Value::Array(items)
+            if !items.is_empty()
+                && items
+                    .iter()
+                    .all(|item| item.is_string() && item != REDACTED) =>
+        {
+            let text = shown(value, Trust::Plain);
+            Some(text.trim_matches(['[', ']']).to_owned())
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,105 @@
+//! The command of an exec, and what else a session's address says. The API server logs it at every level, so
+//! it is the one place where arguments stand as they were typed: they are masked before they are shown.
+
+use auditrelay_audit::Envelope;
+
+use crate::{
+    escape::{clean, quoted},
+    mask::{MASK, Masker},
+    sentence::parameters,
+};
+
+const ARGUMENTS_MAX: usize = 64;
+const ARGUMENT_CHARS_MAX: usize = 2_000;
+const COMMAND_CHARS_MAX: usize = 300;
+
+/// What a session was opened with.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Session {
+    /// The command as one line; empty where there is none.
+    pub command: String,
+    /// Something in the command looks like a secret.
+    pub masked: bool,
+    /// The container; empty where the pod's default was meant.
+    pub container: String,
+}
+
+impl Session {
+    /// Reads the address of an exec or attach.
+    pub fn of(event: &Envelope<'_>) -> Self {
+        let subresource = event
+            .object_ref
+            .as_ref()
+            .map_or("", |object| object.subresource.as_str());
+        if !matches!(subresource, "exec" | "attach") {
+            return Self::default();
+        }
+        let mut session = Self::default();
+        let mut masker = Masker::default();
+        let mut words = Vec::new();
+        for (name, value) in parameters(event).take(4 * ARGUMENTS_MAX) {
+            match &*name {
+                "command" if words.len() < ARGUMENTS_MAX => {
+                    words.push(argument(&mut masker, &value))
+                }
+                "command" if words.len() == ARGUMENTS_MAX => words.push("…".to_owned()),
+                "container" => session.container = quoted(&value, 63),
+                _ => {}
+            }
+        }
+        session.command = clean(&words.join(" "), COMMAND_CHARS_MAX);
+        session.masked = masker.masked;
+        session
+    }
+}
+
+/// An argument as a shell would take it.
+fn argument(masker: &mut Masker, argument: &str) -> String {
+    let start: String = argument.chars().take(ARGUMENT_CHARS_MAX).collect();
+    let masked = masker.argument(&start);
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./:=@%+,[]".contains(&byte);
+    if masked == MASK || (!masked.is_empty() && masked.bytes().all(is_plain)) {
+        return masked;
+    }
+    format!("'{}'", masked.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn session(query: &str) -> Session {
+        let json = format!(
+            r#"{{"level":"Metadata","stage":"ResponseStarted","verb":"get","requestURI":"/api/v1/namespaces/x/pods/p/exec?{query}","objectRef":{{"resource":"pods","subresource":"exec"}}}}"#
+        );
+        Session::of(&Envelope::parse(&json).expect("an event"))
+    }
+
+    #[test]
+    fn the_command_is_told_as_it_would_be_typed() {
+        let told =
+            session("command=sh&command=-c&command=ls+%2Fvar+%7C+wc&container=app&stdin=true");
+        assert_eq!(told.command, "sh -c 'ls /var | wc'");
+        assert_eq!((told.container.as_str(), told.masked), ("app", false));
+    }
+
+    #[test]
+    fn a_secret_in_it_is_masked_and_said_to_be() {
+        let told =
+            session("command=mysql&command=--password&command=hunter2&command=-e&command=select+1");
+        assert_eq!(told.command, "mysql --password [masked] -e 'select 1'");
+        assert!(told.masked);
+    }
+
+    #[test]
+    fn however_long_it_is_it_stays_short() {
+        let told = session(&"command=x&".repeat(100_000));
+        assert!(
+            told.command.chars().count() <= COMMAND_CHARS_MAX && told.command.ends_with('…'),
+            "{}",
+            told.command
+        );
+        let one = session(&format!("command={}", "ab1".repeat(300_000)));
+        assert_eq!(one.command, MASK);
+    }
+}

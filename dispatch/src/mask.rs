@@ -1,0 +1,394 @@
+//! What looks like a secret, in commands and in values: masked, and said to be masked.
+//!
+//! The second line of defence behind the redaction at the door (`audit/src/redact.rs`), and the first one for
+//! commands, which the API server logs at every level. These are guesses that would rather hide too much:
+//! * what follows a flag or a name that says secret (`--password x`, `-p x`, `-px`, `TOKEN=x`, `"token": "x"`);
+//! * what stands before the `@` of an address (`postgres://user:x@host`), and after the `:` of `-u user:x`;
+//! * bearer tokens and `Authorization:` headers;
+//! * long runs of letters and digits that nobody would say aloud, and tokens with a known beginning.
+//!
+//! A word such as `hunter2` that nothing points to cannot be known for what it is.
+
+/// What stands where a secret stood.
+pub const MASK: &str = "[masked]";
+
+/// A line within a line within a line; deeper ones are masked whole.
+const DEPTH_MAX: usize = 4;
+
+/// Parts of names that say secret wherever they stand.
+const SECRET_PARTS: [&str; 18] = [
+    "password",
+    "passwd",
+    "passphrase",
+    "passwort",
+    "pwd",
+    "secret",
+    "token",
+    "credential",
+    "apikey",
+    "accesskey",
+    "privatekey",
+    "authorization",
+    "bearer",
+    "cookie",
+    "signature",
+    "sessionid",
+    "connectionstring",
+    "fromliteral",
+];
+/// Words that say so only by themselves.
+const SECRET_WORDS: [&str; 14] = [
+    "pass", "pw", "auth", "key", "keys", "pin", "otp", "jwt", "sas", "creds", "cred", "passin",
+    "passout", "dsn",
+];
+/// Beginnings of well-known tokens.
+const TOKEN_STARTS: [&str; 16] = [
+    "eyJ",
+    "ghp_",
+    "gho_",
+    "ghs_",
+    "github_pat_",
+    "glpat-",
+    "xoxb-",
+    "xoxp-",
+    "xapp-",
+    "AKIA",
+    "ASIA",
+    "sk-",
+    "hvs.",
+    "npm_",
+    "dckr_pat_",
+    "-----BEGIN",
+];
+/// Long flags of `find`, `ps` and others that begin like mysql's `-pSECRET`.
+const HARMLESS_P: [&str; 10] = [
+    "-path", "-pid", "-print", "-print0", "-printf", "-perm", "-prune", "-pthread", "-port",
+    "-proto",
+];
+
+/// Whether what has this name is a secret, as far as a name can say.
+pub fn is_secret_name(name: &str) -> bool {
+    let name: String = name.chars().take(200).collect();
+    let mut words = vec![String::new()];
+    let mut was_lower = false;
+    for character in name.chars() {
+        let ends =
+            !character.is_ascii_alphanumeric() || (was_lower && character.is_ascii_uppercase());
+        if ends {
+            words.push(String::new());
+        }
+        if let (true, Some(word)) = (character.is_ascii_alphanumeric(), words.last_mut()) {
+            word.push(character.to_ascii_lowercase());
+        }
+        was_lower = character.is_ascii_lowercase();
+    }
+    let joined: String = words.concat();
+    SECRET_PARTS.iter().any(|part| joined.contains(part))
+        || words
+            .iter()
+            .any(|word| SECRET_WORDS.contains(&word.as_str()))
+}
+
+/// Whether text by itself looks like a token or a key.
+pub fn looks_secret(text: &str) -> bool {
+    if TOKEN_STARTS.iter().any(|start| {
+        text.match_indices(start)
+            .any(|(at, _)| !text[..at].ends_with(|before: char| before.is_ascii_alphanumeric()))
+    }) {
+        return true;
+    }
+    if is_base64(text) {
+        return true;
+    }
+    // A digest names content, and hides nothing.
+    let text = text.replace("sha256:", "sha256:-");
+    let runs = text
+        .split(|character: char| !character.is_ascii_alphanumeric() && !"+=".contains(character));
+    let mut before = "";
+    for run in runs {
+        if is_random(run) && before != "sha256" {
+            return true;
+        }
+        if !run.is_empty() {
+            before = run;
+        }
+    }
+    false
+}
+
+/// Base64 in which no run between two slashes is long enough by itself.
+fn is_base64(text: &str) -> bool {
+    let is_of_it =
+        |character: char| character.is_ascii_alphanumeric() || "+/_-".contains(character);
+    text.split(|character| !is_of_it(character)).any(|run| {
+        let bytes = run.as_bytes();
+        let rises = bytes
+            .windows(2)
+            .filter(|pair| pair[0].is_ascii_lowercase() && pair[1].is_ascii_uppercase());
+        run.len() >= 32 && rises.count() >= 5 && run.bytes().any(|byte| byte.is_ascii_digit())
+    })
+}
+
+fn is_random(run: &str) -> bool {
+    let count = |is: fn(&u8) -> bool| run.bytes().filter(is).count();
+    let (digits, upper, lower) = (
+        count(u8::is_ascii_digit),
+        count(u8::is_ascii_uppercase),
+        count(u8::is_ascii_lowercase),
+    );
+    let mut distinct = [false; 128];
+    run.bytes()
+        .for_each(|byte| distinct[usize::from(byte & 127)] = true);
+    let distinct = distinct.iter().filter(|seen| **seen).count();
+    let with_digits = run.len() >= 20 && digits >= 2 && upper + lower >= 4 && distinct >= 10;
+    let mixed = run.len() >= 24 && upper >= 6 && lower >= 6 && distinct >= 14;
+    // Whatever it is, nobody can read it.
+    let long = run.len() >= 64;
+    with_digits || mixed || long
+}
+
+/// Masks the words of a command, of all its arguments in their order.
+#[derive(Debug, Default)]
+pub struct Masker {
+    /// Something was masked.
+    pub masked: bool,
+    /// The next word is a secret.
+    expects: bool,
+    /// The next word is a user, and a secret after a colon.
+    expects_user: bool,
+    /// The last word was a name that says secret, without a value.
+    named: bool,
+    /// The last word was `identified`, as in `identified by`.
+    identified: bool,
+    /// `redis-cli` has a flag of its own.
+    redis: bool,
+}
+
+impl Masker {
+    /// One argument, which may be a whole command line (`sh -c '…'`).
+    pub fn argument(&mut self, argument: &str) -> String {
+        self.line(argument, 0)
+    }
+
+    fn mask(&mut self) -> String {
+        self.masked = true;
+        MASK.to_owned()
+    }
+
+    fn line(&mut self, line: &str, depth: usize) -> String {
+        if self.expects {
+            self.expects = false;
+            return self.mask();
+        }
+        let parts = lex(line);
+        if parts.len() <= 1 && !is_quoted(line) {
+            return self.word(line).0;
+        }
+        if depth >= DEPTH_MAX {
+            return self.mask();
+        }
+        let mut out = String::with_capacity(line.len());
+        for (is_word, part) in parts {
+            if !is_word {
+                out.push_str(part);
+                continue;
+            }
+            if is_quoted(part) && !self.expects {
+                if self.named {
+                    self.named = false;
+                    out.push_str(&self.mask());
+                    continue;
+                }
+                let (quote, inner) = (&part[..1], &part[1..part.len() - 1]);
+                out.push_str(&format!("{quote}{}{quote}", self.line(inner, depth + 1)));
+                continue;
+            }
+            let (word, hides_rest) = self.word(part);
+            out.push_str(&word);
+            if hides_rest {
+                out.push(' ');
+                out.push_str(&self.mask());
+                break;
+            }
+        }
+        out
+    }
+
+    /// A word, and whether all that follows it in its line belongs to a secret.
+    fn word(&mut self, word: &str) -> (String, bool) {
+        let (named, identified) = (self.named, self.identified);
+        (self.named, self.identified) = (false, word.eq_ignore_ascii_case("identified"));
+        if std::mem::take(&mut self.expects) {
+            self.notice_flag(word);
+            return (self.mask(), false);
+        }
+        if std::mem::take(&mut self.expects_user)
+            && let Some((user, _)) = word.split_once(':')
+        {
+            let mask = self.mask();
+            return (format!("{user}:{mask}"), false);
+        }
+        if matches!(word, "=" | ":" | "==") && named
+            || identified && word.eq_ignore_ascii_case("by")
+        {
+            self.expects = true;
+            return (word.to_owned(), false);
+        }
+        if self.notice_flag(word) {
+            return (word.to_owned(), false);
+        }
+        if word.len() > 2
+            && word.starts_with("-p")
+            && !word.contains('=')
+            && !HARMLESS_P.contains(&word)
+        {
+            let mask = self.mask();
+            return (format!("-p{mask}"), false);
+        }
+        self.redis |= word.ends_with("redis-cli");
+        if word.eq_ignore_ascii_case("bearer") {
+            self.expects = true;
+            return (word.to_owned(), false);
+        }
+        if let Some(name) = word.strip_suffix(':')
+            && is_secret_name(name)
+        {
+            return (word.to_owned(), true);
+        }
+        self.named = is_secret_name(word) && !word.contains(['=', ':', '/', '-']);
+        let values = self.values(word);
+        // `TOKEN=$(…)`, `Authorization:Bearer x`: the secret is what follows.
+        let begins = ["$", "bearer", "basic", "token", "digest"];
+        let is_begin = |value: &str| begins.iter().any(|begin| value.eq_ignore_ascii_case(begin));
+        let goes_on =
+            values.ends_with(MASK) && word.rsplit(['=', ':']).next().is_some_and(is_begin);
+        (values, goes_on)
+    }
+
+    /// Flags that a secret follows.
+    fn notice_flag(&mut self, word: &str) -> bool {
+        if !word.starts_with('-') || word.contains(['=', ':']) {
+            return false;
+        }
+        let names_place = ["file", "path", "dir", "stdin"]
+            .iter()
+            .any(|end| word.ends_with(end));
+        if matches!(word, "-u" | "--user" | "--proxy-user") {
+            self.expects_user = true;
+        } else if word == "-p"
+            || (word == "-a" && self.redis)
+            || (is_secret_name(word) && !names_place)
+        {
+            self.expects = true;
+        } else {
+            return false;
+        }
+        true
+    }
+
+    /// What is secret within one word: values of names, users of addresses, tokens.
+    fn values(&mut self, word: &str) -> String {
+        let mut out = word.to_owned();
+        if let Some(masked) = without_userinfo(&out) {
+            self.masked = true;
+            out = masked;
+        }
+        if let Some(masked) = without_values(&out) {
+            self.masked = true;
+            out = masked;
+        }
+        if looks_secret(&out) {
+            let mask = self.mask();
+            return match out.split_once('=') {
+                Some((name, _)) if !looks_secret(name) => format!("{name}={mask}"),
+                _ => mask,
+            };
+        }
+        out
+    }
+}
+
+fn is_quoted(part: &str) -> bool {
+    let quote = part.starts_with(['"', '\'', '`']);
+    quote && part.len() >= 2 && part.as_bytes().first() == part.as_bytes().last()
+}
+
+/// Words and what stands between them. Quotes keep a word together; one that does not end takes all the rest.
+fn lex(line: &str) -> Vec<(bool, &str)> {
+    let mut parts = Vec::new();
+    let (mut start, mut in_word, mut quote, mut escaped) = (0, false, None, false);
+    for (at, character) in line.char_indices() {
+        let is_gap = quote.is_none()
+            && !escaped
+            && (character.is_whitespace()
+                || ";|()<>".contains(character)
+                || character == '&' && !in_word);
+        if at > start && is_gap == in_word {
+            parts.push((in_word, &line[start..at]));
+            start = at;
+        }
+        in_word = !is_gap;
+        match (quote, character) {
+            _ if escaped => escaped = false,
+            (_, '\\') => escaped = true,
+            (Some(open), close) if open == close => quote = None,
+            (None, '"' | '\'' | '`') => quote = Some(character),
+            _ => {}
+        }
+    }
+    if start < line.len() {
+        parts.push((in_word, &line[start..]));
+    }
+    parts
+}
+
+/// `https://user:secret@host` without the user.
+fn without_userinfo(word: &str) -> Option<String> {
+    let (scheme, rest) = word.split_once("://")?;
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    // A secret may hold an unescaped slash: the last `@` counts, wherever it stands.
+    let at = rest[..end].rfind('@').or_else(|| rest.rfind('@'))?;
+    Some(format!("{scheme}://{MASK}{}", &rest[at..]))
+}
+
+/// `name=value`, `"name":"value"` and `?name=value&…` without the values of names that say secret.
+fn without_values(word: &str) -> Option<String> {
+    let mut out = String::new();
+    let (mut kept, mut from) = (0, 0);
+    while let Some(found) = word[from..].find(['=', ':']) {
+        let at = from + found;
+        from = at + 1;
+        let before = word[kept..at].trim_end_matches(['"', '\'', '\\']);
+        let is_name = |character: char| character.is_alphanumeric() || "_.-[]".contains(character);
+        let name = before
+            .rfind(|character| !is_name(character))
+            .map_or(before, |end| {
+                &before[end + before[end..].chars().next().map_or(0, char::len_utf8)..]
+            });
+        let is_scheme = word[at..].starts_with("://");
+        if is_scheme || from == word.len() || !is_secret_name(name) {
+            continue;
+        }
+        // What separates values may as well belong to one, if nothing that has a name follows.
+        let end = word[from..]
+            .find(['&', ',', '}'])
+            .map_or(word.len(), |end| from + end);
+        let end = if word[end..].contains(['=', ':']) {
+            end
+        } else {
+            word.len()
+        };
+        out.push_str(&word[kept..from]);
+        out.push_str(MASK);
+        (kept, from) = (end, end);
+    }
+    if out.is_empty() {
+        return None;
+    }
+    out.push_str(&word[kept..]);
+    Some(out)
+}
+
+#[cfg(test)]
+#[path = "mask_tests.rs"]
+mod tests;
