@@ -1,13 +1,14 @@
 //! A lane for each channel, with the destination that it is configured for.
 
 use std::{
+    collections::BTreeMap,
     io::{self, IsTerminal},
     sync::Arc,
 };
 
 use auditrelay_config::{Config, Destination};
 use auditrelay_dispatch::{
-    Budget, Lane, Metrics,
+    Budget, Lane, Metrics, Templates,
     preview::Preview,
     slack::{Http, SlackApi, SlackWebhook},
 };
@@ -27,17 +28,24 @@ pub(crate) struct Lanes<'a> {
     config: &'a Config,
     queue: &'a SledQueue,
     metrics: &'a Metrics,
+    templates: &'a BTreeMap<String, Arc<Templates>>,
     http: Http,
     budget: Budget,
     rendering: Arc<Semaphore>,
 }
 
 impl<'a> Lanes<'a> {
-    pub(crate) fn new(config: &'a Config, queue: &'a SledQueue, metrics: &'a Metrics) -> Self {
+    pub(crate) fn new(
+        config: &'a Config,
+        queue: &'a SledQueue,
+        metrics: &'a Metrics,
+        templates: &'a BTreeMap<String, Arc<Templates>>,
+    ) -> Self {
         Self {
             config,
             queue,
             metrics,
+            templates,
             http: Http::new(config.slack.timeout()),
             budget: Budget::new(config.slack.messages_per_minute.get()),
             rendering: Arc::new(Semaphore::new(RENDERING_MAX)),
@@ -95,8 +103,17 @@ impl<'a> Lanes<'a> {
             self.metrics.clone(),
             Arc::clone(&self.rendering),
         );
-        let kept = &self.config.queue;
-        let is_kept = kept.digest_detail_hours.get() > 0 && kept.digest_detail_bytes_max.get() > 0;
-        if is_kept { lane } else { lane.forgetting() }
+        let lane = lane.speaking(self.templates.get(name).map(Arc::clone).unwrap_or_default());
+        if keeps_members(self.config) {
+            lane
+        } else {
+            lane.forgetting()
+        }
     }
+}
+
+/// Whether what a message stood for can be listed afterwards.
+pub(crate) fn keeps_members(config: &Config) -> bool {
+    let kept = &config.queue;
+    kept.digest_detail_hours.get() > 0 && kept.digest_detail_bytes_max.get() > 0
 }

@@ -16,7 +16,7 @@ use tokio::{
 };
 
 use crate::{
-    Budget, Destination, Message, Metrics, SendError,
+    Budget, Destination, Message, Metrics, SendError, Templates,
     pace::Pace,
     render::{Style, render, unrendered},
     retry::Retry,
@@ -102,13 +102,7 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
                     events_max: config.message_events_max.as_usize(),
                     bytes_max: config.message_bytes_max.as_usize(),
                 },
-                style: Style {
-                    sentences_max: config.sentences_max.as_usize(),
-                    digest_groups_max: config.digest_groups_max.as_usize(),
-                    details: config.digest_details,
-                    names_members: true,
-                    templates: Arc::default(),
-                },
+                style: Style::of(config, true, Arc::default()),
                 park_retry: config.park_retry(),
             },
             pace: Pace::new(config.message_interval(), budget),
@@ -125,6 +119,13 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
     #[must_use]
     pub fn forgetting(mut self) -> Self {
         self.settings.style.names_members = false;
+        self
+    }
+
+    /// Messages say what the channel's templates say.
+    #[must_use]
+    pub fn speaking(mut self, templates: Arc<Templates>) -> Self {
+        self.settings.style.templates = templates;
         self
     }
 

@@ -22,6 +22,7 @@ pub mod routes;
 pub mod sentence;
 pub mod slack;
 pub mod slack_answers;
+pub mod style;
 pub mod template;
 
 pub use destination::{Destination, Receipt, SendError};
@@ -32,3 +33,4 @@ pub use pace::Budget;
 pub use replay::{Replay, Replayed};
 pub use router::Router;
 pub use routes::Routes;
+pub use template::Templates;

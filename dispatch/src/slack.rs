@@ -112,7 +112,7 @@ impl Http {
 }
 
 /// What both ways of posting send.
-fn content(message: &Message) -> Value {
+pub fn content(message: &Message) -> Value {
     let mut body = json!({
         "text": message.text,
         // Slack would fetch every URL that an event mentions.
@@ -122,6 +122,14 @@ fn content(message: &Message) -> Value {
     if !message.blocks.is_empty() {
         body["blocks"] = message.blocks.clone().into();
     }
+    body
+}
+
+/// What `chat.postMessage` is sent for a channel.
+pub fn api_content(channel: &str, message: &Message) -> Value {
+    let mut body = content(message);
+    body["channel"] = channel.into();
+    body["mrkdwn"] = false.into();
     body
 }
 
@@ -179,9 +187,7 @@ struct ApiAnswer {
 
 impl Destination for SlackApi {
     async fn post(&self, message: &Message) -> Result<Receipt, SendError> {
-        let mut body = content(message);
-        body["channel"] = self.channel.as_str().into();
-        body["mrkdwn"] = false.into();
+        let body = api_content(&self.channel, message);
         let request = Request::builder()
             .method(Method::POST)
             .uri(self.url.as_str())

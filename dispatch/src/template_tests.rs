@@ -131,6 +131,10 @@ fn what_cannot_work_is_refused_at_start_with_its_key() {
             "channels.ops.sentence: undefined value",
         ),
         (
+            sentence("{% if user.groups[7] %}x{% endif %}"),
+            "channels.ops.sentence: undefined value",
+        ),
+        (
             sentence("{{ debug() }}"),
             "channels.ops.sentence: there is no value debug",
         ),

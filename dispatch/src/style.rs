@@ -1,0 +1,21 @@
+//! How a channel's messages look, from its configuration.
+
+use std::sync::Arc;
+
+use auditrelay_config::ChannelConfig;
+
+use crate::{render::Style, template::Templates};
+
+impl Style {
+    /// As the channel is configured. `names_members`: whether what a message stands for is kept, so that
+    /// a digest can say how to see it.
+    pub fn of(channel: &ChannelConfig, names_members: bool, templates: Arc<Templates>) -> Self {
+        Self {
+            sentences_max: channel.sentences_max.as_usize(),
+            digest_groups_max: channel.digest_groups_max.as_usize(),
+            details: channel.digest_details,
+            names_members,
+            templates,
+        }
+    }
+}
