@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Pictures of typical messages, for docs/messages.md: `auditrelay render --format html`, photographed by a
-# headless Chromium (Debian: apt-get install chromium fonts-liberation fonts-noto-color-emoji).
+# headless Chromium (Debian: apt-get install chromium fonts-liberation fonts-noto-color-emoji fonts-wqy-microhei).
 #
 #   bash docs/messages/shoot.sh [FOLDER]      FOLDER is docs/messages unless another is named.
 #
@@ -22,7 +22,7 @@ chromium=${CHROMIUM:-}
 for name in chromium chromium-browser google-chrome; do
   if [ -z "$chromium" ] && command -v "$name" >/dev/null; then chromium=$name; fi
 done
-[ -n "$chromium" ] || fail 'there is no chromium; on Debian: apt-get install chromium fonts-liberation fonts-noto-color-emoji'
+[ -n "$chromium" ] || fail 'there is no chromium; on Debian: apt-get install chromium fonts-liberation fonts-noto-color-emoji fonts-wqy-microhei'
 
 auditrelay=${AUDITRELAY:-}
 if [ -z "$auditrelay" ]; then
