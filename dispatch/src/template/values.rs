@@ -135,13 +135,13 @@ impl Object for Annotations {
 pub(super) fn unknown(template: &Template<'_, '_>) -> Option<String> {
     let functions = ["range", "dict", "namespace"];
     let is_known = |name: &str| {
-        let is_inside = |open: &&str| {
-            let rest = name.strip_prefix(*open);
+        let is_inside = |open: &str| {
+            let rest = name.strip_prefix(open);
             rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
         };
         SINGLE.contains(&name)
             || functions.contains(&name)
-            || OPEN.iter().any(|open| is_inside(&open))
+            || OPEN.iter().any(|open| is_inside(open))
     };
     let mut names: Vec<String> = template.undeclared_variables(true).into_iter().collect();
     names.sort_unstable();
