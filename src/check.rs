@@ -3,6 +3,7 @@
 use std::{io::Write, path::Path, process::ExitCode};
 
 use auditrelay_config::{Destination, Loaded, Overrides, load};
+use auditrelay_dispatch::Templates;
 
 use crate::{Failure, cli::environment};
 
@@ -12,6 +13,7 @@ use crate::{Failure, cli::environment};
 /// What is wrong with it.
 pub fn run(file: Option<&Path>) -> Result<ExitCode, Failure> {
     let Loaded { config, notes } = load(file, environment(), Overrides::default())?;
+    Templates::all(&config).map_err(Failure::Template)?;
     let mut text = String::new();
     for note in notes {
         text.push_str(&format!("note: {note}\n"));

@@ -2,11 +2,12 @@
 
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
 
-use auditrelay_config::Overrides;
+use auditrelay_config::{ClusterName, Overrides};
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
-    Failure, check, dead, demo, events, export, import, ledger, logs, replay, salvage, serve,
+    Failure, check, dead, demo, events, export, import, ledger, logs, render, replay, salvage,
+    serve,
     when::{self, UnixMs},
 };
 
@@ -29,6 +30,8 @@ enum Command {
     Check(CheckArgs),
     /// Run the relay on real audit events against a local Slack, and show what arrives. Needs nothing.
     Demo,
+    /// Show the messages that audit events would make in a channel. Posts nothing, opens no queue.
+    Render(RenderArgs),
     /// Show what was received and where it is; exit code 1 if an event is unaccounted for.
     Ledger(LedgerArgs),
     /// Messages that could never be delivered: list them, look into one, let them go again, give them up.
@@ -83,6 +86,38 @@ struct CheckArgs {
     /// Configuration file (YAML).
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+}
+
+/// What `render` takes.
+#[derive(Debug, Args)]
+pub(crate) struct RenderArgs {
+    /// Files of events: an EventList, a JSON array, one event, or one of these a line; `-` is standard input.
+    #[arg(value_name = "FILE", required = true)]
+    pub(crate) files: Vec<PathBuf>,
+    /// The channel; the default is the configuration's default channel.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) channel: Option<String>,
+    /// Configuration file (YAML) of channels, routes and templates.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// The cluster that the events are of; the default is the configuration's.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) cluster: Option<ClusterName>,
+    /// As text, as what is posted (one JSON body a line), or as a page for a browser.
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: RenderFormat,
+    /// Only this one of the messages, counted from 1.
+    #[arg(long, value_name = "N")]
+    pub(crate) message: Option<std::num::NonZeroUsize>,
+}
+
+/// What `render` prints.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum RenderFormat {
+    #[default]
+    Terminal,
+    Json,
+    Html,
 }
 
 /// Which relay.
@@ -263,6 +298,7 @@ pub fn run() -> Result<ExitCode, Failure> {
             block_on(serve::run(&args))?
         }
         Command::Check(args) => check::run(args.config.as_deref()),
+        Command::Render(args) => render::run(&args),
         Command::Demo => block_on(demo::run())?,
         Command::Ledger(args) => block_on(ledger::run(&args))?,
         Command::Dead(command) => block_on(dead::run(&command))?,

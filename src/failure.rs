@@ -9,6 +9,9 @@ pub enum Failure {
     /// The configuration.
     #[error("{0}")]
     Config(#[from] ConfigError),
+    /// A template of the configuration; the text names its key.
+    #[error("{0}")]
+    Template(String),
     /// The queue could not be opened.
     #[error("{0}")]
     Open(#[from] OpenError),
@@ -38,7 +41,7 @@ impl Failure {
         match self {
             Self::No(_) => 1,
             Self::Usage(_) => 2,
-            Self::Config(_) => EX_CONFIG,
+            Self::Config(_) | Self::Template(_) => EX_CONFIG,
             Self::Open(_) | Self::Storage(_) | Self::Disk(_) => 74,
             Self::Other(_) => 70,
         }

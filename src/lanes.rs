@@ -1,13 +1,13 @@
 //! A lane for each channel, with the destination that it is configured for.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     io::{self, IsTerminal},
     sync::Arc,
 };
 
 use auditrelay_audit::HashKey;
-use auditrelay_config::{ChannelConfig, ChannelName, Config, Destination, DigestDetails};
+use auditrelay_config::{ChannelConfig, ChannelName, Config, Destination};
 use auditrelay_dispatch::{
     Lane, Metrics, Workspace,
     lane::Setup,
@@ -35,6 +35,7 @@ pub(crate) struct Lanes<'a> {
     queue: &'a SledQueue,
     metrics: &'a Metrics,
     key: &'a HashKey,
+    templates: &'a BTreeMap<String, Arc<Templates>>,
     http: Http,
     /// By token, and for webhooks by workspace.
     workspaces: HashMap<String, Workspace>,
@@ -47,12 +48,14 @@ impl<'a> Lanes<'a> {
         queue: &'a SledQueue,
         metrics: &'a Metrics,
         key: &'a HashKey,
+        templates: &'a BTreeMap<String, Arc<Templates>>,
     ) -> Self {
         Self {
             config,
             queue,
             metrics,
             key,
+            templates,
             http: Http::new(config.slack.timeout(), config.slack.proxy.as_ref()),
             workspaces: HashMap::new(),
             rendering: Arc::new(Semaphore::new(RENDERING_MAX)),
@@ -73,18 +76,18 @@ impl<'a> Lanes<'a> {
                     let api = WebApi::new(self.http.clone(), &config.slack.api_url, token)
                         .map_err(Failure::Other)?;
                     let slack = SlackApi::new(api, id, workspace.clone());
-                    let setup = self.setup(name, channel, Some(workspace))?;
+                    let setup = self.setup(name, channel, Some(workspace));
                     tasks.spawn(Lane::new(setup, slack).run(stopped.clone()));
                 }
                 Destination::Webhook { url } => {
                     let workspace = self.workspace(&workspace_of(url));
                     let webhook = SlackWebhook::new(self.http.clone(), url);
-                    let setup = self.setup(name, channel, Some(workspace))?;
+                    let setup = self.setup(name, channel, Some(workspace));
                     tasks.spawn(Lane::new(setup, webhook).run(stopped.clone()));
                 }
                 Destination::Preview => {
                     let preview = Preview::new(name.as_str(), io::stdout().is_terminal());
-                    let setup = self.setup(name, channel, None)?;
+                    let setup = self.setup(name, channel, None);
                     tasks.spawn(Lane::new(setup, preview).run(stopped.clone()));
                 }
             }
@@ -111,43 +114,29 @@ impl<'a> Lanes<'a> {
         name: &'b ChannelName,
         channel: &'b ChannelConfig,
         workspace: Option<Workspace>,
-    ) -> Result<Setup<'b, SledQueue>, Failure> {
-        Ok(Setup {
+    ) -> Setup<'b, SledQueue> {
+        let templates = self.templates.get(name.as_str()).map(Arc::clone);
+        Setup {
             queue: self.queue.clone(),
             channel: name.as_str(),
             config: channel,
-            style: style(self.config, name, channel)?,
+            style: Style::of(
+                channel,
+                keeps_members(self.config),
+                templates.unwrap_or_default(),
+            ),
             workspace,
             key: self.key.clone(),
             metrics: self.metrics.clone(),
             rendering: Arc::clone(&self.rendering),
-        })
+        }
     }
 }
 
-/// How a channel's messages look.
-pub(crate) fn style(
-    config: &Config,
-    name: &ChannelName,
-    channel: &ChannelConfig,
-) -> Result<Style, Failure> {
+/// Whether what a message stood for can be listed afterwards.
+pub(crate) fn keeps_members(config: &Config) -> bool {
     let kept = &config.queue;
-    let names_members =
-        kept.digest_detail_hours.get() > 0 && kept.digest_detail_bytes_max.get() > 0;
-    let templates = Templates::new(channel, &config.routes)
-        .map_err(|problem| Failure::Other(format!("channels.{name}: {problem}")))?;
-    Ok(Style {
-        sentences_max: channel.sentences_max.as_usize(),
-        digest_groups_max: channel.digest_groups_max.as_usize(),
-        // What is not kept cannot be listed.
-        details: if names_members {
-            channel.digest_details
-        } else {
-            DigestDetails::Command
-        },
-        names_members,
-        templates: Arc::new(templates),
-    })
+    kept.digest_detail_hours.get() > 0 && kept.digest_detail_bytes_max.get() > 0
 }
 
 /// What Slack counts the calls of a webhook by: the workspace in its path (`/services/T…/B…/…`).

@@ -25,6 +25,7 @@ mod output;
 mod progress;
 mod reach;
 pub mod relay;
+mod render;
 mod replay;
 mod request;
 mod salvage;

@@ -28,6 +28,13 @@ pub(crate) fn say_json(value: &impl Serialize) -> Result<(), Failure> {
     say(&format!("{}\n", harmless(&text)))
 }
 
+/// Writes a value as JSON on one line, with the same care.
+pub(crate) fn say_json_line(value: &impl Serialize) -> Result<(), Failure> {
+    let text = serde_json::to_string(value);
+    let text = text.map_err(|error| Failure::Other(format!("cannot write JSON: {error}")))?;
+    say(&format!("{}\n", harmless(&text)))
+}
+
 /// JSON text of the same value without a character that hides or reorders. Beside ASCII there is nothing in
 /// JSON but inside its strings, where an escape stands for the same.
 fn harmless(json: &str) -> String {

@@ -5,6 +5,7 @@
 //! shutdown the door closes first, then what is under way is finished, within the configured time.
 
 use std::{
+    collections::BTreeMap,
     fs, io,
     net::SocketAddr,
     path::Path,
@@ -14,7 +15,7 @@ use std::{
 
 use auditrelay_audit::HashKey;
 use auditrelay_config::Config;
-use auditrelay_dispatch::{Metrics, Router, Routes};
+use auditrelay_dispatch::{Metrics, Router, Routes, Templates};
 use auditrelay_ingest::{Advisor, Ingest, Preparation};
 use auditrelay_store::{MovedAside, Opened, Queue, QueueError, SledOptions, SledQueue};
 use prometheus::Registry;
@@ -39,6 +40,7 @@ pub(crate) const ADMIN_ADDRESS_FILE: &str = "admin.address";
 /// An opened relay.
 pub struct Relay {
     config: Config,
+    templates: BTreeMap<String, Arc<Templates>>,
     queue: SledQueue,
     hash_key: HashKey,
     router: Router<SledQueue>,
@@ -54,11 +56,13 @@ impl Relay {
     /// Opens the queue and the ports; serves nothing yet.
     ///
     /// # Errors
-    /// The queue, the dedup key or a port is not to be had.
+    /// A template cannot work; the queue, the dedup key or a port is not to be had.
     pub async fn open(config: Config) -> Result<Self, Failure> {
+        let templates = Templates::all(&config).map_err(Failure::Template)?;
         let (queue, moved_aside) = open_queue(&config).await?;
         forget_address(&config.data_dir);
-        let opened = Self::open_around(config, queue.clone(), moved_aside.is_some()).await;
+        let opened =
+            Self::open_around(config, templates, queue.clone(), moved_aside.is_some()).await;
         if opened.is_err() {
             // The process ends with this error, whatever the disk says now.
             let _ = queue.finish().await;
@@ -68,6 +72,7 @@ impl Relay {
 
     async fn open_around(
         config: Config,
+        templates: BTreeMap<String, Arc<Templates>>,
         queue: SledQueue,
         is_moved_aside: bool,
     ) -> Result<Self, Failure> {
@@ -98,6 +103,7 @@ impl Relay {
             .map_err(|error| Failure::Disk(format!("cannot write {}: {error}", file.display())))?;
         Ok(Self {
             config,
+            templates,
             queue,
             hash_key,
             router,
@@ -212,7 +218,13 @@ impl Relay {
             auditrelay_ingest::serve(webhook, Arc::new(ingest), stopping).await;
             Ok(())
         });
-        let lanes = Lanes::new(&self.config, &self.queue, &self.dispatch_metrics, &lane_key);
+        let lanes = Lanes::new(
+            &self.config,
+            &self.queue,
+            &self.dispatch_metrics,
+            &lane_key,
+            &self.templates,
+        );
         lanes.start(&mut tasks, stopped)?;
         tasks.spawn(self.router.run(stopped.clone()));
         let admin = admin::Admin {

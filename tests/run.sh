@@ -94,6 +94,8 @@ heading 'examples in the documentation'
 step 600 cargo test --workspace --doc --locked
 
 heading 'tests'
+# Snapshots are compared and never written; `cargo insta review` is for that.
+export INSTA_UPDATE=no
 if cargo nextest --version 2>/dev/null; then
   profile=default
   if [ -n "${CI:-}" ]; then profile=ci; fi

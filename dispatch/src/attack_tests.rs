@@ -32,6 +32,7 @@ fn lease(events: Vec<EventDelivery>) -> Lease {
             .map(|(event, severity)| (severity, Delivery::Event(event)))
             .collect(),
         resumed: true,
+        sealed_unix_ms: 0,
     }
 }
 
@@ -60,6 +61,7 @@ fn event(text: &str, verb: &str, object: &str) -> EventDelivery {
         cluster: text.into(),
         route: text.into(),
         json: json.to_string(),
+        meant_for: None,
         marks: Marks::default(),
     }
 }
@@ -232,6 +234,7 @@ proptest! {
             cluster: String::new(),
             route: String::new(),
             json,
+            meant_for: None,
             marks: Marks::default(),
         });
         messages(&lease(events.to_vec())).iter().for_each(assert_slack_takes);

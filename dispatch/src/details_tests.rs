@@ -19,6 +19,7 @@ fn members(count: usize, text: &str) -> Vec<(Severity, Delivery)> {
             cluster: "prod".into(),
             route: String::new(),
             json: json.to_string(),
+            meant_for: None,
             marks: Marks::default(),
         };
         (Severity::Info, Delivery::Event(event))

@@ -31,6 +31,7 @@ pub mod router;
 pub mod routes;
 pub mod sentence;
 pub mod slack;
+pub mod style;
 pub mod template;
 pub mod workspace;
 
@@ -41,4 +42,5 @@ pub use metrics::Metrics;
 pub use replay::{Replay, Replayed};
 pub use router::Router;
 pub use routes::Routes;
+pub use template::Templates;
 pub use workspace::Workspace;

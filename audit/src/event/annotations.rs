@@ -57,6 +57,13 @@ impl<'a> Annotations<'a> {
         Some(value.text())
     }
 
+    /// All of them, in the order of the text.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, Cow<'_, str>)> {
+        self.0
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.text()))
+    }
+
     /// Whether any annotation is such. A value is shown as it may stand in the text, with a backslash
     /// before quotes and other signs, never before or in place of a letter, digit or hyphen.
     pub(crate) fn any_raw(&self, mut is_such: impl FnMut(&str, &str) -> bool) -> bool {

@@ -55,6 +55,14 @@ pub fn content(message: &Message) -> Value {
     body
 }
 
+/// What `chat.postMessage` is sent for a channel.
+pub fn api_content(channel: &str, message: &Message) -> Value {
+    let mut body = content(message);
+    body["channel"] = channel.into();
+    body["mrkdwn"] = false.into();
+    body
+}
+
 /// One channel, through `chat.postMessage`.
 pub struct SlackApi {
     api: WebApi,
@@ -85,9 +93,7 @@ impl SlackApi {
 
 impl Destination for SlackApi {
     async fn post(&self, message: &Message) -> Result<Receipt, SendError> {
-        let mut body = content(message);
-        body["channel"] = self.channel.to_post().into();
-        body["mrkdwn"] = false.into();
+        let body = api_content(self.channel.to_post(), message);
         let reply = self.api.call("chat.postMessage", &body).await;
         let reply = reply.map_err(CallError::into_send_error)?;
         let text = |name: &str| reply.value.get(name).and_then(Value::as_str);
