@@ -4,6 +4,7 @@
 mod support;
 
 mod appending;
+mod falling_at_once;
 mod falling_back;
 mod leasing;
 mod quotas;
@@ -91,11 +92,13 @@ contract!(SledQueue:
         many_are_copied_in_pieces_oldest_first_and_a_restart_repeats_nothing,
         a_dead_letter_that_is_raised_is_copied_if_it_was_not_before,
         asking_for_nothing_new_writes_nothing,
+        copies_wait_until_there_is_room_for_them,
+        a_copy_that_dies_and_is_raised_still_knows_for_whom_it_was_meant,
+    }
+    falling_at_once {
         asking_twice_at_once_copies_once,
         beside_a_lane_that_delivers_and_buries_each_is_copied_once_at_the_most,
         what_dies_while_it_is_copied_is_copied_once,
-        copies_wait_until_there_is_room_for_them,
-        a_copy_that_dies_and_is_raised_still_knows_for_whom_it_was_meant,
     }
     threads {
         a_thread_is_noted_with_the_ack_and_kept_until_it_is_finished,
