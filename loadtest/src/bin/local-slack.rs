@@ -153,6 +153,7 @@ mod tests {
 
     fn post(text: &str) -> Post {
         Post {
+            team: "T000".to_owned(),
             channel: "audit".to_owned(),
             ts: "43201.000000".to_owned(),
             text: text.to_owned(),
@@ -160,6 +161,10 @@ mod tests {
             received_unix_ms: 43_201_000,
             elapsed_ms: 0,
             via: Via::Webhook,
+            thread_ts: None,
+            late: None,
+            audit: Vec::new(),
+            updates: Vec::new(),
         }
     }
 

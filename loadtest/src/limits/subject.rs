@@ -117,7 +117,10 @@ impl Subject {
     pub async fn relay(programs: &Programs, folder: &Path, setup: &Setup) -> anyhow::Result<Self> {
         fs::create_dir_all(folder)?;
         let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
-        let slack = LocalSlack::start(loopback, Options::default()).await?;
+        // Two hundred channels together would soon have the workspace's messages of a minute.
+        let mut options = Options::default();
+        options.limits.messages = 0;
+        let slack = LocalSlack::start(loopback, options).await?;
         let api_url = slack.api_url();
         // A dead Slack: nobody listens at its address any more.
         let slack = match setup.dead_slack {

@@ -1,9 +1,11 @@
 //! Faults a test asks for, and their queue.
 //!
-//! Contract: a fault is spent on a message that would otherwise have been accepted
-//! on its channel (or on any, if it names none); each message spends at most one, the
-//! first in the queue that fits; a fault with count *n* is spent *n* times before the
-//! next one that fits has its turn.
+//! Contract: a fault is spent on a request that would otherwise have been accepted,
+//! of the method it names (`chat.postMessage` and webhooks, if it names none), on its
+//! channel (or on any, if it names none); each request spends at most one, the first
+//! in the queue that fits; a fault with count *n* is spent *n* times before the next
+//! one that fits has its turn. On other methods than those two "stored" means that
+//! the method did what it was asked, and only the caller is known to be good.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -16,11 +18,14 @@ use super::message::channel_name;
 /// One fault, for one channel or any, once or several times.
 ///
 /// As JSON: `{"channel":"audit","count":2,"effect":{"kind":"retry_after","seconds":3}}`;
-/// `channel` (any) and `count` (1) may be left out. A misspelt field is refused rather
-/// than taken for "any channel".
+/// `method` (both doors for messages), `channel` (any) and `count` (1) may be left out.
+/// A misspelt field is refused rather than taken for "any channel".
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Fault {
+    /// The method it waits for (`webhook` for webhooks); `None`: both doors for messages.
+    #[serde(default)]
+    pub method: Option<String>,
     /// The channel it waits for; `None`: whichever comes first.
     #[serde(default)]
     pub channel: Option<String>,
@@ -31,19 +36,33 @@ pub struct Fault {
     pub effect: Effect,
 }
 
-/// What a fault does to a message.
+/// What a fault does to a request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Effect {
-    /// Answer 429 with this `Retry-After` and keep the message's channel blocked for
-    /// as long. Zero counts as one: Slack's header is at least 1.
+    /// Answer 429 with this `Retry-After` and keep blocked for as long what
+    /// [`super::Options::block_scope`] says. Zero counts as one: Slack's header is at
+    /// least 1.
     RetryAfter {
         /// The header, and the length of the block.
         seconds: u32,
     },
+    /// The same, but the block is the whole method's, for every channel.
+    RetryAfterMethod {
+        /// The header, and the length of the block.
+        seconds: u32,
+    },
+    /// Answer 429 without a `Retry-After`; block nothing.
+    RetryAfterMissing,
     /// Answer with this HTTP status and an HTML page; store nothing. Meant for the
     /// 5xx; a 200 makes the non-JSON success some proxies produce.
     HttpStatus {
+        /// 200 to 599.
+        #[serde(with = "status_number")]
+        status: StatusCode,
+    },
+    /// Store the message, then answer with this HTTP status and an HTML page.
+    HttpStatusAfterStoring {
         /// 200 to 599.
         #[serde(with = "status_number")]
         status: StatusCode,
@@ -53,17 +72,74 @@ pub enum Effect {
         /// Slack's code, as chat.postMessage names it.
         code: String,
     },
+    /// Store the message, then answer with this application error, such as
+    /// `internal_error`: "some aspect of the operation" succeeded.
+    ErrorAfterStoring {
+        /// Slack's code, as chat.postMessage names it.
+        code: String,
+    },
     /// Store the message, then close the connection without an answer.
     CloseAfterStoring,
     /// Close the connection without an answer; store nothing.
     CloseBeforeStoring,
+    /// Store the message, then announce an answer, send its beginning and close.
+    TruncateAfterStoring,
+    /// The same, but nothing is stored.
+    TruncateBeforeStoring,
     /// Store the message at once and answer this much later: past the client's
     /// timeout the message is there although the client saw it fail.
     Delay {
         /// How late the answer is.
         milliseconds: u32,
     },
+    /// Store nothing and close the connection this much later, without an answer.
+    HangBeforeStoring {
+        /// How long the client is kept waiting.
+        milliseconds: u32,
+    },
+    /// Give no answer, and store the message this much later: a look-up in between
+    /// does not find it.
+    StoreLate {
+        /// How late it is stored.
+        milliseconds: u32,
+        /// False: the connection is closed at once. True: it is held open, so that the
+        /// client runs into its timeout.
+        #[serde(default)]
+        hang: bool,
+    },
 }
+
+/// When a request's work is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Storing {
+    Now,
+    Never,
+    Later(Duration),
+}
+
+/// What the client is told, once the work is done or not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Answering {
+    /// The usual, so much later.
+    Late(Duration),
+    /// Nothing; the connection is closed so much later.
+    Close(Duration),
+    Page(StatusCode),
+    Error(String),
+    Truncated,
+    RateLimited(Limited),
+}
+
+/// A 429 of a fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Limited {
+    AsConfigured { seconds: u64 },
+    Method { seconds: u64 },
+    WithoutHeader,
+}
+
+/// How long a connection is held open for a client that is to give up by itself.
+const HANG: Duration = Duration::from_secs(300);
 
 impl Effect {
     /// [`Effect::Delay`] from a duration, cut to whole milliseconds.
@@ -72,15 +148,56 @@ impl Effect {
             milliseconds: u32::try_from(duration.as_millis()).unwrap_or(u32::MAX),
         }
     }
+
+    /// The effect in its two halves.
+    pub(super) fn course(self) -> (Storing, Answering) {
+        let after = |milliseconds: u32| Duration::from_millis(u64::from(milliseconds));
+        let seconds = |seconds: u32| u64::from(seconds.max(1));
+        let limited = |limited| (Storing::Never, Answering::RateLimited(limited));
+        match self {
+            Effect::RetryAfter { seconds: told } => limited(Limited::AsConfigured {
+                seconds: seconds(told),
+            }),
+            Effect::RetryAfterMethod { seconds: told } => limited(Limited::Method {
+                seconds: seconds(told),
+            }),
+            Effect::RetryAfterMissing => limited(Limited::WithoutHeader),
+            Effect::HttpStatus { status } => (Storing::Never, Answering::Page(status)),
+            Effect::HttpStatusAfterStoring { status } => (Storing::Now, Answering::Page(status)),
+            Effect::Error { code } => (Storing::Never, Answering::Error(code)),
+            Effect::ErrorAfterStoring { code } => (Storing::Now, Answering::Error(code)),
+            Effect::CloseAfterStoring => (Storing::Now, Answering::Close(Duration::ZERO)),
+            Effect::CloseBeforeStoring => (Storing::Never, Answering::Close(Duration::ZERO)),
+            Effect::TruncateAfterStoring => (Storing::Now, Answering::Truncated),
+            Effect::TruncateBeforeStoring => (Storing::Never, Answering::Truncated),
+            Effect::Delay { milliseconds } => (Storing::Now, Answering::Late(after(milliseconds))),
+            Effect::HangBeforeStoring { milliseconds } => {
+                (Storing::Never, Answering::Close(after(milliseconds)))
+            }
+            Effect::StoreLate { milliseconds, hang } => {
+                let held = if hang { HANG } else { Duration::ZERO };
+                (Storing::Later(after(milliseconds)), Answering::Close(held))
+            }
+        }
+    }
 }
 
 impl Fault {
-    /// This effect, once, on whichever channel comes first.
+    /// This effect, once, on whichever message comes first.
     pub fn new(effect: Effect) -> Self {
         Self {
+            method: None,
             channel: None,
             count: once(),
             effect,
+        }
+    }
+
+    /// The same, for this Web API method only.
+    pub fn of(self, method: impl Into<String>) -> Self {
+        Self {
+            method: Some(method.into()),
+            ..self
         }
     }
 
@@ -115,13 +232,16 @@ impl FaultQueue {
         }
     }
 
-    /// Spends one strike of the first fault that fits `channel`.
-    pub(super) fn take(&mut self, channel: &str) -> Option<Effect> {
+    /// Spends one strike of the first fault that fits the method and one of the names
+    /// of the channel (its ID, or what the caller called it).
+    pub(super) fn take(&mut self, method: &str, channel: &[&str]) -> Option<Effect> {
         let fits = |fault: &Fault| {
-            fault
-                .channel
-                .as_deref()
-                .is_none_or(|wanted| channel_name(wanted) == channel)
+            let method = match fault.method.as_deref() {
+                None => matches!(method, "chat.postMessage" | "webhook"),
+                Some(wanted) => wanted == method,
+            };
+            let wanted = fault.channel.as_deref().map(channel_name);
+            method && wanted.is_none_or(|wanted| channel.contains(&wanted))
         };
         let position = self.waiting.iter().position(fits)?;
         let fault = self.waiting.get_mut(position)?;
@@ -175,11 +295,28 @@ mod tests {
         queue.push(Fault::new(error("first")).on("#a").times(2));
         queue.push(Fault::new(error("any")));
         queue.push(Fault::new(error("never")).times(0));
-        assert_eq!(queue.take("a"), Some(error("first")));
-        assert_eq!(queue.take("b"), Some(error("any")));
-        assert_eq!(queue.take("b"), None);
-        assert_eq!(queue.take("a"), Some(error("first")));
-        assert_eq!(queue.take("a"), None);
+        let mut take = |channel| queue.take("webhook", &[channel]);
+        assert_eq!(take("a"), Some(error("first")));
+        assert_eq!(take("b"), Some(error("any")));
+        assert_eq!(take("b"), None);
+        assert_eq!(take("a"), Some(error("first")));
+        assert_eq!(take("a"), None);
+    }
+
+    #[test]
+    fn a_fault_waits_for_the_method_it_names() {
+        let mut queue = FaultQueue::default();
+        queue.push(Fault::new(error("history")).of("conversations.history"));
+        queue.push(Fault::new(error("message")));
+        assert_eq!(queue.take("chat.update", &["a"]), None);
+        assert_eq!(
+            queue.take("chat.postMessage", &["a"]),
+            Some(error("message"))
+        );
+        assert_eq!(
+            queue.take("conversations.history", &["a"]),
+            Some(error("history"))
+        );
     }
 
     #[test]

@@ -1,18 +1,21 @@
 //! What a message must contain, the same for both doors.
 //!
 //! Contract: [`check`] answers with the text Slack keeps, or with the one error Slack
-//! would give. "Characters" are Unicode scalar values: Slack documents no unit.
+//! would give. "Characters" are Unicode scalar values: Slack documents no unit. The
+//! limits Slack does not publish come from [`ContentLimits`].
 
 use std::borrow::Cow;
 
 use serde_json::{Map, Value};
 
 use super::blocks;
+use super::options::ContentLimits;
 
 /// Slack silently truncates a longer `text` and still answers `ok: true`.
 const TEXT_MAX_CHARS: usize = 40_000;
 /// More are refused with `too_many_attachments`.
 const ATTACHMENTS_MAX: usize = 100;
+const MARKDOWN_MAX_CHARS: usize = 12_000;
 
 /// An application error: Slack's code, and what it says besides about blocks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,14 +24,45 @@ pub(super) struct Refusal {
     pub(super) code: Cow<'static, str>,
     /// For `invalid_blocks`: the message and JSON pointer of each broken rule.
     pub(super) details: Vec<String>,
+    /// For `missing_scope`.
+    pub(super) scopes: Option<MissingScope>,
+}
+
+/// What Slack says besides `missing_scope`, both as lists with commas.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct MissingScope {
+    pub(super) needed: String,
+    pub(super) provided: String,
+}
+
+impl Refusal {
+    /// A code that is known only at run time, such as a fault's.
+    pub(super) fn with(code: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            code: code.into(),
+            details: Vec::new(),
+            scopes: None,
+        }
+    }
 }
 
 impl From<&'static str> for Refusal {
     fn from(code: &'static str) -> Self {
-        Self {
-            code: Cow::Borrowed(code),
-            details: Vec::new(),
-        }
+        Self::with(code)
+    }
+}
+
+/// Judges a whole message as `chat.postMessage` does (arguments besides the content,
+/// such as `channel`, are not looked at): Slack's code, or for `invalid_blocks` the
+/// message and JSON pointer of each broken rule.
+pub fn validate(message: &Value) -> Result<(), Vec<String>> {
+    let Value::Object(fields) = message else {
+        return Err(vec!["json_not_object".to_owned()]);
+    };
+    match check(&mut fields.clone(), &ContentLimits::default()) {
+        Ok(_text) => Ok(()),
+        Err(refusal) if refusal.details.is_empty() => Err(vec![refusal.code.into_owned()]),
+        Err(refusal) => Err(refusal.details),
     }
 }
 
@@ -52,13 +86,19 @@ pub(super) fn raw_text(fields: &Map<String, Value>) -> &str {
 
 /// Decodes what a form carries as JSON strings, checks every rule and returns the
 /// text as Slack keeps it.
-pub(super) fn check(fields: &mut Map<String, Value>) -> Result<String, Refusal> {
+pub(super) fn check(
+    fields: &mut Map<String, Value>,
+    limits: &ContentLimits,
+) -> Result<String, Refusal> {
     decode_embedded(fields)?;
     let fields = &*fields;
     let text = string(fields, "text")?;
     let markdown = string(fields, "markdown_text")?;
     let blocks = list(fields, "blocks").map_err(|()| "invalid_blocks_format")?;
     let attachments = list(fields, "attachments").map_err(|()| "invalid_attachments")?;
+    if markdown.chars().count() > MARKDOWN_MAX_CHARS {
+        return Err("msg_too_long".into());
+    }
     let plain = !text.is_empty() || !blocks.is_empty();
     if plain && !markdown.is_empty() {
         return Err("markdown_text_conflict".into());
@@ -69,12 +109,30 @@ pub(super) fn check(fields: &mut Map<String, Value>) -> Result<String, Refusal> 
     if attachments.len() > ATTACHMENTS_MAX {
         return Err("too_many_attachments".into());
     }
-    blocks::check(blocks)?;
+    blocks::check(blocks, limits.blocks_text_bytes)?;
+    metadata(fields, limits)?;
     Ok(raw_text(fields).chars().take(TEXT_MAX_CHARS).collect())
 }
 
+/// Metadata is an `event_type` and an `event_payload`; Slack publishes no size.
+fn metadata(fields: &Map<String, Value>, limits: &ContentLimits) -> Result<(), Refusal> {
+    let Some(metadata) = fields.get("metadata").filter(|value| !value.is_null()) else {
+        return Ok(());
+    };
+    let named = metadata["event_type"]
+        .as_str()
+        .is_some_and(|name| !name.is_empty());
+    if !named || !metadata["event_payload"].is_object() {
+        return Err("invalid_metadata_format".into());
+    }
+    if metadata.to_string().len() > limits.metadata_bytes {
+        return Err("metadata_too_large".into());
+    }
+    Ok(())
+}
+
 /// In a form these three are JSON in a string; undecodable ones are refused.
-fn decode_embedded(fields: &mut Map<String, Value>) -> Result<(), Refusal> {
+pub(super) fn decode_embedded(fields: &mut Map<String, Value>) -> Result<(), Refusal> {
     for (name, error) in [
         ("blocks", "invalid_blocks_format"),
         ("attachments", "invalid_attachments"),
@@ -101,8 +159,28 @@ pub(super) fn string<'a>(fields: &'a Map<String, Value>, name: &str) -> Result<&
     }
 }
 
+/// A flag: a form says it in words, JSON as it is.
+pub(super) fn flag(fields: &Map<String, Value>, name: &str) -> bool {
+    match fields.get(name) {
+        Some(Value::Bool(value)) => *value,
+        Some(Value::String(text)) => matches!(text.as_str(), "true" | "1"),
+        Some(Value::Number(number)) => number.as_u64() == Some(1),
+        _ => false,
+    }
+}
+
+/// A whole number: a form says it in digits, JSON as it is.
+pub(super) fn number(fields: &Map<String, Value>, name: &str) -> Result<Option<u64>, ()> {
+    match fields.get(name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) if text.is_empty() => Ok(None),
+        Some(Value::String(text)) => text.parse().map(Some).map_err(drop),
+        Some(value) => value.as_u64().map(Some).ok_or(()),
+    }
+}
+
 /// A list argument; absent and `null` mean the default.
-fn list<'a>(fields: &'a Map<String, Value>, name: &str) -> Result<&'a [Value], ()> {
+pub(super) fn list<'a>(fields: &'a Map<String, Value>, name: &str) -> Result<&'a [Value], ()> {
     match fields.get(name) {
         None | Some(Value::Null) => Ok(&[]),
         Some(Value::Array(items)) => Ok(items),
@@ -118,7 +196,7 @@ mod tests {
 
     fn verdict(message: Value) -> Result<String, String> {
         let mut fields = message.as_object().unwrap().clone();
-        check(&mut fields).map_err(|refusal| refusal.code.into_owned())
+        check(&mut fields, &ContentLimits::default()).map_err(|refusal| refusal.code.into_owned())
     }
 
     #[test]

@@ -1,6 +1,6 @@
-//! A local Slack: the two doors through which messages are posted
-//! (`chat.postMessage` and incoming webhooks), at Slack's pace and with Slack's
-//! answers, on a loopback port.
+//! A local Slack on a loopback port: the two doors through which messages are posted
+//! (`chat.postMessage` and incoming webhooks), reading them back, updates, threads,
+//! files and channels, at Slack's pace and with Slack's answers.
 //!
 //! Contract:
 //! * what [`LocalSlack::posts`] lists was accepted, in that order, and nothing else
@@ -8,42 +8,60 @@
 //!   refused ones included;
 //! * whether a message is accepted is decided under one lock, so order, pace, time
 //!   stamps and injected faults are the same for all who look;
-//! * a request passes, in this order: body syntax, token, channel, pace, content,
-//!   injected fault. A fault is therefore spent only on a message which would
+//! * a message passes, in this order: body syntax, token, scope, channel, pace,
+//!   content, injected fault. A fault is therefore spent only on a message which would
 //!   otherwise have been accepted, and pace counts accepted messages only;
 //! * memory is bounded by count: the last [`Options::keep`] posts and as many
 //!   attempts are kept, older ones are dropped and counted ([`Recorded`]);
 //! * tokens are compared and forgotten: they are never recorded.
 //!
 //! Over HTTP, for tests in other processes: `GET /recorded` ([`Recorded`] as JSON),
-//! `POST /inject` (a [`Fault`] as JSON) and `POST /reset`.
+//! `POST /inject` (a [`Fault`] as JSON), `POST /reset`, and, to change what there is,
+//! `POST /control/channel` ([`Channel`]), `POST /control/token` ([`Token`]) and
+//! `POST /control/webhook` (`{"channel":"audit","error":"no_service"}`).
 
+mod audit;
 mod blocks;
+mod body;
 mod control;
+mod directory;
+mod duplicates;
 mod fault;
+mod files;
+mod history;
 mod message;
+mod methods;
+mod multipart;
+mod options;
 mod pace;
+mod rates;
 mod record;
 mod reply;
 mod request;
 mod server;
 mod state;
+mod submit;
+mod update;
 mod web_api;
 mod webhook;
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::net::TcpListener;
 use tokio::sync::{broadcast, watch};
 use tokio::task::JoinHandle;
 
+pub use directory::{Channel, ChannelKind, Posting, SCOPES, Token, TokenState};
+pub use duplicates::{Duplicate, EVENT_TYPE};
 pub use fault::{Effect, Fault};
+pub use files::File;
 pub use hyper::StatusCode;
-pub use record::{Attempt, Outcome, Post, Recorded, Via};
+pub use message::validate;
+pub use options::{BlockScope, ContentLimits, Limits, Options};
+pub use record::{Attempt, Late, Outcome, Post, Recorded, Update, Via};
 
 use state::Shared;
 
@@ -53,35 +71,6 @@ const CHANNEL_IN_URL: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'_')
     .remove(b'.')
     .remove(b'~');
-
-/// How a [`LocalSlack`] behaves; [`Options::default`] is Slack's published behaviour.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// One message per channel in this time, burst 1, whichever door it comes
-    /// through. Slack: one message per second per channel. Zero: no limit.
-    pub message_interval: Duration,
-    /// The accepted bot tokens; empty: every token that starts with `xoxb-`.
-    pub tokens: Vec<String>,
-    /// The channels that exist; `None`: all of them.
-    pub channels: Option<Vec<String>>,
-    /// True: a message that comes too early is answered 429. False: it is accepted
-    /// and its attempt says `over_pace`, to measure a client without steering it.
-    pub strict_pace: bool,
-    /// How many posts, and how many attempts, are kept. Older ones are dropped.
-    pub keep: usize,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            message_interval: Duration::from_secs(1),
-            tokens: Vec::new(),
-            channels: None,
-            strict_pace: true,
-            keep: 100_000,
-        }
-    }
-}
 
 /// A running local Slack. It ends with [`LocalSlack::stop`], or at once when dropped.
 #[derive(Debug)]
@@ -140,6 +129,36 @@ impl LocalSlack {
         self.shared.recorded()
     }
 
+    /// Messages that are there more than once, told apart by their metadata
+    /// (`event_type` [`EVENT_TYPE`], `event_payload.id`).
+    pub fn duplicates(&self) -> Vec<Duplicate> {
+        self.shared.duplicates()
+    }
+
+    /// Files announced, uploaded or shared, in the order they were announced.
+    pub fn files(&self) -> Vec<File> {
+        self.shared.files()
+    }
+
+    /// Changes a channel, told by ID or name: archives it, drops the membership. One
+    /// that is not there is made, public and with the app in it.
+    pub fn change_channel(&self, channel: &str, change: impl FnOnce(&mut Channel)) {
+        self.shared.change_channel(channel, change);
+    }
+
+    /// Changes a token: revokes it, takes scopes from it. One that was not there is
+    /// made, valid and with every scope.
+    pub fn change_token(&self, token: &str, change: impl FnOnce(&mut Token)) {
+        self.shared.change_token(token, change);
+    }
+
+    /// Lets the channel's webhooks answer this error (`no_service`, `no_team`,
+    /// `team_disabled`, `invalid_token`, …) instead of taking messages, or take them
+    /// again.
+    pub fn set_webhook(&self, channel: &str, error: Option<&str>) {
+        self.shared.set_webhook(channel, error.map(str::to_owned));
+    }
+
     /// Messages as they are accepted, from now on. A receiver more than 4096 messages
     /// behind loses the oldest and is told so; [`LocalSlack::posts`] still has them.
     pub fn subscribe(&self) -> broadcast::Receiver<Post> {
@@ -151,7 +170,8 @@ impl LocalSlack {
         self.shared.inject(fault);
     }
 
-    /// Forgets posts, attempts, faults, blocks and pace. Time stamps go on growing, so
+    /// Forgets posts, attempts, faults, files, blocks and pace; channels, tokens and
+    /// webhooks stay as they are. Time stamps go on growing, so
     /// that none is ever given twice.
     pub fn reset(&self) {
         self.shared.reset();

@@ -1,4 +1,5 @@
-//! Slack's pace: one message per second per channel, whichever door it comes through.
+//! Slack's pace: one message per second per workspace and channel, whichever door it
+//! comes through.
 //!
 //! Contract: burst 1, measured from the last accepted message of the channel; a
 //! request that is refused changes nothing, so it does not extend the wait. Besides,

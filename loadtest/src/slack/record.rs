@@ -9,6 +9,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::duplicates::{Duplicate, duplicates};
+
 /// How much of a message's text an attempt repeats: enough to tell messages apart
 /// without keeping every refused 40,000-character text 100,000 times.
 pub(super) const TEXT_START_CHARS: usize = 200;
@@ -22,6 +24,9 @@ pub enum Via {
     /// An incoming webhook, whose URL names the channel.
     #[serde(rename = "webhook")]
     Webhook,
+    /// A file that was shared.
+    #[serde(rename = "files.completeUploadExternal")]
+    File,
 }
 
 impl fmt::Display for Via {
@@ -29,6 +34,7 @@ impl fmt::Display for Via {
         f.write_str(match self {
             Via::PostMessage => "chat.postMessage",
             Via::Webhook => "webhook",
+            Via::File => "files.completeUploadExternal",
         })
     }
 }
@@ -36,7 +42,10 @@ impl fmt::Display for Via {
 /// One accepted message.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Post {
-    /// The channel, without a leading `#`.
+    /// The workspace.
+    #[serde(default)]
+    pub team: String,
+    /// The channel's ID: where every channel exists, the name given without `#`.
     pub channel: String,
     /// `seconds.micros`, unique and strictly increasing over the whole local Slack.
     pub ts: String,
@@ -51,6 +60,50 @@ pub struct Post {
     pub elapsed_ms: u64,
     /// The door it came through.
     pub via: Via,
+    /// The parent's time stamp, if it is a reply.
+    #[serde(default)]
+    pub thread_ts: Option<String>,
+    /// Set if it was stored late, by a fault.
+    #[serde(default)]
+    pub late: Option<Late>,
+    /// What in it could notify, link or deceive: unescaped `<…>`, mentions, settings
+    /// that let Slack look for them, invisible characters. Each is `POINTER: WHAT`.
+    #[serde(default)]
+    pub audit: Vec<String>,
+    /// What `chat.update` made of it, oldest first.
+    #[serde(default)]
+    pub updates: Vec<Update>,
+}
+
+/// How a message was stored by [`super::Effect::StoreLate`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Late {
+    /// Whether `conversations.history` had been asked and answered for the channel
+    /// between the request and the storing.
+    pub after_look_up: bool,
+}
+
+/// A message as one `chat.update` left it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Update {
+    /// The text as Slack keeps it.
+    pub text: String,
+    /// The message's content, with what the update kept of the one before.
+    pub body: serde_json::Value,
+    /// Wall clock.
+    pub received_unix_ms: u64,
+    /// See [`Post::audit`].
+    pub audit: Vec<String>,
+}
+
+impl Post {
+    /// The content as it is now.
+    pub fn current(&self) -> (&str, &serde_json::Value) {
+        match self.updates.last() {
+            Some(update) => (&update.text, &update.body),
+            None => (&self.text, &self.body),
+        }
+    }
 }
 
 /// One request to `/api/` or `/services/`, whatever became of it.
@@ -74,7 +127,7 @@ pub struct Attempt {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Outcome {
-    /// Answered with success; nothing was posted (`auth.test`).
+    /// Answered with success; nothing was posted (`auth.test`, `conversations.history`).
     Answered,
     /// Stored and answered with success.
     Accepted {
@@ -87,7 +140,7 @@ pub enum Outcome {
     },
     /// Answered 429: too early, inside a block, or by a fault.
     RateLimited {
-        /// The `Retry-After` header.
+        /// The `Retry-After` header; zero if a fault left it out.
         retry_after_seconds: u64,
     },
     /// Answered with an application error.
@@ -107,6 +160,20 @@ pub enum Outcome {
     },
     /// The connection was closed without an answer and nothing was stored.
     ClosedBeforeStoring,
+    /// Stored, or done, and answered with a failure.
+    FailedAfterStoring {
+        /// The message's time stamp; empty if the method stores none.
+        ts: String,
+        /// The HTTP status, Slack's code, or `truncated`.
+        answer: String,
+    },
+    /// The answer was cut short and nothing was stored.
+    TruncatedBeforeStoring,
+    /// No answer; stored later, when an entry of [`Recorded::posts`] says so.
+    WillBeStoredLate {
+        /// How much later.
+        delay_ms: u64,
+    },
 }
 
 /// Posts and attempts as of one moment.
@@ -120,6 +187,9 @@ pub struct Recorded {
     pub posts_dropped: u64,
     /// Attempts no longer kept.
     pub attempts_dropped: u64,
+    /// The messages that are there more than once.
+    #[serde(default)]
+    pub duplicates: Vec<Duplicate>,
 }
 
 /// The two lists.
@@ -143,6 +213,7 @@ impl Log {
             attempts: self.attempts.to_vec(),
             posts_dropped: self.posts.dropped,
             attempts_dropped: self.attempts.dropped,
+            duplicates: duplicates(self.posts.iter()),
         }
     }
 }
@@ -170,6 +241,14 @@ impl<T: Clone> Tail<T> {
             self.items.pop_front();
             self.dropped += 1;
         }
+    }
+
+    pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = &T> {
+        self.items.iter()
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl DoubleEndedIterator<Item = &mut T> {
+        self.items.iter_mut()
     }
 
     pub(super) fn to_vec(&self) -> Vec<T> {

@@ -6,21 +6,21 @@
 //! here as it would there.
 
 use bytes::Bytes;
-use http_body_util::Full;
-use hyper::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use hyper::{Response, StatusCode};
 use serde_json::{Value, json};
 
+use super::body::Body;
 use super::message::Refusal;
 
 /// What every request is answered with.
-pub(super) type Reply = Response<Full<Bytes>>;
+pub(super) type Reply = Response<Body>;
 
 const JSON: &str = "application/json; charset=utf-8";
 const HTML: &str = "text/html; charset=utf-8";
 
 fn reply(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Reply {
-    let mut reply = Response::new(Full::new(body.into()));
+    let mut reply = Response::new(Body::whole(body.into()));
     *reply.status_mut() = status;
     reply
         .headers_mut()
@@ -54,17 +54,54 @@ pub(super) fn web_api_error(refusal: &Refusal, warning: Option<&'static str>) ->
         body["errors"] = json!(refusal.details);
         body["response_metadata"]["messages"] = json!(messages);
     }
+    if let Some(scopes) = &refusal.scopes {
+        body["needed"] = json!(scopes.needed);
+        body["provided"] = json!(scopes.provided);
+    }
     web_api(body, warning)
 }
 
-/// 429. Slack documents no body for a webhook's; it gets the Web API's.
-pub(super) fn rate_limited(retry_after_seconds: u64) -> Reply {
+/// 429. Slack documents no body for a webhook's; it gets the Web API's. Without a
+/// header only where a fault asks for it.
+pub(super) fn rate_limited(retry_after_seconds: Option<u64>) -> Reply {
     let body = json!({"ok": false, "error": "ratelimited"});
     let mut reply = json(StatusCode::TOO_MANY_REQUESTS, &body);
+    if let Some(seconds) = retry_after_seconds {
+        reply
+            .headers_mut()
+            .insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    reply
+}
+
+/// The beginning of a success, under a length that never comes.
+pub(super) fn truncated() -> Reply {
+    const SENT: &str = "{\"ok\":true,\"channel\":\"C";
+    const ANNOUNCED: u64 = 300;
+    let mut reply = reply(StatusCode::OK, JSON, SENT);
+    *reply.body_mut() = Body::cut(SENT.into());
     reply
         .headers_mut()
-        .insert(RETRY_AFTER, HeaderValue::from(retry_after_seconds));
+        .insert(CONTENT_LENGTH, HeaderValue::from(ANNOUNCED));
     reply
+}
+
+/// The scopes the token has, and those one of which the method asks for.
+pub(super) fn with_scopes(mut reply: Reply, has: &[String], accepted: &[&str]) -> Reply {
+    for (name, scopes) in [
+        ("x-oauth-scopes", has.join(",")),
+        ("x-accepted-oauth-scopes", accepted.join(",")),
+    ] {
+        if let Ok(value) = HeaderValue::from_str(&scopes) {
+            reply.headers_mut().insert(name, value);
+        }
+    }
+    reply
+}
+
+/// What the upload URL answers.
+pub(super) fn uploaded(bytes: usize) -> Reply {
+    reply(StatusCode::OK, HTML, format!("OK - {bytes}"))
 }
 
 /// A webhook's success: two letters of plain text.

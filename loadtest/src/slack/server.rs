@@ -22,9 +22,10 @@ use tokio::time::{sleep, timeout};
 
 use super::record::Outcome;
 use super::reply::{self, Reply};
-use super::request::{BodyError, read_body};
+use super::request::{BODY_MAX_BYTES, BodyError, FILE_MAX_BYTES, read_body};
 use super::state::Shared;
-use super::{control, web_api, webhook};
+use super::submit::Failure;
+use super::{control, files, web_api, webhook};
 
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 const STOP_GRACE: Duration = Duration::from_secs(1);
@@ -49,6 +50,18 @@ impl std::error::Error for Closed {}
 pub(super) async fn hold_back(delay: Duration) {
     if !delay.is_zero() {
         sleep(delay).await;
+    }
+}
+
+/// Gives an answer that is none.
+pub(super) async fn fail(failure: Failure) -> Result<Reply, Closed> {
+    match failure {
+        Failure::Close(after) => {
+            hold_back(after).await;
+            Err(Closed)
+        }
+        Failure::Page(status) => Ok(reply::page(status)),
+        Failure::Truncated => Ok(reply::truncated()),
     }
 }
 
@@ -99,10 +112,12 @@ async fn connection(stream: TcpStream, shared: Arc<Shared>, mut stop: watch::Rec
     let _ended = connection.await;
 }
 
-async fn answer(shared: &Shared, request: Request<Incoming>) -> Result<Reply, Closed> {
+async fn answer(shared: &Arc<Shared>, request: Request<Incoming>) -> Result<Reply, Closed> {
     let (parts, body) = request.into_parts();
     let path = parts.uri.path();
-    let body = match read_body(body).await {
+    let upload = path.strip_prefix(files::UPLOADS);
+    let max_bytes = upload.map_or(BODY_MAX_BYTES, |_| FILE_MAX_BYTES);
+    let body = match read_body(body, max_bytes).await {
         Ok(body) => body,
         Err(BodyError::Broken) => return Err(Closed),
         Err(BodyError::TooLarge) => return Ok(too_large(shared, path)),
@@ -111,6 +126,8 @@ async fn answer(shared: &Shared, request: Request<Incoming>) -> Result<Reply, Cl
         web_api::call(shared, method, &parts, &body).await
     } else if let Some(path) = path.strip_prefix("/services/") {
         webhook::post(shared, path, &parts, &body).await
+    } else if let Some(id) = upload {
+        Ok(files::upload(shared, id, &parts, &body))
     } else {
         Ok(control::answer(shared, &parts.method, path, &body))
     }

@@ -1,81 +1,75 @@
-//! The one place where it is decided what becomes of a message.
+//! The state all connections share, and its clock.
 //!
 //! Invariants: decision, time stamp, record and announcement happen under one lock,
 //! so the posts, the attempts and what subscribers see agree in order; nothing waits
 //! while the lock is held. Time stamps grow strictly over the whole local Slack,
 //! whatever the wall clock does, which makes them unique per channel as Slack's are.
 
-use std::borrow::Cow;
+use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use hyper::StatusCode;
-use serde_json::{Map, Value};
 use tokio::sync::broadcast;
 use tokio::time::Instant;
 
-use super::Options;
-use super::fault::{Effect, Fault, FaultQueue};
-use super::message::{Refusal, channel_name};
-use super::pace::{Pace, Standing, retry_after_seconds};
-use super::record::{Attempt, Log, Outcome, Post, Recorded, TEXT_START_CHARS, Via};
+use super::directory::{Channel, Directory, Token};
+use super::duplicates::{self, Duplicate};
+use super::fault::{Fault, FaultQueue};
+use super::files::{File, Files};
+use super::options::Options;
+use super::pace::Pace;
+use super::rates::Rates;
+use super::record::{Attempt, Log, Outcome, Post, Recorded, TEXT_START_CHARS};
 
 /// How far a subscriber may fall behind before it loses messages.
 const SUBSCRIBER_BACKLOG: usize = 4096;
-
-/// A message for a channel that exists, from a caller who may post.
-#[derive(Debug)]
-pub(super) struct Submission {
-    pub(super) via: Via,
-    pub(super) channel: String,
-    pub(super) body: Map<String, Value>,
-    /// The start of the text as sent.
-    pub(super) text_start: String,
-    /// The text Slack would keep, or why it refuses the content.
-    pub(super) content: Result<String, Refusal>,
-}
-
-/// What the caller is to be told.
-#[derive(Debug)]
-pub(super) enum Verdict {
-    Accepted { post: Post, delay: Duration },
-    RateLimited { retry_after_seconds: u64 },
-    Refused(Refusal),
-    HttpStatus(StatusCode),
-    Close,
-}
+/// Beyond this many channels the look-up longest ago is forgotten.
+const LOOK_UPS_MAX: usize = 10_000;
+const MINUTE: Duration = Duration::from_secs(60);
 
 /// The state all connections share.
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) options: Options,
     started: Instant,
-    subscribers: broadcast::Sender<Post>,
+    pub(super) subscribers: broadcast::Sender<Post>,
     inner: Mutex<Inner>,
 }
 
+/// What the lock guards.
 #[derive(Debug)]
-struct Inner {
-    pace: Pace,
-    faults: FaultQueue,
-    log: Log,
+pub(super) struct Inner {
+    pub(super) pace: Pace,
+    pub(super) rates: Rates,
+    pub(super) faults: FaultQueue,
+    pub(super) log: Log,
+    pub(super) directory: Directory,
+    pub(super) files: Files,
+    /// When each channel's history was last read, in ticks.
+    looked_up: HashMap<String, u64>,
+    ticks: u64,
     last_ts_us: u64,
 }
 
 /// One moment on both clocks.
-#[derive(Clone, Copy)]
-struct Moment {
-    now: Instant,
-    elapsed_ms: u64,
-    unix_us: u64,
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Moment {
+    pub(super) now: Instant,
+    pub(super) elapsed_ms: u64,
+    pub(super) unix_us: u64,
 }
 
 impl Shared {
     pub(super) fn new(options: Options) -> Self {
         let inner = Inner {
-            pace: Pace::new(options.message_interval),
+            pace: Pace::new(options.scaled(options.message_interval)),
+            rates: Rates::new(options.scaled(MINUTE)),
             faults: FaultQueue::default(),
             log: Log::new(options.keep),
+            directory: Directory::new(&options.tokens, options.channels.as_deref()),
+            files: Files::default(),
+            looked_up: HashMap::new(),
+            ticks: 0,
             last_ts_us: 0,
         };
         Self {
@@ -86,38 +80,19 @@ impl Shared {
         }
     }
 
-    pub(super) fn channel_exists(&self, channel: &str) -> bool {
-        !channel.is_empty()
-            && self
-                .options
-                .channels
-                .as_ref()
-                .is_none_or(|channels| channels.iter().any(|known| channel_name(known) == channel))
-    }
-
-    /// Decides on a message, records the attempt and, if accepted, the post.
-    pub(super) fn submit(&self, submission: Submission) -> Verdict {
+    /// Does something with the state, at one moment.
+    pub(super) fn with<R>(&self, work: impl FnOnce(&mut Inner, Moment) -> R) -> R {
         let mut inner = self.lock();
         let moment = self.moment();
-        let method = submission.via.to_string();
-        let channel = submission.channel.clone();
-        let text_start = submission.text_start.clone();
-        let (outcome, verdict) = self.decide(&mut inner, moment, submission);
-        inner
-            .log
-            .attempts
-            .push(moment.attempt(method, Some(channel), text_start, outcome));
-        verdict
+        work(&mut inner, moment)
     }
 
-    /// Records a request that came to its end before there was a message to decide on.
+    /// Records a request that came to its end before there was anything to decide on.
     pub(super) fn note(&self, method: &str, channel: Option<&str>, text: &str, outcome: Outcome) {
-        let mut inner = self.lock();
-        let (method, channel) = (method.to_owned(), channel.map(str::to_owned));
-        let attempt = self
-            .moment()
-            .attempt(method, channel, text_start(text), outcome);
-        inner.log.attempts.push(attempt);
+        let channel = channel.map(str::to_owned);
+        self.with(|inner, moment| {
+            inner.attempt(moment, method, channel, text_start(text), outcome);
+        });
     }
 
     pub(super) fn posts(&self) -> Vec<Post> {
@@ -132,6 +107,14 @@ impl Shared {
         self.lock().log.recorded()
     }
 
+    pub(super) fn duplicates(&self) -> Vec<Duplicate> {
+        duplicates::duplicates(self.lock().log.posts.iter())
+    }
+
+    pub(super) fn files(&self) -> Vec<File> {
+        self.lock().files.all()
+    }
+
     pub(super) fn subscribe(&self) -> broadcast::Receiver<Post> {
         self.subscribers.subscribe()
     }
@@ -140,89 +123,27 @@ impl Shared {
         self.lock().faults.push(fault);
     }
 
+    pub(super) fn change_channel(&self, id: &str, change: impl FnOnce(&mut Channel)) {
+        change(self.lock().directory.channel_mut(id));
+    }
+
+    pub(super) fn change_token(&self, token: &str, change: impl FnOnce(&mut Token)) {
+        change(self.lock().directory.token_mut(token));
+    }
+
+    pub(super) fn set_webhook(&self, channel: &str, error: Option<String>) {
+        self.lock().directory.set_hook(channel, error);
+    }
+
+    /// Forgets what happened; the directory stays.
     pub(super) fn reset(&self) {
         let mut inner = self.lock();
-        inner.pace = Pace::new(self.options.message_interval);
+        inner.pace = Pace::new(self.options.scaled(self.options.message_interval));
+        inner.rates = Rates::new(self.options.scaled(MINUTE));
         inner.faults = FaultQueue::default();
         inner.log = Log::new(self.options.keep);
-    }
-
-    fn decide(
-        &self,
-        inner: &mut Inner,
-        moment: Moment,
-        submission: Submission,
-    ) -> (Outcome, Verdict) {
-        let over_pace = match inner.pace.standing(&submission.channel, moment.now) {
-            Standing::Free => false,
-            Standing::Early { .. } if !self.options.strict_pace => true,
-            Standing::Early { wait } | Standing::Blocked { wait } => {
-                return rate_limited(retry_after_seconds(wait));
-            }
-        };
-        let text = match submission.content {
-            Ok(text) => text,
-            Err(refusal) => return refused(refusal),
-        };
-        let effect = inner.faults.take(&submission.channel);
-        let (close, delay) = match effect {
-            None => (false, Duration::ZERO),
-            Some(Effect::CloseAfterStoring) => (true, Duration::ZERO),
-            Some(Effect::Delay { milliseconds }) => {
-                (false, Duration::from_millis(u64::from(milliseconds)))
-            }
-            Some(Effect::CloseBeforeStoring) => {
-                return (Outcome::ClosedBeforeStoring, Verdict::Close);
-            }
-            Some(Effect::Error { code }) => {
-                return refused(Refusal {
-                    code: Cow::Owned(code),
-                    details: Vec::new(),
-                });
-            }
-            Some(Effect::HttpStatus { status }) => {
-                let outcome = Outcome::HttpStatus {
-                    status: status.as_u16(),
-                };
-                return (outcome, Verdict::HttpStatus(status));
-            }
-            Some(Effect::RetryAfter { seconds }) => {
-                let seconds = u64::from(seconds.max(1));
-                inner.pace.block(
-                    &submission.channel,
-                    moment.now,
-                    Duration::from_secs(seconds),
-                );
-                return rate_limited(seconds);
-            }
-        };
-        let post = Post {
-            channel: submission.channel,
-            ts: inner.next_ts(moment),
-            text,
-            body: Value::Object(submission.body),
-            received_unix_ms: moment.unix_us / 1000,
-            elapsed_ms: moment.elapsed_ms,
-            via: submission.via,
-        };
-        self.store(inner, moment, post.clone());
-        if close {
-            return (Outcome::ClosedAfterStoring { ts: post.ts }, Verdict::Close);
-        }
-        let delay_ms = whole_milliseconds(delay);
-        let outcome = Outcome::Accepted {
-            ts: post.ts.clone(),
-            over_pace,
-            delay_ms,
-        };
-        (outcome, Verdict::Accepted { post, delay })
-    }
-
-    fn store(&self, inner: &mut Inner, moment: Moment, post: Post) {
-        inner.pace.accepted(&post.channel, moment.now);
-        inner.log.posts.push(post.clone());
-        // An error means only that nobody is subscribed.
-        let _receivers = self.subscribers.send(post);
+        inner.files = Files::default();
+        inner.looked_up = HashMap::new();
     }
 
     fn moment(&self) -> Moment {
@@ -245,7 +166,7 @@ impl Shared {
 }
 
 impl Inner {
-    fn next_ts(&mut self, moment: Moment) -> String {
+    pub(super) fn next_ts(&mut self, moment: Moment) -> String {
         self.last_ts_us = moment.unix_us.max(self.last_ts_us + 1);
         format!(
             "{}.{:06}",
@@ -253,24 +174,46 @@ impl Inner {
             self.last_ts_us % 1_000_000
         )
     }
-}
 
-impl Moment {
-    fn attempt(
-        self,
-        method: String,
+    /// A number greater than any before, to tell what came first.
+    pub(super) fn tick(&mut self) -> u64 {
+        self.ticks += 1;
+        self.ticks
+    }
+
+    /// The channel's history was read and the reader is told.
+    pub(super) fn looked_up(&mut self, channel: &str) {
+        let tick = self.tick();
+        self.looked_up.insert(channel.to_owned(), tick);
+        if self.looked_up.len() > LOOK_UPS_MAX {
+            let oldest = self.looked_up.iter().min_by_key(|(_, tick)| **tick);
+            if let Some(channel) = oldest.map(|(channel, _)| channel.clone()) {
+                self.looked_up.remove(&channel);
+            }
+        }
+    }
+
+    /// Whether the channel's history was read after that tick.
+    pub(super) fn looked_up_since(&self, channel: &str, tick: u64) -> bool {
+        self.looked_up.get(channel).is_some_and(|last| *last > tick)
+    }
+
+    pub(super) fn attempt(
+        &mut self,
+        moment: Moment,
+        method: &str,
         channel: Option<String>,
         text_start: String,
         outcome: Outcome,
-    ) -> Attempt {
-        Attempt {
-            method,
+    ) {
+        self.log.attempts.push(Attempt {
+            method: method.to_owned(),
             channel,
             text_start,
             outcome,
-            received_unix_ms: self.unix_us / 1000,
-            elapsed_ms: self.elapsed_ms,
-        }
+            received_unix_ms: moment.unix_us / 1000,
+            elapsed_ms: moment.elapsed_ms,
+        });
     }
 }
 
@@ -279,26 +222,6 @@ pub(super) fn text_start(text: &str) -> String {
     text.chars().take(TEXT_START_CHARS).collect()
 }
 
-fn rate_limited(retry_after_seconds: u64) -> (Outcome, Verdict) {
-    (
-        Outcome::RateLimited {
-            retry_after_seconds,
-        },
-        Verdict::RateLimited {
-            retry_after_seconds,
-        },
-    )
-}
-
-fn refused(refusal: Refusal) -> (Outcome, Verdict) {
-    (
-        Outcome::Refused {
-            error: refusal.code.to_string(),
-        },
-        Verdict::Refused(refusal),
-    )
-}
-
-fn whole_milliseconds(duration: Duration) -> u64 {
+pub(super) fn whole_milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

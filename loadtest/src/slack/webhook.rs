@@ -1,28 +1,33 @@
 //! Incoming webhooks, `POST /services/T…/B…/<channel>`.
 //!
-//! Contract: the URL names the channel, and a `channel` in the body does not change
-//! it; success is the plain text `ok`, without a time stamp; errors are real HTTP
-//! statuses with the bare code as the body. Pace and faults are the channel's, shared
-//! with `chat.postMessage`: Slack counts a message "posted any way".
+//! Contract: the URL names workspace and channel, and a `channel`, `username` or icon in
+//! the body does not change them; success is the plain text `ok`, without a time stamp;
+//! errors are real HTTP statuses with the bare code as the body. Pace and faults are the
+//! channel's, shared with `chat.postMessage`: Slack counts a message "posted any way".
+//! A webhook needs no membership, but the channel's state reaches it.
+
+use std::sync::Arc;
 
 use hyper::StatusCode;
 use hyper::http::request::Parts;
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value};
 
+use super::directory::Channel;
 use super::message::{self, Refusal};
 use super::record::{Outcome, Via};
 use super::reply::{self, Reply};
 use super::request::webhook_payload;
-use super::server::{Closed, hold_back};
-use super::state::{Shared, Submission, Verdict, text_start};
+use super::server::{Closed, fail, hold_back};
+use super::state::{Shared, text_start};
+use super::submit::{Submission, Verdict};
 
 /// How attempts name this door.
 pub(super) const METHOD: &str = "webhook";
 
 /// Answers a post to `/services/` + `path`.
 pub(super) async fn post(
-    shared: &Shared,
+    shared: &Arc<Shared>,
     path: &str,
     parts: &Parts,
     body: &[u8],
@@ -30,7 +35,7 @@ pub(super) async fn post(
     let (channel, mut fields) = match open(shared, path, parts, body) {
         Ok(opened) => opened,
         Err(refusal) => {
-            let channel = channel_of(path);
+            let channel = place_of(path).map(|(_, channel)| channel);
             let outcome = Outcome::Refused {
                 error: refusal.code.to_string(),
             };
@@ -39,10 +44,14 @@ pub(super) async fn post(
         }
     };
     let text_start = text_start(message::raw_text(&fields));
-    let content = message::check(&mut fields);
+    let content = message::check(&mut fields, &shared.options.content);
+    let thread_ts = fields.get("thread_ts").and_then(Value::as_str);
     let submission = Submission {
         via: Via::Webhook,
-        channel,
+        team: path.split('/').next().unwrap_or_default().to_owned(),
+        channel: channel.id,
+        name: channel.name,
+        thread_ts: thread_ts.filter(|ts| !ts.is_empty()).map(str::to_owned),
         body: fields,
         text_start,
         content,
@@ -56,8 +65,7 @@ pub(super) async fn post(
             retry_after_seconds,
         } => Ok(reply::rate_limited(retry_after_seconds)),
         Verdict::Refused(refusal) => Ok(error(&refusal.code)),
-        Verdict::HttpStatus(status) => Ok(reply::page(status)),
-        Verdict::Close => Err(Closed),
+        Verdict::Failed(failure) => fail(failure).await,
     }
 }
 
@@ -67,17 +75,25 @@ fn open(
     path: &str,
     parts: &Parts,
     body: &[u8],
-) -> Result<(String, Map<String, Value>), Refusal> {
-    let channel = channel_of(path).ok_or("no_service")?;
-    let fields = webhook_payload(parts, body)?;
-    if !shared.channel_exists(&channel) {
-        return Err("channel_not_found".into());
+) -> Result<(Channel, Map<String, Value>), Refusal> {
+    let (_, name) = place_of(path).ok_or("no_service")?;
+    let gone = shared.with(|inner, _moment| inner.directory.hook(&name).map(str::to_owned));
+    if let Some(code) = gone {
+        return Err(Refusal::with(code));
     }
-    Ok((channel, fields))
+    let fields = webhook_payload(parts, body)?;
+    let channel = shared.with(|inner, _moment| inner.directory.hooked(&name));
+    let channel = channel.ok_or("channel_not_found")?;
+    let reply = fields.get("thread_ts").is_some_and(|ts| !ts.is_null());
+    match channel.takes(reply) {
+        Err(refusal) if refusal.code == "is_archived" => Err(refusal),
+        Err(_restricted) => Err("action_prohibited".into()),
+        Ok(()) => Ok((channel, fields)),
+    }
 }
 
-/// The last part of `T…/B…/<channel>`.
-fn channel_of(path: &str) -> Option<String> {
+/// Workspace and channel of `T…/B…/<channel>`.
+fn place_of(path: &str) -> Option<(&str, String)> {
     let mut segments = path.split('/');
     let (team, service, channel) = (segments.next()?, segments.next()?, segments.next()?);
     let well_formed = team.starts_with('T')
@@ -85,7 +101,7 @@ fn channel_of(path: &str) -> Option<String> {
         && !channel.is_empty()
         && segments.next().is_none();
     let channel = percent_decode_str(channel).decode_utf8().ok()?;
-    well_formed.then(|| message::channel_name(&channel).to_owned())
+    well_formed.then(|| (team, message::channel_name(&channel).to_owned()))
 }
 
 /// An error under the status Slack gives it on a webhook; those it documents no

@@ -105,7 +105,7 @@ async fn a_token_comes_in_the_header_or_a_form_field_only() {
 
 #[tokio::test]
 async fn with_tokens_configured_no_other_is_accepted() {
-    let tokens = vec!["xoxb-one".to_owned(), "xoxb-two".to_owned()];
+    let tokens = vec!["xoxb-one".into(), "xoxb-two".into()];
     let slack = start(Options {
         tokens,
         ..unpaced()
@@ -202,7 +202,7 @@ async fn charsets_are_remarked_on() {
 
 #[tokio::test]
 async fn only_listed_channels_exist() {
-    let channels = Some(vec!["audit".to_owned(), "#prod".to_owned()]);
+    let channels = Some(vec!["audit".into(), "#prod".into()]);
     let slack = start(Options {
         channels,
         ..unpaced()

@@ -1,0 +1,148 @@
+//! The structure of a `rich_text` block: sections, lists, preformatted text, quotes,
+//! and the leaves within them.
+//!
+//! Contract: Slack states no maximum for a leaf's text, so none is checked here but
+//! the one over all blocks. Preformatted text holds texts and links only, as the types
+//! of Slack's own SDK say.
+
+use serde_json::Value;
+
+use super::{Fields, Problems, URL_MAX_CHARS, given, kind};
+
+const INDENT_MAX: u64 = 8;
+/// Slack names no maximum; the cumulative one strikes long before.
+const ANY: usize = usize::MAX - 1;
+const STYLES: [&str; 8] = [
+    "bold",
+    "italic",
+    "strike",
+    "code",
+    "underline",
+    "highlight",
+    "client_highlight",
+    "unlink",
+];
+
+impl Problems {
+    pub(super) fn rich_text(&mut self, pointer: &str, block: &Fields) {
+        let parts = self.items(pointer, block, "elements", ANY);
+        for (index, part) in parts.iter().enumerate() {
+            let pointer = format!("{pointer}/elements/{index}");
+            let Some(fields) = self.object(&pointer, part) else {
+                continue;
+            };
+            match kind(fields) {
+                "rich_text_section" => self.leaves(&pointer, fields, false),
+                "rich_text_quote" => {
+                    self.border(&pointer, fields);
+                    self.leaves(&pointer, fields, false);
+                }
+                "rich_text_preformatted" => {
+                    self.border(&pointer, fields);
+                    self.leaves(&pointer, fields, true);
+                }
+                "rich_text_list" => self.rich_list(&pointer, fields),
+                unknown => self.unsupported(&pointer, unknown),
+            }
+        }
+    }
+
+    fn rich_list(&mut self, pointer: &str, list: &Fields) {
+        let style = given(list, "style");
+        if !style.is_some_and(|style| style == "bullet" || style == "ordered") {
+            self.add("must be a valid enum value", &format!("{pointer}/style"));
+        }
+        self.border(pointer, list);
+        self.whole_number(pointer, list, "indent", INDENT_MAX);
+        self.whole_number(pointer, list, "offset", u64::MAX);
+        let items = self.items(pointer, list, "elements", ANY);
+        for (index, item) in items.iter().enumerate() {
+            let pointer = format!("{pointer}/elements/{index}");
+            let Some(fields) = self.object(&pointer, item) else {
+                continue;
+            };
+            match kind(fields) {
+                "rich_text_section" => self.leaves(&pointer, fields, false),
+                other => self.unsupported(&pointer, other),
+            }
+        }
+    }
+
+    fn border(&mut self, pointer: &str, part: &Fields) {
+        self.whole_number(pointer, part, "border", 1);
+    }
+
+    fn whole_number(&mut self, pointer: &str, fields: &Fields, name: &str, max: u64) {
+        let fits = |value: &Value| value.as_u64().is_some_and(|number| number <= max);
+        if given(fields, name).is_some_and(|value| !fits(value)) {
+            let rule = format!("must be a whole number from 0 to {max}");
+            self.add(&rule, &format!("{pointer}/{name}"));
+        }
+    }
+
+    fn leaves(&mut self, pointer: &str, part: &Fields, preformatted: bool) {
+        let leaves = self.items(pointer, part, "elements", ANY);
+        for (index, leaf) in leaves.iter().enumerate() {
+            let pointer = format!("{pointer}/elements/{index}");
+            if let Some(fields) = self.object(&pointer, leaf) {
+                self.leaf(&pointer, fields, preformatted);
+            }
+        }
+    }
+
+    fn leaf(&mut self, pointer: &str, leaf: &Fields, preformatted: bool) {
+        match kind(leaf) {
+            "text" => self.string(pointer, leaf, "text", ANY, true),
+            "link" => {
+                self.string(pointer, leaf, "url", URL_MAX_CHARS, true);
+                self.string(pointer, leaf, "text", ANY, false);
+            }
+            other if preformatted => self.unsupported(pointer, other),
+            "date" => self.date(pointer, leaf),
+            "emoji" => self.string(pointer, leaf, "name", ANY, true),
+            "color" => self.string(pointer, leaf, "value", ANY, true),
+            "user" => self.string(pointer, leaf, "user_id", ANY, true),
+            "usergroup" => self.string(pointer, leaf, "usergroup_id", ANY, true),
+            "channel" => self.string(pointer, leaf, "channel_id", ANY, true),
+            "broadcast" => {
+                let range = given(leaf, "range").and_then(Value::as_str);
+                if !matches!(range, Some("here" | "channel" | "everyone")) {
+                    self.add("must be a valid enum value", &format!("{pointer}/range"));
+                }
+            }
+            unknown => self.unsupported(pointer, unknown),
+        }
+        self.style(pointer, leaf);
+    }
+
+    fn date(&mut self, pointer: &str, leaf: &Fields) {
+        if !given(leaf, "timestamp").is_some_and(Value::is_i64) {
+            self.add("must be an integer", &format!("{pointer}/timestamp"));
+        }
+        self.string(pointer, leaf, "format", ANY, true);
+        self.string(pointer, leaf, "url", URL_MAX_CHARS, false);
+        self.string(pointer, leaf, "fallback", ANY, false);
+        // Slack shows a format without a known placeholder as an error.
+        let format = leaf.get("format").and_then(Value::as_str);
+        if format.is_some_and(|format| !format.contains('{')) {
+            self.add("must hold a date token", &format!("{pointer}/format"));
+        }
+    }
+
+    fn style(&mut self, pointer: &str, leaf: &Fields) {
+        let Some(style) = given(leaf, "style") else {
+            return;
+        };
+        let pointer = format!("{pointer}/style");
+        let Some(style) = self.object(&pointer, style) else {
+            return;
+        };
+        for (name, value) in style {
+            if !STYLES.contains(&name.as_str()) {
+                self.add(&format!("additional property: {name}"), &pointer);
+            } else if !value.is_boolean() {
+                self.add("must be a boolean", &format!("{pointer}/{name}"));
+            }
+        }
+    }
+}
