@@ -28,6 +28,7 @@ use crate::{
     lanes::Lanes,
     limits::limits,
     metrics::LedgerMetrics,
+    online,
 };
 
 /// How long a failed queue's callers have to get their answer.
@@ -213,7 +214,8 @@ impl Relay {
             Ok(())
         });
         let lanes = Lanes::new(&self.config, &self.queue, &self.dispatch_metrics, &lane_key);
-        lanes.start(&mut tasks, stopped)?;
+        let shared = lanes.start(&mut tasks, stopped)?;
+        tasks.spawn(online::at_start(self.config, shared, stopped.clone()));
         tasks.spawn(self.router.run(stopped.clone()));
         let admin = admin::Admin {
             queue: self.queue,
