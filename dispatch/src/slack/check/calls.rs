@@ -58,9 +58,13 @@ impl Trouble {
     /// What happened, and what to do about it.
     pub(super) fn told(self) -> (String, Option<&'static str>) {
         const NOT_SLACK: &str = "correct slack.api_url, or look at proxies";
-        const LATER: Option<&str> = Some("check again in a few minutes");
+        const LATER: Option<&str> =
+            Some("check again in a few minutes, or give it more time (--within)");
         match self {
-            Self::TimeUp => ("the time for the check is up".into(), Some("check again")),
+            Self::TimeUp => (
+                "the time for the check is up".into(),
+                Some("give it more time (--within)"),
+            ),
             Self::Limited => (
                 "Slack asks to wait for longer than the check may take".into(),
                 LATER,
@@ -229,5 +233,28 @@ fn passes(error: &CallError) -> bool {
             )
         }
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn no_minute_has_more_calls_of_a_method_than_are_allowed() {
+        let turns = Turns::own(50);
+        let mut calls = Vec::new();
+        for _ in 0..120 {
+            turns.one(INFO).await;
+            calls.push(Instant::now());
+        }
+        assert_eq!(calls[0], calls[24], "half of them at once");
+        for minute in calls.windows(51) {
+            let took = minute[50] - minute[0];
+            assert!(took >= WINDOW, "51 calls in {took:?}");
+        }
+        let start = Instant::now();
+        turns.one(HISTORY).await;
+        assert_eq!(start.elapsed(), Duration::ZERO, "another method waits too");
     }
 }

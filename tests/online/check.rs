@@ -1,125 +1,11 @@
-//! What `check --online` and the start of the relay say about Slack: over HTTP, with the real binary.
+//! `check --online`.
 
-mod support;
+use std::{net::TcpListener, time::Duration};
 
-use std::{
-    fs,
-    net::{SocketAddr, TcpListener},
-    path::Path,
-    time::{Duration, Instant},
-};
+use auditrelay_loadtest::slack::{Channel, ChannelKind, Effect, Fault, Posting, Token, TokenState};
+use tokio::time::Instant;
 
-use auditrelay_loadtest::slack::{
-    Channel, ChannelKind, Effect, Fault, LocalSlack, Options, Posting, Token, TokenState,
-};
-use serde_json::{Value, json};
-use support::{PATIENCE, Running, ids, list, run};
-
-const TOKEN: &str = "xoxb-1-never-shown";
-const OTHER_TOKEN: &str = "xoxb-2-never-shown";
-const ALL: [&str; 7] = [
-    "chat:write",
-    "chat:write.public",
-    "channels:read",
-    "groups:read",
-    "channels:history",
-    "groups:history",
-    "files:write",
-];
-
-fn token(without: &[&str]) -> Token {
-    let scopes: Vec<&str> = ALL
-        .into_iter()
-        .filter(|one| !without.contains(one))
-        .collect();
-    Token::from(TOKEN).with_scopes(&scopes)
-}
-
-fn public() -> Channel {
-    Channel::new("C0AUDIT", "audit")
-}
-
-async fn slack_of(tokens: Vec<Token>, channels: Vec<Channel>) -> LocalSlack {
-    let options = Options {
-        tokens,
-        channels: Some(channels),
-        ..Options::default()
-    };
-    LocalSlack::start(SocketAddr::from(([127, 0, 0, 1], 0)), options)
-        .await
-        .expect("a free port")
-}
-
-fn write(folder: &Path, api_url: &str, rest: &str) {
-    let slack = format!("slack: {{ token: {TOKEN}, api_url: {api_url} }}\n{rest}");
-    fs::write(folder.join("c.yaml"), slack).expect("written");
-}
-
-const ONE: &str = "channels: { ops: { slack_channel: C0AUDIT } }\ndefault_channel: ops\n";
-
-/// What the command said.
-struct Said {
-    code: i32,
-    report: Value,
-    text: String,
-}
-
-/// Runs the command as people and as scripts do; neither output holds a secret, and both end the same.
-async fn said(api_url: &str, config: &str, more: &[&str]) -> Said {
-    let folder = tempfile::tempdir().expect("a folder");
-    write(folder.path(), api_url, config);
-    let more: Vec<String> = more.iter().map(|one| (*one).to_owned()).collect();
-    let run = move || {
-        let ask = |also: &[&str]| {
-            let mut args = vec!["check", "--online", "--config", "c.yaml"];
-            args.extend(more.iter().map(String::as_str));
-            args.extend(also);
-            run(folder.path(), &[("RUST_LOG", "trace")], &args)
-        };
-        (ask(&["--json"]), ask(&[]))
-    };
-    let (scripts, people) = tokio::task::spawn_blocking(run).await.expect("it ran");
-    for (_, stdout, stderr) in [&scripts, &people] {
-        assert!(!stdout.contains("never-shown"), "{stdout}");
-        assert!(!stderr.contains("never-shown"), "{stderr}");
-        assert!(
-            !stdout.contains('\u{1b}'),
-            "colour without a terminal: {stdout}"
-        );
-    }
-    assert_eq!(scripts.0, people.0, "{} {}", scripts.2, people.2);
-    let report = serde_json::from_str(&scripts.1);
-    Said {
-        code: scripts.0,
-        report: report.unwrap_or_else(|_| panic!("no JSON: {scripts:?}")),
-        text: people.1,
-    }
-}
-
-impl Said {
-    /// Level and finding of this code about a token or channel, which the table shows as well.
-    fn about(&self, name: &str, code: &str) -> (&str, &Value) {
-        let subjects = ["tokens", "channels"].into_iter();
-        let subjects = subjects.flat_map(|kind| self.report[kind].as_array().expect("an array"));
-        let finding = subjects
-            .filter(|subject| subject["name"] == name)
-            .flat_map(|subject| subject["findings"].as_array().expect("an array"))
-            .find(|finding| finding["code"] == code);
-        let finding = finding.unwrap_or_else(|| panic!("no {code}: {:#}", self.report));
-        let level = finding["level"].as_str().expect("text");
-        let row = |line: &&str| line.starts_with(level) && line.contains(name);
-        assert!(self.text.lines().any(|line| row(&line)), "{}", self.text);
-        (level, finding)
-    }
-
-    fn says(&self, name: &str, code: &str, level: &str, words: &[&str]) {
-        let (found, finding) = self.about(name, code);
-        assert_eq!(found, level, "{finding}");
-        for word in words {
-            assert!(finding.to_string().contains(word), "{word}: {finding}");
-        }
-    }
-}
+use super::{ONE, OTHER_TOKEN, TOKEN, public, said, said_again, slack_of, token};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn all_is_well() {
@@ -146,10 +32,13 @@ async fn a_token_that_is_refused_is_told_once_and_named_by_its_place() {
     };
     let slack = slack_of(vec![token(&[]), revoked], vec![public()]).await;
     let config = format!(
-        "{ONE}channels: {{ ops: {{ slack_channel: C0AUDIT }}, security: {{ slack_channel: C0AUDIT, token: {OTHER_TOKEN} }} }}"
+        "channels: {{ ops: {{ slack_channel: C0AUDIT }},
+  \
+         security: {{ slack_channel: C0AUDIT, token: {OTHER_TOKEN} }} }}
+default_channel: ops
+"
     );
-    let config = config.trim_start_matches(ONE.split_inclusive('\n').next().expect("a line"));
-    let said = said(&slack.api_url(), config, &[]).await;
+    let said = said(&slack.api_url(), &config, &[]).await;
     assert_eq!(said.code, 1, "{}", said.text);
     said.says("slack.token", "token_works", "ok", &[]);
     said.says("ops", "ready", "ok", &[]);
@@ -214,14 +103,12 @@ async fn missing_scopes_are_told_with_what_happens_without_them() {
     said.says("ops", "not_known", "warning", &["not known"]);
 }
 
-async fn said_again(slack: &LocalSlack) -> Said {
-    said(&slack.api_url(), ONE, &[]).await
-}
+type Change = fn(&mut Channel);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn channels_that_take_nothing_are_problems() {
     let slack = slack_of(vec![token(&["chat:write.public"])], vec![public()]).await;
-    let cases: [(&str, fn(&mut Channel), &str); 5] = [
+    let cases: [(&str, Change, &str); 5] = [
         ("archived", |one| one.archived = true, "unarchive"),
         (
             "read_only",
@@ -396,121 +283,4 @@ async fn webhooks_are_not_posted_to_and_a_preview_needs_nothing() {
     said.says("shown", "preview", "ok", &[]);
     assert!(slack.posts().is_empty(), "something was posted");
     drop(slack);
-}
-
-/// Waits for a line in the relay's log.
-async fn logged(relay: &mut Running, words: &str) -> Vec<Value> {
-    let start = Instant::now();
-    loop {
-        let logs = relay.logs();
-        if logs.contains(words) {
-            assert!(!logs.contains("never-shown"), "{logs}");
-            return logs
-                .lines()
-                .filter_map(|line| serde_json::from_str(line).ok())
-                .collect();
-        }
-        assert!(start.elapsed() < PATIENCE, "no {words}: {logs}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_relay_asks_at_its_start_in_the_turns_of_its_lanes() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let channels =
-        ["a", "b", "c"].map(|name| Channel::new(&format!("C0{}XX", name.to_uppercase()), name));
-    let slack = slack_of(vec![token(&[])], channels.to_vec()).await;
-    let config = "channels: { a: { slack_channel: C0AXX }, b: { slack_channel: C0BXX }, c: { slack_channel: C0CXX } }\n\
-                  default_channel: a\n";
-    write(folder.path(), &slack.api_url(), config);
-    let env = [("AUDITRELAY__SLACK__LOOKUPS_PER_MINUTE", "60")];
-    let mut relay = Running::start(folder.path(), &env, &["--config", "c.yaml"]);
-    let logs = logged(&mut relay, "Slack is as it should be").await;
-    let levels: Vec<&Value> = logs.iter().map(|log| &log["level"]).collect();
-    assert!(levels.iter().all(|level| **level == "INFO"), "{logs:?}");
-    let looks: Vec<u64> = slack
-        .attempts()
-        .into_iter()
-        .filter(|one| one.method.starts_with("conversations."))
-        .map(|one| one.elapsed_ms)
-        .collect();
-    assert_eq!(looks.len(), 6, "{looks:?}");
-    assert!(
-        looks[5] - looks[0] >= 4_500,
-        "faster than the lanes' turns: {looks:?}"
-    );
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_is_wrong_at_the_start_is_logged_and_stops_nothing() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let archived = Channel {
-        archived: true,
-        ..Channel::new("C0OLD", "old")
-    };
-    let slack = slack_of(vec![token(&[])], vec![public(), archived]).await;
-    let config = "channels: { ops: { slack_channel: C0AUDIT }, old: { slack_channel: C0OLD } }\ndefault_channel: ops\n";
-    write(folder.path(), &slack.api_url(), config);
-    let mut relay = Running::start(folder.path(), &[], &["--config", "c.yaml"]);
-    relay
-        .post("/webhook", list("alice", "get", ids("a", 1)))
-        .await;
-    relay.drained().await;
-    let logs = logged(&mut relay, "the channel is archived").await;
-    let told: Vec<&Value> = logs
-        .iter()
-        .filter(|log| log["checked"] != json!(null))
-        .collect();
-    assert_eq!(told.len(), 1, "one line for one finding: {logs:?}");
-    assert_eq!(
-        (&told[0]["level"], &told[0]["checked"]),
-        (&json!("ERROR"), &json!("old"))
-    );
-    assert_eq!(
-        told[0]["what_to_do"],
-        "unarchive the channel or name another one"
-    );
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_slack_that_never_answers_delays_neither_start_nor_stop() {
-    let folder = tempfile::tempdir().expect("a folder");
-    // Connections wait in its backlog for ever.
-    let mute = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let api_url = format!("http://{}/api/", mute.local_addr().expect("an address"));
-    write(folder.path(), &api_url, ONE);
-    let mut relay = Running::start(folder.path(), &[], &["--config", "c.yaml"]);
-    let (status, _) = relay.get("/readyz").await;
-    assert!(status.is_success(), "{status}");
-    let start = Instant::now();
-    relay.signal("-TERM");
-    assert!(relay.wait().await.success());
-    assert!(
-        start.elapsed() < Duration::from_secs(5),
-        "{:?}",
-        start.elapsed()
-    );
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn without_a_token_the_relay_asks_nobody() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let slack = slack_of(vec![token(&[])], vec![public()]).await;
-    let config = format!(
-        "channels: {{ hook: {{ webhook_url: '{}' }}, shown: {{ preview: true }} }}\ndefault_channel: hook\n",
-        slack.webhook_url("C0AUDIT"),
-    );
-    write(folder.path(), &slack.api_url(), &config);
-    let mut relay = Running::start(folder.path(), &[], &["--config", "c.yaml"]);
-    relay
-        .post("/webhook", list("alice", "get", ids("a", 1)))
-        .await;
-    relay.drained().await;
-    let attempts = slack.attempts();
-    assert!(
-        attempts.iter().all(|one| one.method == "webhook"),
-        "{attempts:?}"
-    );
-    assert!(!relay.logs().contains("Slack is as it should be"));
 }
