@@ -3,7 +3,8 @@
 #
 # Needs cargo (rustup brings the toolchain that rust-toolchain.toml pins) and a C compiler. Everything
 # else is used where it is present: cargo-nextest runs the tests, cargo-deny checks licences, strace
-# watches the order of system calls, valgrind counts instructions (both installed where apt-get may).
+# watches the order of system calls, valgrind counts instructions (both installed where apt-get may),
+# python3 and node run Slack's own SDKs against the local Slack (installed below target/ from their registries).
 # Each step ends after its limit in seconds, so the whole command ends too.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -84,6 +85,10 @@ if cargo deny --version 2>/dev/null; then
 else
   echo 'skipped: cargo-deny is not installed (cargo install cargo-deny --locked)'
 fi
+
+heading "Slack's own SDKs, for the test of the local Slack"
+# In a shell of its own: what cannot be installed in time is skipped, not failed.
+(step 300 bash loadtest/tests/sdk/install.sh) || echo 'not all of them are there: see above'
 
 heading 'examples in the documentation'
 step 600 cargo test --workspace --doc --locked

@@ -162,6 +162,52 @@ async fn what_was_exported_is_all_there_after_an_import() {
 }
 
 #[tokio::test]
+async fn copies_for_a_fallback_are_moved_and_still_know_for_whom_they_were_meant() {
+    let (from, to) = (
+        tempfile::tempdir().expect("a folder"),
+        tempfile::tempdir().expect("a folder"),
+    );
+    let queue = open(from.path());
+    append_and_route(&queue, "dev", Severity::Critical, &["d1"]).await;
+    append_and_route(&queue, "ops", Severity::Critical, &["c1", "c2"]).await;
+    for channel in ["dev", "ops"] {
+        queue.fall_back(channel, "sec").await.expect("copied");
+    }
+    let one = LeaseLimit {
+        events_max: 1,
+        ..ALL
+    };
+    let lease = queue.lease("sec", one, 5).await.expect("read");
+    let lease = lease.expect("members").id;
+    queue.bury(&lease, burial("refused")).await.expect("held");
+    append_and_route(&queue, "sec", Severity::Critical, &["own"]).await;
+    let lines = exported(&queue).await;
+
+    let moved = open(to.path());
+    import(&moved, &lines).await.expect("imported");
+    drop(moved);
+    let moved = open(to.path());
+    assert_eq!(moved.ledger(), queue.ledger());
+    balanced(&moved).await;
+    let lease = moved.lease("sec", ALL, 5).await.expect("read");
+    let lease = lease.expect("members");
+    assert_eq!(told(&lease.members), ["c1", "c2", "own"]);
+    let expected = [Some("ops"), Some("ops"), None];
+    assert_eq!(support::meant_for(&lease.members), expected);
+    let dead = moved.dead_members(letter(&moved).await).await;
+    let dead = dead.expect("read").expect("there");
+    assert_eq!(support::meant_for(&dead), [Some("dev")]);
+    // What was copied there is not known here, and a copy is none to copy.
+    let copied = moved.fall_back("sec", "ops").await.expect("copied");
+    assert_eq!(copied.events, 1);
+}
+
+async fn letter(queue: &SledQueue) -> u64 {
+    let letters = queue.dead(DeadFilter::default(), 0, 10).await;
+    letters.expect("read")[0].id
+}
+
+#[tokio::test]
 async fn a_queue_that_holds_something_takes_no_import() {
     let dir = tempfile::tempdir().expect("a folder");
     let queue = filled(dir.path()).await;

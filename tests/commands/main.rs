@@ -62,12 +62,14 @@ pub(crate) fn archive(slack: &LocalSlack) {
     slack.inject(Fault::new(Effect::Error { code }).times(1_000));
 }
 
-/// Buries one message of so many deletions.
+/// Buries so many deletions, one by one.
 pub(crate) async fn bury(relay: &Running, slack: &LocalSlack, prefix: &str, events: usize) {
-    refuse(slack, 1);
-    let body = list("alice", "delete", ids(prefix, events));
-    assert_eq!(relay.post("/webhook", body).await.0, StatusCode::OK);
-    relay.drained().await;
+    for id in ids(prefix, events) {
+        refuse(slack, 1);
+        let body = list("alice", "delete", [id]);
+        assert_eq!(relay.post("/webhook", body).await.0, StatusCode::OK);
+        relay.drained().await;
+    }
 }
 
 pub(crate) async fn stop(relay: &mut Running) {

@@ -7,6 +7,7 @@
 //! found out, it is repeated and says so. Whatever happens to one lane, no other is touched (promise P6).
 
 mod details;
+mod look;
 mod outcome;
 mod tries;
 
@@ -22,7 +23,7 @@ use tokio::{
 
 use crate::{
     Destination, Message, Metrics, Workspace,
-    destination::{Found, Receipt},
+    destination::Receipt,
     message,
     pace::Pace,
     render::{Style, render, unrendered},
@@ -30,6 +31,7 @@ use crate::{
     router::now_unix_ms,
 };
 use details::Details;
+use look::Looked;
 use tries::{Search, Tries};
 
 /// How often a parked channel's critical events are looked for.
@@ -70,6 +72,8 @@ pub struct Lane<Q, D> {
     plain: bool,
     search: Search,
     tries: Tries,
+    /// Look-ups in a row that came to nothing, but for rate limits.
+    looks_failed: u32,
     details: Details,
     metrics: Metrics,
     rendering: Arc<Semaphore>,
@@ -131,6 +135,7 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
             plain: false,
             search: Search::default(),
             tries: Tries::default(),
+            looks_failed: 0,
             details: Details::default(),
             metrics: setup.metrics,
             rendering: setup.rendering,
@@ -306,54 +311,6 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
         prepared
     }
 
-    /// Looks for a message that may have been posted.
-    async fn look(
-        &mut self,
-        id: String,
-        since_unix_ms: i64,
-        held: &Held,
-    ) -> Result<Looked, QueueError> {
-        let mut sought = Message::new(String::new(), Vec::new(), "sentences");
-        sought.id = id;
-        let found = self.destination.find(&sought, since_unix_ms).await;
-        let outcome = match &found {
-            Ok(Found::Posted(_)) => "found",
-            Ok(Found::Absent) => "absent",
-            Ok(Found::Unknowable { .. }) => "unknowable",
-            Err(_) => "failed",
-        };
-        let lookups = &self.metrics.lookups;
-        lookups
-            .with_label_values(&[self.channel.as_str(), outcome])
-            .inc();
-        match found {
-            Ok(Found::Posted(receipt)) => {
-                tracing::info!(
-                    channel = self.channel,
-                    ts = receipt.ts,
-                    "the message was posted before"
-                );
-                self.opened();
-                let may_be_digest = held.events > self.settings.style.sentences_max;
-                self.ack(held, receipt, may_be_digest).await?;
-                Ok(Looked::Done)
-            }
-            Ok(Found::Absent) => Ok(Looked::Absent),
-            Ok(Found::Unknowable { reason }) => {
-                tracing::warn!(
-                    channel = self.channel,
-                    reason,
-                    "it cannot be found out whether a message was posted; it is repeated and marked"
-                );
-                Ok(Looked::Unknowable)
-            }
-            Err(error) => {
-                self.refused(error, held, false).await?;
-                Ok(Looked::Done)
-            }
-        }
-    }
-
     async fn ack(
         &mut self,
         held: &Held,
@@ -384,14 +341,6 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
                 .observe(delay_ms as f64 / 1_000.0);
         }
     }
-}
-
-/// What came of a look-up.
-enum Looked {
-    /// It is there, or it has to be looked for again later: nothing more to do now.
-    Done,
-    Absent,
-    Unknowable,
 }
 
 impl Held {

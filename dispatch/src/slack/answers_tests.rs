@@ -1,6 +1,6 @@
 use std::{collections::BTreeSet, fs, path::Path};
 
-use super::*;
+use super::{super::table::Row, *};
 
 #[test]
 fn each_answer_has_its_action() {

@@ -1,8 +1,8 @@
 //! Whether a message is in a channel, by the ID in its metadata.
 //!
 //! Slack has no key that makes a repetition harmless, so whoever does not know whether a message was
-//! posted has to look. The look begins a while before the message can have been posted, as Slack's clock
-//! and this machine's need not agree.
+//! posted has to look. The look begins at the message that this process posted before it, by Slack's own
+//! clock; where there is none, a while before it can have been posted, as the two clocks need not agree.
 
 use serde_json::Value;
 
@@ -30,6 +30,8 @@ const PAGES_MAX: usize = 25;
 pub(super) struct Sought<'a> {
     pub(super) message: &'a Message,
     pub(super) since_unix_ms: i64,
+    /// Slack's time of a message that was posted before it.
+    pub(super) after_ts: Option<&'a str>,
 }
 
 pub(super) async fn find(
@@ -49,6 +51,10 @@ pub(super) async fn find(
             let reason = format!("Slack answered {} to the look-up", clean(code, 80));
             Ok(Found::Unknowable { reason })
         }
+        CallError::Status(status) if !matches!(status, 408 | 425 | 500..=599) => {
+            let reason = format!("the look-up was answered with HTTP status {status}");
+            Ok(Found::Unknowable { reason })
+        }
         other => Err(to_try_again(other)),
     })
 }
@@ -62,13 +68,15 @@ async fn search(
     let Sought {
         message,
         since_unix_ms,
+        after_ts,
     } = sought;
     let Some(id) = channel.id(api).await? else {
         let reason = "the token sees no channel of that name".to_owned();
         return Ok(Found::Unknowable { reason });
     };
     let oldest_ms = since_unix_ms.saturating_sub(CLOCK_AHEAD_MS).max(0);
-    let oldest = format!("{}.{:03}000", oldest_ms / 1_000, oldest_ms % 1_000);
+    let by_this_clock = || format!("{}.{:03}000", oldest_ms / 1_000, oldest_ms % 1_000);
+    let oldest = after_ts.map_or_else(by_this_clock, str::to_owned);
     let method = match &message.thread {
         Some(_) => "conversations.replies",
         None => "conversations.history",

@@ -1,7 +1,7 @@
 //! Slack over HTTP: `chat.postMessage` with a bot token, and incoming webhooks.
 //!
 //! Contract: no token and no webhook URL ever stands in an error, a log line or a metric. What an
-//! answer means is in [`answers`]. A message that was posted with a token carries its ID in its metadata,
+//! answer means is in [`table`]. A message that was posted with a token carries its ID in its metadata,
 //! by which [`Destination::find`] finds it again where the token may read the channel's history.
 
 pub mod answers;
@@ -9,8 +9,11 @@ pub mod channel;
 pub mod check;
 mod history;
 pub mod http;
+pub mod table;
 mod upload;
 pub mod web_api;
+
+use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
 use hyper::{Method, Request, StatusCode, header::CONTENT_TYPE};
@@ -58,6 +61,8 @@ pub struct SlackApi {
     api: WebApi,
     channel: Channel,
     workspace: Workspace,
+    /// When the last message was posted, by Slack's clock: its `ts`.
+    last_ts: Mutex<Option<String>>,
 }
 
 impl SlackApi {
@@ -67,7 +72,15 @@ impl SlackApi {
             channel: Channel::new(channel),
             api,
             workspace,
+            last_ts: Mutex::default(),
         }
+    }
+}
+
+impl SlackApi {
+    fn note_last(&self, ts: &str) {
+        let mut last = self.last_ts.lock().unwrap_or_else(PoisonError::into_inner);
+        *last = (!ts.is_empty()).then(|| ts.to_owned());
     }
 }
 
@@ -81,15 +94,26 @@ impl Destination for SlackApi {
         let text = |name: &str| reply.value.get(name).and_then(Value::as_str);
         self.channel.learn(text("channel").unwrap_or_default());
         let ts = text("ts").unwrap_or_default().to_owned();
+        self.note_last(&ts);
         Ok(Receipt { ts })
     }
 
     async fn find(&self, message: &Message, since_unix_ms: i64) -> Result<Found, SendError> {
+        let last_ts = self
+            .last_ts
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
         let sought = history::Sought {
             message,
             since_unix_ms,
+            after_ts: last_ts.as_deref(),
         };
-        history::find(&self.api, &self.channel, &self.workspace, sought).await
+        let found = history::find(&self.api, &self.channel, &self.workspace, sought).await;
+        if let Ok(Found::Posted(receipt)) = &found {
+            self.note_last(&receipt.ts);
+        }
+        found
     }
 
     async fn attach(&self, file: &Attachment) -> Result<(), SendError> {

@@ -11,8 +11,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Context;
-use auditrelay_loadtest::slack::{LocalSlack, Options, Post};
-use clap::Parser;
+use auditrelay_loadtest::slack::{BlockScope, Channel, Limits, LocalSlack, Options, Post};
+use clap::{Parser, ValueEnum};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use tokio::signal::unix::{SignalKind, signal};
@@ -26,7 +26,13 @@ const TEXT_MAX_CHARS: usize = 200;
 /// How long the last lines may take to be written.
 const PRINT_GRACE: Duration = Duration::from_secs(1);
 
-/// A local Slack: chat.postMessage, auth.test and incoming webhooks at Slack's pace.
+/// A local Slack: messages, threads, updates, history, files, channels and incoming
+/// webhooks, at Slack's pace and with Slack's answers.
+///
+/// Other processes read what happened with GET /recorded, inject faults with POST
+/// /inject, forget everything with POST /reset, and change what there is with POST
+/// /control/channel, /control/token and /control/webhook. A fault is JSON, such as
+/// {"method":"conversations.history","channel":"C1","count":2,"effect":{"kind":"error","code":"missing_scope"}}.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Arguments {
@@ -36,9 +42,71 @@ struct Arguments {
     /// One message per channel in this time; 0 for no limit.
     #[arg(long, default_value_t = 1000)]
     interval_milliseconds: u64,
+    /// chat.postMessage per minute and workspace; 0 for no limit.
+    #[arg(long, default_value_t = 300)]
+    messages_per_minute: u32,
+    /// No limits per minute on the other methods.
+    #[arg(long)]
+    no_tiers: bool,
+    /// So much faster do the interval and minutes pass; Retry-After stays in real seconds.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    time_scale: u32,
+    /// What a 429 on chat.postMessage blocks: its channel or the method.
+    #[arg(long, value_enum, default_value = "channel")]
+    block_scope: Scope,
+    /// After a 429, refuse for the whole Retry-After, not only while it is too early.
+    #[arg(long)]
+    strict_blocks: bool,
+    /// A channel that exists, ID or ID:NAME; may be given again. Without it all exist.
+    #[arg(long, value_name = "ID[:NAME]")]
+    channel: Vec<String>,
+    /// A bot token that is accepted; may be given again. Without it every xoxb-… is.
+    #[arg(long)]
+    token: Vec<String>,
     /// Do not print the accepted messages.
     #[arg(long)]
     quiet: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Scope {
+    Channel,
+    Method,
+}
+
+impl Arguments {
+    fn options(&self) -> Options {
+        let tiers = if self.no_tiers {
+            Limits::none()
+        } else {
+            Limits::default()
+        };
+        let channel = |given: &String| match given.split_once(':') {
+            Some((id, name)) => Channel::new(id, name),
+            None => given.as_str().into(),
+        };
+        let channels: Vec<_> = self.channel.iter().map(channel).collect();
+        Options {
+            message_interval: Duration::from_millis(self.interval_milliseconds),
+            limits: Limits {
+                messages: self.messages_per_minute,
+                ..tiers
+            },
+            time_scale: self.time_scale,
+            block_scope: match self.block_scope {
+                Scope::Channel => BlockScope::Channel,
+                Scope::Method => BlockScope::Method,
+            },
+            strict_blocks: self.strict_blocks,
+            channels: (!channels.is_empty()).then_some(channels),
+            tokens: self
+                .token
+                .iter()
+                .map(|token| token.as_str().into())
+                .collect(),
+            ..Options::default()
+        }
+    }
 }
 
 fn loopback(argument: &str) -> Result<SocketAddr, String> {
@@ -57,12 +125,7 @@ async fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot watch for SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).context("cannot watch for SIGTERM")?;
-    let interval = Duration::from_millis(arguments.interval_milliseconds);
-    let options = Options {
-        message_interval: interval,
-        ..Options::default()
-    };
-    let slack = LocalSlack::start(arguments.listen, options)
+    let slack = LocalSlack::start(arguments.listen, arguments.options())
         .await
         .with_context(|| format!("cannot listen on {}", arguments.listen))?;
     let mut printed = spawn_printer(&slack, arguments.quiet);
@@ -182,6 +245,33 @@ mod tests {
         assert!(shown.ends_with('a'));
         let shown = line(&post(&"a".repeat(TEXT_MAX_CHARS + 1)), &TimeZone::UTC);
         assert!(shown.ends_with("a…"));
+    }
+
+    #[test]
+    fn the_command_line_becomes_options() {
+        let defaults = Arguments::parse_from(["local-slack"]).options();
+        assert_eq!(format!("{defaults:?}"), format!("{:?}", Options::default()));
+        let options = Arguments::parse_from([
+            "local-slack",
+            "--no-tiers",
+            "--messages-per-minute=7",
+            "--time-scale=50",
+            "--block-scope=method",
+            "--strict-blocks",
+            "--channel=C1:audit",
+            "--channel=other",
+            "--token=xoxb-1",
+            "--interval-milliseconds=20",
+        ])
+        .options();
+        let limits = &options.limits;
+        assert_eq!((limits.messages, limits.tier_2, limits.special), (7, 0, 0));
+        assert_eq!((options.time_scale, options.strict_blocks), (50, true));
+        assert_eq!(options.block_scope, BlockScope::Method);
+        assert_eq!(options.message_interval, Duration::from_millis(20));
+        let channels = vec![Channel::new("C1", "audit"), Channel::from("other")];
+        assert_eq!(options.channels, Some(channels));
+        assert_eq!(options.tokens, ["xoxb-1".into()]);
     }
 
     #[test]

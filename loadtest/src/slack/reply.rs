@@ -61,7 +61,7 @@ pub(super) fn web_api_error(refusal: &Refusal, warning: Option<&'static str>) ->
     web_api(body, warning)
 }
 
-/// 429. Slack documents no body for a webhook's; it gets the Web API's. Without a
+/// A 429. Slack documents no body for a webhook's; it gets the Web API's. Without a
 /// header only where a fault asks for it.
 pub(super) fn rate_limited(retry_after_seconds: Option<u64>) -> Reply {
     let body = json!({"ok": false, "error": "ratelimited"});

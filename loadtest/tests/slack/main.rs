@@ -8,10 +8,17 @@
     reason = "a panic in a test is the finding, also in its helpers"
 )]
 
+mod ambiguity;
+mod content;
 mod control;
+mod directory;
 mod faults;
+mod files;
 mod life;
 mod pace;
+mod rates;
+mod reading;
 mod support;
+mod updates;
 mod web_api;
 mod webhook;

@@ -34,6 +34,8 @@ pub struct Answer {
     pub status: StatusCode,
     pub content_type: String,
     pub retry_after: Option<String>,
+    /// `x-oauth-scopes` and `x-accepted-oauth-scopes`.
+    pub scopes: [Option<String>; 2],
     pub text: String,
 }
 
@@ -87,6 +89,7 @@ pub async fn try_send(
             .map(|value| value.to_str().unwrap().to_owned())
     };
     let (content_type, retry_after) = (header("content-type"), header("retry-after"));
+    let scopes = ["x-oauth-scopes", "x-accepted-oauth-scopes"].map(header);
     let status = response.status();
     let body = response.into_body().collect().await.unwrap().to_bytes();
     let text = String::from_utf8(body.to_vec()).unwrap();
@@ -94,6 +97,7 @@ pub async fn try_send(
         status,
         content_type: content_type.unwrap_or_default(),
         retry_after,
+        scopes,
         text,
     })
 }
@@ -105,6 +109,33 @@ pub async fn send(
     body: impl Into<Bytes>,
 ) -> Answer {
     try_send(method, url, headers, body).await.unwrap()
+}
+
+/// A well-formed call of any method.
+pub async fn call(slack: &LocalSlack, method: &str, arguments: Value) -> Answer {
+    let url = slack.api_url() + method;
+    send("POST", &url, &[TOKEN, JSON], arguments.to_string()).await
+}
+
+/// A call that must succeed: its answer.
+pub async fn ok(slack: &LocalSlack, method: &str, arguments: Value) -> Value {
+    let answer = call(slack, method, arguments).await;
+    assert_eq!(answer.error(), "", "{answer:?}");
+    answer.json()
+}
+
+/// The time stamp of a message posted now.
+pub async fn posted(slack: &LocalSlack, message: Value) -> String {
+    let answer = ok(slack, "chat.postMessage", message).await;
+    answer["ts"].as_str().unwrap().to_owned()
+}
+
+/// A message with an ID for the duplicates' report.
+pub fn named(channel: &str, id: &str) -> Value {
+    serde_json::json!({
+        "channel": channel, "text": id, "unfurl_links": false, "unfurl_media": false,
+        "metadata": {"event_type": "auditrelay_message", "event_payload": {"id": id}},
+    })
 }
 
 /// A well-formed chat.postMessage.

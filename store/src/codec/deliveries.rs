@@ -329,3 +329,7 @@ fn unpack_notices(
     some.map(<[Notice]>::to_vec)
         .ok_or(Damaged("it holds fewer notices than were leased"))
 }
+
+#[cfg(test)]
+#[path = "deliveries_tests.rs"]
+mod tests;

@@ -266,3 +266,85 @@ pub(super) fn small<T: DeserializeOwned>(stored: &[u8]) -> Result<T, Damaged> {
     let (_, payload) = frame::decode(stored)?;
     codec::from_plain(payload)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As it was before anything stood behind it, byte for byte.
+    fn old(kind: Kind, payload: &[u8]) -> Vec<u8> {
+        frame::single(kind, 9, payload)
+    }
+
+    fn held() -> Held {
+        Held {
+            place: Place {
+                start: START,
+                bytes: 200,
+            },
+            record_seq: 300,
+            class: Class::Copies,
+            plain_bytes: 5,
+            first: 0,
+            from: 1,
+            to: 3,
+        }
+    }
+
+    /// The bytes of [`held`].
+    const HELD: &[u8] = &[1, 0, 200, 1, 172, 2, 1, 5, 0, 1, 3];
+
+    #[test]
+    fn a_seal_without_a_time_is_of_time_0_and_one_with_it_keeps_it() {
+        // ID 9; one slice: critical, sequence 7, 0..2 of 4.
+        let stored = old(Kind::Seal, &[9, 1, 0, 7, 0, 2, 4]);
+        let mut seal = Seal::read(&stored).expect("an earlier version's");
+        let (slice, at) = (&seal.slices[0], seal.sealed_unix_ms);
+        assert_eq!(
+            (seal.id, slice.seq, slice.to, slice.of, at),
+            (9, 7, 2, 4, 0)
+        );
+        assert_eq!(seal.stored(), stored);
+        for time in [1, 1_700_000_000_000, i64::MAX, i64::MIN] {
+            seal.sealed_unix_ms = time;
+            assert_eq!(Seal::read(&seal.stored()).expect("whole"), seal);
+        }
+        assert!(Seal::read(&old(Kind::Seal, &[9, 1, 0, 7])).is_err());
+    }
+
+    #[test]
+    fn deliveries_that_wait_were_not_passed_unless_it_says_so() {
+        let stored = old(Kind::Waiting, HELD);
+        let found = Held::read_waiting(&stored).expect("an earlier version's");
+        assert_eq!(found, (held(), false));
+        assert_eq!(held().stored(9, false), stored);
+        let passed = held().stored(9, true);
+        assert_eq!(passed, old(Kind::Waiting, &[HELD, &[1]].concat()));
+        assert_eq!(Held::read_waiting(&passed).expect("whole"), (held(), true));
+        // What was moved is still said to be passed.
+        let moved = Held {
+            record_seq: 301,
+            ..held()
+        };
+        let moved_row = moved.put_into(&passed).expect("whole");
+        assert_eq!(
+            Held::read_waiting(&moved_row).expect("whole"),
+            (moved, true)
+        );
+        assert_eq!(Held::read(&passed).expect("whole"), held());
+    }
+
+    #[test]
+    fn a_dead_letter_was_not_passed_unless_it_says_so() {
+        // Of channel `ops`, critical; reason `no`, twice, at 4 and 5.
+        let row = [HELD, b"\x03ops\x00", b"\x02no\x02\x08\x0a"].concat();
+        let stored = old(Kind::Dead, &row);
+        let mut row = DeadRow::read(&stored).expect("an earlier version's");
+        let burial = (row.burial.reason.as_str(), row.burial.attempts);
+        assert_eq!((burial, row.burial.last_unix_ms), (("no", 2), 5));
+        assert!(!row.passed);
+        assert_eq!(row.stored(9), stored);
+        row.passed = true;
+        assert!(DeadRow::read(&row.stored(9)).expect("whole").passed);
+    }
+}

@@ -106,3 +106,62 @@ pub async fn a_lease_comes_back_after_a_restart_with_the_same_members<B: Backend
     assert!(!next.resumed && next.id != after.id);
     assert_eq!(told(&next.members), ["later"]);
 }
+
+pub async fn a_lease_says_since_when_it_may_have_been_posted<B: Backend>() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let queue = B::at(dir.path());
+    append_and_route(&queue, "ops", Severity::Info, &["1", "2"]).await;
+    let sealed = async |queue: &B, now_unix_ms| {
+        let lease = queue.lease("ops", ALL, now_unix_ms).await.expect("read");
+        let lease = lease.expect("members");
+        (lease.id, lease.resumed, lease.sealed_unix_ms)
+    };
+    let (id, resumed, at) = sealed(&queue, 1_000).await;
+    assert_eq!((resumed, at), (false, 1_000));
+    assert_eq!(sealed(&queue, 2_000).await, (id.clone(), true, 1_000));
+    drop(queue);
+    let queue = B::at(dir.path());
+    assert_eq!(sealed(&queue, 3_000).await, (id.clone(), true, 1_000));
+    // What was certainly not posted begins anew, under another ID.
+    queue.release(&id).await.expect("held");
+    let (again, resumed, at) = sealed(&queue, 4_000).await;
+    assert_eq!((again == id, resumed, at), (false, false, 4_000));
+    drop(queue);
+    assert_eq!(
+        sealed(&B::at(dir.path()), 5_000).await,
+        (again, true, 4_000)
+    );
+}
+
+pub async fn a_record_can_be_leased_in_ever_smaller_parts<B: Backend>() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let queue = B::at(dir.path());
+    let all: Vec<String> = (0..1_000).map(|n| format!("i{n}")).collect();
+    let some: Vec<&str> = all.iter().map(String::as_str).collect();
+    append_and_route(&queue, "ops", Severity::Info, &some).await;
+    append_and_route(&queue, "ops", Severity::Critical, &["c1", "c2"]).await;
+    let expected = [vec!["c1".to_owned(), "c2".to_owned()], all].concat();
+    let lease = async |events_max| {
+        let limit = LeaseLimit { events_max, ..ALL };
+        let lease = queue.lease("ops", limit, 5).await.expect("read");
+        lease.expect("members")
+    };
+    for max in [500, 250, 125, 62, 31, 15, 7, 3, 2, 1] {
+        let lease = lease(max).await;
+        assert_eq!(told(&lease.members), expected[..max]);
+        queue.release(&lease.id).await.expect("held");
+        assert_eq!(queue.ledger().channels["ops"].waiting, 1_002);
+    }
+    // As a lane would that finds the one that is refused, and goes on with the others.
+    let mut found = Vec::new();
+    for max in [1, 1, 1, 2, 500, 1, 400, 1_000] {
+        let lease = lease(max).await;
+        let members = told(&lease.members);
+        assert!(members.len() == max || found.len() + members.len() == 1_002);
+        found.extend(members);
+        queue.ack(&lease.id, Accepted::at(8)).await.expect("held");
+    }
+    assert_eq!(found, expected);
+    assert!(queue.lease("ops", ALL, 5).await.expect("read").is_none());
+    queue.sound().await;
+}

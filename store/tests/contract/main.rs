@@ -4,10 +4,12 @@
 mod support;
 
 mod appending;
+mod falling_back;
 mod leasing;
 mod quotas;
 mod raising;
 mod settling;
+mod threads;
 
 use std::path::Path;
 
@@ -69,6 +71,8 @@ contract!(SledQueue:
         a_lease_may_end_inside_a_block_and_the_rest_follows,
         a_lease_of_many_small_blocks_stays_within_one_record,
         a_lease_comes_back_after_a_restart_with_the_same_members,
+        a_lease_says_since_when_it_may_have_been_posted,
+        a_record_can_be_leased_in_ever_smaller_parts,
     }
     settling {
         released_members_wait_again_and_gather_with_others,
@@ -78,6 +82,25 @@ contract!(SledQueue:
         what_a_message_told_stays_readable,
         what_was_told_is_forgotten_by_time_and_by_size,
         copies_are_counted_apart,
+    }
+    falling_back {
+        what_is_critical_is_copied_once_and_knows_for_whom_it_was_meant,
+        what_is_leased_is_copied_and_what_was_delivered_is_not,
+        notices_are_not_copied_and_replayed_events_are,
+        a_copy_is_never_copied_again,
+        many_are_copied_in_pieces_oldest_first_and_a_restart_repeats_nothing,
+        a_dead_letter_that_is_raised_is_copied_if_it_was_not_before,
+        asking_for_nothing_new_writes_nothing,
+        asking_twice_at_once_copies_once,
+        beside_a_lane_that_delivers_and_buries_each_is_copied_once_at_the_most,
+        copies_wait_until_there_is_room_for_them,
+        a_copy_that_dies_and_is_raised_still_knows_for_whom_it_was_meant,
+    }
+    threads {
+        a_thread_is_noted_with_the_ack_and_kept_until_it_is_finished,
+        too_many_threads_give_way_oldest_first,
+        a_name_that_is_too_long_is_not_noted,
+        threads_of_channels_are_apart,
     }
     raising {
         a_dead_letter_keeps_what_it_was_and_why,

@@ -36,6 +36,9 @@ impl Run {
         self.verify().await;
         self.drop_dead_by_quota().await;
         self.compare_kept().await;
+        for (from, to) in [("ops", "sec"), ("sec", "ops")] {
+            self.fall_back(from, to).await;
+        }
         while !self.model.unrouted.is_empty() {
             self.route(2, &[Fate::To(0, Severity::Info)]).await;
         }
@@ -48,7 +51,7 @@ impl Run {
                 if self.held(name).is_none() {
                     break;
                 }
-                self.settle(name, To::Delivered).await;
+                self.settle(name, To::Delivered, None).await;
             }
         }
         self.verify().await;

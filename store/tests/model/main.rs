@@ -1,5 +1,6 @@
 //! Random sequences of what a relay asks of its queue, crashes and restarts among them, against a model in
-//! memory: after each step the ledger, the leases, the dead letters and what was told are those of the model.
+//! memory: after each step the ledger, the leases, the dead letters, the threads and what was told are those of the
+//! model.
 //!
 //! `AUDITRELAY_MODEL_CASES` runs more of them than 2,000. The data directories are in memory where the
 //! system has such a place: this is about what is kept, not about whether it reaches a disk.
@@ -7,6 +8,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod beside;
 mod compare;
 mod operation;
 mod reference;

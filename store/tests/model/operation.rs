@@ -22,6 +22,11 @@ pub enum Operation {
     Route(usize, Vec<Fate>),
     Lease(usize, usize),
     Ack(usize),
+    /// Details of the message are to follow.
+    AckWithThread(usize),
+    /// Of the thread of this number so many parts are posted, or it is finished; and one that there is not.
+    NoteThread(usize, usize, Option<u32>),
+    FallBack(usize, usize),
     Release(usize),
     Bury(usize),
     /// The dead letter of this number, and one that there is not.
@@ -62,6 +67,10 @@ fn operation() -> impl Strategy<Value = Operation> {
         8 => (1..4usize, fates).prop_map(|(blocks, fates)| Operation::Route(blocks, fates)),
         8 => (channel(), 1..8usize).prop_map(|(channel, max)| Operation::Lease(channel, max)),
         6 => channel().prop_map(Operation::Ack),
+        2 => channel().prop_map(Operation::AckWithThread),
+        1 => (channel(), 0..3usize, proptest::option::of(1..9u32))
+            .prop_map(|(channel, number, done)| Operation::NoteThread(channel, number, done)),
+        3 => (channel(), channel()).prop_map(|(from, to)| Operation::FallBack(from, to)),
         1 => channel().prop_map(Operation::Release),
         3 => channel().prop_map(Operation::Bury),
         2 => (0..4usize).prop_map(Operation::Redrive),

@@ -1,6 +1,6 @@
 //! The model: a queue as it is thought of.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use auditrelay_audit::Severity;
 use auditrelay_store::{ChannelCounts, Counts, Ledger, OtherCounts};
@@ -10,6 +10,17 @@ use auditrelay_store::{ChannelCounts, Counts, Ledger, OtherCounts};
 pub struct Waits {
     pub text: String,
     pub is_copy: bool,
+    pub meant_for: Option<String>,
+}
+
+impl Waits {
+    pub fn new(text: String, is_copy: bool) -> Self {
+        Self {
+            text,
+            is_copy,
+            meant_for: None,
+        }
+    }
 }
 
 /// Members of a message, most severe first.
@@ -20,6 +31,10 @@ pub struct Channel {
     /// By severity, oldest first; what is leased is at the front.
     pub waiting: BTreeMap<Severity, VecDeque<Waits>>,
     pub lease: Option<(u64, Members)>,
+    /// Of the lease.
+    pub sealed_unix_ms: i64,
+    /// By message: the destination's name of it, and how many parts are posted.
+    pub threads: BTreeMap<u64, (String, u32)>,
     pub counts: ChannelCounts,
     pub copies: OtherCounts,
 }
@@ -34,6 +49,8 @@ pub struct Model {
     pub counts: Counts,
     /// Keys of how many events are remembered.
     pub keys: usize,
+    /// What was copied to a fallback: the channel, and the event.
+    pub copied: BTreeSet<(String, String)>,
 }
 
 /// Where a member goes in the counters of its channel.
@@ -120,6 +137,28 @@ impl Model {
             false => channel.counts.routed += 1,
         }
         channel.wait(severity, member);
+    }
+
+    /// Copies what is critical, waits and was not copied; says how many.
+    pub fn fall_back(&mut self, from: &str, to: &str) -> u64 {
+        let waiting = self.channels.get(from).map(|channel| &channel.waiting);
+        let critical = waiting.and_then(|waiting| waiting.get(&Severity::Critical));
+        let all: Vec<Waits> = critical.into_iter().flatten().cloned().collect();
+        let mut events = 0;
+        for one in all {
+            let is_new = one.meant_for.is_none()
+                && from != to
+                && self.copied.insert((from.to_owned(), one.text.clone()));
+            if is_new {
+                events += 1;
+                let copy = Waits {
+                    meant_for: Some(from.to_owned()),
+                    ..Waits::new(one.text, true)
+                };
+                self.deliver(to, Severity::Critical, copy);
+            }
+        }
+        events
     }
 
     /// Ends the lease that is held.

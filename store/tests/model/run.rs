@@ -27,6 +27,7 @@ pub struct Run {
     /// Quotas drop what waits after the answer: what is gone is seen when it is not leased.
     pub drops: bool,
     number: u64,
+    pub now_unix_ms: i64,
 }
 
 pub async fn run(case: &Case) {
@@ -52,11 +53,13 @@ pub async fn run(case: &Case) {
         model: Model::default(),
         drops: case.quota_bytes.is_some(),
         number: 0,
+        now_unix_ms: NOW_UNIX_MS,
     };
     run.open();
     for operation in &case.operations {
         run.step(operation).await;
         run.compare();
+        run.compare_threads().await;
     }
     run.finish().await;
 }
@@ -76,8 +79,13 @@ impl Run {
             Operation::Append(sizes) => self.append(sizes).await,
             Operation::Route(blocks, fates) => self.route(*blocks, fates).await,
             Operation::Lease(channel, max) => self.lease(CHANNELS[*channel], *max).await,
-            Operation::Ack(channel) => self.settle(CHANNELS[*channel], To::Delivered).await,
-            Operation::Bury(channel) => self.settle(CHANNELS[*channel], To::Dead).await,
+            Operation::Ack(channel) => self.settle(CHANNELS[*channel], To::Delivered, None).await,
+            Operation::AckWithThread(channel) => self.ack_with_thread(CHANNELS[*channel]).await,
+            Operation::NoteThread(channel, number, done) => {
+                self.note_thread(CHANNELS[*channel], *number, *done).await;
+            }
+            Operation::FallBack(from, to) => self.fall_back(CHANNELS[*from], CHANNELS[*to]).await,
+            Operation::Bury(channel) => self.settle(CHANNELS[*channel], To::Dead, None).await,
             Operation::Release(channel) => self.release(CHANNELS[*channel]).await,
             Operation::Redrive(number) => self.redrive(*number).await,
             Operation::DropDead(number) => self.drop_dead(*number).await,
@@ -170,8 +178,7 @@ impl Run {
                         counts.routed += 1;
                         new_keys.push(key_of(&event));
                         push(to.entry((*channel, *severity)).or_default(), "r", &event);
-                        let (text, is_copy) = (event, false);
-                        let member = Waits { text, is_copy };
+                        let member = Waits::new(event, false);
                         self.model.deliver(CHANNELS[*channel], *severity, member);
                     }
                     Fate::Duplicate => counts.duplicates += 1,
@@ -204,13 +211,17 @@ impl Run {
             events_max: max,
             bytes_max: usize::MAX,
         };
-        let lease = self.queue().lease(name, limit, 5).await.expect("read");
+        self.now_unix_ms += 1;
+        let now_unix_ms = self.now_unix_ms;
+        let lease = self.queue().lease(name, limit, now_unix_ms).await;
+        let lease = lease.expect("read");
         let members = lease.as_ref().map(|lease| self.events(&lease.members));
         let drops = self.drops;
         let channel = self.model.channel(name);
         if let Some((id, held)) = &channel.lease {
             let lease = lease.expect("it is held");
             assert_eq!((lease.id.id, lease.resumed), (*id, true));
+            assert_eq!(lease.sealed_unix_ms, channel.sealed_unix_ms);
             assert_eq!(members.as_ref(), Some(held));
             return;
         }
@@ -224,6 +235,8 @@ impl Run {
         assert_eq!(members, expected);
         if let Some(lease) = lease {
             assert!(!lease.resumed);
+            assert_eq!(lease.sealed_unix_ms, now_unix_ms);
+            channel.sealed_unix_ms = now_unix_ms;
             channel.lease = Some((lease.id.id, members));
         } else {
             self.drop_untouched(name);
@@ -245,7 +258,8 @@ impl Run {
                 *severity,
                 Waits {
                     text: event.json.clone(),
-                    is_copy: event.route == "copy",
+                    is_copy: event.route == "copy" || event.meant_for.is_some(),
+                    meant_for: event.meant_for.clone(),
                 },
             )),
             Delivery::Notice(_) => None,
@@ -261,15 +275,15 @@ impl Run {
         })
     }
 
-    pub async fn settle(&mut self, name: &str, to: To) {
+    pub async fn settle(&mut self, name: &str, to: To, thread: Option<String>) {
         let Some(lease) = self.held(name) else { return };
+        let accepted = Accepted {
+            now_unix_ms: NOW_UNIX_MS,
+            thread,
+        };
         let settled = match to {
             To::Dead => self.queue().bury(&lease, burial("refused")).await,
-            _ => self
-                .queue()
-                .ack(&lease, Accepted::at(NOW_UNIX_MS))
-                .await
-                .map(drop),
+            _ => self.queue().ack(&lease, accepted).await.map(drop),
         };
         settled.expect("held");
         self.model.settle(name, to);
@@ -315,9 +329,8 @@ impl Run {
         let mut encoder = DeliveriesEncoder::default();
         for text in &events {
             push(&mut encoder, "copy", text);
-            let (text, is_copy) = (text.clone(), true);
-            self.model
-                .deliver(channel, severity, Waits { text, is_copy });
+            let copy = Waits::new(text.clone(), true);
+            self.model.deliver(channel, severity, copy);
         }
         let copies = vec![DeliveryBlock {
             channel: channel.to_owned(),

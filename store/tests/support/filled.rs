@@ -130,11 +130,13 @@ impl Filler {
         let lease = lease.expect("something waits").id;
         let settled = match bury {
             true => self.queue.bury(&lease, burial("invalid_blocks")).await,
-            false => self
-                .queue
-                .ack(&lease, Accepted::at(1_700_000_000_500))
-                .await
-                .map(drop),
+            false => {
+                let accepted = Accepted {
+                    now_unix_ms: 1_700_000_000_500,
+                    thread: Some(format!("t{}", lease.id)),
+                };
+                self.queue.ack(&lease, accepted).await.map(drop)
+            }
         };
         settled.expect("held");
         lease.id
@@ -171,7 +173,7 @@ fn deliveries(
 }
 
 /// Fills a data directory with unrouted blocks, waiting deliveries of several channels and
-/// severities, a sealed lease, dead letters, told messages, copies, notices, quarantine and seen keys, each
+/// severities, a sealed lease, dead letters, told messages, copies, threads, notices, quarantine and seen keys, each
 /// log over several segments; closes it. Says which messages were told.
 pub async fn fill(data_dir: &Path) -> Vec<u64> {
     let open = || SledQueue::open(&options(data_dir)).expect("opens").queue;
@@ -199,6 +201,8 @@ pub async fn fill(data_dir: &Path) -> Vec<u64> {
         .deliver_copies(vec![copies])
         .await
         .expect("queued");
+    let fell_back = filler.queue.fall_back("sec", "dev").await.expect("copied");
+    assert!(fell_back.events > 0 && !fell_back.more, "{fell_back:?}");
     let dead = filler.queue.dead(DeadFilter::default(), 0, 1).await;
     let first = dead.expect("readable")[0].id;
     filler.queue.redrive(vec![first]).await.expect("redriven");
@@ -329,6 +333,11 @@ impl Reading {
                 }
                 Err(error) => self.put_kept(name, Err(error))?,
             }
+        }
+        for channel in CHANNELS {
+            let threads = queue.threads(channel).await;
+            let threads = threads.map(|all| format!("{all:?}"));
+            self.put_kept(format!("threads {channel}"), threads)?;
         }
         let mut from = Some(Cursor::default());
         let mut retained = Ok(String::new());

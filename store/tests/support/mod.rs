@@ -5,7 +5,11 @@
 pub mod filled;
 pub mod harm;
 
-use std::{borrow::Cow, path::Path};
+use std::{
+    borrow::Cow,
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use auditrelay_audit::{EventKey, Severity};
 use auditrelay_store::{
@@ -139,6 +143,16 @@ pub fn told(members: &[(Severity, Delivery)]) -> Vec<String> {
     members.iter().map(text).collect()
 }
 
+/// For whom each member was meant, if it is a copy for a fallback.
+pub fn meant_for(members: &[(Severity, Delivery)]) -> Vec<Option<&str>> {
+    let members = members.iter();
+    let one = members.map(|(_, delivery)| match delivery {
+        Delivery::Event(event) => event.meant_for.as_deref(),
+        Delivery::Notice(_) => None,
+    });
+    one.collect()
+}
+
 pub async fn balanced(queue: &SledQueue) {
     assert!(queue.ledger().is_balanced(), "{:?}", queue.ledger());
     queue
@@ -186,6 +200,15 @@ pub fn quick_dir() -> tempfile::TempDir {
         Ok(dir) => dir,
         Err(_) => tempfile::tempdir().expect("a folder"),
     }
+}
+
+/// Every file below a folder and what is in it.
+pub fn files_of(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let content = |path: PathBuf| {
+        let bytes = std::fs::read(&path).unwrap_or_default();
+        (path, bytes)
+    };
+    harm::files(dir).into_iter().map(content).collect()
 }
 
 /// Bytes that do not compress, so that sizes on disk are those asked for.

@@ -141,3 +141,119 @@ impl Problems {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::tests::{broken, button, details, passes, text};
+    use super::*;
+
+    fn long(chars: usize) -> Value {
+        json!("a".repeat(chars))
+    }
+
+    fn act(element: Value) -> Value {
+        json!({"type": "actions", "elements": [element]})
+    }
+
+    /// A button with one field of it changed.
+    fn with(name: &str, value: Value) -> Value {
+        let mut button = button();
+        button[name] = value;
+        act(button)
+    }
+
+    fn image(alt_chars: usize) -> Value {
+        json!({"type": "image", "image_url": "https://a", "alt_text": long(alt_chars)})
+    }
+
+    fn menu(options: usize, value_chars: usize) -> Value {
+        let option = json!({"text": text("plain_text", 75), "value": long(value_chars)});
+        act(json!({"type": "overflow", "options": vec![option; options]}))
+    }
+
+    fn section(accessory: Value) -> Value {
+        json!({"type": "section", "text": text("mrkdwn", 1), "accessory": accessory})
+    }
+
+    #[test]
+    fn everything_at_its_limit_passes() {
+        passes(&[
+            menu(5, 150),
+            with("url", long(3_000)),
+            with("value", long(2_000)),
+            with("action_id", long(255)),
+            with("style", json!("danger")),
+            image(2_000),
+            json!({"type": "context", "elements": [image(1)]}),
+            section(image(1)),
+            section(button()),
+            act(json!({"type": "datepicker"})),
+            json!({"type": "divider", "block_id": long(255)}),
+        ]);
+    }
+
+    #[test]
+    fn buttons_and_menus_have_limits() {
+        let less = |chars: usize| format!("must be less than {chars} characters");
+        let at = |field: &str| format!("/elements/0{field}");
+        let plain = |chars| text("plain_text", chars);
+        broken(with("text", plain(76)), &less(76), &at("/text/text"));
+        let mrkdwn = with("text", text("mrkdwn", 1));
+        broken(mrkdwn, "unsupported type: mrkdwn", &at("/text/type"));
+        let missing = with("text", Value::Null);
+        broken(missing, "missing required field: text", &at(""));
+        broken(with("url", long(3_001)), &less(3_001), &at("/url"));
+        broken(with("value", long(2_001)), &less(2_001), &at("/value"));
+        broken(with("action_id", long(256)), &less(256), &at("/action_id"));
+        let red = with("style", json!("red"));
+        broken(red, "must be a valid enum value", &at("/style"));
+        let many = "no more than 5 items allowed";
+        broken(menu(6, 1), many, &at("/options"));
+        broken(menu(1, 151), &less(151), &at("/options/0/value"));
+        let knob = act(json!({"type": "knob"}));
+        broken(knob, "unsupported type: knob", &at("/type"));
+    }
+
+    #[test]
+    fn images_accessories_and_block_ids_have_limits() {
+        let missing = |field: &str| format!("missing required field: {field}");
+        let less = |chars: usize| format!("must be less than {chars} characters");
+        broken(image(2_001), &less(2_001), "/alt_text");
+        broken(
+            json!({"type": "image", "alt_text": "a"}),
+            &missing("image_url"),
+            "",
+        );
+        broken(
+            json!({"type": "image", "image_url": "a"}),
+            &missing("alt_text"),
+            "",
+        );
+        let context = json!({"type": "context", "elements": [button()]});
+        broken(context, "unsupported type: button", "/elements/0/type");
+        let accessory = section(text("mrkdwn", 1));
+        broken(accessory, "unsupported type: mrkdwn", "/accessory/type");
+        let named = json!({"type": "divider", "block_id": long(256)});
+        broken(named, &less(256), "/block_id");
+        let twice = vec![json!({"type": "divider", "block_id": "a"}); 2];
+        let expected = "block_id must be unique [json-pointer:/blocks/1/block_id]";
+        assert_eq!(details(&twice), [expected]);
+    }
+
+    #[test]
+    fn flags_belong_to_their_kind_of_text() {
+        let flagged = |kind: &str, flag: &str, value: Value| json!({"type": "section", "text": {"type": kind, "text": "a", flag: value}});
+        passes(&[flagged("mrkdwn", "verbatim", json!(true))]);
+        passes(&[flagged("plain_text", "emoji", json!(false))]);
+        for (kind, flag, value) in [
+            ("mrkdwn", "emoji", json!(true)),
+            ("plain_text", "verbatim", json!(true)),
+            ("mrkdwn", "verbatim", json!("true")),
+        ] {
+            let block = flagged(kind, flag, value);
+            broken(block, "failed to match all allowed schemas", "/text");
+        }
+    }
+}

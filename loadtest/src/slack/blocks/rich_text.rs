@@ -146,3 +146,133 @@ impl Problems {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::tests::{broken, passes, rich};
+    use super::*;
+
+    fn part(fields: Value) -> Value {
+        json!({"type": "rich_text", "elements": [fields]})
+    }
+
+    #[test]
+    fn what_slack_documents_passes() {
+        let leaves = [
+            json!({"type": "text", "text": "a", "style": {"bold": true, "code": false}}),
+            json!({"type": "link", "url": "https://example.com", "text": "b"}),
+            json!({"type": "date", "timestamp": 1_720_710_212, "format": "{date_num}"}),
+            json!({"type": "emoji", "name": "tada"}),
+            json!({"type": "user", "user_id": "U1"}),
+            json!({"type": "usergroup", "usergroup_id": "S1"}),
+            json!({"type": "channel", "channel_id": "C1"}),
+            json!({"type": "broadcast", "range": "here"}),
+            json!({"type": "color", "value": "#fff"}),
+        ];
+        let item = json!({"type": "rich_text_section", "elements": leaves});
+        let pre = [leaves[0].clone(), leaves[1].clone()];
+        let list = json!({"type": "rich_text_list", "style": "bullet", "indent": 8, "border": 1,
+            "elements": [item]});
+        passes(&[json!({"type": "rich_text", "block_id": "x", "elements": [
+            item, list,
+            {"type": "rich_text_preformatted", "border": 0, "elements": pre},
+            {"type": "rich_text_quote", "elements": leaves},
+        ]})]);
+    }
+
+    #[test]
+    fn a_broken_leaf_is_named() {
+        let leaf = |value: Value, message: &str, field: &str| {
+            let pointer = format!("/elements/0/elements/0{field}");
+            broken(rich(&[value]), message, &pointer);
+        };
+        let missing = |field: &str| format!("missing required field: {field}");
+        let text = |text: Value| json!({"type": "text", "text": text});
+        leaf(text(json!("")), "must be more than 0 characters", "/text");
+        leaf(text(json!(1)), "must be a string", "/text");
+        leaf(text(Value::Null), &missing("text"), "");
+        leaf(
+            json!({"type": "mrkdwn"}),
+            "unsupported type: mrkdwn",
+            "/type",
+        );
+        leaf(json!({"type": "link", "text": "a"}), &missing("url"), "");
+        let link = json!({"type": "link", "url": "a".repeat(3_001)});
+        leaf(link, "must be less than 3001 characters", "/url");
+        let date = |timestamp: Value, format: Value| json!({"type": "date", "timestamp": timestamp, "format": format});
+        leaf(
+            date(json!(1.5), json!("{a}")),
+            "must be an integer",
+            "/timestamp",
+        );
+        leaf(date(json!(1), Value::Null), &missing("format"), "");
+        leaf(
+            date(json!(1), json!("a")),
+            "must hold a date token",
+            "/format",
+        );
+        leaf(json!({"type": "emoji"}), &missing("name"), "");
+        leaf(json!({"type": "user"}), &missing("user_id"), "");
+        let all = json!({"type": "broadcast", "range": "all"});
+        leaf(all, "must be a valid enum value", "/range");
+        let styled = |style: Value| json!({"type": "text", "text": "a", "style": style});
+        leaf(
+            styled(json!({"bald": true})),
+            "additional property: bald",
+            "/style",
+        );
+        leaf(
+            styled(json!({"bold": 1})),
+            "must be a boolean",
+            "/style/bold",
+        );
+        leaf(json!("a"), "must be an object", "");
+    }
+
+    #[test]
+    fn a_broken_part_is_named() {
+        let emoji = json!({"type": "emoji", "name": "a"});
+        let item = json!({"type": "rich_text_section", "elements": [emoji]});
+        let list = |name: &str, value: Value| {
+            let mut list = json!({"type": "rich_text_list", "style": "bullet", "elements": [item]});
+            list[name] = value;
+            part(list)
+        };
+        let enumerated = "must be a valid enum value";
+        let small = "must be a whole number from 0 to";
+        broken(list("style", Value::Null), enumerated, "/elements/0/style");
+        broken(
+            list("indent", json!(9)),
+            &format!("{small} 8"),
+            "/elements/0/indent",
+        );
+        broken(
+            list("border", json!(2)),
+            &format!("{small} 1"),
+            "/elements/0/border",
+        );
+        let wrong = list("elements", json!([emoji]));
+        broken(
+            wrong,
+            "unsupported type: emoji",
+            "/elements/0/elements/0/type",
+        );
+        let pre = part(json!({"type": "rich_text_preformatted", "elements": [emoji]}));
+        broken(
+            pre,
+            "unsupported type: emoji",
+            "/elements/0/elements/0/type",
+        );
+        broken(
+            rich(&[]),
+            "no less than 1 items allowed",
+            "/elements/0/elements",
+        );
+        let without = part(json!({"type": "rich_text_quote"}));
+        broken(without, "missing required field: elements", "/elements/0");
+        let foreign = part(json!({"type": "section"}));
+        broken(foreign, "unsupported type: section", "/elements/0/type");
+    }
+}

@@ -44,3 +44,36 @@ impl Problems {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::tests::{broken, details, passes};
+    use super::*;
+
+    fn table(rows: usize, cells: usize) -> Value {
+        let cell = json!({"type": "raw_text", "text": "a"});
+        json!({"type": "table", "rows": vec![vec![cell; cells]; rows]})
+    }
+
+    #[test]
+    fn tables_have_limits_and_a_message_has_one() {
+        passes(&[table(100, 20)]);
+        broken(table(101, 1), "no more than 100 items allowed", "/rows");
+        broken(table(1, 21), "no more than 20 items allowed", "/rows/0");
+        let text = json!({"type": "table", "rows": [[{"type": "text"}]]});
+        broken(text, "unsupported type: text", "/rows/0/0/type");
+        let two = super::super::check(&[table(1, 1), table(1, 1)], 12_000).unwrap_err();
+        assert_eq!(two.code, "invalid_attachments");
+        assert_eq!(two.details, ["only_one_table_allowed"]);
+    }
+
+    #[test]
+    fn markdown_blocks_have_one_limit_together() {
+        let markdown = |chars: usize| json!({"type": "markdown", "text": "a".repeat(chars)});
+        passes(&[markdown(6_000), markdown(6_000)]);
+        let expected = "must be less than 12001 characters [json-pointer:/blocks]";
+        assert_eq!(details(&[markdown(6_000), markdown(6_001)]), [expected]);
+    }
+}
