@@ -132,8 +132,14 @@ pub(crate) fn is_metric(name: &str) -> bool {
         .any(|(folder, _)| name == format!("auditrelay_{folder}"));
     let rest = name.strip_prefix("auditrelay_").unwrap_or_default();
     let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+    // The type in the metadata of the relay's Slack messages looks like one.
+    let is_event_type = name == "auditrelay_message";
     // AUDITRELAY__ begins the names of environment variables.
-    !is_package && !rest.is_empty() && !rest.starts_with('_') && rest.bytes().all(is_plain)
+    !is_event_type
+        && !is_package
+        && !rest.is_empty()
+        && !rest.starts_with('_')
+        && rest.bytes().all(is_plain)
 }
 
 /// Names that stand as a string of their own in a source file.

@@ -18,7 +18,7 @@ use super::reply::{self, Reply};
 use super::state::{Inner, Moment, Shared};
 use super::{audit, multipart};
 
-const FILES_MAX: usize = 1_000;
+const FILES_MAX: usize = 100;
 /// The path of upload URLs, before the file's ID.
 pub(super) const UPLOADS: &str = "/upload/v1/";
 

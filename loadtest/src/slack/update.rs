@@ -13,6 +13,9 @@ use super::methods::{Call, channel_by_id};
 use super::record::{Update, Via};
 use super::state::{Inner, Moment, Shared};
 
+/// So many updates of one message are kept, the latest.
+const UPDATES_MAX: usize = 1_000;
+
 pub(super) fn update(
     shared: &Shared,
     inner: &mut Inner,
@@ -43,6 +46,9 @@ pub(super) fn update(
         body: Value::Object(body),
         received_unix_ms: moment.unix_us / 1000,
     });
+    if post.updates.len() > UPDATES_MAX {
+        post.updates.remove(0);
+    }
     let shown = history::message(post, true, &Threads::default());
     Ok(json!({"ok": true, "channel": channel.id, "ts": ts, "text": text, "message": shown}))
 }

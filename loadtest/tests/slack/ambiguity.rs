@@ -3,10 +3,11 @@
 
 use std::time::Duration;
 
-use auditrelay_loadtest::slack::{Effect, Fault, LocalSlack, Outcome, StatusCode};
+use auditrelay_loadtest::slack::{Effect, Fault, LocalSlack, Outcome, Post, StatusCode};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::broadcast::Receiver;
 use tokio::time::timeout;
 
 use crate::support::{
@@ -94,6 +95,12 @@ async fn a_hanging_answer_ends_without_one_and_without_a_message() {
     assert_eq!(slack.posts().len(), 0);
 }
 
+/// The next message that is stored, which may be a while but not for ever.
+async fn arrived(accepted: &mut Receiver<Post>) -> Post {
+    let arrived = timeout(Duration::from_secs(20), accepted.recv()).await;
+    arrived.expect("nothing is stored").unwrap()
+}
+
 /// Posts a message that is stored a second later: time enough for a look-up before.
 async fn post_late(slack: &LocalSlack, channel: &str, id: &str) {
     let effect = Effect::StoreLate {
@@ -123,7 +130,7 @@ async fn a_message_stored_late_is_not_found_before_and_is_afterwards() {
         outcomes(&slack)[0],
         Outcome::WillBeStoredLate { delay_ms: 1_000 }
     );
-    accepted.recv().await.unwrap();
+    arrived(&mut accepted).await;
     assert_eq!(history(&slack, "a").await.len(), 1);
     assert!(slack.posts()[0].late.unwrap().after_look_up);
 }
@@ -139,7 +146,7 @@ async fn a_client_that_hangs_too_gets_no_answer_but_the_message_is_stored() {
     let url = slack.webhook_url("a");
     let sent = try_send("POST", &url, &[JSON], r#"{"text":"late"}"#);
     assert!(timeout(Duration::from_millis(1_500), sent).await.is_err());
-    assert_eq!(accepted.recv().await.unwrap().text, "late");
+    assert_eq!(arrived(&mut accepted).await.text, "late");
 }
 
 #[tokio::test]
@@ -159,7 +166,7 @@ async fn copies_are_counted_and_those_no_look_up_could_find_apart() {
     history(&slack, "a").await;
     post_late(&slack, "a", "blind").await;
     history(&slack, "b").await;
-    accepted.recv().await.unwrap();
+    arrived(&mut accepted).await;
     post(&slack, named("a", "blind")).await;
     post_late(&slack, "a", "looked").await;
     history(&slack, "a").await;
@@ -171,7 +178,7 @@ async fn copies_are_counted_and_those_no_look_up_could_find_apart() {
         .count()
         < 2
     {
-        accepted.recv().await.unwrap();
+        arrived(&mut accepted).await;
     }
     let report: Vec<_> = slack
         .duplicates()
@@ -216,7 +223,7 @@ async fn a_look_up_that_was_not_answered_is_none() {
         let answer = call(&slack, "conversations.history", json!({"channel": "a"})).await;
         assert_eq!(answer.status, status);
     }
-    accepted.recv().await.unwrap();
+    arrived(&mut accepted).await;
     assert!(!slack.posts()[0].late.unwrap().after_look_up);
 }
 

@@ -172,6 +172,30 @@ async fn bodies_slack_cannot_read_are_application_errors() {
 }
 
 #[tokio::test]
+async fn arguments_come_in_a_form_of_parts_or_in_the_query_too() {
+    let slack = start(unpaced()).await;
+    let url = slack.api_url() + "chat.postMessage";
+    let parts = ("content-type", "multipart/form-data; boundary=xx");
+    let part = |name: &str, value: &str| {
+        format!("--xx\r\ncontent-disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n")
+    };
+    let body = part("token", "xoxb-1") + &part("channel", "a") + &part("text", "b") + "--xx--\r\n";
+    assert_eq!(send("POST", &url, &[parts], body).await.error(), "");
+    let broken = part("channel", "a");
+    let answer = send("POST", &url, &[TOKEN, parts], broken).await;
+    assert_eq!(answer.error(), "invalid_form_data");
+    let query = format!("{url}?channel=a&text=c");
+    assert_eq!(send("GET", &query, &[TOKEN], "").await.error(), "");
+    // Beside a body the query is not looked at.
+    let answer = send("POST", &query, &[TOKEN, JSON], "{}").await;
+    assert_eq!(answer.error(), "channel_not_found");
+    // An announced body that is empty holds no arguments.
+    let url = slack.api_url() + "auth.test";
+    assert_eq!(send("POST", &url, &[TOKEN, JSON], "").await.error(), "");
+    assert_eq!(texts(&slack), ["b", "c"]);
+}
+
+#[tokio::test]
 async fn charsets_are_remarked_on() {
     let slack = start(unpaced()).await;
     let url = slack.api_url() + "chat.postMessage";
