@@ -6,8 +6,8 @@ use auditrelay_config::{ClusterName, Overrides};
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
-    Failure, check, dead, demo, events, export, import, ledger, logs, render, replay, salvage,
-    serve,
+    Failure, check, dead, demo, events, export, import, ledger, logs, online, render, replay,
+    salvage, serve,
     when::{self, UnixMs},
 };
 
@@ -26,7 +26,8 @@ struct Cli {
 enum Command {
     /// Run the relay (the default).
     Serve(ServeArgs),
-    /// Read the configuration, say what is wrong with it or that it is fine, and end.
+    /// Read the configuration, say what is wrong with it or that it is fine, and end; with `--online`, ask
+    /// Slack too: exit code 1 if something will not be delivered.
     Check(CheckArgs),
     /// Run the relay on real audit events against a local Slack, and show what arrives. Needs nothing.
     Demo,
@@ -81,11 +82,22 @@ impl ServeArgs {
     }
 }
 
+/// What `check` takes.
 #[derive(Debug, Args)]
-struct CheckArgs {
+pub(crate) struct CheckArgs {
     /// Configuration file (YAML).
     #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
+    pub(crate) config: Option<PathBuf>,
+    /// Ask Slack whether tokens, scopes and channels are as they must be. Posts nothing.
+    #[arg(long)]
+    pub(crate) online: bool,
+    /// Print JSON for scripts.
+    #[arg(long, requires = "online")]
+    pub(crate) json: bool,
+    /// How long asking Slack may take; what is left then is not checked.
+    #[arg(long, value_name = "SECONDS", requires = "online", default_value_t = 60,
+        value_parser = clap::value_parser!(u64).range(1..=3_600))]
+    pub(crate) within: u64,
 }
 
 /// What `render` takes.
@@ -297,6 +309,7 @@ pub fn run() -> Result<ExitCode, Failure> {
             logs::start();
             block_on(serve::run(&args))?
         }
+        Command::Check(args) if args.online => block_on(online::run(&args))?,
         Command::Check(args) => check::run(args.config.as_deref()),
         Command::Render(args) => render::run(&args),
         Command::Demo => block_on(demo::run())?,

@@ -42,6 +42,13 @@ pub(crate) struct Lanes<'a> {
     rendering: Arc<Semaphore>,
 }
 
+/// What lanes that run share.
+pub(crate) struct Shared {
+    pub(crate) http: Http,
+    /// By token.
+    pub(crate) workspaces: HashMap<String, Workspace>,
+}
+
 impl<'a> Lanes<'a> {
     pub(crate) fn new(
         config: &'a Config,
@@ -62,12 +69,12 @@ impl<'a> Lanes<'a> {
         }
     }
 
-    /// Starts a lane for each channel.
+    /// Starts a lane for each channel; what they share, for who asks Slack beside them.
     pub(crate) fn start(
         mut self,
         tasks: &mut JoinSet<Result<(), QueueError>>,
         stopped: &watch::Receiver<bool>,
-    ) -> Result<(), Failure> {
+    ) -> Result<Shared, Failure> {
         let config = self.config;
         for (name, channel) in &config.channels {
             match channel.destination(&config.slack) {
@@ -92,7 +99,10 @@ impl<'a> Lanes<'a> {
                 }
             }
         }
-        Ok(())
+        Ok(Shared {
+            http: self.http,
+            workspaces: self.workspaces,
+        })
     }
 
     fn workspace(&mut self, who: &str) -> Workspace {

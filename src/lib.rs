@@ -21,6 +21,7 @@ mod ledger;
 mod limits;
 mod logs;
 mod metrics;
+mod online;
 mod output;
 mod progress;
 mod reach;

@@ -82,6 +82,24 @@ pub(crate) fn table(headers: &[&str], rows: &[Vec<String>]) -> String {
     text
 }
 
+/// Text in lines of at most so many characters, broken at spaces where there are any.
+pub(crate) fn wrap(text: &str, chars_max: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split(' ') {
+        let line = lines.last_mut().expect("there is one");
+        let width = line.chars().count() + 1 + word.chars().count();
+        if line.is_empty() {
+            line.push_str(word);
+        } else if width <= chars_max {
+            line.push(' ');
+            line.push_str(word);
+        } else {
+            lines.push(word.to_owned());
+        }
+    }
+    lines
+}
+
 /// `1 event`, `1,234 events`.
 pub(crate) fn count(number: u64, noun: &str) -> String {
     let digits = number.to_string();
@@ -121,6 +139,13 @@ mod tests {
             table(&[">id", "channel", "reason"], &rows),
             "  id  channel   reason\n   7  ops       x y\n1234  security  z\n"
         );
+    }
+
+    #[test]
+    fn text_is_broken_at_spaces() {
+        assert_eq!(wrap("", 5), [""]);
+        assert_eq!(wrap("ab cd ef", 5), ["ab cd", "ef"]);
+        assert_eq!(wrap("a longest-word b", 5), ["a", "longest-word", "b"]);
     }
 
     #[test]

@@ -29,6 +29,7 @@ use crate::{
     lanes::Lanes,
     limits::limits,
     metrics::LedgerMetrics,
+    online,
 };
 
 /// How long a failed queue's callers have to get their answer.
@@ -225,7 +226,8 @@ impl Relay {
             &lane_key,
             &self.templates,
         );
-        lanes.start(&mut tasks, stopped)?;
+        let shared = lanes.start(&mut tasks, stopped)?;
+        tasks.spawn(online::at_start(self.config, shared, stopped.clone()));
         tasks.spawn(self.router.run(stopped.clone()));
         let admin = admin::Admin {
             queue: self.queue,

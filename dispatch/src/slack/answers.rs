@@ -21,6 +21,15 @@ pub fn of_code(code: &str, needed: Option<&str>) -> SendError {
     error(found.map(|row| (row.action, row.advice)), reason)
 }
 
+/// What a person can do about a code; `None` where it passes by itself.
+pub fn advice(code: &str) -> Option<&'static str> {
+    match TABLE.iter().find(|row| row.code == code) {
+        Some(row) if row.advice == WAIT => None,
+        Some(row) => Some(row.advice),
+        None => Some("look it up in Slack's documentation"),
+    }
+}
+
 /// Status 429; without a usable header the lane backs off by itself.
 pub fn of_rate_limit(retry_after: Option<&str>) -> SendError {
     let seconds = retry_after.and_then(|header| header.trim().parse::<u64>().ok());

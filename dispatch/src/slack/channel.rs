@@ -10,7 +10,10 @@ use serde_json::Value;
 use super::web_api::{CallError, WebApi};
 
 /// More pages of channels are not looked through: at Slack's pace for this method they take a minute.
-const PAGES_MAX: usize = 20;
+pub(super) const PAGES_MAX: usize = 20;
+
+/// The method that lists channels.
+pub(super) const LIST: &str = "conversations.list";
 
 /// A channel as it is configured, and what has been learned of it.
 #[derive(Debug)]
@@ -57,19 +60,7 @@ impl Channel {
         let wanted = self.configured.trim_start_matches('#');
         let mut cursor = String::new();
         for _ in 0..PAGES_MAX {
-            let arguments = [
-                ("limit", "999"),
-                ("exclude_archived", "false"),
-                ("types", "public_channel,private_channel"),
-                ("cursor", cursor.as_str()),
-            ];
-            // Slack takes an empty cursor for a wrong one.
-            let given = if cursor.is_empty() {
-                &arguments[..3]
-            } else {
-                &arguments[..]
-            };
-            let reply = api.read("conversations.list", given).await?;
+            let reply = api.read(LIST, &list_arguments(&cursor)).await?;
             let channels = reply.value["channels"].as_array();
             let found = channels
                 .into_iter()
@@ -88,6 +79,20 @@ impl Channel {
     }
 }
 
+/// What [`LIST`] is asked for the page at this cursor.
+pub(super) fn list_arguments(cursor: &str) -> Vec<(&str, &str)> {
+    let mut arguments = vec![
+        ("limit", "999"),
+        ("exclude_archived", "false"),
+        ("types", "public_channel,private_channel"),
+    ];
+    // Slack takes an empty cursor for a wrong one.
+    if !cursor.is_empty() {
+        arguments.push(("cursor", cursor));
+    }
+    arguments
+}
+
 /// Where the next page begins; empty after the last.
 pub(super) fn next_cursor(page: &Value) -> &str {
     page["response_metadata"]["next_cursor"]
@@ -96,7 +101,7 @@ pub(super) fn next_cursor(page: &Value) -> &str {
 }
 
 /// Slack: IDs of channels are a letter (C, G, or D) and capitals and digits; names have no capitals.
-fn is_id(text: &str) -> bool {
+pub(super) fn is_id(text: &str) -> bool {
     let mut bytes = text.bytes();
     matches!(bytes.next(), Some(b'C' | b'G' | b'D'))
         && text.len() >= 2

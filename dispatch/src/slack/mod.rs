@@ -6,6 +6,7 @@
 
 pub mod answers;
 pub mod channel;
+pub mod check;
 mod history;
 pub mod http;
 pub mod table;

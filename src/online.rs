@@ -1,0 +1,221 @@
+//! Slack, asked whether it will take what the configuration sends: `auditrelay check --online`, and once
+//! in the background when the relay starts.
+//!
+//! Invariant: the check at the start delays nothing and ends nothing: lanes and ports are up before it, it
+//! takes their turns, and whatever becomes of it, the relay runs on.
+
+use std::{io::IsTerminal, process::ExitCode, time::Duration};
+
+use auditrelay_config::{Config, Destination, Loaded, Overrides, load};
+use auditrelay_dispatch::slack::{
+    Http,
+    check::{Budget, Finding, Level, Report, check},
+};
+use auditrelay_store::QueueError;
+use serde::Serialize;
+use tokio::{sync::watch, time::Instant};
+
+use crate::{
+    Failure,
+    cli::{CheckArgs, environment},
+    lanes::Shared,
+    output::{count, say, say_json, table, wrap},
+    progress::Progress,
+};
+
+/// Two hundred channels at the lanes' pace are eight minutes.
+const AT_START: Duration = Duration::from_secs(15 * 60);
+/// A bar is shown for what takes longer.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Wide columns are broken, so that a line fits a terminal.
+const FINDING_CHARS: usize = 46;
+const ADVICE_CHARS: usize = 36;
+
+/// Checks the configuration and asks Slack.
+///
+/// # Errors
+/// What is wrong with the configuration.
+pub(crate) async fn run(args: &CheckArgs) -> Result<ExitCode, Failure> {
+    let Loaded { config, notes } =
+        load(args.config.as_deref(), environment(), Overrides::default())?;
+    let http = Http::new(config.slack.timeout(), config.slack.proxy.as_ref());
+    let budget = Budget {
+        within: Duration::from_secs(args.within),
+        workspaces: std::collections::HashMap::new(),
+    };
+    let (bar, start) = (Progress::new("asking Slack"), Instant::now());
+    let progress = |done: usize, total: usize| {
+        if start.elapsed() > PATIENCE {
+            bar.set(done as u64, total as u64);
+        }
+    };
+    let report = check(&config, &http, budget, progress).await;
+    bar.end();
+    if args.json {
+        say_json(&Answer::new(&report))?;
+    } else {
+        let notes: String = notes.iter().map(|note| format!("note: {note}\n")).collect();
+        let colour = std::io::stdout().is_terminal();
+        say(&format!("{notes}{}", show(&report, colour)))?;
+    }
+    Ok(match report.worst() {
+        Level::Problem => ExitCode::from(1),
+        _ => ExitCode::SUCCESS,
+    })
+}
+
+/// A report for scripts.
+#[derive(Serialize)]
+struct Answer<'a> {
+    /// The worst there is.
+    worst: Level,
+    problems: usize,
+    warnings: usize,
+    notes: usize,
+    #[serde(flatten)]
+    report: &'a Report,
+}
+
+impl<'a> Answer<'a> {
+    fn new(report: &'a Report) -> Self {
+        Self {
+            worst: report.worst(),
+            problems: report.count(Level::Problem),
+            warnings: report.count(Level::Warning),
+            notes: report.count(Level::Note),
+            report,
+        }
+    }
+}
+
+/// A report for people.
+fn show(report: &Report, colour: bool) -> String {
+    let mut rows = Vec::new();
+    let mut levels = Vec::new();
+    for (subject, finding) in report.findings() {
+        let what_to_do = finding.what_to_do.as_deref().unwrap_or_default();
+        let texts = wrap(&finding.text, FINDING_CHARS);
+        let todos = wrap(what_to_do, ADVICE_CHARS);
+        for line in 0..texts.len().max(todos.len()) {
+            let cell = |lines: &[String]| lines.get(line).cloned().unwrap_or_default();
+            let first = |text: &str| if line == 0 { text } else { "" }.to_owned();
+            rows.push(vec![
+                first(finding.level.as_str()),
+                first(&subject.name),
+                first(&subject.place),
+                cell(&texts),
+                cell(&todos),
+            ]);
+            levels.push((line == 0).then_some(finding.level));
+        }
+    }
+    let headers = ["result", "channel", "where", "finding", "what to do"];
+    let text = table(&headers, &rows);
+    let mut shown = String::new();
+    for (line, level) in text.lines().zip(std::iter::once(None).chain(levels)) {
+        match level.filter(|_| colour) {
+            Some(level) => shown.push_str(&paint(line, level)),
+            None => shown.push_str(line),
+        }
+        shown.push('\n');
+    }
+    shown.push('\n');
+    shown.push_str(&summary(report));
+    shown.push('\n');
+    shown
+}
+
+/// A line that begins with its level, in colour.
+fn paint(line: &str, level: Level) -> String {
+    let colour = match level {
+        Level::Ok => "32",
+        Level::Note => "36",
+        Level::Warning => "33",
+        Level::Problem => "1;31",
+    };
+    let (word, rest) = line.split_at(level.as_str().len());
+    format!("\u{1b}[{colour}m{word}\u{1b}[0m{rest}")
+}
+
+fn summary(report: &Report) -> String {
+    let of = |level: Level| count(report.count(level) as u64, level.as_str());
+    match report.worst() {
+        Level::Problem => format!(
+            "{}, {}: something will not be delivered",
+            of(Level::Problem),
+            of(Level::Warning)
+        ),
+        Level::Warning => format!("no problems, {}", of(Level::Warning)),
+        Level::Note | Level::Ok => "Slack is as it should be".to_owned(),
+    }
+}
+
+/// Asks Slack once and logs what is not as it should be, until the relay stops.
+pub(crate) async fn at_start(
+    config: Config,
+    shared: Shared,
+    mut stopped: watch::Receiver<bool>,
+) -> Result<(), QueueError> {
+    let mut channels = config.channels.values();
+    let has_token = channels.any(|channel| {
+        matches!(
+            channel.destination(&config.slack),
+            Destination::SlackApi { .. }
+        )
+    });
+    // A task of its own: its panic would be its own too.
+    let asking = has_token.then(|| tokio::spawn(ask_and_log(config, shared)));
+    // Sent before a stop, or dropped with it.
+    let _ = stopped.wait_for(|stop| *stop).await;
+    if let Some(asking) = asking {
+        asking.abort();
+    }
+    Ok(())
+}
+
+async fn ask_and_log(config: Config, shared: Shared) {
+    let budget = Budget {
+        within: AT_START,
+        workspaces: shared.workspaces,
+    };
+    let report = check(&config, &shared.http, budget, |_, _| {}).await;
+    if report.worst() < Level::Warning {
+        tracing::info!(
+            tokens = report.tokens.len(),
+            channels = report.channels.len(),
+            notes = report.count(Level::Note),
+            "{}",
+            summary(&report)
+        );
+        return;
+    }
+    let mut following = 0_usize;
+    for (subject, finding) in report.findings() {
+        if finding.follows {
+            following += 1;
+            continue;
+        }
+        log(&subject.name, &subject.place, finding);
+    }
+    if following > 0 {
+        tracing::warn!(
+            channels = following,
+            "channels were not checked, or cannot work for what is said of their token; `auditrelay check \
+             --online` lists them"
+        );
+    }
+}
+
+fn log(name: &str, place: &str, finding: &Finding) {
+    let Finding { code, text, .. } = finding;
+    let what_to_do = finding.what_to_do.as_deref().unwrap_or("nothing");
+    match finding.level {
+        Level::Problem => {
+            tracing::error!(checked = name, place, code, what_to_do, "{text}");
+        }
+        Level::Warning => {
+            tracing::warn!(checked = name, place, code, what_to_do, "{text}");
+        }
+        Level::Note | Level::Ok => {}
+    }
+}
