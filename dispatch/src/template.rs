@@ -2,7 +2,7 @@
 //!
 //! Invariants:
 //! * a template that cannot work is found at start: it is compiled, its names are looked up, and it is tried
-//!   on sample events ([`Templates::new`]);
+//!   on sample events ([`Templates::all`]);
 //! * an event cannot make one fail in a way that costs the event: fuel bounds time and memory, what comes
 //!   out is bounded, and where it fails the built-in sentence stands, with a mark ([`Templates::fields`])
 //!   and a line in the log;
@@ -78,24 +78,14 @@ enum Fault {
 }
 
 impl Templates {
-    /// Compiles them and tries each on sample events. `routes` are those of the whole configuration, in
-    /// their order: errors count them.
+    /// The templates of every channel, by its name: compiled, and tried on sample events.
     ///
     /// # Errors
-    /// The key that holds it, the channel's keys within the channel, and what is wrong, in one line.
-    pub fn new(channel: &ChannelConfig, routes: &[RouteConfig]) -> Result<Self, String> {
-        Self::compile("", channel, &Arc::new(of_routes(routes)?))
-    }
-
-    /// The templates of every channel, by its name.
-    ///
-    /// # Errors
-    /// As [`Templates::new`], with the whole key.
+    /// The key that holds it, and what is wrong, in one line.
     pub fn all(config: &Config) -> Result<BTreeMap<String, Arc<Self>>, String> {
         let routes = Arc::new(of_routes(&config.routes)?);
         let of_channel = |(name, channel): (_, &ChannelConfig)| {
-            let prefix = format!("channels.{name}.");
-            let templates = Self::compile(&prefix, channel, &routes)?;
+            let templates = Self::compile(&format!("channels.{name}."), channel, &routes)?;
             Ok((format!("{name}"), Arc::new(templates)))
         };
         config.channels.iter().map(of_channel).collect()
@@ -167,7 +157,8 @@ impl Templates {
         }
         if !failed.is_empty() {
             let text = format!("{} failed", failed.join(", "));
-            fields.push((MARK.to_owned(), clean(&text, FIELD_CHARS_MAX)));
+            // First: what is shown may be the first few.
+            fields.insert(0, (MARK.to_owned(), clean(&text, FIELD_CHARS_MAX)));
         }
         fields
     }

@@ -154,8 +154,8 @@ fn a_template_that_fails_on_an_event_costs_a_mark_and_no_more() {
     assert_eq!(
         fields,
         [
-            own("Who", "boom"),
-            own(MARK, "channels.ops.sentence failed")
+            own(MARK, "channels.ops.sentence failed"),
+            own("Who", "boom")
         ]
     );
 }
