@@ -237,13 +237,18 @@ impl Walk {
         }
     }
 
+    /// Whether nothing more may be looked at.
+    fn is_at_end(&mut self) -> bool {
+        self.stopped |= self.nodes_left == 0;
+        self.nodes_left == 0
+    }
+
     fn push(&mut self, rank: u8, line: String) {
         self.ranked.push((rank, line));
     }
 
     fn visit(&mut self, path: &str, name: &str, value: &Value, trust: Trust, rank: u8) {
-        if self.nodes_left == 0 {
-            self.stopped = true;
+        if self.is_at_end() {
             return;
         }
         self.nodes_left -= 1;
@@ -255,15 +260,32 @@ impl Walk {
         };
         match value {
             Value::Object(fields) if !fields.is_empty() => {
+                // `{name: PASSWORD, value: …}`, as in `env` and in lists of headers.
+                let names_secret = ["name", "key", "header"].iter().any(|name| {
+                    fields
+                        .get(*name)
+                        .and_then(Value::as_str)
+                        .is_some_and(is_secret_name)
+                });
                 for (name, inner) in fields {
+                    let trust = match name.as_str() {
+                        "value" | "values" if names_secret => Trust::Secret,
+                        name => trust.below(name),
+                    };
+                    if self.is_at_end() {
+                        break;
+                    }
                     if !is_bookkeeping(path, name) {
-                        self.visit(&segment(path, name), name, inner, trust.below(name), rank);
+                        self.visit(&segment(path, name), name, inner, trust, rank);
                     }
                 }
             }
             Value::Array(items) if items.iter().any(|item| item.is_object() || item.is_array()) => {
                 for (index, item) in items.iter().enumerate() {
-                    let (at, trust) = entry(item, index, trust);
+                    if self.is_at_end() {
+                        break;
+                    }
+                    let at = entry(item, index, trust);
                     self.visit(&bounded(format!("{path}[{at}]")), name, item, trust, rank);
                 }
             }
@@ -278,14 +300,11 @@ impl Walk {
     }
 }
 
-/// How a list's entry is told from the others, and whether its own name says secret (`env`).
-fn entry(item: &Value, index: usize, trust: Trust) -> (String, Trust) {
+/// How a list's entry is told from the others.
+fn entry(item: &Value, index: usize, trust: Trust) -> String {
     match item["name"].as_str().filter(|name| !name.is_empty()) {
-        Some(name) if trust == Trust::Plain && item.get("value").is_some() => {
-            (quoted(name, NAME_CHARS_MAX), trust.below(name))
-        }
-        Some(name) if trust != Trust::Secret => (quoted(name, NAME_CHARS_MAX), trust),
-        _ => (index.to_string(), trust),
+        Some(name) if trust != Trust::Secret => quoted(name, NAME_CHARS_MAX),
+        _ => index.to_string(),
     }
 }
 
