@@ -3,7 +3,7 @@
 //! Invariants:
 //! * at most [`NODES_MAX`] values are looked at, whatever the body holds; what was not is said (`stopped`);
 //! * whether a value may be shown is decided by every name on its way: once a name says secret, all below it
-//!   is masked. Names by which Kubernetes only refers to a secret are known ([`REFERENCES`]), and nothing but the
+//!   is masked. Names by which Kubernetes only refers to a secret are known ([`Trust`]), and nothing but the
 //!   reference is shown of them;
 //! * long text, and text with line breaks, is told by its length: nobody can say what is in it.
 
@@ -11,6 +11,7 @@ use auditrelay_audit::Envelope;
 use auditrelay_audit::redact::REDACTED;
 use serde_json::{Map, Value};
 
+use super::names::{BORING, TELLING, Trust};
 use crate::{
     escape::{clean, quoted},
     mask::{MASK, Masker, is_secret_name},
@@ -21,116 +22,6 @@ const PATH_CHARS_MAX: usize = 200;
 const NAME_CHARS_MAX: usize = 60;
 const VALUE_CHARS_MAX: usize = 80;
 const ITEMS_MAX: usize = 12;
-
-/// Names by which an object refers to a secret or asks for a token, without holding it.
-const REFERENCES: [&str; 7] = [
-    "secretRef",
-    "secretKeyRef",
-    "imagePullSecrets",
-    "serviceAccountToken",
-    "secret",
-    "secrets",
-    "tokenRequests",
-];
-const REFERENCE_LEAVES: [&str; 9] = [
-    "name",
-    "namespace",
-    "key",
-    "secretName",
-    "optional",
-    "path",
-    "expirationSeconds",
-    "audience",
-    "defaultMode",
-];
-/// Lists whose entries have a `key` that is a label's or a taint's name.
-const KEYED: [&str; 6] = [
-    "tolerations",
-    "taints",
-    "matchExpressions",
-    "matchFields",
-    "configMapKeyRef",
-    "items",
-];
-const HARMLESS: [&str; 4] = [
-    "topologyKey",
-    "secretName",
-    "automountServiceAccountToken",
-    "tokenExpirationSeconds",
-];
-
-/// Fields that say most of what a workload may do, or that an incident turns on.
-const TELLING: [&str; 27] = [
-    "privileged",
-    "allowPrivilegeEscalation",
-    "hostNetwork",
-    "hostPID",
-    "hostIPC",
-    "hostPath",
-    "runAsUser",
-    "capabilities",
-    "add",
-    "serviceAccountName",
-    "automountServiceAccountToken",
-    "image",
-    "replicas",
-    "command",
-    "args",
-    "externalIPs",
-    "externalName",
-    "unschedulable",
-    "taints",
-    "schedule",
-    "suspend",
-    "paused",
-    "nodeName",
-    "url",
-    "failurePolicy",
-    "finalizers",
-    "type",
-];
-/// Fields that the API server or kubectl fill in.
-const BORING: [&str; 14] = [
-    "terminationMessagePath",
-    "terminationMessagePolicy",
-    "imagePullPolicy",
-    "restartPolicy",
-    "dnsPolicy",
-    "schedulerName",
-    "terminationGracePeriodSeconds",
-    "protocol",
-    "enableServiceLinks",
-    "revisionHistoryLimit",
-    "progressDeadlineSeconds",
-    "maxSurge",
-    "maxUnavailable",
-    "lastTransitionTime",
-];
-
-/// What the names on the way to a value say of it.
-#[derive(Clone, Copy, PartialEq)]
-enum Trust {
-    Plain,
-    Keyed,
-    Reference,
-    Secret,
-}
-
-impl Trust {
-    fn below(self, name: &str) -> Self {
-        match self {
-            Self::Secret => Self::Secret,
-            _ if HARMLESS.contains(&name) => Self::Plain,
-            Self::Reference if REFERENCE_LEAVES.contains(&name) => Self::Plain,
-            Self::Keyed if matches!(name, "key" | "keys") => Self::Plain,
-            _ if REFERENCES.contains(&name) => Self::Reference,
-            _ if KEYED.contains(&name) => Self::Keyed,
-            _ if is_secret_name(name) => Self::Secret,
-            Self::Reference => Self::Reference,
-            Self::Plain | Self::Keyed => Self::Plain,
-        }
-    }
-}
 
 /// The lines of a body, the most telling first.
 pub(super) struct Walk {
@@ -376,7 +267,9 @@ fn string(text: &str, masker: &mut Masker) -> String {
         return format!("({} characters)", text.chars().count());
     }
     let masked = masker.argument(text);
-    if masked.is_empty() {
+    if masked == "*" {
+        masked
+    } else if masked.is_empty() {
         "\"\"".to_owned()
     } else {
         quoted(&masked, VALUE_CHARS_MAX).replace("“[masked]”", MASK)
