@@ -50,7 +50,7 @@ async fn a_batch_goes_in_and_messages_metrics_and_ledger_agree() {
     assert!(
         posts[0]
             .text
-            .starts_with("[prod-eu] 🔵 alice deleted pods/api in shop — allowed — 200"),
+            .starts_with("[prod-eu] alice deleted pod shop/api (allowed)"),
         "{}",
         posts[0].text
     );
@@ -134,7 +134,7 @@ async fn a_webhook_channel_gets_its_messages() {
         .post("/webhook", list("alice", "delete", ids("a", 1)))
         .await;
     relay.drained().await;
-    assert!(slack.posts()[0].text.contains("alice deleted pods/api"));
+    assert!(slack.posts()[0].text.contains("alice deleted pod shop/api"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -149,7 +149,7 @@ async fn without_a_token_it_says_so_and_shows_messages_in_the_terminal() {
     assert_eq!(logs.matches("no Slack token").count(), 1, "{logs}");
     let shown = fs::read_to_string(folder.path().join("stdout")).expect("text");
     assert!(
-        shown.contains("mallory <!here> deleted pods/api in shop"),
+        shown.contains("“mallory <!here>” deleted pod shop/api — allowed — 200"),
         "{shown}"
     );
     assert!(folder.path().join("auditrelay-data/queue").is_dir());
@@ -266,7 +266,7 @@ async fn an_item_that_is_no_event_is_quarantined_once_and_announced() {
     assert_eq!(ledger["balanced"], true);
     let text: String = slack.posts().into_iter().map(|post| post.text).collect();
     for part in [
-        "alice deleted pods/api",
+        "alice deleted pod shop/api",
         "1 event from prod could not be read",
         "quarantine: not an object",
     ] {

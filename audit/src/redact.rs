@@ -3,7 +3,8 @@
 //!
 //! What never passes:
 //! * values in bodies of `secrets`, `tokenreviews` and `serviceaccounts/token`, whatever form the
-//!   body has (object, list, table, merge patch, JSON patch); their key names stay;
+//!   body has (object, list, table, merge patch, JSON patch); their key names stay, and the number of seconds
+//!   that a token is asked to last;
 //! * the same in objects of those kinds that are nested in other bodies;
 //! * `last-applied-configuration`, as annotation, patch path or inside a string;
 //! * the message of a failed request for such an object when it may quote its body, and its details;
@@ -247,11 +248,13 @@ fn mask_object(value: &mut Value) {
     match value {
         Value::Object(map) => {
             let is_patch = map.contains_key("op") && map.contains_key("path");
+            let is_request = map.get("kind").is_some_and(|kind| kind == "TokenRequest");
             for (name, inner) in map.iter_mut() {
                 match name.as_str() {
                     "kind" | "apiVersion" | "type" if inner.is_string() => {}
                     "op" | "path" if is_patch && inner.is_string() => {}
                     "metadata" => mask_metadata(inner),
+                    "spec" if is_request => mask_but_lifetime(inner),
                     "items" | "rows" | "object" => mask_object(inner),
                     _ => mask_all(inner),
                 }
@@ -259,6 +262,18 @@ fn mask_object(value: &mut Value) {
         }
         Value::Array(values) => values.iter_mut().for_each(mask_object),
         other => mask_all(other),
+    }
+}
+
+/// How long a token is asked to last is what its reader wants to know, and a number tells nothing else.
+fn mask_but_lifetime(value: &mut Value) {
+    let lifetime = value
+        .get("expirationSeconds")
+        .filter(|seconds| seconds.is_u64())
+        .cloned();
+    mask_all(value);
+    if let Some(lifetime) = lifetime {
+        value["expirationSeconds"] = lifetime;
     }
 }
 

@@ -57,6 +57,23 @@ fn values_of_secrets_go_in_every_form_and_key_names_stay() {
 }
 
 #[test]
+fn how_long_a_token_lasts_stays_and_nothing_else_of_it() {
+    let token = r#"{"resource":"serviceaccounts","subresource":"token","name":"bot"}"#;
+    let kept = |kind: &str, lifetime: &str| {
+        let body = format!(
+            r#","requestObject":{{"kind":"{kind}","spec":{{"expirationSeconds":{lifetime},"audiences":["{CANARY}"],"n":7}}}}"#
+        );
+        let json = assert_hidden(&event(token, &body));
+        assert!(!json.contains(":7"), "{json}");
+        json.contains(&format!(r#""expirationSeconds":{lifetime}"#))
+    };
+    assert!(kept("TokenRequest", "864000"));
+    assert!(!kept("TokenRequest", &format!(r#""{CANARY}""#)));
+    assert!(!kept("TokenRequest", &format!(r#"{{"x":"{CANARY}"}}"#)));
+    assert!(!kept("Secret", "864000"));
+}
+
+#[test]
 fn token_reviews_and_token_requests_are_hidden() {
     for object in [
         r#"{"resource":"tokenreviews","apiGroup":"authentication.k8s.io"}"#,

@@ -121,12 +121,15 @@ fn no_attack_speaks_anywhere() {
     let attacks: BTreeMap<String, String> = serde_json::from_str(ATTACKS).expect("a map");
     assert!(attacks.len() > 25);
     for (name, attack) in &attacks {
-        for text in [attack.clone(), attack.repeat(200)] {
+        for (text, alone) in [(attack.clone(), true), (attack.repeat(12), false)] {
             let events: Vec<_> = REQUESTS
                 .iter()
                 .map(|(verb, object)| event(&text, verb, object))
                 .collect();
-            let each = events.iter().map(|one| lease(vec![one.clone()]));
+            let each = events
+                .iter()
+                .filter(|_| alone)
+                .map(|one| lease(vec![one.clone()]));
             for lease in each.chain([lease(events.clone())]) {
                 for message in messages(&lease) {
                     assert_slack_takes(&message);

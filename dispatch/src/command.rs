@@ -36,18 +36,23 @@ impl Session {
         }
         let mut session = Self::default();
         let mut masker = Masker::default();
-        let mut words = Vec::new();
+        let (mut command, mut left) = (String::new(), ARGUMENTS_MAX);
         for (name, value) in parameters(event).take(4 * ARGUMENTS_MAX) {
             match &*name {
-                "command" if words.len() < ARGUMENTS_MAX => {
-                    words.push(argument(&mut masker, &value))
+                // What is far beyond what can be shown need not be read.
+                "command" if left == 0 || command.len() > 8 * COMMAND_CHARS_MAX => {
+                    command.push_str(if command.ends_with('…') { "" } else { " …" });
                 }
-                "command" if words.len() == ARGUMENTS_MAX => words.push("…".to_owned()),
+                "command" => {
+                    left -= 1;
+                    command.push_str(if command.is_empty() { "" } else { " " });
+                    command.push_str(&argument(&mut masker, &value));
+                }
                 "container" => session.container = quoted(&value, 63),
                 _ => {}
             }
         }
-        session.command = clean(&words.join(" "), COMMAND_CHARS_MAX);
+        session.command = clean(&command, COMMAND_CHARS_MAX);
         session.masked = masker.masked;
         session
     }

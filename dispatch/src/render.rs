@@ -301,3 +301,7 @@ pub(crate) fn fallback(lines: &[String]) -> String {
 #[cfg(test)]
 #[path = "render_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "render_room_tests.rs"]
+mod room_tests;

@@ -8,7 +8,7 @@ use super::*;
 use crate::checker::assert_slack_takes;
 
 /// As a channel does whose messages' members are kept.
-fn render(lease: &Lease, sentences_max: usize) -> Message {
+pub(super) fn render(lease: &Lease, sentences_max: usize) -> Message {
     let style = Style {
         sentences_max,
         ..Style::default()
@@ -17,9 +17,9 @@ fn render(lease: &Lease, sentences_max: usize) -> Message {
 }
 
 /// A minute after the events.
-const NOW_UNIX_MS: i64 = 1_795_230_989_000;
+pub(super) const NOW_UNIX_MS: i64 = 1_795_230_989_000;
 
-fn event(user: &str, verb: &str, name: &str) -> EventDelivery {
+pub(super) fn event(user: &str, verb: &str, name: &str) -> EventDelivery {
     EventDelivery {
         cluster: "prod".into(),
         route: String::new(),
@@ -34,7 +34,7 @@ meant_for: None,
 }
 }
 
-fn lease(members: Vec<(Severity, Delivery)>, resumed: bool) -> Lease {
+pub(super) fn lease(members: Vec<(Severity, Delivery)>, resumed: bool) -> Lease {
     Lease {
         id: LeaseId {
             channel: "ops".into(),
@@ -46,7 +46,7 @@ fn lease(members: Vec<(Severity, Delivery)>, resumed: bool) -> Lease {
     }
 }
 
-fn info(events: impl IntoIterator<Item = EventDelivery>) -> Vec<(Severity, Delivery)> {
+pub(super) fn info(events: impl IntoIterator<Item = EventDelivery>) -> Vec<(Severity, Delivery)> {
     events
         .into_iter()
         .map(|event| (Severity::Info, Delivery::Event(event)))

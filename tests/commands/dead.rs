@@ -42,7 +42,7 @@ async fn a_dead_letter_is_found_shown_and_redriven_once_while_the_relay_runs() {
     }
     let shown = ends(folder, 0, &["dead", "show", &id]);
     assert!(
-        shown.contains("alice deleted pods/api in shop") && shown.contains("2 times"),
+        shown.contains("alice deleted pod shop/api") && shown.contains("2 times"),
         "{shown}"
     );
     let shown = json_of(folder, &["dead", "show", &id]);

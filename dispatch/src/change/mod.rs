@@ -4,7 +4,7 @@
 //! in nodes, lines and characters. An event never holds the old values: nothing here pretends to know them.
 //!
 //! Invariant (promise P8): a value stands in a line only if neither its name nor itself looks secret
-//! ([`walk`], [`crate::mask`]); bodies were redacted at the door before, this is the second line of defence.
+//! (`names.rs`, [`crate::mask`]); bodies were redacted at the door before, this is the second line of defence.
 
 use auditrelay_audit::{Envelope, Level, Stage};
 use serde::{Deserialize, de::IgnoredAny};
@@ -16,6 +16,7 @@ use crate::{
     sentence::{has_failed, is_dry_run, is_write},
 };
 
+mod names;
 mod rbac;
 mod walk;
 

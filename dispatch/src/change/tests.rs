@@ -77,82 +77,53 @@ fn an_update_says_that_the_old_values_are_unknown() {
     );
 }
 
-#[test]
-fn no_secret_value_is_shown_whatever_the_shape() {
-    const S: &str = "hunter2";
-    for (verb, object, body) in [
+const S: &str = "hunter2";
+
+/// Requests whose bodies hold a secret: [`S`], 1234 or 4321.
+fn secrets() -> Vec<(&'static str, &'static str, Value)> {
+    let objects = secret_objects()
+        .into_iter()
+        .map(|(object, body)| ("create", object, body));
+    let patches = [
+        json!({"data": {"a": S}}),
+        json!([{"op": "replace", "path": "/data/a", "value": S}]),
+        json!([{"op": "add", "path": "/data", "value": {"a": S}}]),
+    ];
+    objects
+        .chain(patches.map(|body| ("patch", "secrets", body)))
+        .collect()
+}
+
+fn secret_objects() -> Vec<(&'static str, Value)> {
+    let pod = |container: Value| ("pods", json!({"spec": {"containers": [container]}}));
+    let thing = |spec: Value| ("things", json!({"spec": spec}));
+    let config = |data: Value| ("configmaps", json!({"data": data}));
+    vec![
         (
-            "create",
             "secrets",
             json!({"kind": "Secret", "data": {"a": S}, "stringData": {"b": S}, "other": {"x": S}}),
         ),
-        ("patch", "secrets", json!({"data": {"a": S}})),
-        (
-            "patch",
-            "secrets",
-            json!([{"op": "replace", "path": "/data/a", "value": S}]),
+        ("things", json!({"kind": "secret", "data": {"a": S}})),
+        config(json!({"password": S, "db-token": S, "API_KEY": S})),
+        config(json!({"url": format!("postgres://u:{S}@db/x"), "cfg": format!("password={S}")})),
+        config(json!({"app.conf": format!("x\npassword {S}\n")})),
+        pod(json!({"name": "c", "env": [{"name": "DB_PASSWORD", "value": S}]})),
+        pod(json!({"name": "c", "command": ["x", "--password", S, format!("-p{S}")]})),
+        pod(json!({"name": "c", "args": [format!("--token={S}")]})),
+        thing(
+            json!({"headers": [{"key": "X-Auth-Token", "value": S}, {"name": "Cookie", "values": [S]}]}),
         ),
-        (
-            "patch",
-            "secrets",
-            json!([{"op": "add", "path": "/data", "value": {"a": S}}]),
-        ),
-        (
-            "create",
-            "things",
-            json!({"kind": "secret", "data": {"a": S}}),
-        ),
-        (
-            "create",
-            "configmaps",
-            json!({"data": {"password": S, "db-token": S, "API_KEY": S}}),
-        ),
-        (
-            "create",
-            "configmaps",
-            json!({"data": {"url": format!("postgres://u:{S}@db/x"), "cfg": format!("password={S}")}}),
-        ),
-        (
-            "create",
-            "configmaps",
-            json!({"data": {"app.conf": format!("x\npassword {S}\n")}}),
-        ),
-        (
-            "create",
-            "pods",
-            json!({"spec": {"containers": [{"name": "c", "env": [{"name": "DB_PASSWORD", "value": S}]}]}}),
-        ),
-        (
-            "create",
-            "pods",
-            json!({"spec": {"containers": [{"name": "c", "command": ["x", "--password", S, format!("-p{S}")]}]}}),
-        ),
-        (
-            "create",
-            "pods",
-            json!({"spec": {"containers": [{"name": "c", "args": [format!("--token={S}")]}]}}),
-        ),
-        (
-            "create",
-            "things",
-            json!({"spec": {"auth": {"deep": [{"name": "x", "value": S}]}}}),
-        ),
-        (
-            "create",
-            "things",
-            json!({"spec": {"secretRef": {"name": "x", "inline": S}, "secret": {"value": S}}}),
-        ),
-        (
-            "create",
-            "things",
-            json!({"spec": {"key": S, "secretKey": 1234, "privateKey": [S, S]}}),
-        ),
-        (
-            "update",
-            "things",
-            json!({"spec": {"credentials": {"pin": 4321, "user": S}}}),
-        ),
-    ] {
+        thing(json!({"auth": {"deep": [{"name": "x", "value": S}]}})),
+        thing(json!({"secretRef": {"name": "x", "inline": S}, "secret": {"value": S}})),
+        thing(json!({"key": S, "secretKey": 1234, "privateKey": [S, S]})),
+        thing(json!({"credentials": {"pin": 4321, "user": S}})),
+        thing(json!({"x": {"vault.hashicorp.com/token": S, "k8s.io/token": S}})),
+    ]
+}
+
+#[test]
+fn no_secret_value_is_shown_whatever_the_shape() {
+    for (verb, object, body) in secrets() {
         let change = change(verb, object, &body, &json!({}));
         let told = format!("{change:?}");
         let leaks = [S, "1234", "4321"]
@@ -161,6 +132,14 @@ fn no_secret_value_is_shown_whatever_the_shape() {
         assert!(!leaks, "{told}");
         assert!(!change.lines.is_empty(), "{body}");
     }
+}
+
+#[test]
+fn a_domain_that_says_authorization_hides_nothing() {
+    let labels =
+        json!({"metadata": {"labels": {"rbac.authorization.k8s.io/aggregate-to-edit": "true"}}});
+    let line = "metadata.labels[rbac.authorization.k8s.io/aggregate-to-edit] = true";
+    assert_eq!(lines("patch", "clusterroles", &labels), [line]);
 }
 
 #[test]

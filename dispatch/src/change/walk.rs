@@ -3,7 +3,7 @@
 //! Invariants:
 //! * at most [`NODES_MAX`] values are looked at, whatever the body holds; what was not is said (`stopped`);
 //! * whether a value may be shown is decided by every name on its way: once a name says secret, all below it
-//!   is masked. Names by which Kubernetes only refers to a secret are known ([`REFERENCES`]), and nothing but the
+//!   is masked. Names by which Kubernetes only refers to a secret are known ([`Trust`]), and nothing but the
 //!   reference is shown of them;
 //! * long text, and text with line breaks, is told by its length: nobody can say what is in it.
 
@@ -11,6 +11,7 @@ use auditrelay_audit::Envelope;
 use auditrelay_audit::redact::REDACTED;
 use serde_json::{Map, Value};
 
+use super::names::{BORING, TELLING, Trust};
 use crate::{
     escape::{clean, quoted},
     mask::{MASK, Masker, is_secret_name},
@@ -21,116 +22,6 @@ const PATH_CHARS_MAX: usize = 200;
 const NAME_CHARS_MAX: usize = 60;
 const VALUE_CHARS_MAX: usize = 80;
 const ITEMS_MAX: usize = 12;
-
-/// Names by which an object refers to a secret or asks for a token, without holding it.
-const REFERENCES: [&str; 7] = [
-    "secretRef",
-    "secretKeyRef",
-    "imagePullSecrets",
-    "serviceAccountToken",
-    "secret",
-    "secrets",
-    "tokenRequests",
-];
-const REFERENCE_LEAVES: [&str; 9] = [
-    "name",
-    "namespace",
-    "key",
-    "secretName",
-    "optional",
-    "path",
-    "expirationSeconds",
-    "audience",
-    "defaultMode",
-];
-/// Lists whose entries have a `key` that is a label's or a taint's name.
-const KEYED: [&str; 6] = [
-    "tolerations",
-    "taints",
-    "matchExpressions",
-    "matchFields",
-    "configMapKeyRef",
-    "items",
-];
-const HARMLESS: [&str; 4] = [
-    "topologyKey",
-    "secretName",
-    "automountServiceAccountToken",
-    "tokenExpirationSeconds",
-];
-
-/// Fields that say most of what a workload may do, or that an incident turns on.
-const TELLING: [&str; 27] = [
-    "privileged",
-    "allowPrivilegeEscalation",
-    "hostNetwork",
-    "hostPID",
-    "hostIPC",
-    "hostPath",
-    "runAsUser",
-    "capabilities",
-    "add",
-    "serviceAccountName",
-    "automountServiceAccountToken",
-    "image",
-    "replicas",
-    "command",
-    "args",
-    "externalIPs",
-    "externalName",
-    "unschedulable",
-    "taints",
-    "schedule",
-    "suspend",
-    "paused",
-    "nodeName",
-    "url",
-    "failurePolicy",
-    "finalizers",
-    "type",
-];
-/// Fields that the API server or kubectl fill in.
-const BORING: [&str; 14] = [
-    "terminationMessagePath",
-    "terminationMessagePolicy",
-    "imagePullPolicy",
-    "restartPolicy",
-    "dnsPolicy",
-    "schedulerName",
-    "terminationGracePeriodSeconds",
-    "protocol",
-    "enableServiceLinks",
-    "revisionHistoryLimit",
-    "progressDeadlineSeconds",
-    "maxSurge",
-    "maxUnavailable",
-    "lastTransitionTime",
-];
-
-/// What the names on the way to a value say of it.
-#[derive(Clone, Copy, PartialEq)]
-enum Trust {
-    Plain,
-    Keyed,
-    Reference,
-    Secret,
-}
-
-impl Trust {
-    fn below(self, name: &str) -> Self {
-        match self {
-            Self::Secret => Self::Secret,
-            _ if HARMLESS.contains(&name) => Self::Plain,
-            Self::Reference if REFERENCE_LEAVES.contains(&name) => Self::Plain,
-            Self::Keyed if matches!(name, "key" | "keys") => Self::Plain,
-            _ if REFERENCES.contains(&name) => Self::Reference,
-            _ if KEYED.contains(&name) => Self::Keyed,
-            _ if is_secret_name(name) => Self::Secret,
-            Self::Reference => Self::Reference,
-            Self::Plain | Self::Keyed => Self::Plain,
-        }
-    }
-}
 
 /// The lines of a body, the most telling first.
 pub(super) struct Walk {
@@ -237,13 +128,18 @@ impl Walk {
         }
     }
 
+    /// Whether nothing more may be looked at.
+    fn is_at_end(&mut self) -> bool {
+        self.stopped |= self.nodes_left == 0;
+        self.nodes_left == 0
+    }
+
     fn push(&mut self, rank: u8, line: String) {
         self.ranked.push((rank, line));
     }
 
     fn visit(&mut self, path: &str, name: &str, value: &Value, trust: Trust, rank: u8) {
-        if self.nodes_left == 0 {
-            self.stopped = true;
+        if self.is_at_end() {
             return;
         }
         self.nodes_left -= 1;
@@ -255,15 +151,32 @@ impl Walk {
         };
         match value {
             Value::Object(fields) if !fields.is_empty() => {
+                // `{name: PASSWORD, value: …}`, as in `env` and in lists of headers.
+                let names_secret = ["name", "key", "header"].iter().any(|name| {
+                    fields
+                        .get(*name)
+                        .and_then(Value::as_str)
+                        .is_some_and(is_secret_name)
+                });
                 for (name, inner) in fields {
+                    let trust = match name.as_str() {
+                        "value" | "values" if names_secret => Trust::Secret,
+                        name => trust.below(name),
+                    };
+                    if self.is_at_end() {
+                        break;
+                    }
                     if !is_bookkeeping(path, name) {
-                        self.visit(&segment(path, name), name, inner, trust.below(name), rank);
+                        self.visit(&segment(path, name), name, inner, trust, rank);
                     }
                 }
             }
             Value::Array(items) if items.iter().any(|item| item.is_object() || item.is_array()) => {
                 for (index, item) in items.iter().enumerate() {
-                    let (at, trust) = entry(item, index, trust);
+                    if self.is_at_end() {
+                        break;
+                    }
+                    let at = entry(item, index, trust);
                     self.visit(&bounded(format!("{path}[{at}]")), name, item, trust, rank);
                 }
             }
@@ -278,14 +191,11 @@ impl Walk {
     }
 }
 
-/// How a list's entry is told from the others, and whether its own name says secret (`env`).
-fn entry(item: &Value, index: usize, trust: Trust) -> (String, Trust) {
+/// How a list's entry is told from the others.
+fn entry(item: &Value, index: usize, trust: Trust) -> String {
     match item["name"].as_str().filter(|name| !name.is_empty()) {
-        Some(name) if trust == Trust::Plain && item.get("value").is_some() => {
-            (quoted(name, NAME_CHARS_MAX), trust.below(name))
-        }
-        Some(name) if trust != Trust::Secret => (quoted(name, NAME_CHARS_MAX), trust),
-        _ => (index.to_string(), trust),
+        Some(name) if trust != Trust::Secret => quoted(name, NAME_CHARS_MAX),
+        _ => index.to_string(),
     }
 }
 
@@ -357,7 +267,9 @@ fn string(text: &str, masker: &mut Masker) -> String {
         return format!("({} characters)", text.chars().count());
     }
     let masked = masker.argument(text);
-    if masked.is_empty() {
+    if masked == "*" {
+        masked
+    } else if masked.is_empty() {
         "\"\"".to_owned()
     } else {
         quoted(&masked, VALUE_CHARS_MAX).replace("“[masked]”", MASK)

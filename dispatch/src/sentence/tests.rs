@@ -110,3 +110,119 @@ fn what_was_only_asked_for_is_not_told_as_done() {
         "🔵 alice deleted a selection of pods in x"
     );
 }
+
+#[test]
+fn it_says_why_it_was_allowed_or_not() {
+    let told = |code: u16, decision: &str, reason: &str, message: &str| {
+        let rest = format!(
+            r#","objectRef":{{"resource":"pods","namespace":"x","name":"p"}},"responseStatus":{{"code":{code},"message":{message:?}}},"annotations":{{"authorization.k8s.io/decision":"{decision}","authorization.k8s.io/reason":{reason:?}}}"#
+        );
+        let text = sentence(&event("delete", &rest)).text();
+        text.replace("🔵 alice ", "").replace("pod x/p", "it")
+    };
+    let binding = r#"RBAC: allowed by RoleBinding "dev/x" of ClusterRole "edit" to Group "devs""#;
+    let no_rule = r#"pods "p" is forbidden: User "alice" cannot delete resource "pods" in API group "" in the namespace "x""#;
+    let quota = r#"pods "p" is forbidden: exceeded quota: small"#;
+    for (text, expected) in [
+        (
+            told(200, "allow", binding, ""),
+            "deleted it — allowed (RBAC: RoleBinding x/dev of ClusterRole edit, as group devs) — 200",
+        ),
+        (
+            told(403, "forbid", "", no_rule),
+            "tried to delete it — forbidden — 403",
+        ),
+        (
+            told(403, "forbid", "webhook: not on Sundays", no_rule),
+            "tried to delete it — forbidden (webhook: not on Sundays) — 403",
+        ),
+        (
+            told(403, "allow", "", quota),
+            "tried to delete it — allowed, but refused after that — 403 (exceeded quota: small)",
+        ),
+        (
+            told(404, "allow", "", "pods \"p\" not found"),
+            "tried to delete it — allowed, but failed — 404 (pods \"p\" not found)",
+        ),
+    ] {
+        assert_eq!(text, expected);
+    }
+}
+
+#[test]
+fn a_panic_a_missing_login_and_system_masters_are_said() {
+    let rest = r#","objectRef":{"resource":"nodes","name":"n"},"responseStatus":{"code":500},"annotations":{"authorization.k8s.io/decision":"allow","authorization.k8s.io/reason":""}"#;
+    let panic = event("get", rest).replace("ResponseComplete", "Panic");
+    assert_eq!(
+        sentence(&panic).text(),
+        "🔵 alice tried to read node n — allowed — the API server panicked, 500"
+    );
+    let nobody = event("list", r#","objectRef":{"resource":"pods"},"responseStatus":{"code":401,"message":"Unauthorized"}"#)
+        .replace(r#"{"username":"alice"}"#, "{}");
+    assert_eq!(
+        sentence(&nobody).text(),
+        "🔵 somebody unauthenticated tried to list pods in all namespaces — not authenticated, 401"
+    );
+    let masters = event("get", &rest.replace("500", "200")).replace(
+        r#""alice"}"#,
+        r#""alice"},"impersonatedUser":{"username":"x","groups":["system:masters"]}"#,
+    );
+    assert_eq!(
+        sentence(&masters).text(),
+        "🔵 alice as x, group system:masters read node n — allowed (system:masters) — 200"
+    );
+}
+
+#[test]
+fn a_made_up_name_is_taken_from_the_answer() {
+    let object = r#","objectRef":{"resource":"pods","namespace":"x"},"requestObject":{"metadata":{"generateName":"api-"}}"#;
+    let told = |rest: &str| sentence(&event("create", &format!("{object}{rest}"))).text();
+    assert_eq!(
+        told(r#","responseObject":{"metadata":{"name":"api-7c9","x":[]}}"#),
+        "🔵 alice created pod x/api-7c9"
+    );
+    assert_eq!(told(""), "🔵 alice created pod x/api-…");
+    assert_eq!(
+        told(r#","responseObject":["a"]"#),
+        "🔵 alice created pod x/api-…"
+    );
+    let failed =
+        r#","responseStatus":{"code":409},"responseObject":{"metadata":{"name":"status"}}"#;
+    assert!(
+        told(failed).contains("tried to create pod x/api-… "),
+        "{}",
+        told(failed)
+    );
+    let nameless = event(
+        "create",
+        r#","objectRef":{"resource":"ingresses","apiGroup":"networking.k8s.io"}"#,
+    );
+    assert_eq!(sentence(&nameless).text(), "🔵 alice created an ingress");
+}
+
+#[test]
+fn a_look_alike_keeps_its_whole_name() {
+    let told = |object: &str| sentence(&event("get", &format!(r#","objectRef":{object}"#))).text();
+    assert_eq!(
+        told(r#"{"resource":"secrets","apiGroup":"evil.example","namespace":"x","name":"db"}"#),
+        "🔵 alice read secrets.evil.example x/db"
+    );
+    assert_eq!(
+        told(
+            r#"{"resource":"pods","namespace":"x","name":"db — forbidden","subresource":"odd one"}"#
+        ),
+        "🔵 alice read pod x/“db — forbidden” (subresource “odd one”)"
+    );
+}
+
+#[test]
+fn a_write_without_a_body_says_why() {
+    let told = |verb: &str| {
+        let json = event(verb, r#","objectRef":{"resource":"pods","name":"p"}"#);
+        sentence(&json)
+            .context
+            .contains("body not logged (level Metadata)")
+    };
+    assert!(told("update") && told("patch"));
+    assert!(!told("get") && !told("delete"));
+}
