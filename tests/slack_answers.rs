@@ -177,6 +177,10 @@ async fn a_message_slack_refuses_goes_as_plain_text_or_is_buried_and_the_next_on
 async fn a_repetition_that_is_put_off_is_still_the_same_message_and_marked() {
     let folder = tempfile::tempdir().expect("a folder");
     let slack = slack(Duration::from_millis(100)).await;
+    // What is not to be looked up is repeated.
+    slack.change_token("xoxb-test", |token| {
+        token.scopes.retain(|scope| !scope.ends_with(":history"));
+    });
     slack.inject(Fault::new(Effect::CloseAfterStoring));
     slack.inject(Fault::new(Effect::RetryAfter { seconds: 2 }));
     let relay = Running::start(folder.path(), &drop_in(&slack.api_url()), &[]);
