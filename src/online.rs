@@ -9,7 +9,7 @@ use std::{io::IsTerminal, process::ExitCode, time::Duration};
 use auditrelay_config::{Config, Destination, Loaded, Overrides, load};
 use auditrelay_dispatch::slack::{
     Http,
-    check::{Budget, Finding, Level, Report, check},
+    check::{Budget, Finding, Level, Report, Subject, check},
 };
 use auditrelay_store::QueueError;
 use serde::Serialize;
@@ -44,7 +44,7 @@ pub(crate) async fn run(args: &CheckArgs) -> Result<ExitCode, Failure> {
         workspaces: std::collections::HashMap::new(),
     };
     let (bar, start) = (Progress::new("asking Slack"), Instant::now());
-    let progress = |done: usize, total: usize| {
+    let progress = |_: &Subject, done: usize, total: usize| {
         if start.elapsed() > PATIENCE {
             bar.set(done as u64, total as u64);
         }
@@ -178,7 +178,11 @@ async fn ask_and_log(config: Config, shared: Shared) {
         within: AT_START,
         workspaces: shared.workspaces,
     };
-    let report = check(&config, &shared.http, budget, |_, _| {}).await;
+    let as_found = |subject: &Subject, _: usize, _: usize| {
+        let own = subject.findings.iter().filter(|finding| !finding.follows);
+        own.for_each(|finding| log(&subject.name, &subject.place, finding));
+    };
+    let report = check(&config, &shared.http, budget, as_found).await;
     if report.worst() < Level::Warning {
         tracing::info!(
             tokens = report.tokens.len(),
@@ -187,16 +191,9 @@ async fn ask_and_log(config: Config, shared: Shared) {
             "{}",
             summary(&report)
         );
-        return;
     }
-    let mut following = 0_usize;
-    for (subject, finding) in report.findings() {
-        if finding.follows {
-            following += 1;
-            continue;
-        }
-        log(&subject.name, &subject.place, finding);
-    }
+    let following = report.findings().filter(|(_, finding)| finding.follows);
+    let following = following.count();
     if following > 0 {
         tracing::warn!(
             channels = following,

@@ -28,6 +28,13 @@ fn posting(slack: &LocalSlack) -> usize {
         .count()
 }
 
+/// What cannot be looked up is repeated.
+fn without_history(slack: &LocalSlack) {
+    slack.change_token("xoxb-test", |token| {
+        token.scopes.retain(|scope| !scope.ends_with(":history"));
+    });
+}
+
 fn attempts_on(slack: &LocalSlack, channel: &str) -> Vec<(u64, Outcome)> {
     let attempts = slack.attempts().into_iter();
     attempts
@@ -122,6 +129,7 @@ async fn a_dead_channel_parks_alone_is_told_once_and_recovers() {
 async fn an_answer_that_got_lost_repeats_the_same_message_and_says_so() {
     let folder = tempfile::tempdir().expect("a folder");
     let slack = slack(Duration::from_millis(100)).await;
+    without_history(&slack);
     slack.inject(Fault::new(Effect::CloseAfterStoring));
     let relay = Running::start(folder.path(), &drop_in(&slack.api_url()), &[]);
     relay
@@ -177,6 +185,7 @@ async fn a_message_slack_refuses_goes_as_plain_text_or_is_buried_and_the_next_on
 async fn a_repetition_that_is_put_off_is_still_the_same_message_and_marked() {
     let folder = tempfile::tempdir().expect("a folder");
     let slack = slack(Duration::from_millis(100)).await;
+    without_history(&slack);
     slack.inject(Fault::new(Effect::CloseAfterStoring));
     slack.inject(Fault::new(Effect::RetryAfter { seconds: 2 }));
     let relay = Running::start(folder.path(), &drop_in(&slack.api_url()), &[]);

@@ -46,12 +46,12 @@ struct Token {
     known: Option<Known>,
 }
 
-/// Checks everything, and tells after each step how many of how many are done.
+/// Checks everything, and tells of each token and channel when it is done, with how many of how many are.
 pub async fn check(
     config: &Config,
     http: &Http,
     budget: Budget,
-    progress: impl Fn(usize, usize) + Send + Sync,
+    progress: impl Fn(&Subject, usize, usize) + Send + Sync,
 ) -> Report {
     let deadline = Instant::now() + budget.within;
     let mut tokens = tokens(config, http, &budget, deadline);
@@ -66,9 +66,9 @@ pub async fn check(
             None => token::unusable(),
         };
         let subject = Subject::new(&token.name, known.place.clone(), known.findings.clone());
-        report.tokens.push(subject);
         token.known = Some(known);
-        progress(report.tokens.len(), total);
+        progress(&subject, report.tokens.len() + 1, total);
+        report.tokens.push(subject);
     }
     let mut hosts = Hosts::new();
     for (name, channel) in &config.channels {
@@ -94,10 +94,10 @@ pub async fn check(
             }
         };
         findings.extend(without_fallback(config, name.as_str(), channel));
-        report
-            .channels
-            .push(Subject::new(name.as_str(), place, findings));
-        progress(report.tokens.len() + report.channels.len(), total);
+        let subject = Subject::new(name.as_str(), place, findings);
+        let done = report.tokens.len() + report.channels.len() + 1;
+        progress(&subject, done, total);
+        report.channels.push(subject);
     }
     report
 }
