@@ -123,7 +123,7 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
         }
         tracing::error!(
             channel = self.channel,
-            message = held.id.id,
+            message_id = held.id.id,
             reason,
             "this event can never be posted; it is a dead letter now (`auditrelay dead`)"
         );

@@ -60,7 +60,7 @@ pub fn of_status(status: u16) -> SendError {
     error(Some(action), reason)
 }
 
-/// An incoming webhook's status and body.
+/// An incoming webhook's status and body, where it is not the 200 `ok` that says that the message is there.
 pub fn of_webhook(status: u16, body: &str) -> SendError {
     let body = body.trim();
     let reason = format!("the webhook answered {status} {}", clean(body, 80));
@@ -68,8 +68,13 @@ pub fn of_webhook(status: u16, body: &str) -> SendError {
         .iter()
         .find(|(of, row)| row.code == body && (*of == status || *of == 0));
     let action = match (status, found) {
-        (500..=599, _) => Some((Unknown, WAIT)),
+        // A 200 that is not Slack's own is a page of somebody in between.
+        (200 | 500..=599, _) => Some((Unknown, WAIT)),
         (408 | 425, _) => Some((Later, WAIT)),
+        (300..=399, _) => Some((
+            Park,
+            "redirects are not followed; correct webhook_url or the proxy",
+        )),
         (_, found) => found.map(|(_, row)| (row.action, row.advice)),
     };
     error(action, reason)
