@@ -11,7 +11,10 @@ mod lost_answers;
 mod pace;
 mod parked;
 mod rates;
+mod tls;
+mod transport;
 mod webhooks;
+mod wire;
 
 use std::{fs, net::SocketAddr, path::Path, time::Duration};
 
