@@ -5,6 +5,7 @@ mod support;
 
 mod bad_message;
 mod details;
+mod emulate;
 mod files;
 mod heads;
 mod lost_answers;
