@@ -187,13 +187,17 @@ impl Calls {
                 }
                 None => return Err(error.into()),
             };
-            let left = self.deadline.saturating_duration_since(Instant::now());
-            if pause >= left {
+            if pause >= self.left() {
                 return Err(limited(&error).map_or(error.into(), |_| Trouble::Limited));
             }
             sleep(pause).await;
         }
         Err(Trouble::Limited)
+    }
+
+    /// How much time is left.
+    pub(super) fn left(&self) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now())
     }
 
     async fn in_time<T>(&self, what: impl Future<Output = T>) -> Result<T, Trouble> {
