@@ -107,7 +107,6 @@ fn check(slack: &LocalSlack, events: usize, logs: &str) {
         *copies.entry(*count).or_default() += 1;
         copies
     });
-    println!("events by copies: {copies:?}; messages stored after the look-up: {late}");
     if late == 0 {
         assert_eq!(copies.len(), 1, "{copies:?}");
     }

@@ -1,3 +1,5 @@
+//! The table of answers, and the page that shows it.
+
 use std::{collections::BTreeSet, fs, path::Path};
 
 use super::{super::table::Row, *};
