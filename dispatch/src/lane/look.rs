@@ -31,16 +31,7 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
         sought.id = id;
         let found = self.destination.find(&sought, since_unix_ms).await;
         let found = self.or_give_up(found);
-        let outcome = match &found {
-            Ok(Found::Posted(_)) => "found",
-            Ok(Found::Absent) => "absent",
-            Ok(Found::Unknowable { .. }) => "unknowable",
-            Err(_) => "failed",
-        };
-        let lookups = &self.metrics.lookups;
-        lookups
-            .with_label_values(&[self.channel.as_str(), outcome])
-            .inc();
+        self.count_look(&found);
         match found {
             Ok(Found::Posted(receipt)) => {
                 tracing::info!(
@@ -67,6 +58,19 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
                 Ok(Looked::Done)
             }
         }
+    }
+
+    pub(super) fn count_look(&self, found: &Result<Found, SendError>) {
+        let outcome = match found {
+            Ok(Found::Posted(_)) => "found",
+            Ok(Found::Absent) => "absent",
+            Ok(Found::Unknowable { .. }) => "unknowable",
+            Err(_) => "failed",
+        };
+        let lookups = &self.metrics.lookups;
+        lookups
+            .with_label_values(&[self.channel.as_str(), outcome])
+            .inc();
     }
 
     fn or_give_up(&mut self, found: Result<Found, SendError>) -> Result<Found, SendError> {

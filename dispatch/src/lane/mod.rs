@@ -136,7 +136,7 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
             search: Search::default(),
             tries: Tries::default(),
             looks_failed: 0,
-            details: Details::default(),
+            details: Details::new(Retry::new(config.retry_max())),
             metrics: setup.metrics,
             rendering: setup.rendering,
         }
@@ -147,7 +147,7 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
     /// # Errors
     /// The queue's; nothing can be delivered after one.
     pub async fn run(mut self, mut shutdown: watch::Receiver<bool>) -> Result<(), QueueError> {
-        self.load_details().await?;
+        self.begin_details().await?;
         loop {
             tokio::select! {
                 _ = shutdown.wait_for(|stop| *stop) => return Ok(()),
@@ -162,8 +162,9 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
 
     /// Waits until there is something to post and the channel nearly takes it.
     async fn ready(&mut self) -> Result<(), QueueError> {
-        if self.details.is_empty() {
-            self.queue.wait_waiting(&self.channel).await?;
+        tokio::select! {
+            waiting = self.queue.wait_waiting(&self.channel) => waiting?,
+            () = self.details.wait() => {}
         }
         self.while_parked().await?;
         self.pace.nearly_ready().await;
@@ -258,6 +259,7 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
                 self.observe_delay(&prepared.stage_times_ms);
             }
             Err(error) => {
+                self.count(error.as_str());
                 let had_blocks = !prepared.message.blocks.is_empty();
                 self.refused(error, &held, had_blocks).await?;
             }

@@ -39,7 +39,6 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
         held: &Held,
         had_blocks: bool,
     ) -> Result<(), QueueError> {
-        self.count(error.as_str());
         match error {
             SendError::Later {
                 after,

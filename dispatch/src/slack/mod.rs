@@ -110,13 +110,15 @@ impl Destination for SlackApi {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
+        // What is new overtakes replies: of these only the message that they answer is certainly older.
+        let after_ts = message.thread.as_deref().or(last_ts.as_deref());
         let sought = history::Sought {
             message,
             since_unix_ms,
-            after_ts: last_ts.as_deref(),
+            after_ts,
         };
         let found = history::find(&self.api, &self.channel, &self.workspace, sought).await;
-        if let Ok(Found::Posted(receipt)) = &found {
+        if let (Ok(Found::Posted(receipt)), None) = (&found, &message.thread) {
             self.note_last(&receipt.ts);
         }
         found

@@ -114,10 +114,7 @@ impl WebApi {
             .body(bytes)
             .map_err(|_| CallError::Unreadable)?;
         let answer = self.http.send(request).await.map_err(CallError::Broken)?;
-        match answer.status {
-            StatusCode::OK => Ok(()),
-            other => Err(CallError::Status(other.as_u16())),
-        }
+        of_status(&answer)
     }
 
     async fn send(
@@ -147,16 +144,18 @@ impl WebApi {
     }
 }
 
-fn read(answer: Answer) -> Result<Reply, CallError> {
+fn of_status(answer: &Answer) -> Result<(), CallError> {
     match answer.status {
-        StatusCode::OK => {}
-        StatusCode::TOO_MANY_REQUESTS => {
-            return Err(CallError::Limited {
-                retry_after: answer.retry_after().map(str::to_owned),
-            });
-        }
-        other => return Err(CallError::Status(other.as_u16())),
+        StatusCode::OK => Ok(()),
+        StatusCode::TOO_MANY_REQUESTS => Err(CallError::Limited {
+            retry_after: answer.retry_after().map(str::to_owned),
+        }),
+        other => Err(CallError::Status(other.as_u16())),
     }
+}
+
+fn read(answer: Answer) -> Result<Reply, CallError> {
+    of_status(&answer)?;
     let value: Value = serde_json::from_str(&answer.body).map_err(|_| CallError::Unreadable)?;
     let text = |name: &str| value.get(name).and_then(Value::as_str).map(str::to_owned);
     match (value.get("ok").and_then(Value::as_bool), text("error")) {
