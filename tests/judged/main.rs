@@ -11,4 +11,5 @@
 mod events;
 mod judge;
 mod messages;
+mod planted;
 mod secrets;
