@@ -19,6 +19,8 @@ const HEADER_CHARS_MAX: usize = 150;
 const CONTEXT_ELEMENTS_MAX: usize = 10;
 /// Slack says nothing of links in `rich_text`; buttons take 3,000 characters.
 const URL_BYTES_MAX: usize = 2_000;
+/// Where all that there is to say is blank.
+const NOTHING: &str = "–";
 /// 2100-01-01; what is later, or before 1970, is told as text.
 const SECONDS_MAX: i64 = 4_102_444_800;
 
@@ -182,6 +184,10 @@ pub fn context(pieces: &[Piece]) -> Value {
         }
     }
     flush(&mut run, &mut elements);
+    if elements.is_empty() {
+        // Slack refuses a context of nothing; a name may be blank.
+        elements.push(plain_text(NOTHING));
+    }
     json!({"type": "context", "elements": elements})
 }
 
@@ -259,6 +265,15 @@ mod tests {
             let piece = Piece::date(text, DateStyle::Time);
             assert_eq!(piece.look, Look::Plain, "{text}");
             assert!(!context(&[piece]).to_string().contains("mrkdwn"), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_line_that_is_blank_is_still_one() {
+        for text in ["", " ", " · ", "··"] {
+            let elements = &context(&[Piece::plain(text)])["elements"];
+            let expected = json!([{"type": "plain_text", "text": NOTHING, "emoji": false}]);
+            assert_eq!(elements, &expected, "{text:?}");
         }
     }
 
