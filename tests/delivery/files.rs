@@ -112,7 +112,9 @@ async fn given_up(relay: &mut Running) -> String {
         .filter(|line| line.contains(GIVEN_UP))
         .collect();
     assert_eq!(lines.len(), 1, "{logs}");
-    assert!(lines[0].contains("auditrelay events --message"), "{logs}");
+    let line: serde_json::Value = serde_json::from_str(lines[0]).expect("JSON");
+    let said = line["message"].as_str().expect("text");
+    assert!(said.contains("auditrelay events --message"), "{line}");
     lines[0].to_owned()
 }
 

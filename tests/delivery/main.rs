@@ -10,6 +10,8 @@ mod heads;
 mod lost_answers;
 mod pace;
 mod parked;
+mod rates;
+mod webhooks;
 
 use std::{fs, net::SocketAddr, path::Path, time::Duration};
 

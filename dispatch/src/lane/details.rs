@@ -308,7 +308,7 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
         let delay = after.unwrap_or_else(|| self.details.retry.next_delay());
         tracing::warn!(
             channel = self.channel,
-            message = thread.message,
+            message_id = thread.message,
             reason,
             rest_seconds = delay.as_secs_f64(),
             "a digest's details are tried again later; nothing else waits for them"
@@ -326,7 +326,7 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
     fn give_up(&self, thread: &Thread, reason: &str) -> Step {
         tracing::warn!(
             channel = self.channel,
-            message = thread.message,
+            message_id = thread.message,
             reason,
             "the rest of a digest's details is not posted; `auditrelay events --message` lists them"
         );

@@ -201,7 +201,7 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
         self.without_id = false;
         tracing::error!(
             channel = self.channel,
-            message = held.id.id,
+            message_id = held.id.id,
             reason,
             "this event can never be posted; it is a dead letter now (`auditrelay dead`)"
         );

@@ -63,7 +63,7 @@ pub fn of_status(status: u16, retry_after: Option<&str>) -> SendError {
     error(Some(action), seconds(retry_after), reason)
 }
 
-/// An incoming webhook's status and body.
+/// An incoming webhook's status and body, where it is not the 200 `ok` that says that the message is there.
 pub fn of_webhook(status: u16, body: &str, retry_after: Option<&str>) -> SendError {
     let body = body.trim();
     let reason = format!("the webhook answered {status} {}", clean(body, 80));
@@ -71,9 +71,14 @@ pub fn of_webhook(status: u16, body: &str, retry_after: Option<&str>) -> SendErr
         .iter()
         .find(|(of, row)| row.code == body && (*of == status || *of == 0));
     let action = match (status, found) {
-        (500..=599, _) => Some((Unknown, WAIT)),
+        // A 200 that is not Slack's own is a page of somebody in between.
+        (200 | 500..=599, _) => Some((Unknown, WAIT)),
         (408 | 425, _) => Some((Later, WAIT)),
         (413, _) => Some((Never, WAIT)),
+        (300..=399, _) => Some((
+            Park,
+            "redirects are not followed; correct webhook_url or the proxy",
+        )),
         (_, found) => found.map(|(_, row)| (row.action, row.advice)),
     };
     error(action, seconds(retry_after), reason)

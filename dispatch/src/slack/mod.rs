@@ -171,7 +171,7 @@ impl Destination for SlackWebhook {
             })?;
         let answer = self.http.send(request).await.map_err(answers::of_broken)?;
         match answer.status {
-            StatusCode::OK => Ok(Receipt::default()),
+            StatusCode::OK if answer.body.trim() == "ok" => Ok(Receipt::default()),
             StatusCode::TOO_MANY_REQUESTS => Err(answers::of_rate_limit(answer.retry_after())),
             other => Err(answers::of_webhook(
                 other.as_u16(),
