@@ -19,6 +19,8 @@ const HEADER_CHARS_MAX: usize = 150;
 const CONTEXT_ELEMENTS_MAX: usize = 10;
 /// Slack says nothing of links in `rich_text`; buttons take 3,000 characters.
 const URL_BYTES_MAX: usize = 2_000;
+/// Where all that there is to say is blank.
+const NOTHING: &str = "–";
 /// 2100-01-01; what is later, or before 1970, is told as text.
 const SECONDS_MAX: i64 = 4_102_444_800;
 
@@ -27,7 +29,7 @@ const SECONDS_MAX: i64 = 4_102_444_800;
 pub enum DateStyle {
     /// `today at 03:15:29`.
     DayAndTime,
-    /// `03:15:29`.
+    /// `03:15:29`, where the day was said before.
     Time,
 }
 
@@ -36,6 +38,13 @@ impl DateStyle {
         match self {
             Self::DayAndTime => "{date_short_pretty} at {time_secs}",
             Self::Time => "{time_secs}",
+        }
+    }
+
+    fn fallback(self) -> &'static str {
+        match self {
+            Self::DayAndTime => "%Y-%m-%d %H:%M:%S UTC",
+            Self::Time => "%H:%M:%S UTC",
         }
     }
 }
@@ -100,7 +109,7 @@ impl Piece {
         let Ok(time) = rfc3339.parse::<jiff::Timestamp>() else {
             return Self::plain(clean(rfc3339, 40));
         };
-        let text = time.strftime("%Y-%m-%d %H:%M:%S UTC").to_string();
+        let text = time.strftime(style.fallback()).to_string();
         let seconds = time.as_second();
         let look = if (0..SECONDS_MAX).contains(&seconds) {
             Look::Date(seconds, style)
@@ -175,6 +184,10 @@ pub fn context(pieces: &[Piece]) -> Value {
         }
     }
     flush(&mut run, &mut elements);
+    if elements.is_empty() {
+        // Slack refuses a context of nothing; a name may be blank.
+        elements.push(plain_text(NOTHING));
+    }
     json!({"type": "context", "elements": elements})
 }
 
@@ -190,7 +203,7 @@ fn flush(run: &mut String, elements: &mut Vec<Value>) {
 /// Slack: `<!date^SECONDS^FORMAT|FALLBACK>`. Made of numbers alone, so that nobody can speak through it.
 fn mrkdwn_date(seconds: i64, style: DateStyle) -> String {
     let fallback = jiff::Timestamp::from_second(seconds)
-        .map(|time| time.strftime("%Y-%m-%d %H:%M:%S UTC").to_string())
+        .map(|time| time.strftime(style.fallback()).to_string())
         .unwrap_or_else(|_| seconds.to_string());
     format!("<!date^{seconds}^{}|{fallback}>", style.format())
 }
@@ -256,6 +269,15 @@ mod tests {
     }
 
     #[test]
+    fn a_line_that_is_blank_is_still_one() {
+        for text in ["", " ", " · ", "··"] {
+            let elements = &context(&[Piece::plain(text)])["elements"];
+            let expected = json!([{"type": "plain_text", "text": NOTHING, "emoji": false}]);
+            assert_eq!(elements, &expected, "{text:?}");
+        }
+    }
+
+    #[test]
     fn only_the_web_is_linked_to() {
         let link = |url: &str| Piece::link("runbook", &Url::parse(url).expect("a URL")).look;
         assert_eq!(
@@ -280,6 +302,6 @@ mod tests {
             "a&amp;b".len() + "https://w.example/?a=1&amp;b=2".len()
         );
         assert_eq!(cost(&context(&[Piece::plain("<é>")])), "&lt;é&gt;".len());
-        assert!(cost(&section(&[Piece::date(TIME, DateStyle::Time)])) > TIME.len());
+        assert!(cost(&section(&[Piece::date(TIME, DateStyle::DayAndTime)])) > TIME.len());
     }
 }

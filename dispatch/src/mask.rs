@@ -9,143 +9,33 @@
 //!
 //! A word such as `hunter2` that nothing points to cannot be known for what it is.
 
+mod looks;
+
+use self::looks::KEY_START;
+pub use self::looks::{is_secret_name, looks_secret};
+
 /// What stands where a secret stood.
 pub const MASK: &str = "[masked]";
 
 /// A line within a line within a line; deeper ones are masked whole.
 const DEPTH_MAX: usize = 4;
 
-/// Parts of names that say secret wherever they stand.
-const SECRET_PARTS: [&str; 18] = [
-    "password",
-    "passwd",
-    "passphrase",
-    "passwort",
-    "pwd",
-    "secret",
-    "token",
-    "credential",
-    "apikey",
-    "accesskey",
-    "privatekey",
-    "authorization",
-    "bearer",
-    "cookie",
-    "signature",
-    "sessionid",
-    "connectionstring",
-    "fromliteral",
-];
-/// Words that say so only by themselves.
-const SECRET_WORDS: [&str; 14] = [
-    "pass", "pw", "auth", "key", "keys", "pin", "otp", "jwt", "sas", "creds", "cred", "passin",
-    "passout", "dsn",
-];
-/// Beginnings of well-known tokens.
-const TOKEN_STARTS: [&str; 16] = [
-    "eyJ",
-    "ghp_",
-    "gho_",
-    "ghs_",
-    "github_pat_",
-    "glpat-",
-    "xoxb-",
-    "xoxp-",
-    "xapp-",
-    "AKIA",
-    "ASIA",
-    "sk-",
-    "hvs.",
-    "npm_",
-    "dckr_pat_",
-    "-----BEGIN",
-];
 /// Long flags of `find`, `ps` and others that begin like mysql's `-pSECRET`.
 const HARMLESS_P: [&str; 10] = [
     "-path", "-pid", "-print", "-print0", "-printf", "-perm", "-prune", "-pthread", "-port",
     "-proto",
 ];
-
-/// Whether what has this name is a secret, as far as a name can say.
-pub fn is_secret_name(name: &str) -> bool {
-    let name: String = name.chars().take(200).collect();
-    let mut words = vec![String::new()];
-    let mut was_lower = false;
-    for character in name.chars() {
-        let ends =
-            !character.is_ascii_alphanumeric() || (was_lower && character.is_ascii_uppercase());
-        if ends {
-            words.push(String::new());
-        }
-        if let (true, Some(word)) = (character.is_ascii_alphanumeric(), words.last_mut()) {
-            word.push(character.to_ascii_lowercase());
-        }
-        was_lower = character.is_ascii_lowercase();
-    }
-    let joined: String = words.concat();
-    SECRET_PARTS.iter().any(|part| joined.contains(part))
-        || words
-            .iter()
-            .any(|word| SECRET_WORDS.contains(&word.as_str()))
-}
-
-/// Whether text by itself looks like a token or a key.
-pub fn looks_secret(text: &str) -> bool {
-    if TOKEN_STARTS.iter().any(|start| {
-        text.match_indices(start)
-            .any(|(at, _)| !text[..at].ends_with(|before: char| before.is_ascii_alphanumeric()))
-    }) {
-        return true;
-    }
-    if is_base64(text) {
-        return true;
-    }
-    // A digest names content, and hides nothing.
-    let text = text.replace("sha256:", "sha256:-");
-    let runs = text
-        .split(|character: char| !character.is_ascii_alphanumeric() && !"+=".contains(character));
-    let mut before = "";
-    for run in runs {
-        if is_random(run) && before != "sha256" {
-            return true;
-        }
-        if !run.is_empty() {
-            before = run;
-        }
-    }
-    false
-}
-
-/// Base64 in which no run between two slashes is long enough by itself.
-fn is_base64(text: &str) -> bool {
-    let is_of_it =
-        |character: char| character.is_ascii_alphanumeric() || "+/_-".contains(character);
-    text.split(|character| !is_of_it(character)).any(|run| {
-        let bytes = run.as_bytes();
-        let rises = bytes
-            .windows(2)
-            .filter(|pair| pair[0].is_ascii_lowercase() && pair[1].is_ascii_uppercase());
-        run.len() >= 32 && rises.count() >= 5 && run.bytes().any(|byte| byte.is_ascii_digit())
-    })
-}
-
-fn is_random(run: &str) -> bool {
-    let count = |is: fn(&u8) -> bool| run.bytes().filter(is).count();
-    let (digits, upper, lower) = (
-        count(u8::is_ascii_digit),
-        count(u8::is_ascii_uppercase),
-        count(u8::is_ascii_lowercase),
-    );
-    let mut distinct = [false; 128];
-    run.bytes()
-        .for_each(|byte| distinct[usize::from(byte & 127)] = true);
-    let distinct = distinct.iter().filter(|seen| **seen).count();
-    let with_digits = run.len() >= 20 && digits >= 2 && upper + lower >= 4 && distinct >= 10;
-    let mixed = run.len() >= 24 && upper >= 6 && lower >= 6 && distinct >= 14;
-    // Whatever it is, nobody can read it.
-    let long = run.len() >= 64;
-    with_digits || mixed || long
-}
+/// Flags that a secret follows.
+const FLAGS_P: [&str; 8] = [
+    "-pw",
+    "-pwd",
+    "-pass",
+    "-passwd",
+    "-password",
+    "-passphrase",
+    "-passin",
+    "-passout",
+];
 
 /// Masks the words of a command, of all its arguments in their order.
 #[derive(Debug, Default)]
@@ -179,6 +69,16 @@ impl Masker {
         if self.expects {
             self.expects = false;
             return self.mask();
+        }
+        // A key may stand in one line or in many; its words and lines by themselves look like nothing.
+        if let Some((before, _)) = line.split_once(KEY_START) {
+            let mask = self.mask();
+            let before = if before.is_empty() {
+                String::new()
+            } else {
+                self.line(before, depth)
+            };
+            return before + &mask;
         }
         let parts = lex(line);
         if parts.len() <= 1 && !is_quoted(line) {
@@ -234,14 +134,13 @@ impl Masker {
             self.expects = true;
             return (word.to_owned(), false);
         }
-        if self.notice_flag(word) {
+        let is_flag = self.notice_flag(word);
+        if is_flag && (word == "-p" || !word.starts_with("-p") || FLAGS_P.contains(&word)) {
             return (word.to_owned(), false);
         }
-        if word.len() > 2
-            && word.starts_with("-p")
-            && !word.contains('=')
-            && !HARMLESS_P.contains(&word)
-        {
+        // `-pPassword1` is a flag with its value, or a flag like `-passphrase` of which a value follows.
+        let is_p = word.len() > 2 && word.starts_with("-p") && !word.contains('=');
+        if is_flag || is_p && !HARMLESS_P.contains(&word) {
             let mask = self.mask();
             return (format!("-p{mask}"), false);
         }

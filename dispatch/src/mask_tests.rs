@@ -13,7 +13,7 @@ fn masked(arguments: &[&str]) -> (String, bool) {
 }
 
 /// Each as the arguments of a command.
-const WITH_SECRET: [&[&str]; 34] = [
+const WITH_SECRET: [&[&str]; 39] = [
     &["mysql", "-u", "root", "--password", "hunter2-S3CR3T"],
     &["mysql", "-u", "root", "--password=hunter2-S3CR3T"],
     &["mysql", "-uroot", "-phunter2-S3CR3T", "shop"],
@@ -84,6 +84,15 @@ const WITH_SECRET: [&[&str]; 34] = [
     &["sshpass", "-phunter2-S3CR3T", "ssh", "x"],
     &["echo", "ghp_hunter2-S3CR3T"],
     &["sh", "-c", "vault login token=hunter2-S3CR3T"],
+    &["mysql", "-pPassword-hunter2-S3CR3T"],
+    &["sh", "-c", "mysql -pMyPw1-hunter2-S3CR3T -e x"],
+    &["x", "-passphrase", "hunter2-S3CR3T"],
+    &[
+        "sh",
+        "-c",
+        "echo '-----BEGIN PRIVATE KEY-----\nhunter2-S3CR3T\n' > x",
+    ],
+    &["echo", "-----BEGIN RSA PRIVATE KEY----- hunter2-S3CR3T"],
 ];
 
 #[test]

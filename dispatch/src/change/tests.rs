@@ -47,12 +47,13 @@ fn a_json_patch_says_each_operation() {
         {"op": "replace", "path": "/spec/replicas", "value": 3},
         {"op": "remove", "path": "/metadata/labels/a~1b"},
         {"op": "add", "path": "/spec/containers/0/env/-", "value": {"name": "DB_PASSWORD", "value": "hunter2"}},
+        {"op": "replace", "path": "/spec/containers/0/env/3/value", "value": "hunter2"},
         {"op": "move", "path": "/spec/b", "from": "/spec/a"},
         {"op": "test", "path": "/data/password", "value": "hunter2"},
         {"no": "operation"}, 7,
     ]);
     let lines = lines("patch", "deployments", &patch);
-    assert_eq!(lines.len(), 6, "{lines:?}");
+    assert_eq!(lines.len(), 7, "{lines:?}");
     assert!(lines.contains(&"spec.replicas = 3".to_owned()), "{lines:?}");
     assert!(
         lines.contains(&"metadata.labels[a/b] removed".to_owned()),

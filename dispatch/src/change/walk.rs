@@ -107,7 +107,13 @@ impl Walk {
         let (mut shown, mut last) = (String::new(), String::new());
         for name in path.split('/').skip(1).take(64) {
             let name = name.replace("~1", "/").replace("~0", "~");
-            trust = trust.below(&name);
+            // Of `env/0/value` nobody can say what it is called.
+            let is_nameless = matches!(name.as_str(), "value" | "values") && is_index(&last);
+            trust = if is_nameless {
+                Trust::Secret
+            } else {
+                trust.below(&name)
+            };
             shown = segment(&shown, &name);
             last = name;
         }
@@ -189,6 +195,11 @@ impl Walk {
             _ => self.push(rank, format!("{path} = {}", shown(value, trust))),
         }
     }
+}
+
+/// Of a JSON pointer: an entry of a list, or the one after its last.
+fn is_index(name: &str) -> bool {
+    name == "-" || (!name.is_empty() && name.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 /// How a list's entry is told from the others.

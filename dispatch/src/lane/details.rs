@@ -20,6 +20,9 @@ use crate::{
     retry::Retry,
 };
 
+/// More tries in a row are in vain.
+const TRIES_MAX: u32 = 8;
+
 /// Digests whose details are not all posted yet.
 #[derive(Debug)]
 pub(super) struct Details {
@@ -29,6 +32,8 @@ pub(super) struct Details {
     /// The next reply may have been posted.
     unsure: bool,
     retry: Retry,
+    /// Tries in a row that came to nothing.
+    failed: u32,
     /// Nothing of them is tried before.
     resting_until: Option<Instant>,
 }
@@ -57,6 +62,7 @@ impl Details {
             replies: None,
             unsure: false,
             retry,
+            failed: 0,
             resting_until: None,
         }
     }
@@ -78,6 +84,7 @@ impl Details {
 
     fn succeeded(&mut self) {
         self.unsure = false;
+        self.failed = 0;
         self.retry.reset();
     }
 }
@@ -94,7 +101,14 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
     /// Reads which digests lack details.
     pub(super) async fn load_details(&mut self) -> Result<(), QueueError> {
         let first = self.details.threads.front().map(|thread| thread.message);
-        self.details.threads = self.queue.threads(&self.channel).await?.into();
+        self.details.threads = match self.queue.threads(&self.channel).await {
+            Ok(threads) => threads.into(),
+            Err(QueueError::Unreadable(reason)) => {
+                tracing::warn!(channel = self.channel, %reason, "it cannot be read which digests lack details");
+                VecDeque::new()
+            }
+            Err(error) => return Err(error),
+        };
         let front = self.details.threads.front().map(|thread| thread.message);
         if front != first {
             // The one before gave way; nothing of those behind it is posted.
@@ -170,7 +184,6 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
                     return Ok(next);
                 }
                 Ok(Found::Absent) => {}
-                Ok(Found::Unknowable { .. }) if thread.done == 0 => {}
                 Ok(Found::Unknowable { reason }) => return Ok(self.give_up(thread, &reason)),
                 Err(error) => return Ok(self.details_refused(error, thread)),
             }
@@ -200,6 +213,8 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
     }
 
     async fn make_replies(&self, thread: &Thread) -> Result<Option<Replies>, QueueError> {
+        // Released when the text of the members is.
+        let _permit = self.rendering.acquire().await;
         let Some((told_unix_ms, members)) = self.told(thread).await? else {
             return Ok(None);
         };
@@ -224,18 +239,14 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
     }
 
     async fn post_file(&mut self, thread: &Thread) -> Result<Step, QueueError> {
-        let Some((_, members)) = self.told(thread).await? else {
+        let Some(text) = self.make_listing(thread).await? else {
             return Ok(Step::Finished);
         };
-        let text = tokio::task::spawn_blocking(move || listing(&members)).await;
         let file = Attachment {
             thread: thread.thread.clone(),
             name: format!("auditrelay-{}.txt", thread.message),
-            text: text.unwrap_or_default(),
+            text,
         };
-        if file.text.is_empty() {
-            return Ok(Step::Finished);
-        }
         self.pace.ready().await;
         match self.destination.attach(&file).await {
             Ok(()) => {
@@ -247,11 +258,21 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
                 self.count(error.as_str());
                 match error {
                     // It may be there, and one list is enough.
-                    SendError::Unknown { reason } => Ok(self.give_up(thread, &reason)),
+                    SendError::Unknown { reason, .. } => Ok(self.give_up(thread, &reason)),
                     other => Ok(self.details_refused(other, thread)),
                 }
             }
         }
+    }
+
+    async fn make_listing(&self, thread: &Thread) -> Result<Option<String>, QueueError> {
+        // Released when the text of the members is.
+        let _permit = self.rendering.acquire().await;
+        let Some((_, members)) = self.told(thread).await? else {
+            return Ok(None);
+        };
+        let text = tokio::task::spawn_blocking(move || listing(&members)).await;
+        Ok(text.ok().filter(|text| !text.is_empty()))
     }
 
     /// What the digest stood for; `None` where that is not known any more.
@@ -272,14 +293,18 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
     fn details_refused(&mut self, error: SendError, thread: &Thread) -> Step {
         let (after, reason) = match error {
             SendError::Later { after, reason, .. } => (after, reason),
-            SendError::Unknown { reason } => {
+            SendError::Unknown { after, reason } => {
                 self.details.unsure = true;
-                (None, reason)
+                (after, reason)
             }
             SendError::Park { reason } | SendError::Never { reason } => {
                 return self.give_up(thread, &reason);
             }
         };
+        self.details.failed += 1;
+        if self.details.failed >= TRIES_MAX {
+            return self.give_up(thread, &reason);
+        }
         let delay = after.unwrap_or_else(|| self.details.retry.next_delay());
         tracing::warn!(
             channel = self.channel,
@@ -293,6 +318,11 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
         Step::Again
     }
 
+    pub(super) fn count_given_up(&self) {
+        let given_up = &self.metrics.details_given_up;
+        given_up.with_label_values(&[&self.channel]).inc();
+    }
+
     fn give_up(&self, thread: &Thread, reason: &str) -> Step {
         tracing::warn!(
             channel = self.channel,
@@ -300,6 +330,7 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
             reason,
             "the rest of a digest's details is not posted; `auditrelay events --message` lists them"
         );
+        self.count_given_up();
         Step::Finished
     }
 }

@@ -9,8 +9,8 @@
 
 use serde_json::{Map, Value};
 
-/// Every finding about a message as it was sent.
-pub(super) fn findings(message: &Map<String, Value>) -> Vec<String> {
+/// Every finding about a message as it was sent: what [`super::Post::audit`] holds.
+pub fn findings(message: &Map<String, Value>) -> Vec<String> {
     let mut audit = Audit::default();
     for name in ["text", "markdown_text"] {
         if let Some(Value::String(text)) = message.get(name) {

@@ -54,6 +54,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{broadcast, watch};
 use tokio::task::JoinHandle;
 
+pub use audit::findings;
 pub use directory::{Channel, ChannelKind, Posting, SCOPES, Token, TokenState};
 pub use duplicates::{Duplicate, EVENT_TYPE};
 pub use fault::{Effect, Fault};

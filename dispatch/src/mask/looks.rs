@@ -1,0 +1,147 @@
+//! What by its name or by its looks is a secret.
+
+/// Parts of names that say secret wherever they stand.
+const SECRET_PARTS: [&str; 18] = [
+    "password",
+    "passwd",
+    "passphrase",
+    "passwort",
+    "pwd",
+    "secret",
+    "token",
+    "credential",
+    "apikey",
+    "accesskey",
+    "privatekey",
+    "authorization",
+    "bearer",
+    "cookie",
+    "signature",
+    "sessionid",
+    "connectionstring",
+    "fromliteral",
+];
+/// Words that say so only by themselves.
+const SECRET_WORDS: [&str; 14] = [
+    "pass", "pw", "auth", "key", "keys", "pin", "otp", "jwt", "sas", "creds", "cred", "passin",
+    "passout", "dsn",
+];
+/// Beginnings of well-known tokens.
+const TOKEN_STARTS: [&str; 33] = [
+    "eyJ",
+    "ghp_",
+    "gho_",
+    "ghu_",
+    "ghs_",
+    "ghr_",
+    "github_pat_",
+    "glpat-",
+    "gldt-",
+    "glrt-",
+    "glptt-",
+    "xoxa-",
+    "xoxb-",
+    "xoxe-",
+    "xoxe.",
+    "xoxp-",
+    "xoxr-",
+    "xoxs-",
+    "xapp-",
+    "xwfp-",
+    "AKIA",
+    "ASIA",
+    "AIza",
+    "ya29.",
+    "sk-",
+    "sk_live_",
+    "sk_test_",
+    "rk_live_",
+    "hvs.",
+    "hvb.",
+    "npm_",
+    "dckr_pat_",
+    KEY_START,
+];
+/// How a key or a certificate begins (RFC 7468).
+pub(super) const KEY_START: &str = "-----BEGIN";
+
+/// Whether what has this name is a secret, as far as a name can say.
+pub fn is_secret_name(name: &str) -> bool {
+    let name: String = name.chars().take(200).collect();
+    let mut words = vec![String::new()];
+    let mut was_lower = false;
+    for character in name.chars() {
+        let ends =
+            !character.is_ascii_alphanumeric() || (was_lower && character.is_ascii_uppercase());
+        if ends {
+            words.push(String::new());
+        }
+        if let (true, Some(word)) = (character.is_ascii_alphanumeric(), words.last_mut()) {
+            word.push(character.to_ascii_lowercase());
+        }
+        was_lower = character.is_ascii_lowercase();
+    }
+    let joined: String = words.concat();
+    SECRET_PARTS.iter().any(|part| joined.contains(part))
+        || words
+            .iter()
+            .any(|word| SECRET_WORDS.contains(&word.as_str()))
+}
+
+/// Whether text by itself looks like a token or a key.
+pub fn looks_secret(text: &str) -> bool {
+    if TOKEN_STARTS.iter().any(|start| {
+        text.match_indices(start)
+            .any(|(at, _)| !text[..at].ends_with(|before: char| before.is_ascii_alphanumeric()))
+    }) {
+        return true;
+    }
+    if is_base64(text) {
+        return true;
+    }
+    // A digest names content, and hides nothing.
+    let text = text.replace("sha256:", "sha256:-");
+    let runs = text
+        .split(|character: char| !character.is_ascii_alphanumeric() && !"+=".contains(character));
+    let mut before = "";
+    for run in runs {
+        if is_random(run) && before != "sha256" {
+            return true;
+        }
+        if !run.is_empty() {
+            before = run;
+        }
+    }
+    false
+}
+
+/// Base64 in which no run between two slashes is long enough by itself.
+fn is_base64(text: &str) -> bool {
+    let is_of_it =
+        |character: char| character.is_ascii_alphanumeric() || "+/_-".contains(character);
+    text.split(|character| !is_of_it(character)).any(|run| {
+        let bytes = run.as_bytes();
+        let rises = bytes
+            .windows(2)
+            .filter(|pair| pair[0].is_ascii_lowercase() && pair[1].is_ascii_uppercase());
+        run.len() >= 32 && rises.count() >= 5 && run.bytes().any(|byte| byte.is_ascii_digit())
+    })
+}
+
+fn is_random(run: &str) -> bool {
+    let count = |is: fn(&u8) -> bool| run.bytes().filter(is).count();
+    let (digits, upper, lower) = (
+        count(u8::is_ascii_digit),
+        count(u8::is_ascii_uppercase),
+        count(u8::is_ascii_lowercase),
+    );
+    let mut distinct = [false; 128];
+    run.bytes()
+        .for_each(|byte| distinct[usize::from(byte & 127)] = true);
+    let distinct = distinct.iter().filter(|seen| **seen).count();
+    let with_digits = run.len() >= 20 && digits >= 2 && upper + lower >= 4 && distinct >= 10;
+    let mixed = run.len() >= 24 && upper >= 6 && lower >= 6 && distinct >= 14;
+    // Whatever it is, nobody can read it.
+    let long = run.len() >= 64;
+    with_digits || mixed || long
+}
