@@ -5,13 +5,17 @@ mod support;
 
 mod bad_message;
 mod details;
+mod emulate;
 mod files;
 mod heads;
 mod lost_answers;
 mod pace;
 mod parked;
 mod rates;
+mod tls;
+mod transport;
 mod webhooks;
+mod wire;
 
 use std::{fs, net::SocketAddr, path::Path, time::Duration};
 

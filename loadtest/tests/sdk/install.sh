@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what loadtest/tests/sdk.rs drives the local Slack with, into target/slack-sdks: Slack's own
-# SDKs for Python and Node, and emulate, another local Slack. Each is pinned. What is there already is
+# SDKs for Python and Node; and emulate, another local Slack, for tests/delivery/emulate.rs. Each is pinned. What is there already is
 # left alone; what cannot be had (no Python, no Node, no registry) is said, and its test is skipped.
 # Ends with 1 if something is missing.
 set -euo pipefail
