@@ -13,7 +13,7 @@ fn masked(arguments: &[&str]) -> (String, bool) {
 }
 
 /// Each as the arguments of a command.
-const WITH_SECRET: [&[&str]; 39] = [
+const WITH_SECRET: [&[&str]; 44] = [
     &["mysql", "-u", "root", "--password", "hunter2-S3CR3T"],
     &["mysql", "-u", "root", "--password=hunter2-S3CR3T"],
     &["mysql", "-uroot", "-phunter2-S3CR3T", "shop"],
@@ -87,6 +87,11 @@ const WITH_SECRET: [&[&str]; 39] = [
     &["mysql", "-pPassword-hunter2-S3CR3T"],
     &["sh", "-c", "mysql -pMyPw1-hunter2-S3CR3T -e x"],
     &["x", "-passphrase", "hunter2-S3CR3T"],
+    &["curl", "-uadmin:hunter2-S3CR3T", "https://x"],
+    &["curl", "-sSu", "admin:hunter2-S3CR3T"],
+    &["curl", "--user=admin:hunter2-S3CR3T"],
+    &["redis-cli", "-ahunter2-S3CR3T", "keys"],
+    &["python", "-c", "os.environ['TOKEN']='hunter2-S3CR3T'"],
     &[
         "sh",
         "-c",

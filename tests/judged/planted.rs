@@ -30,53 +30,14 @@ fn exec(arguments: &[String]) -> (String, Value) {
     (arguments.join(" "), event)
 }
 
-/// Commands that point to the secret; `|` stands between arguments.
+/// Commands that point to the secret, one a line; `|` stands between arguments.
 pub fn commands(secret: &str) -> Planted {
-    [
-        "mysql|--password|§",
-        "mysql|--password=§",
-        "mysql|-p|§",
-        "mysql|-p§",
-        "x|--token|§",
-        "x|--token=§",
-        "x|--api-key|§",
-        "x|--secret-key=§",
-        "x|-token|§",
-        "curl|-u|admin:§",
-        "curl|--user|admin:§",
-        "env|DB_PASSWORD=§|run",
-        "env|API_TOKEN=§",
-        "sh|-c|export AWS_SECRET_ACCESS_KEY=§; run",
-        "sh|-c|PGPASSWORD='§' psql",
-        "sh|-c|mysql -p§ -e x",
-        "sh|-c|mysql --password \"§\" -e x",
-        "bash|-lc|TOKEN=§ ./run",
-        "curl|-H|Authorization: Bearer §",
-        "curl|-H|authorization: bearer §|x",
-        "curl|-H|Authorization: Basic §",
-        "curl|-H|X-Api-Key: §",
-        "curl|-H|Cookie: session=§",
-        "curl|https://admin:§@x.example/y",
-        "curl|https://x/y?access_token=§&b=2",
-        "curl|-d|{\"user\": \"x\", \"password\": \"§\"}",
-        "curl|-d|{\"token\":\"§\"}",
-        "psql|postgres://app:§@db:5432/shop",
-        "sh|-c|psql postgres://app:§@db:5432/shop -c 'select 1'",
-        "mongosh|mongodb+srv://u:§@c.example/db",
-        "git|clone|https://oauth2:§@git.example/x",
-        "redis-cli|-a|§",
-        "docker|login|--password|§",
-        "kubectl|--token|§|get|pods",
-        "kubectl|create|secret|generic|x|--from-literal=a=§",
-        "sh|-c|echo Bearer §",
-        "mysql|-e|CREATE USER x IDENTIFIED BY '§'",
-    ]
-    .iter()
-    .map(|command| {
-        let words = command.split('|').map(|word| word.replace(HERE, secret));
-        exec(&words.collect::<Vec<_>>())
-    })
-    .collect()
+    let lines = include_str!("commands.txt").lines();
+    let words = |line: &str| {
+        let line = line.replace("\\n", "\n").replace(HERE, secret);
+        line.split('|').map(str::to_owned).collect::<Vec<_>>()
+    };
+    lines.map(|line| exec(&words(line))).collect()
 }
 
 /// Bodies whose names say that it is a secret.
