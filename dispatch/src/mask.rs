@@ -12,7 +12,7 @@
 mod looks;
 
 use self::looks::KEY_START;
-pub use self::looks::{is_secret_name, looks_secret};
+pub use self::looks::{is_secret_name, looks_secret, without_tokens};
 
 /// What stands where a secret stood.
 pub const MASK: &str = "[masked]";

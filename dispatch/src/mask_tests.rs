@@ -126,6 +126,21 @@ fn what_nobody_would_say_aloud_is_masked() {
 }
 
 #[test]
+fn a_sentence_keeps_all_but_its_tokens() {
+    for (text, told) in [
+        (
+            "Pod \"x\" is invalid: spec.env[0].value: Invalid value: \"ghp_S3CR3T\": too long",
+            "Pod \"x\" is invalid: spec.env[0].value: Invalid value: \"[masked]\": too long",
+        ),
+        ("a -----BEGIN PRIVATE KEY----- S3CR3T", "a [masked]"),
+        ("secrets \"db\" not found", "secrets \"db\" not found"),
+        ("eyJhbGciOiJIUzI1NiJ9.e.x", "[masked]"),
+    ] {
+        assert_eq!(without_tokens(text), told);
+    }
+}
+
+#[test]
 fn the_harmless_stays_readable() {
     for arguments in [
         &["sh", "-c", "cat /etc/passwd | grep root && ls -la /var/run"] as &[&str],

@@ -356,3 +356,11 @@ pub fn anywhere(s: &str) -> Planted {
         ),
     ]
 }
+
+/// Quoted by whoever refused the request.
+pub fn in_a_refusal(s: &str) -> Planted {
+    let (place, mut refused) = event("create", "pods", &json!({}));
+    let message = format!("Pod \"n\" is invalid: spec.x: Invalid value: \"{s}\": must be short");
+    refused["responseStatus"] = json!({"code": 422, "reason": "Invalid", "message": message});
+    vec![(format!("refused {place}"), refused)]
+}
