@@ -11,6 +11,7 @@ use auditrelay_config::{ChannelConfig, ChannelName, Config, Destination};
 use auditrelay_dispatch::{
     Lane, Metrics, Workspace,
     lane::Setup,
+    pace::Place,
     preview::Preview,
     render::Style,
     slack::{Http, SlackApi, SlackWebhook, WebApi},
@@ -39,6 +40,8 @@ pub(crate) struct Lanes<'a> {
     http: Http,
     /// By token, and for webhooks by workspace.
     workspaces: HashMap<String, Workspace>,
+    /// By token or webhook, and channel.
+    places: HashMap<(String, String), Place>,
     rendering: Arc<Semaphore>,
 }
 
@@ -65,6 +68,7 @@ impl<'a> Lanes<'a> {
             templates,
             http: Http::new(config.slack.timeout(), config.slack.proxy.as_ref()),
             workspaces: HashMap::new(),
+            places: HashMap::new(),
             rendering: Arc::new(Semaphore::new(RENDERING_MAX)),
         }
     }
@@ -83,18 +87,21 @@ impl<'a> Lanes<'a> {
                     let api = WebApi::new(self.http.clone(), &config.slack.api_url, token)
                         .map_err(Failure::Other)?;
                     let slack = SlackApi::new(api, id, workspace.clone());
-                    let setup = self.setup(name, channel, Some(workspace));
+                    let place = self.place(token.expose_secret(), id, channel);
+                    let setup = self.setup(name, channel, place, Some(workspace));
                     tasks.spawn(Lane::new(setup, slack).run(stopped.clone()));
                 }
                 Destination::Webhook { url } => {
                     let workspace = self.workspace(&workspace_of(url));
                     let webhook = SlackWebhook::new(self.http.clone(), url);
-                    let setup = self.setup(name, channel, Some(workspace));
+                    let place = self.place(url.expose_secret(), "webhook", channel);
+                    let setup = self.setup(name, channel, place, Some(workspace));
                     tasks.spawn(Lane::new(setup, webhook).run(stopped.clone()));
                 }
                 Destination::Preview => {
                     let preview = Preview::new(name.as_str(), io::stdout().is_terminal());
-                    let setup = self.setup(name, channel, None);
+                    let place = self.place("preview", name.as_str(), channel);
+                    let setup = self.setup(name, channel, place, None);
                     tasks.spawn(Lane::new(setup, preview).run(stopped.clone()));
                 }
             }
@@ -119,10 +126,32 @@ impl<'a> Lanes<'a> {
             .clone()
     }
 
+    /// Where a channel's messages go: two channels that post to the same place share its pace, that of the first.
+    fn place(&mut self, who: &str, to: &str, channel: &ChannelConfig) -> Place {
+        let to = to.trim_start_matches('#');
+        let number = self.places.len();
+        let new = || {
+            // A webhook has no name but its secret.
+            let name = if to == "webhook" {
+                format!("{to} {number}")
+            } else {
+                to.to_owned()
+            };
+            Place::new(
+                &name,
+                channel.message_interval(),
+                channel.message_burst.get(),
+            )
+        };
+        let key = (who.to_owned(), to.to_owned());
+        self.places.entry(key).or_insert_with(new).clone()
+    }
+
     fn setup<'b>(
         &self,
         name: &'b ChannelName,
         channel: &'b ChannelConfig,
+        place: Place,
         workspace: Option<Workspace>,
     ) -> Setup<'b, SledQueue> {
         let templates = self.templates.get(name.as_str()).map(Arc::clone);
@@ -135,6 +164,7 @@ impl<'a> Lanes<'a> {
                 keeps_members(self.config),
                 templates.unwrap_or_default(),
             ),
+            place,
             workspace,
             key: self.key.clone(),
             metrics: self.metrics.clone(),

@@ -179,7 +179,7 @@ impl Relay {
         if drained.await.is_err() && outcome.is_ok() {
             tracing::warn!(
                 "what was under way did not finish in time; a message that was being posted will be \
-                 repeated and marked so"
+                 looked for before it is repeated"
             );
         }
         forget_address(&data_dir);

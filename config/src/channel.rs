@@ -7,7 +7,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 
 use crate::bounded::Bounded;
@@ -105,6 +105,18 @@ impl ChannelConfig {
             },
             _ => Destination::Preview,
         }
+    }
+
+    /// What tells the place that messages go to from those of other channels; `None` for a preview.
+    pub(crate) fn place(&self) -> Option<(Option<&SlackToken>, &str)> {
+        if let Some(url) = &self.webhook_url {
+            return Some((None, url.as_secret().expose_secret()));
+        }
+        let channel = self.slack_channel.as_ref()?;
+        Some((
+            self.token.as_ref(),
+            channel.as_str().trim_start_matches('#'),
+        ))
     }
 
     /// `message_interval_milliseconds` as a duration.

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use crate::bounded::Bounded;
-use crate::channel;
+use crate::channel::{self, ChannelConfig};
 use crate::error::ConfigError;
 use crate::file;
 use crate::model::Config;
@@ -213,7 +213,18 @@ fn check_fallback(
         Some(fallback) if fallback == name => {
             Err("expected another channel than itself".to_owned())
         }
-        Some(fallback) => check_known(raw, fallback),
+        Some(fallback) => {
+            check_known(raw, fallback)?;
+            let place = |name| raw.channels.get(name).and_then(ChannelConfig::place);
+            match place(name) == place(fallback) && place(name).is_some() {
+                true => Err(format!(
+                    "found {:?}, which is the same place at Slack: where this channel cannot be reached, it cannot \
+                     either",
+                    fallback.as_str()
+                )),
+                false => Ok(()),
+            }
+        }
         None => Ok(()),
     }
 }

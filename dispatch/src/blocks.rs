@@ -29,7 +29,7 @@ const SECONDS_MAX: i64 = 4_102_444_800;
 pub enum DateStyle {
     /// `today at 03:15:29`.
     DayAndTime,
-    /// `03:15:29`.
+    /// `03:15:29`, where the day was said before.
     Time,
 }
 
@@ -38,6 +38,13 @@ impl DateStyle {
         match self {
             Self::DayAndTime => "{date_short_pretty} at {time_secs}",
             Self::Time => "{time_secs}",
+        }
+    }
+
+    fn fallback(self) -> &'static str {
+        match self {
+            Self::DayAndTime => "%Y-%m-%d %H:%M:%S UTC",
+            Self::Time => "%H:%M:%S UTC",
         }
     }
 }
@@ -102,7 +109,7 @@ impl Piece {
         let Ok(time) = rfc3339.parse::<jiff::Timestamp>() else {
             return Self::plain(clean(rfc3339, 40));
         };
-        let text = time.strftime("%Y-%m-%d %H:%M:%S UTC").to_string();
+        let text = time.strftime(style.fallback()).to_string();
         let seconds = time.as_second();
         let look = if (0..SECONDS_MAX).contains(&seconds) {
             Look::Date(seconds, style)
@@ -196,7 +203,7 @@ fn flush(run: &mut String, elements: &mut Vec<Value>) {
 /// Slack: `<!date^SECONDS^FORMAT|FALLBACK>`. Made of numbers alone, so that nobody can speak through it.
 fn mrkdwn_date(seconds: i64, style: DateStyle) -> String {
     let fallback = jiff::Timestamp::from_second(seconds)
-        .map(|time| time.strftime("%Y-%m-%d %H:%M:%S UTC").to_string())
+        .map(|time| time.strftime(style.fallback()).to_string())
         .unwrap_or_else(|_| seconds.to_string());
     format!("<!date^{seconds}^{}|{fallback}>", style.format())
 }
@@ -295,6 +302,6 @@ mod tests {
             "a&amp;b".len() + "https://w.example/?a=1&amp;b=2".len()
         );
         assert_eq!(cost(&context(&[Piece::plain("<é>")])), "&lt;é&gt;".len());
-        assert!(cost(&section(&[Piece::date(TIME, DateStyle::Time)])) > TIME.len());
+        assert!(cost(&section(&[Piece::date(TIME, DateStyle::DayAndTime)])) > TIME.len());
     }
 }

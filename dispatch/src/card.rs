@@ -19,6 +19,7 @@ use crate::{
 /// More of the channel's own words than this is no message any more.
 const FIELDS_MAX: usize = 10;
 const LINKS_MAX: usize = 8;
+const COMMAND_CHARS_MAX: usize = 2_000;
 const FIELD_CHARS_MAX: usize = 300;
 const TITLE_CHARS_MAX: usize = 60;
 /// An event that is told later than this after it happened says so.
@@ -117,13 +118,18 @@ impl Card {
         if !text.is_empty() {
             take(blocks::preformatted(&text), &mut left);
         }
-        if let Some(command) = self.command {
+        // A command of which a part is missing is another command.
+        let whole = |command: &String| command.chars().count() <= COMMAND_CHARS_MAX;
+        let left_out = self.command.as_ref().is_some_and(|command| !whole(command));
+        if let Some(command) = self.command.filter(whole) {
+            let command = clean(&command, COMMAND_CHARS_MAX);
             take(blocks::preformatted(&command), &mut left);
         }
+        let cut = cut || is_cut || left_out;
         (
             vec![blocks::rich_text(&parts), self.context],
             room - left,
-            cut || is_cut,
+            cut,
         )
     }
 }

@@ -66,6 +66,9 @@ fn argument(masker: &mut Masker, argument: &str) -> String {
     if masked == MASK || (!masked.is_empty() && masked.bytes().all(is_plain)) {
         return masked;
     }
+    if masked.contains('\'') && !masked.contains(['"', '$', '`', '\\', '!']) {
+        return format!("\"{masked}\"");
+    }
     format!("'{}'", masked.replace('\'', r"'\''"))
 }
 
@@ -94,6 +97,8 @@ mod tests {
             session("command=mysql&command=--password&command=hunter2&command=-e&command=select+1");
         assert_eq!(told.command, "mysql --password [masked] -e 'select 1'");
         assert!(told.masked);
+        let told = session("command=sh&command=-c&command=PGPASSWORD%3D%27a+b%27+psql+-c+%27x%27");
+        assert_eq!(told.command, "sh -c \"PGPASSWORD=[masked] psql -c 'x'\"");
     }
 
     #[test]

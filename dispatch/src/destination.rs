@@ -94,6 +94,8 @@ pub enum SendError {
     /// It may have been posted.
     #[error("{reason}")]
     Unknown {
+        /// Slack's `Retry-After`.
+        after: Option<Duration>,
         /// What happened.
         reason: String,
     },

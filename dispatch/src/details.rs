@@ -81,7 +81,7 @@ fn row(severity: Severity, member: &Delivery) -> Vec<Piece> {
         ))];
     };
     let line = line(event, &envelope);
-    let date = Piece::date(&envelope.stage_timestamp, DateStyle::Time);
+    let date = Piece::date(&envelope.stage_timestamp, DateStyle::DayAndTime);
     if date.text.is_empty() {
         return vec![Piece::plain(mark), Piece::plain(line)];
     }

@@ -267,7 +267,8 @@ fn when(group: &Group<'_>) -> Vec<Piece> {
         Piece::plain(" · "),
         Piece::date(&group.first, DateStyle::DayAndTime),
     ];
-    if group.first != group.last {
+    // To the second, as it is shown.
+    if group.first.get(..19) != group.last.get(..19) {
         let same_day = group.first.get(..10) == group.last.get(..10);
         let style = if same_day {
             DateStyle::Time
@@ -334,7 +335,7 @@ mod tests {
             rows,
             [
                 "🔴 1 × c read pods in x (1) · 2026-11-21 03:15:02 UTC",
-                "🔵 4 × b read pods in x (1, 2, 3, …) · 2026-11-21 03:15:01 UTC to 2026-11-21 03:15:07 UTC",
+                "🔵 4 × b read pods in x (1, 2, 3, …) · 2026-11-21 03:15:01 UTC to 03:15:07 UTC",
                 "🔵 1 × a read pods in x (1) · 2026-11-21 03:15:09 UTC",
             ]
         );

@@ -2,6 +2,7 @@
 
 use prometheus::{
     Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    core::Collector,
 };
 
 /// Every metric of this crate; clones share them.
@@ -14,6 +15,8 @@ pub struct Metrics {
     pub lookups: IntCounterVec,
     /// How often a channel's lane was parked.
     pub parked: IntCounterVec,
+    /// Digests whose details were not all posted, by channel.
+    pub details_given_up: IntCounterVec,
     /// Messages accepted, by channel and form (`sentences`, `digest`, `details`).
     pub messages: IntCounterVec,
     /// 1 for the state a channel's lane is in (`open`, `holding`, `parked`), else 0.
@@ -38,26 +41,14 @@ impl Metrics {
     /// # Errors
     /// A name is taken.
     pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let counters = |name: &str, help: &str, labels: &[&str]| {
-            let vec = IntCounterVec::new(Opts::new(name, help), labels)?;
-            registry.register(Box::new(vec.clone()))?;
-            Ok::<_, prometheus::Error>(vec)
+        let counters = |name, help, labels: &[&str]| {
+            add(registry, IntCounterVec::new(Opts::new(name, help), labels)?)
         };
-        let gauges = |name: &str, help: &str, labels: &[&str]| {
-            let vec = IntGaugeVec::new(Opts::new(name, help), labels)?;
-            registry.register(Box::new(vec.clone()))?;
-            Ok::<_, prometheus::Error>(vec)
+        let gauges = |name, help, labels: &[&str]| {
+            add(registry, IntGaugeVec::new(Opts::new(name, help), labels)?)
         };
-        let gauge = |name: &str, help: &str| {
-            let gauge = IntGauge::new(name, help)?;
-            registry.register(Box::new(gauge.clone()))?;
-            Ok::<_, prometheus::Error>(gauge)
-        };
-        let counter = |name: &str, help: &str| {
-            let counter = IntCounter::new(name, help)?;
-            registry.register(Box::new(counter.clone()))?;
-            Ok::<_, prometheus::Error>(counter)
-        };
+        let gauge = |name, help| add(registry, IntGauge::new(name, help)?);
+        let counter = |name, help| add(registry, IntCounter::new(name, help)?);
         Ok(Self {
             posts: counters(
                 "auditrelay_posts_total",
@@ -72,6 +63,11 @@ impl Metrics {
             parked: counters(
                 "auditrelay_parked_total",
                 "How often a channel's lane was parked.",
+                &["channel"],
+            )?,
+            details_given_up: counters(
+                "auditrelay_details_given_up_total",
+                "Digests whose details were not all posted.",
                 &["channel"],
             )?,
             messages: counters(
@@ -118,6 +114,7 @@ impl Metrics {
             self.lookups.with_label_values(&[channel, outcome]);
         }
         self.parked.with_label_values(&[channel]);
+        self.details_given_up.with_label_values(&[channel]);
         for form in ["sentences", "digest", "details"] {
             self.messages.with_label_values(&[channel, form]);
         }
@@ -135,6 +132,14 @@ impl Metrics {
     }
 }
 
+fn add<C: Collector + Clone + 'static>(
+    registry: &Registry,
+    collector: C,
+) -> Result<C, prometheus::Error> {
+    registry.register(Box::new(collector.clone()))?;
+    Ok(collector)
+}
+
 fn delivery_delay(registry: &Registry) -> Result<Histogram, prometheus::Error> {
     let delay = HistogramOpts::new(
         "auditrelay_delivery_delay_seconds",
@@ -143,7 +148,5 @@ fn delivery_delay(registry: &Registry) -> Result<Histogram, prometheus::Error> {
     .buckets(vec![
         0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0, 14400.0, 86400.0,
     ]);
-    let delivery_delay_seconds = Histogram::with_opts(delay)?;
-    registry.register(Box::new(delivery_delay_seconds.clone()))?;
-    Ok(delivery_delay_seconds)
+    add(registry, Histogram::with_opts(delay)?)
 }

@@ -5,7 +5,7 @@
 //! render a moment early ([`Pace::nearly_ready`]), as long before as that took lately, so that the message is there
 //! when the channel takes it ([`Pace::ready`]). A hold is never shortened: `Retry-After` is the least a lane waits.
 
-use std::{num::NonZeroU32, ops::Add, time::Duration};
+use std::{num::NonZeroU32, ops::Add, sync::Arc, time::Duration};
 
 use governor::{
     Quota, RateLimiter,
@@ -71,10 +71,30 @@ pub(crate) async fn ready(limiter: &Limiter) -> u32 {
 /// How much earlier than needed a message may be prepared at the most: what comes after is not in it.
 const LEAD_MAX: Duration = Duration::from_millis(250);
 
+/// What takes messages: one channel at Slack. Lanes that post to the same one share its pace; clones are the
+/// same place.
+#[derive(Debug, Clone)]
+pub struct Place {
+    name: String,
+    limiter: Arc<Limiter>,
+}
+
+impl Place {
+    /// One message per `interval`, `burst` of them at once after a pause. The name tells it from other places
+    /// of the same token.
+    pub fn new(name: &str, interval: Duration, burst: u64) -> Self {
+        let burst = u32::try_from(burst).ok().and_then(NonZeroU32::new);
+        Self {
+            name: name.to_owned(),
+            limiter: Arc::new(limiter(interval, burst.unwrap_or(NonZeroU32::MIN))),
+        }
+    }
+}
+
 /// The pace of one lane.
 #[derive(Debug)]
 pub struct Pace {
-    channel: Limiter,
+    place: Place,
     interval: Duration,
     /// When the channel takes the next message, as far as its pace is concerned.
     next: Option<Instant>,
@@ -84,10 +104,10 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// One message per `interval`, `burst` of them at once after a pause.
-    pub fn new(interval: Duration, burst: u32) -> Self {
+    /// At the place's pace; `interval` is how long it takes until a lane that is alone there may post again.
+    pub fn new(interval: Duration, place: Place) -> Self {
         Self {
-            channel: limiter(interval, NonZeroU32::new(burst).unwrap_or(NonZeroU32::MIN)),
+            place,
             interval,
             next: None,
             held_until: None,
@@ -108,7 +128,7 @@ impl Pace {
 
     /// Waits until the prepared message may be posted, and counts it.
     pub async fn ready(&mut self) {
-        let left = ready(&self.channel).await;
+        let left = ready(&self.place.limiter).await;
         self.next = (left == 0).then(|| Instant::now() + self.interval);
     }
 
@@ -129,9 +149,9 @@ impl Pace {
         self.held_until = Some(self.held_until.map_or(until, |earlier| earlier.max(until)));
     }
 
-    /// Until when nothing is posted, if there is a hold.
-    pub fn held_until(&self) -> Option<Instant> {
-        self.held_until
+    /// The name of the place.
+    pub fn place(&self) -> &str {
+        &self.place.name
     }
 }
 
@@ -153,7 +173,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn one_message_an_interval_however_long_it_takes_to_prepare_one() {
         let preparing = Duration::from_millis(60);
-        let mut pace = Pace::new(SECOND, 1);
+        let mut pace = Pace::new(SECOND, Place::new("a", SECOND, 1));
         let mut sent = vec![post(&mut pace, preparing).await];
         for _ in 0..100 {
             sent.push(post(&mut pace, preparing).await);
@@ -172,7 +192,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_burst_is_allowed_after_a_pause_and_no_more_on_average() {
-        let mut pace = Pace::new(SECOND, 3);
+        let mut pace = Pace::new(SECOND, Place::new("a", SECOND, 3));
         let start = Instant::now();
         for _ in 0..3 {
             post(&mut pace, Duration::ZERO).await;
@@ -185,8 +205,21 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn lanes_of_one_place_share_its_pace() {
+        let place = Place::new("a", SECOND, 1);
+        let mut lanes = [0, 1].map(|_| Pace::new(SECOND, place.clone()));
+        let start = Instant::now();
+        for _ in 0..3 {
+            for lane in &mut lanes {
+                post(lane, Duration::ZERO).await;
+            }
+        }
+        assert!(start.elapsed() >= SECOND * 5, "{:?}", start.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_hold_is_never_shortened() {
-        let mut pace = Pace::new(SECOND, 1);
+        let mut pace = Pace::new(SECOND, Place::new("a", SECOND, 1));
         pace.hold(SECOND * 7);
         pace.hold(SECOND * 2);
         let start = Instant::now();

@@ -5,8 +5,12 @@
 //! another channel of the token meets one within [`WINDOW`], all of them are held, until the last hold is over.
 
 use std::{
+    collections::HashMap,
     num::NonZeroU32,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -24,8 +28,14 @@ pub struct Workspace(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     posting: Turns,
-    looking: Turns,
+    lookups_per_minute: u64,
+    /// By method: Slack counts each by itself.
+    looking: Mutex<HashMap<&'static str, Arc<Turns>>>,
     limited: Mutex<Limited>,
+    /// Messages that were accepted.
+    accepted: AtomicU64,
+    /// IDs of channels by name.
+    channels: Mutex<HashMap<String, String>>,
 }
 
 #[derive(Debug, Default)]
@@ -60,12 +70,15 @@ impl Turns {
 }
 
 impl Workspace {
-    /// So many messages and so many look-ups a minute.
+    /// So many messages a minute, and so many calls of each method that reads.
     pub fn new(messages_per_minute: u64, lookups_per_minute: u64) -> Self {
         Self(Arc::new(Inner {
             posting: Turns::new(messages_per_minute),
-            looking: Turns::new(lookups_per_minute),
+            lookups_per_minute,
+            looking: Mutex::default(),
             limited: Mutex::default(),
+            accepted: AtomicU64::new(0),
+            channels: Mutex::default(),
         }))
     }
 
@@ -79,20 +92,51 @@ impl Workspace {
         ready(&self.0.posting.limiter).await;
     }
 
-    /// Waits until one of the token's lanes may look something up, and it is this one's turn.
-    pub async fn turn_to_look(&self) {
-        let _turn = self.0.looking.queue.lock().await;
-        ready(&self.0.looking.limiter).await;
+    /// Waits until one of the token's lanes may call a method that reads, and it is this one's turn.
+    pub async fn turn_to_look(&self, method: &'static str) {
+        let per_minute = match method {
+            // Slack: tier 2, all others here are in tier 3.
+            "conversations.list" => self.0.lookups_per_minute.min(20),
+            _ => self.0.lookups_per_minute,
+        };
+        let turns = Arc::clone(
+            locked(&self.0.looking)
+                .entry(method)
+                .or_insert_with(|| Arc::new(Turns::new(per_minute))),
+        );
+        let _turn = turns.queue.lock().await;
+        ready(&turns.limiter).await;
+    }
+
+    /// Notes that a message was accepted.
+    pub fn note_accepted(&self) {
+        self.0.accepted.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many messages were accepted: whether Slack works at all.
+    pub fn accepted(&self) -> u64 {
+        self.0.accepted.load(Ordering::Relaxed)
+    }
+
+    /// The ID of a channel, where it is known.
+    pub fn channel_id(&self, name: &str) -> Option<String> {
+        locked(&self.0.channels).get(name).cloned()
+    }
+
+    /// Notes IDs of channels.
+    pub fn learn_channels(&self, channels: impl IntoIterator<Item = (String, String)>) {
+        locked(&self.0.channels).extend(channels);
+    }
+
+    /// A channel is not there any more: the list is read anew when it is needed.
+    pub fn forget_channels(&self) {
+        locked(&self.0.channels).clear();
     }
 
     /// A channel met a rate limit and is held for so long. Whether all channels of the token are now held.
     pub fn limited(&self, channel: &str, hold: Duration) -> bool {
         let now = Instant::now();
-        let mut limited = self
-            .0
-            .limited
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut limited = locked(&self.0.limited);
         let until = now.checked_add(hold).unwrap_or(now + WINDOW);
         let holds_end = limited.holds_end.filter(|end| *end > now);
         let is_another = limited.last.as_ref().is_some_and(|(last, at)| {
@@ -108,15 +152,15 @@ impl Workspace {
     }
 
     fn all_held_until(&self) -> Option<Instant> {
-        let limited = self
-            .0
-            .limited
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let limited = locked(&self.0.limited);
         limited
             .all_held_until
             .filter(|until| *until > Instant::now())
     }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

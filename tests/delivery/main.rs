@@ -4,14 +4,19 @@
 mod support;
 
 mod bad_message;
+mod details;
+mod files;
 mod heads;
 mod lost_answers;
 mod pace;
 mod parked;
+mod rates;
+mod webhooks;
 
 use std::{fs, net::SocketAddr, path::Path, time::Duration};
 
 use auditrelay_loadtest::slack::{LocalSlack, Options};
+use serde_json::Value;
 use support::Running;
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
@@ -32,4 +37,32 @@ pub(crate) fn relay(folder: &Path, slack: &LocalSlack, config: &str) -> Running 
 /// A number from the environment, for a longer run.
 pub(crate) fn from_env(name: &str, default: usize) -> usize {
     std::env::var(name).map_or(default, |text| text.parse().expect("a number"))
+}
+
+/// Waits until it is so; only a broken relay is waited for in vain.
+pub(crate) async fn until(what: &str, is_so: impl Fn() -> bool) {
+    let deadline = tokio::time::Instant::now() + support::PATIENCE;
+    while !is_so() {
+        assert!(tokio::time::Instant::now() < deadline, "never: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// An `EventList` of deletions of pods with these names, which are their audit IDs as well.
+pub(crate) fn deletions(names: &[String]) -> String {
+    let lists = names.iter().map(|name| {
+        let list = support::list("alice", "delete", [name.clone()]);
+        let mut list: Value = serde_json::from_str(&list).expect("JSON");
+        list["items"][0]["objectRef"]["name"] = name.as_str().into();
+        list["items"][0].take()
+    });
+    let items: Vec<Value> = lists.collect();
+    let mut list: Value = serde_json::from_str(&support::list("", "", [])).expect("JSON");
+    list["items"] = items.into();
+    list.to_string()
+}
+
+/// Names of which none begins another.
+pub(crate) fn names(prefix: &str, count: usize) -> Vec<String> {
+    (0..count).map(|n| format!("{prefix}-{n:05}")).collect()
 }

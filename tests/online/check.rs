@@ -216,6 +216,27 @@ async fn no_slack_is_a_problem_that_says_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_time_is_bounded_and_what_was_not_checked_is_told() {
+    // Connections wait in its backlog for ever.
+    let mute = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let api_url = format!("http://{}/api/", mute.local_addr().expect("an address"));
+    let start = Instant::now();
+    let mute = said(&api_url, ONE, &["--within", "2"]).await;
+    assert_eq!(mute.code, 1, "{}", mute.text);
+    mute.says("slack.token", "unreachable", "problem", &["no answer"]);
+    assert!(start.elapsed() < Duration::from_secs(20), "not bounded");
+
+    let slack = slack_of(vec![token(&[])], vec![public()]).await;
+    let late = Effect::Delay {
+        milliseconds: 30_000,
+    };
+    slack.inject(Fault::new(late).of("conversations.info").times(2));
+    let said = said(&slack.api_url(), ONE, &["--within", "2"]).await;
+    assert_eq!(said.code, 0, "{}", said.text);
+    said.says("ops", "not_checked", "warning", &["--within"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn something_else_than_slack_is_a_problem_that_says_so() {
     let slack = slack_of(vec![token(&[])], vec![public()]).await;
     let page = |status: u16| {

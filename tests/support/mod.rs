@@ -314,15 +314,21 @@ pub fn told(slack: &LocalSlack) -> (BTreeMap<String, u32>, BTreeMap<String, u32>
         } else {
             &mut plain
         };
-        for part in body.split("audit ID ").skip(1) {
-            let id: String = part
-                .chars()
-                .take_while(|one| one.is_ascii_alphanumeric() || *one == '-')
-                .collect();
+        for id in ids_in(&post.body) {
             *into.entry(id).or_default() += 1;
         }
     }
     (plain, marked)
+}
+
+/// Audit IDs that stand in a message.
+pub fn ids_in(body: &Value) -> Vec<String> {
+    let id = |part: &str| {
+        let is_part = |one: &char| one.is_ascii_alphanumeric() || *one == '-';
+        part.chars().take_while(is_part).collect()
+    };
+    let body = body.to_string();
+    body.split("audit ID ").skip(1).map(id).collect()
 }
 
 /// Audit IDs.

@@ -3,28 +3,39 @@
 //! Contract: best effort. A digest is told when its message is accepted, whatever becomes of its details,
 //! and it names the command that lists them. They are posted while nothing else waits, one reply at a
 //! time, at the channel's pace; the queue remembers how many are done, so a restart goes on where it was.
-//! A reply that may have been posted is looked for before it is repeated.
+//! A reply that may have been posted is looked for before it is repeated. A failure holds the details alone,
+//! but for the channel's own rate limit: what is new does not wait for them.
 
 use std::collections::VecDeque;
 
 use auditrelay_config::DigestDetails;
 use auditrelay_store::{Queue, QueueError, Thread};
+use tokio::time::{Instant, sleep_until};
 
 use super::Lane;
 use crate::{
     Destination, Message, SendError,
     destination::{Attachment, Found},
     details::{listing, replies},
+    retry::Retry,
 };
 
+/// More tries in a row are in vain.
+const TRIES_MAX: u32 = 8;
+
 /// Digests whose details are not all posted yet.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Details {
     threads: VecDeque<Thread>,
     /// The replies of the first of them.
     replies: Option<Replies>,
     /// The next reply may have been posted.
     unsure: bool,
+    retry: Retry,
+    /// Tries in a row that came to nothing.
+    failed: u32,
+    /// Nothing of them is tried before.
+    resting_until: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -45,20 +56,63 @@ enum Step {
 }
 
 impl Details {
-    pub(super) fn is_empty(&self) -> bool {
-        self.threads.is_empty()
+    pub(super) fn new(retry: Retry) -> Self {
+        Self {
+            threads: VecDeque::new(),
+            replies: None,
+            unsure: false,
+            retry,
+            failed: 0,
+            resting_until: None,
+        }
+    }
+
+    /// Waits until something of them can be tried: for ever, if there is nothing.
+    pub(super) async fn wait(&self) {
+        if self.threads.is_empty() {
+            return std::future::pending().await;
+        }
+        if let Some(until) = self.resting_until {
+            sleep_until(until).await;
+        }
+    }
+
+    fn rest(&self) -> bool {
+        self.resting_until
+            .is_some_and(|until| until > Instant::now())
+    }
+
+    fn succeeded(&mut self) {
+        self.unsure = false;
+        self.failed = 0;
+        self.retry.reset();
     }
 }
 
 impl<Q: Queue, D: Destination> Lane<Q, D> {
+    /// Reads which digests lack details, those of a process that ended included.
+    pub(super) async fn begin_details(&mut self) -> Result<(), QueueError> {
+        self.load_details().await?;
+        // The first of them may be further than was noted.
+        self.details.unsure = !self.details.threads.is_empty();
+        Ok(())
+    }
+
     /// Reads which digests lack details.
     pub(super) async fn load_details(&mut self) -> Result<(), QueueError> {
         let first = self.details.threads.front().map(|thread| thread.message);
-        self.details.threads = self.queue.threads(&self.channel).await?.into();
-        let front = self.details.threads.front();
-        if front.map(|thread| thread.message) != first {
-            // One that was begun by a process that ended may be further than it noted.
-            self.details.unsure = front.is_some();
+        self.details.threads = match self.queue.threads(&self.channel).await {
+            Ok(threads) => threads.into(),
+            Err(QueueError::Unreadable(reason)) => {
+                tracing::warn!(channel = self.channel, %reason, "it cannot be read which digests lack details");
+                VecDeque::new()
+            }
+            Err(error) => return Err(error),
+        };
+        let front = self.details.threads.front().map(|thread| thread.message);
+        if front != first {
+            // The one before gave way; nothing of those behind it is posted.
+            self.details.unsure = false;
             self.details.replies = None;
         }
         Ok(())
@@ -69,6 +123,9 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
         let Some(thread) = self.details.threads.front().cloned() else {
             return Ok(());
         };
+        if self.details.rest() {
+            return Ok(());
+        }
         let step = match self.settings.style.details {
             // It was configured otherwise when the digest was told.
             DigestDetails::Command => Step::Finished,
@@ -91,7 +148,7 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
                     .await?;
                 self.details.threads.pop_front();
                 self.details.replies = None;
-                self.details.unsure = false;
+                self.details.succeeded();
             }
         }
         Ok(())
@@ -119,13 +176,14 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
             Step::Done(thread.done + 1)
         };
         if self.details.unsure {
-            match self.destination.find(message, replies.told_unix_ms).await {
+            let found = self.destination.find(message, replies.told_unix_ms).await;
+            self.count_look(&found);
+            match found {
                 Ok(Found::Posted(_)) => {
-                    self.details.unsure = false;
+                    self.details.succeeded();
                     return Ok(next);
                 }
                 Ok(Found::Absent) => {}
-                Ok(Found::Unknowable { .. }) if thread.done == 0 => {}
                 Ok(Found::Unknowable { reason }) => return Ok(self.give_up(thread, &reason)),
                 Err(error) => return Ok(self.details_refused(error, thread)),
             }
@@ -133,15 +191,30 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
         self.pace.ready().await;
         match self.destination.post(message).await {
             Ok(_) => {
-                self.details.unsure = false;
+                self.details.succeeded();
                 self.accepted("details");
                 Ok(next)
             }
-            Err(error) => Ok(self.details_refused(error, thread)),
+            Err(error) => {
+                self.count(error.as_str());
+                if let SendError::Later {
+                    after,
+                    limited: true,
+                    reason,
+                } = error
+                {
+                    // It holds for whatever the channel would post.
+                    self.later(after, true, &reason);
+                    return Ok(Step::Again);
+                }
+                Ok(self.details_refused(error, thread))
+            }
         }
     }
 
     async fn make_replies(&self, thread: &Thread) -> Result<Option<Replies>, QueueError> {
+        // Released when the text of the members is.
+        let _permit = self.rendering.acquire().await;
         let Some((told_unix_ms, members)) = self.told(thread).await? else {
             return Ok(None);
         };
@@ -166,28 +239,40 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
     }
 
     async fn post_file(&mut self, thread: &Thread) -> Result<Step, QueueError> {
-        let Some((_, members)) = self.told(thread).await? else {
+        let Some(text) = self.make_listing(thread).await? else {
             return Ok(Step::Finished);
         };
-        let text = tokio::task::spawn_blocking(move || listing(&members)).await;
         let file = Attachment {
             thread: thread.thread.clone(),
             name: format!("auditrelay-{}.txt", thread.message),
-            text: text.unwrap_or_default(),
+            text,
         };
-        if file.text.is_empty() {
-            return Ok(Step::Finished);
-        }
         self.pace.ready().await;
         match self.destination.attach(&file).await {
             Ok(()) => {
+                self.details.succeeded();
                 self.accepted("details");
                 Ok(Step::Finished)
             }
-            // It may be there, and one list is enough.
-            Err(SendError::Unknown { reason }) => Ok(self.give_up(thread, &reason)),
-            Err(error) => Ok(self.details_refused(error, thread)),
+            Err(error) => {
+                self.count(error.as_str());
+                match error {
+                    // It may be there, and one list is enough.
+                    SendError::Unknown { reason, .. } => Ok(self.give_up(thread, &reason)),
+                    other => Ok(self.details_refused(other, thread)),
+                }
+            }
         }
+    }
+
+    async fn make_listing(&self, thread: &Thread) -> Result<Option<String>, QueueError> {
+        // Released when the text of the members is.
+        let _permit = self.rendering.acquire().await;
+        let Some((_, members)) = self.told(thread).await? else {
+            return Ok(None);
+        };
+        let text = tokio::task::spawn_blocking(move || listing(&members)).await;
+        Ok(text.ok().filter(|text| !text.is_empty()))
     }
 
     /// What the digest stood for; `None` where that is not known any more.
@@ -206,34 +291,46 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
     }
 
     fn details_refused(&mut self, error: SendError, thread: &Thread) -> Step {
-        self.count(error.as_str());
-        match error {
-            SendError::Later {
-                after,
-                limited,
-                reason,
-            } => {
-                self.later(after, limited, &reason);
-                Step::Again
-            }
-            SendError::Unknown { reason } => {
+        let (after, reason) = match error {
+            SendError::Later { after, reason, .. } => (after, reason),
+            SendError::Unknown { after, reason } => {
                 self.details.unsure = true;
-                self.later(None, false, &reason);
-                Step::Again
+                (after, reason)
             }
             SendError::Park { reason } | SendError::Never { reason } => {
-                self.give_up(thread, &reason)
+                return self.give_up(thread, &reason);
             }
+        };
+        self.details.failed += 1;
+        if self.details.failed >= TRIES_MAX {
+            return self.give_up(thread, &reason);
         }
+        let delay = after.unwrap_or_else(|| self.details.retry.next_delay());
+        tracing::warn!(
+            channel = self.channel,
+            message_id = thread.message,
+            reason,
+            rest_seconds = delay.as_secs_f64(),
+            "a digest's details are tried again later; nothing else waits for them"
+        );
+        let now = Instant::now();
+        self.details.resting_until = now.checked_add(delay);
+        Step::Again
+    }
+
+    pub(super) fn count_given_up(&self) {
+        let given_up = &self.metrics.details_given_up;
+        given_up.with_label_values(&[&self.channel]).inc();
     }
 
     fn give_up(&self, thread: &Thread, reason: &str) -> Step {
         tracing::warn!(
             channel = self.channel,
-            message = thread.message,
+            message_id = thread.message,
             reason,
             "the rest of a digest's details is not posted; `auditrelay events --message` lists them"
         );
+        self.count_given_up();
         Step::Finished
     }
 }

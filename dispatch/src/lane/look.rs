@@ -2,14 +2,16 @@
 //!
 //! Contract: what is found is acked and not posted again; what is absent is posted as if for the first
 //! time; what cannot be found out is repeated and marked. A look-up that fails is tried again at the pace of other
-//! tries, and given up after [`LOOKS_FAILED_MAX`] in a row: a channel does not wait for ever to find out.
+//! tries, and given up after [`RETRIES_MAX`] times `retry_max_seconds`: a channel does not wait for ever to find out.
 
 use auditrelay_store::{Queue, QueueError};
+
+use tokio::time::Instant;
 
 use super::{Held, Lane};
 use crate::{Destination, Message, SendError, destination::Found};
 
-const LOOKS_FAILED_MAX: u32 = 8;
+const RETRIES_MAX: u32 = 5;
 
 /// What came of a look-up.
 pub(super) enum Looked {
@@ -31,16 +33,7 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
         sought.id = id;
         let found = self.destination.find(&sought, since_unix_ms).await;
         let found = self.or_give_up(found);
-        let outcome = match &found {
-            Ok(Found::Posted(_)) => "found",
-            Ok(Found::Absent) => "absent",
-            Ok(Found::Unknowable { .. }) => "unknowable",
-            Err(_) => "failed",
-        };
-        let lookups = &self.metrics.lookups;
-        lookups
-            .with_label_values(&[self.channel.as_str(), outcome])
-            .inc();
+        self.count_look(&found);
         match found {
             Ok(Found::Posted(receipt)) => {
                 tracing::info!(
@@ -48,7 +41,7 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
                     ts = receipt.ts,
                     "the message was posted before"
                 );
-                self.opened();
+                self.settled();
                 let may_be_digest = held.events > self.settings.style.sentences_max;
                 self.ack(held, receipt, may_be_digest).await?;
                 Ok(Looked::Done)
@@ -62,27 +55,45 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
                 );
                 Ok(Looked::Unknowable)
             }
-            Err(error) => {
-                self.refused(error, held, false).await?;
+            Err(SendError::Later { after, reason, .. }) => {
+                self.later(after, false, &reason);
+                Ok(Looked::Done)
+            }
+            // A look-up changes nothing: whatever became of it, it can be done again.
+            Err(other) => {
+                self.later(None, false, &other.to_string());
                 Ok(Looked::Done)
             }
         }
     }
 
+    pub(super) fn count_look(&self, found: &Result<Found, SendError>) {
+        let outcome = match found {
+            Ok(Found::Posted(_)) => "found",
+            Ok(Found::Absent) => "absent",
+            Ok(Found::Unknowable { .. }) => "unknowable",
+            Err(_) => "failed",
+        };
+        let lookups = &self.metrics.lookups;
+        lookups
+            .with_label_values(&[self.channel.as_str(), outcome])
+            .inc();
+    }
+
     fn or_give_up(&mut self, found: Result<Found, SendError>) -> Result<Found, SendError> {
-        match &found {
-            Ok(_) => self.looks_failed = 0,
-            Err(SendError::Later { limited: true, .. }) => {}
-            Err(error) => {
-                self.looks_failed += 1;
-                if self.looks_failed >= LOOKS_FAILED_MAX {
-                    self.looks_failed = 0;
-                    let reason =
-                        format!("{LOOKS_FAILED_MAX} look-ups failed, the last one: {error}");
-                    return Ok(Found::Unknowable { reason });
-                }
-            }
+        let Err(error) = &found else {
+            self.looking_since = None;
+            return found;
+        };
+        let now = Instant::now();
+        let since = *self.looking_since.get_or_insert(now);
+        let looked_for = now - since;
+        if looked_for < RETRIES_MAX * self.settings.retry_max {
+            return found;
         }
-        found
+        self.looking_since = None;
+        let seconds = looked_for.as_secs();
+        let reason = format!("look-ups failed for {seconds} s, the last one: {error}");
+        Ok(Found::Unknowable { reason })
     }
 }

@@ -9,6 +9,7 @@
 mod details;
 mod look;
 mod outcome;
+mod ready;
 mod tries;
 
 use std::{sync::Arc, time::Duration};
@@ -18,14 +19,14 @@ use auditrelay_config::{ChannelConfig, DigestDetails};
 use auditrelay_store::{Accepted, Delivery, Lease, LeaseId, LeaseLimit, Queue, QueueError};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, watch},
-    time::{Instant, sleep_until},
+    time::Instant,
 };
 
 use crate::{
     Destination, Message, Metrics, Workspace,
     destination::Receipt,
     message,
-    pace::Pace,
+    pace::{Pace, Place},
     render::{Style, render, unrendered},
     retry::Retry,
     router::now_unix_ms,
@@ -33,9 +34,6 @@ use crate::{
 use details::Details;
 use look::Looked;
 use tries::{Search, Tries};
-
-/// How often a parked channel's critical events are looked for.
-const FALLBACK_EVERY: Duration = Duration::from_secs(1);
 
 /// What a lane is made of, besides the place that it posts to.
 pub struct Setup<'a, Q> {
@@ -47,6 +45,8 @@ pub struct Setup<'a, Q> {
     pub config: &'a ChannelConfig,
     /// How its messages look.
     pub style: Style,
+    /// The pace of the place that it posts to.
+    pub place: Place,
     /// What it shares with the other lanes of its token; `None` where nothing counts its calls.
     pub workspace: Option<Workspace>,
     /// Keys the IDs of messages.
@@ -70,10 +70,21 @@ pub struct Lane<Q, D> {
     state: &'static str,
     /// The last message was refused for its content: the next one goes without blocks.
     plain: bool,
+    /// It was its metadata that was refused: the next one goes without.
+    without_id: bool,
     search: Search,
     tries: Tries,
-    /// Look-ups in a row that came to nothing, but for rate limits.
-    looks_failed: u32,
+    /// Answers in a row that left the fate of the same message open.
+    unknowns: u32,
+    /// Since when a message is looked for in vain.
+    looking_since: Option<Instant>,
+    /// Messages that the token's lanes had posted when this one was tried first.
+    accepted_before: u64,
+    /// Dead letters in a row, with nothing accepted between.
+    buried: u32,
+    /// How often the channel was tried in vain since it is parked.
+    parked_tries: u32,
+    fallback_is_full: bool,
     details: Details,
     metrics: Metrics,
     rendering: Arc<Semaphore>,
@@ -84,6 +95,7 @@ struct Settings {
     limit: LeaseLimit,
     style: Style,
     park_retry: Duration,
+    retry_max: Duration,
     fallback: Option<String>,
     thread_replies_max: usize,
 }
@@ -121,22 +133,26 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
                 },
                 style: setup.style,
                 park_retry: config.park_retry(),
+                retry_max: config.retry_max(),
                 fallback: config.fallback.as_ref().map(ToString::to_string),
                 thread_replies_max: config.thread_replies_max.as_usize(),
             },
             key: setup.key,
-            pace: Pace::new(
-                config.message_interval(),
-                u32::try_from(config.message_burst.get()).unwrap_or(1),
-            ),
+            pace: Pace::new(config.message_interval(), setup.place),
             workspace: setup.workspace,
             retry: Retry::new(config.retry_max()),
             state: "open",
             plain: false,
+            without_id: false,
             search: Search::default(),
             tries: Tries::default(),
-            looks_failed: 0,
-            details: Details::default(),
+            unknowns: 0,
+            looking_since: None,
+            accepted_before: 0,
+            buried: 0,
+            parked_tries: 0,
+            fallback_is_full: false,
+            details: Details::new(Retry::new(config.retry_max())),
             metrics: setup.metrics,
             rendering: setup.rendering,
         }
@@ -147,9 +163,10 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
     /// # Errors
     /// The queue's; nothing can be delivered after one.
     pub async fn run(mut self, mut shutdown: watch::Receiver<bool>) -> Result<(), QueueError> {
-        self.load_details().await?;
+        self.begin_details().await?;
         loop {
             tokio::select! {
+                biased;
                 _ = shutdown.wait_for(|stop| *stop) => return Ok(()),
                 ready = self.ready() => ready?,
             }
@@ -160,62 +177,9 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
         }
     }
 
-    /// Waits until there is something to post and the channel nearly takes it.
-    async fn ready(&mut self) -> Result<(), QueueError> {
-        if self.details.is_empty() {
-            self.queue.wait_waiting(&self.channel).await?;
-        }
-        self.while_parked().await?;
-        self.pace.nearly_ready().await;
-        if let Some(workspace) = &self.workspace {
-            workspace.turn_to_post().await;
-        }
-        Ok(())
-    }
-
-    /// While the channel rests, its critical events go to its fallback as well.
-    async fn while_parked(&mut self) -> Result<(), QueueError> {
-        let Some(fallback) = self.settings.fallback.clone() else {
-            return Ok(());
-        };
-        if self.state != "parked" {
-            return Ok(());
-        }
-        loop {
-            while self.fall_back(&fallback).await? {}
-            let tick = Instant::now() + FALLBACK_EVERY;
-            match self.pace.held_until() {
-                Some(until) if until > tick => sleep_until(tick).await,
-                _ => return Ok(()),
-            }
-        }
-    }
-
-    /// Whether there is more to copy.
-    async fn fall_back(&self, fallback: &str) -> Result<bool, QueueError> {
-        let copied = self.queue.fall_back(&self.channel, fallback).await?;
-        if let Some(full) = copied.full {
-            tracing::warn!(
-                channel = self.channel,
-                fallback,
-                reason = %full,
-                "critical events are not told in the fallback for now: there is no room for copies"
-            );
-        }
-        if copied.events > 0 {
-            tracing::warn!(
-                channel = self.channel,
-                fallback,
-                events = copied.events,
-                "critical events of the parked channel are told in its fallback"
-            );
-        }
-        Ok(copied.more)
-    }
-
     /// Posts the next message; `false` if there is nothing to tell.
     async fn deliver(&mut self) -> Result<bool, QueueError> {
-        let begun = Instant::now();
+        let mut begun = Instant::now();
         let Some((lease, permit)) = self.lease().await? else {
             return Ok(false);
         };
@@ -229,6 +193,7 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
                 Looked::Absent => {}
                 Looked::Unknowable => held.possibly_repeated = true,
             }
+            begun = Instant::now();
             match self.lease().await? {
                 Some(again) => again,
                 None => return Ok(false),
@@ -241,9 +206,14 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
         if self.plain {
             prepared.message = prepared.message.plain();
         }
+        if self.without_id {
+            prepared.message.id.clear();
+        }
         self.pace.prepared(begun.elapsed());
         self.pace.ready().await;
-        self.tries.add(now_unix_ms());
+        if self.tries.add(now_unix_ms()) {
+            self.accepted_before = self.accepted_by_all();
+        }
         match self.destination.post(&prepared.message).await {
             Ok(receipt) => {
                 tracing::debug!(
@@ -258,6 +228,7 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
                 self.observe_delay(&prepared.stage_times_ms);
             }
             Err(error) => {
+                self.count(error.as_str());
                 let had_blocks = !prepared.message.blocks.is_empty();
                 self.refused(error, &held, had_blocks).await?;
             }
@@ -325,7 +296,16 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
             now_unix_ms: now_unix_ms(),
             thread,
         };
-        self.queue.ack(&held.id, accepted).await?;
+        let gave_way = self.queue.ack(&held.id, accepted).await?;
+        if let Some(message) = gave_way {
+            tracing::warn!(
+                channel = self.channel,
+                message,
+                "details of a digest are not posted, too many others came after it; \
+                 `auditrelay events --message` lists them"
+            );
+            self.count_given_up();
+        }
         if has_details {
             self.load_details().await?;
         }

@@ -3,7 +3,10 @@
 //! Accepted: ack. Not now: give back and hold, never for less than `Retry-After`. Broken channel: give back
 //! and park, told once. Impossible message: once more as plain text, then half of its events at a time, until
 //! the one that makes it impossible is alone; that one is buried. Unknown: keep the lease, which comes back
-//! marked as resumed and is looked for.
+//! marked as resumed and is looked for; where that goes on, the message itself may be what is wrong.
+//!
+//! Nothing is buried because Slack is down: an event whose fate stays open is a dead letter only where other messages
+//! were accepted meanwhile, and dead letters in a row with nothing accepted between park the channel.
 
 use std::time::Duration;
 
@@ -12,6 +15,13 @@ use auditrelay_store::{Queue, QueueError};
 use super::{Held, Lane};
 use crate::{Destination, SendError, router::now_unix_ms};
 
+/// Answers in a row that leave a message's fate open, before the message is taken for what is wrong.
+const UNKNOWN_MAX: u32 = 8;
+/// Dead letters in a row; after them it is not the messages that are wrong.
+const BURIED_MAX: u32 = 5;
+/// A parked channel rests so many times `park_retry_seconds` at the most.
+const PARK_GROWTH_MAX: u32 = 15;
+
 impl<Q: Queue, D: Destination> Lane<Q, D> {
     pub(super) fn accepted(&mut self, form: &str) {
         self.count("accepted");
@@ -19,16 +29,29 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
             .messages
             .with_label_values(&[self.channel.as_str(), form])
             .inc();
-        self.opened();
-    }
-
-    /// The channel takes messages.
-    pub(super) fn opened(&mut self) {
+        if let Some(workspace) = &self.workspace {
+            workspace.note_accepted();
+        }
         if self.state == "parked" {
             tracing::info!(channel = self.channel, "the channel takes messages again");
         }
         self.set_state("open");
+        self.buried = 0;
+        self.parked_tries = 0;
+        self.settled();
+    }
+
+    /// Messages that all lanes of the token posted.
+    pub(super) fn accepted_by_all(&self) -> u64 {
+        let workspace = self.workspace.as_ref();
+        workspace.map_or(0, crate::Workspace::accepted)
+    }
+
+    /// There is nothing to be tried again.
+    pub(super) fn settled(&mut self) {
         self.plain = false;
+        self.without_id = false;
+        self.unknowns = 0;
         self.tries = Default::default();
         self.retry.reset();
     }
@@ -39,7 +62,6 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
         held: &Held,
         had_blocks: bool,
     ) -> Result<(), QueueError> {
-        self.count(error.as_str());
         match error {
             SendError::Later {
                 after,
@@ -54,14 +76,8 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
                 self.give_back(held).await
             }
             SendError::Never { reason } => self.never(reason, held, had_blocks).await,
-            SendError::Unknown { reason } => {
-                let delay = self.retry.next_delay();
-                self.hold(
-                    delay,
-                    &reason,
-                    "may have been posted, will be looked for before it is repeated",
-                );
-                Ok(())
+            SendError::Unknown { after, reason } => {
+                self.unknown(after, reason, held, had_blocks).await
             }
         }
     }
@@ -78,14 +94,11 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
 
     pub(super) fn later(&mut self, after: Option<Duration>, limited: bool, reason: &str) {
         let delay = after.unwrap_or_else(|| self.retry.next_delay());
-        if let Some(after) = after {
-            let seconds = i64::try_from(after.as_secs()).unwrap_or(i64::MAX);
-            let gauge = &self.metrics.retry_after_seconds;
-            gauge.with_label_values(&[&self.channel]).set(seconds);
-        }
-        self.hold(delay, reason, "not posted, will be tried again");
+        self.note_retry_after(after);
+        self.hold(delay, reason, "not now, will be tried again");
+        let place = self.pace.place();
         if let Some(workspace) = self.workspace.as_ref().filter(|_| limited)
-            && workspace.limited(&self.channel, delay)
+            && workspace.limited(place, delay)
         {
             tracing::warn!(
                 channel = self.channel,
@@ -100,37 +113,108 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
         held: &Held,
         had_blocks: bool,
     ) -> Result<(), QueueError> {
-        // Slack's limits are partly unwritten: what it refuses with blocks may go without. While half
-        // after half is tried that is known already, until one event is left.
-        if had_blocks && (held.events == 1 || !self.search.is_on()) {
+        if self.tries_plainer(&reason, held, had_blocks) {
+            return self.give_back(held).await;
+        }
+        if held.events > 1 {
+            return self.halve(&reason, held, held.possibly_repeated).await;
+        }
+        self.bury(reason, held).await
+    }
+
+    async fn unknown(
+        &mut self,
+        after: Option<Duration>,
+        reason: String,
+        held: &Held,
+        had_blocks: bool,
+    ) -> Result<(), QueueError> {
+        self.unknowns += 1;
+        self.note_retry_after(after);
+        let delay = self.retry.next_delay().max(after.unwrap_or_default());
+        self.hold(
+            delay,
+            &reason,
+            "may have been posted, will be looked for before it is repeated",
+        );
+        if self.unknowns < UNKNOWN_MAX {
+            return Ok(());
+        }
+        self.unknowns = 0;
+        let reason = format!("{UNKNOWN_MAX} times in a row: {reason}");
+        if self.tries_plainer(&reason, held, had_blocks) {
+            return Ok(());
+        }
+        if held.events > 1 {
+            return self.halve(&reason, held, true).await;
+        }
+        if self.accepted_by_all() > self.accepted_before {
+            return self.bury(reason, held).await;
+        }
+        self.park(&format!(
+            "{reason}: Slack, or something on the way to it, answers no message"
+        ));
+        Ok(())
+    }
+
+    /// Slack's limits are partly unwritten: what it refuses with blocks may go without. While half
+    /// after half is tried that is known already, until one event is left.
+    fn tries_plainer(&mut self, reason: &str, held: &Held, had_blocks: bool) -> bool {
+        let plainer = had_blocks && (held.events == 1 || !self.search.is_on());
+        if plainer {
             tracing::warn!(
                 channel = self.channel,
                 reason,
                 "the message was refused for its content; its text alone is tried next"
             );
-            self.plain = true;
+            self.without_id = reason.contains("metadata");
+        }
+        self.plain = plainer;
+        plainer
+    }
+
+    async fn halve(
+        &mut self,
+        reason: &str,
+        held: &Held,
+        possibly_repeated: bool,
+    ) -> Result<(), QueueError> {
+        tracing::warn!(
+            channel = self.channel,
+            events = held.events,
+            reason,
+            "the message was refused for its content; half of its events are tried next"
+        );
+        self.search.refused(held.events, possibly_repeated);
+        self.queue.release(&held.id).await
+    }
+
+    async fn bury(&mut self, reason: String, held: &Held) -> Result<(), QueueError> {
+        self.search.found();
+        if self.buried >= BURIED_MAX {
+            self.park(&format!(
+                "{reason}: {BURIED_MAX} messages in a row, so it is not the messages; look at proxies"
+            ));
             return self.give_back(held).await;
         }
-        self.plain = false;
-        if held.events > 1 {
-            tracing::warn!(
-                channel = self.channel,
-                events = held.events,
-                reason,
-                "the message was refused for its content; half of its events are tried next"
-            );
-            self.search.refused(held.events, held.possibly_repeated);
-            return self.queue.release(&held.id).await;
-        }
+        self.buried += 1;
+        self.without_id = false;
         tracing::error!(
             channel = self.channel,
-            message = held.id.id,
+            message_id = held.id.id,
             reason,
             "this event can never be posted; it is a dead letter now (`auditrelay dead`)"
         );
-        self.search.found();
         let burial = self.tries.bury(reason, now_unix_ms());
         self.queue.bury(&held.id, burial).await
+    }
+
+    fn note_retry_after(&self, after: Option<Duration>) {
+        if let Some(after) = after {
+            let seconds = i64::try_from(after.as_secs()).unwrap_or(i64::MAX);
+            let gauge = &self.metrics.retry_after_seconds;
+            gauge.with_label_values(&[&self.channel]).set(seconds);
+        }
     }
 
     fn hold(&mut self, delay: Duration, reason: &str, meaning: &str) {
@@ -147,13 +231,16 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
         self.pace.hold(delay);
     }
 
-    /// Tells the operator once; the tries that follow are silent until something changes.
+    /// Tells the operator once; the tries that follow are silent until something changes, and ever rarer.
     fn park(&mut self, reason: &str) {
+        let growth = 1_u32.checked_shl(self.parked_tries).unwrap_or(u32::MAX);
+        let rest = self.settings.park_retry * growth.clamp(1, PARK_GROWTH_MAX);
+        self.parked_tries += 1;
         if self.state != "parked" {
             tracing::error!(
                 channel = self.channel,
                 reason,
-                retry_seconds = self.settings.park_retry.as_secs(),
+                retry_seconds = rest.as_secs(),
                 "the channel is parked: its events wait, others are not touched"
             );
             self.metrics
@@ -162,7 +249,7 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
                 .inc();
         }
         self.set_state("parked");
-        self.pace.hold(self.settings.park_retry);
+        self.pace.hold(rest);
     }
 
     fn set_state(&mut self, state: &'static str) {

@@ -10,11 +10,14 @@ pub(super) struct Tries {
 }
 
 impl Tries {
-    pub(super) fn add(&mut self, now_unix_ms: i64) {
-        if self.count == 0 {
+    /// Counts one; whether it is the first.
+    pub(super) fn add(&mut self, now_unix_ms: i64) -> bool {
+        let is_first = self.count == 0;
+        if is_first {
             self.first_unix_ms = now_unix_ms;
         }
         self.count = self.count.saturating_add(1);
+        is_first
     }
 
     /// What a dead letter says of them; they begin anew.
@@ -85,14 +88,14 @@ mod tests {
     #[test]
     fn a_burial_tells_every_try_since_the_last_success() {
         let mut tries = Tries::default();
-        tries.add(1_000);
-        tries.add(2_000);
+        assert!(tries.add(1_000));
+        assert!(!tries.add(2_000));
         let burial = tries.bury("invalid_blocks".to_owned(), 2_500);
         assert_eq!(
             (burial.attempts, burial.first_unix_ms, burial.last_unix_ms),
             (2, 1_000, 2_500)
         );
-        tries.add(9_000);
+        assert!(tries.add(9_000));
         assert_eq!(tries.bury(String::new(), 9_100).attempts, 1);
     }
 

@@ -215,14 +215,19 @@ pub fn did(lead: Lead, verb: &str, object: Option<&ObjectRef<'_>>) -> (String, S
     };
     let (lead, words) = lead.words(action.past, action.infinitive);
     let words = format!("{lead}{words}");
-    let kind = match object {
-        Some(object) if action.names_subresource => resource(&ObjectRef {
-            subresource: Text::default(),
-            ..object.clone()
-        }),
-        Some(object) => resource(object),
-        None => String::new(),
+    let Some(object) = object else {
+        return (words, String::new());
     };
+    // Kubernetes' own kinds need no group to be known.
+    let known = words::noun(&object.api_group, &object.resource).is_some();
+    let mut shown = object.clone();
+    if known {
+        shown.api_group = Text::default();
+    }
+    if action.names_subresource {
+        shown.subresource = Text::default();
+    }
+    let kind = resource(&shown);
     (words, quoted(&kind, NAME_CHARS_MAX))
 }
 

@@ -1,3 +1,5 @@
+//! The table of answers, and the page that shows it.
+
 use std::{collections::BTreeSet, fs, path::Path};
 
 use super::{super::table::Row, *};
@@ -12,7 +14,7 @@ fn each_answer_has_its_action() {
         ("token_revoked", "park"),
         ("an_error_of_next_year", "park"),
     ] {
-        assert_eq!(of_code(code, None).as_str(), action, "{code}");
+        assert_eq!(of_code(code, None, None).as_str(), action, "{code}");
     }
     for (status, body, action) in [
         (500, "rollup_error", "unknown"),
@@ -25,10 +27,14 @@ fn each_answer_has_its_action() {
         (302, "", "park"),
         (425, "", "later"),
     ] {
-        assert_eq!(of_webhook(status, body).as_str(), action, "{status} {body}");
+        assert_eq!(
+            of_webhook(status, body, None).as_str(),
+            action,
+            "{status} {body}"
+        );
     }
-    assert_eq!(of_status(503).as_str(), "unknown");
-    assert_eq!(of_status(302).as_str(), "park");
+    assert_eq!(of_status(503, None).as_str(), "unknown");
+    assert_eq!(of_status(302, None).as_str(), "park");
     let broken = |sent| {
         of_broken(Broken {
             sent,
@@ -42,14 +48,14 @@ fn each_answer_has_its_action() {
 #[test]
 fn a_rate_limit_is_told_from_what_passes_otherwise() {
     let limited = |error| matches!(error, SendError::Later { limited: true, .. });
-    assert!(limited(of_code("ratelimited", None)));
+    assert!(limited(of_code("ratelimited", None, None)));
     assert!(limited(of_rate_limit(None)));
-    assert!(!limited(of_code("service_unavailable", None)));
+    assert!(!limited(of_code("service_unavailable", None, None)));
 }
 
 #[test]
 fn who_parks_says_what_to_do_and_which_scope_is_missing() {
-    let reason = of_code("missing_scope", Some("chat:write")).to_string();
+    let reason = of_code("missing_scope", Some("chat:write"), None).to_string();
     assert_eq!(
         reason,
         "Slack answered missing_scope (chat:write): add the scope to the app and install it again"
@@ -62,6 +68,13 @@ fn retry_after_is_read_in_seconds() {
         SendError::Later { after, .. } => after,
         other => panic!("{other}"),
     };
+    let told = |error| match error {
+        SendError::Later { after, .. } | SendError::Unknown { after, .. } => after,
+        other => panic!("{other}"),
+    };
+    let thirty = Some(Duration::from_secs(30));
+    assert_eq!(told(of_code("rate_limited", None, Some("30"))), thirty);
+    assert_eq!(told(of_status(503, Some("30"))), thirty);
     assert_eq!(after(Some("7")), Some(Duration::from_secs(7)));
     assert_eq!(after(Some("soon")), None);
     assert_eq!(after(None), None);

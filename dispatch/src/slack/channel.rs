@@ -3,11 +3,12 @@
 //! Posting takes either; whatever reads takes the ID alone. It is known from the configuration, from
 //! Slack's answer to a message, or from the list of channels.
 
-use std::sync::OnceLock;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde_json::Value;
 
 use super::web_api::{CallError, WebApi};
+use crate::workspace::Workspace;
 
 /// More pages of channels are not looked through: at Slack's pace for this method they take a minute.
 pub(super) const PAGES_MAX: usize = 20;
@@ -19,56 +20,65 @@ pub(super) const LIST: &str = "conversations.list";
 #[derive(Debug)]
 pub struct Channel {
     configured: String,
-    id: OnceLock<String>,
+    learned: Mutex<Option<String>>,
 }
 
 impl Channel {
     /// By its ID or name.
     pub fn new(configured: &str) -> Self {
-        let id = OnceLock::new();
-        if is_id(configured) {
-            // The cell is new, hence empty.
-            let _ = id.set(configured.to_owned());
-        }
         Self {
             configured: configured.to_owned(),
-            id,
+            learned: Mutex::default(),
         }
     }
 
     /// What `chat.postMessage` is told.
-    pub fn to_post(&self) -> &str {
-        self.id.get().map_or(&self.configured, String::as_str)
+    pub fn to_post(&self) -> String {
+        self.known().unwrap_or_else(|| self.configured.clone())
     }
 
     /// Notes the ID that Slack gave.
     pub fn learn(&self, id: &str) {
         if is_id(id) {
-            // Another task may have learned the same.
-            let _ = self.id.set(id.to_owned());
+            *self.lock() = Some(id.to_owned());
         }
+    }
+
+    /// Another channel may have the name by now.
+    pub fn forget(&self) {
+        *self.lock() = None;
     }
 
     /// The ID, looked up if need be; `None` if there is no such channel, or none that the token sees.
     ///
     /// # Errors
     /// The list of channels is not to be had.
-    pub async fn id(&self, api: &WebApi) -> Result<Option<&str>, CallError> {
-        if let Some(id) = self.id.get() {
+    pub async fn id(
+        &self,
+        api: &WebApi,
+        workspace: &Workspace,
+    ) -> Result<Option<String>, CallError> {
+        if let Some(id) = self.known() {
             return Ok(Some(id));
         }
         let wanted = self.configured.trim_start_matches('#');
         let mut cursor = String::new();
         for _ in 0..PAGES_MAX {
+            workspace.turn_to_look(LIST).await;
+            // Another lane may have read the list while this one waited for its turn.
+            if let Some(id) = workspace.channel_id(wanted) {
+                self.learn(&id);
+                return Ok(Some(id));
+            }
             let reply = api.read(LIST, &list_arguments(&cursor)).await?;
             let channels = reply.value["channels"].as_array();
-            let found = channels
-                .into_iter()
-                .flatten()
-                .find(|one| one["name"] == wanted);
-            if let Some(id) = found.and_then(|one| one["id"].as_str()) {
-                self.learn(id);
-                return Ok(self.id.get().map(String::as_str));
+            workspace.learn_channels(channels.into_iter().flatten().filter_map(|one| {
+                let (name, id) = (one["name"].as_str()?, one["id"].as_str()?);
+                Some((name.to_owned(), id.to_owned()))
+            }));
+            if let Some(id) = workspace.channel_id(wanted) {
+                self.learn(&id);
+                return Ok(Some(id));
             }
             cursor = next_cursor(&reply.value).to_owned();
             if cursor.is_empty() {
@@ -76,6 +86,17 @@ impl Channel {
             }
         }
         Ok(None)
+    }
+
+    fn known(&self) -> Option<String> {
+        if is_id(&self.configured) {
+            return Some(self.configured.clone());
+        }
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<String>> {
+        self.learned.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -125,5 +146,7 @@ mod tests {
         named.learn("#audit");
         named.learn("C0123456789");
         assert_eq!(named.to_post(), "C0123456789");
+        named.forget();
+        assert_eq!(named.to_post(), "#audit");
     }
 }

@@ -20,10 +20,10 @@ use crate::{
 
 /// How far this machine's clock may be ahead of Slack's.
 const CLOCK_AHEAD_MS: i64 = 15 * 60 * 1_000;
-/// Slack recommends no more than 200 a page.
-const PAGE_MESSAGES: &str = "200";
+/// Slack recommends no more than 200 a page; a page of full digests has to fit an answer.
+const PAGE_MESSAGES: &str = "100";
 /// A channel takes a message a second, so this is more than an hour of the relay's own.
-const PAGES_MAX: usize = 25;
+const PAGES_MAX: usize = 50;
 
 /// A message that may be there, and since when (Unix time in milliseconds).
 #[derive(Clone, Copy)]
@@ -51,7 +51,7 @@ pub(super) async fn find(
             let reason = format!("Slack answered {} to the look-up", clean(code, 80));
             Ok(Found::Unknowable { reason })
         }
-        CallError::Status(status) if !matches!(status, 408 | 425 | 500..=599) => {
+        CallError::Status { status, .. } if !matches!(status, 408 | 425 | 500..=599) => {
             let reason = format!("the look-up was answered with HTTP status {status}");
             Ok(Found::Unknowable { reason })
         }
@@ -70,7 +70,7 @@ async fn search(
         since_unix_ms,
         after_ts,
     } = sought;
-    let Some(id) = channel.id(api).await? else {
+    let Some(id) = channel.id(api, workspace).await? else {
         let reason = "the token sees no channel of that name".to_owned();
         return Ok(Found::Unknowable { reason });
     };
@@ -84,7 +84,7 @@ async fn search(
     let mut cursor = String::new();
     for _ in 0..PAGES_MAX {
         let mut arguments = vec![
-            ("channel", id),
+            ("channel", id.as_str()),
             ("oldest", oldest.as_str()),
             ("inclusive", "true"),
             ("include_all_metadata", "true"),
@@ -96,7 +96,7 @@ async fn search(
         if !cursor.is_empty() {
             arguments.push(("cursor", &cursor));
         }
-        workspace.turn_to_look().await;
+        workspace.turn_to_look(method).await;
         let page = api.read(method, &arguments).await?.value;
         let Some(messages) = page["messages"].as_array() else {
             return Err(CallError::Unreadable);
@@ -106,8 +106,13 @@ async fn search(
             return Ok(Found::Posted(Receipt { ts }));
         }
         cursor = next_cursor(&page).to_owned();
-        if cursor.is_empty() {
-            return Ok(Found::Absent);
+        match (cursor.is_empty(), page["has_more"] == true) {
+            (false, _) => {}
+            (true, false) => return Ok(Found::Absent),
+            (true, true) => {
+                let reason = "Slack has more messages and does not say where".to_owned();
+                return Ok(Found::Unknowable { reason });
+            }
         }
     }
     let reason = "there is more in the channel since then than is looked through".to_owned();
@@ -136,14 +141,16 @@ fn passes_by_itself(code: &str) -> bool {
 
 /// A look-up changes nothing: whatever became of it, it can be done again.
 fn to_try_again(error: CallError) -> SendError {
-    match error.into_send_error() {
-        limited @ SendError::Later { .. } => limited,
-        SendError::Park { reason }
-        | SendError::Never { reason }
-        | SendError::Unknown { reason } => SendError::Later {
-            after: None,
-            limited: false,
-            reason: format!("the look-up failed: {reason}"),
-        },
+    let (after, reason) = match error.into_send_error() {
+        // Slack limits each method by itself: a limit on reading says nothing about posting.
+        SendError::Later { after, reason, .. } | SendError::Unknown { after, reason } => {
+            (after, reason)
+        }
+        SendError::Park { reason } | SendError::Never { reason } => (None, reason),
+    };
+    SendError::Later {
+        after,
+        limited: false,
+        reason: format!("the look-up failed: {reason}"),
     }
 }

@@ -132,12 +132,16 @@ impl Http {
             })?;
             let (head, body) = response.into_parts();
             let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
-            let body =
-                body.map_err(|error| broken(format!("the answer was cut short: {error}")))?;
+            let body = match body {
+                Ok(body) => body.to_bytes(),
+                // Its head says everything.
+                Err(_) if head.status == StatusCode::TOO_MANY_REQUESTS => Bytes::new(),
+                Err(error) => return Err(broken(format!("the answer was cut short: {error}"))),
+            };
             Ok(Answer {
                 status: head.status,
                 headers: head.headers,
-                body: String::from_utf8_lossy(&body.to_bytes()).into_owned(),
+                body: String::from_utf8_lossy(&body).into_owned(),
             })
         };
         let answer = tokio::time::timeout(self.timeout, exchange).await;

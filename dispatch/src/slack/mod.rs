@@ -40,6 +40,9 @@ pub fn content(message: &Message) -> Value {
         // Slack would fetch every URL that an event mentions.
         "unfurl_links": false,
         "unfurl_media": false,
+        // Nothing in the text is markup, and no address in it becomes a link.
+        "mrkdwn": false,
+        "parse": "none",
     });
     if !message.blocks.is_empty() {
         body["blocks"] = message.blocks.clone().into();
@@ -60,7 +63,6 @@ pub fn content(message: &Message) -> Value {
 pub fn api_content(channel: &str, message: &Message) -> Value {
     let mut body = content(message);
     body["channel"] = channel.into();
-    body["mrkdwn"] = false.into();
     body
 }
 
@@ -94,9 +96,15 @@ impl SlackApi {
 
 impl Destination for SlackApi {
     async fn post(&self, message: &Message) -> Result<Receipt, SendError> {
-        let body = api_content(self.channel.to_post(), message);
+        let body = api_content(&self.channel.to_post(), message);
         let reply = self.api.call("chat.postMessage", &body).await;
-        let reply = reply.map_err(CallError::into_send_error)?;
+        let reply = reply.map_err(|error| {
+            if matches!(&error, CallError::Refused { code, .. } if names_no_channel(code)) {
+                self.channel.forget();
+                self.workspace.forget_channels();
+            }
+            error.into_send_error()
+        })?;
         let text = |name: &str| reply.value.get(name).and_then(Value::as_str);
         self.channel.learn(text("channel").unwrap_or_default());
         let ts = text("ts").unwrap_or_default().to_owned();
@@ -110,21 +118,28 @@ impl Destination for SlackApi {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
+        // What is new overtakes replies: of these only the message that they answer is certainly older.
+        let after_ts = message.thread.as_deref().or(last_ts.as_deref());
         let sought = history::Sought {
             message,
             since_unix_ms,
-            after_ts: last_ts.as_deref(),
+            after_ts,
         };
         let found = history::find(&self.api, &self.channel, &self.workspace, sought).await;
-        if let Ok(Found::Posted(receipt)) = &found {
+        if let (Ok(Found::Posted(receipt)), None) = (&found, &message.thread) {
             self.note_last(&receipt.ts);
         }
         found
     }
 
     async fn attach(&self, file: &Attachment) -> Result<(), SendError> {
-        upload::attach(&self.api, &self.channel, file).await
+        upload::attach(&self.api, &self.channel, &self.workspace, file).await
     }
+}
+
+/// Whether the channel that an ID stood for is not there any more: another one may have its name.
+fn names_no_channel(code: &str) -> bool {
+    matches!(code, "channel_not_found" | "is_archived")
 }
 
 /// An incoming webhook.
@@ -156,9 +171,13 @@ impl Destination for SlackWebhook {
             })?;
         let answer = self.http.send(request).await.map_err(answers::of_broken)?;
         match answer.status {
-            StatusCode::OK => Ok(Receipt::default()),
+            StatusCode::OK if answer.body.trim() == "ok" => Ok(Receipt::default()),
             StatusCode::TOO_MANY_REQUESTS => Err(answers::of_rate_limit(answer.retry_after())),
-            other => Err(answers::of_webhook(other.as_u16(), &answer.body)),
+            other => Err(answers::of_webhook(
+                other.as_u16(),
+                &answer.body,
+                answer.retry_after(),
+            )),
         }
     }
 }

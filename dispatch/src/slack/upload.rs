@@ -9,22 +9,26 @@ use super::{
     channel::Channel,
     web_api::{CallError, WebApi},
 };
-use crate::destination::{Attachment, SendError};
+use crate::{
+    destination::{Attachment, SendError},
+    workspace::Workspace,
+};
 
 pub(super) async fn attach(
     api: &WebApi,
     channel: &Channel,
+    workspace: &Workspace,
     file: &Attachment,
 ) -> Result<(), SendError> {
-    let before = prepare(api, channel, file).await;
+    let before = prepare(api, channel, workspace, file).await;
     let (channel, id) = before.map_err(|error| match error.into_send_error() {
         // Nothing is in the channel yet.
-        SendError::Unknown { reason } => SendError::Later {
-            after: None,
+        SendError::Unknown { after, reason } => SendError::Later {
+            after,
             limited: false,
             reason,
         },
-        other => other,
+        other => of_these_methods(other),
     })?;
     let arguments = json!({
         "files": [{"id": id, "title": file.name}],
@@ -32,18 +36,36 @@ pub(super) async fn attach(
         "thread_ts": file.thread,
     });
     let done = api.call("files.completeUploadExternal", &arguments).await;
-    done.map(drop).map_err(CallError::into_send_error)
+    done.map(drop)
+        .map_err(|error| of_these_methods(error.into_send_error()))
+}
+
+/// Slack limits each method by itself: a limit on files says nothing about messages.
+fn of_these_methods(error: SendError) -> SendError {
+    match error {
+        SendError::Later { after, reason, .. } => SendError::Later {
+            after,
+            limited: false,
+            reason,
+        },
+        other => other,
+    }
 }
 
 /// Brings the file to Slack; the channel's and the file's ID.
 async fn prepare(
     api: &WebApi,
     channel: &Channel,
+    workspace: &Workspace,
     file: &Attachment,
 ) -> Result<(String, String), CallError> {
-    let Some(channel) = channel.id(api).await? else {
+    let Some(channel) = channel.id(api, workspace).await? else {
         let code = "channel_not_found".to_owned();
-        return Err(CallError::Refused { code, needed: None });
+        return Err(CallError::Refused {
+            code,
+            needed: None,
+            retry_after: None,
+        });
     };
     let length = file.text.len().to_string();
     let arguments = [("filename", file.name.as_str()), ("length", &length)];
@@ -54,5 +76,5 @@ async fn prepare(
     };
     let bytes = Bytes::copy_from_slice(file.text.as_bytes());
     api.upload(address, bytes).await?;
-    Ok((channel.to_owned(), id.to_owned()))
+    Ok((channel, id.to_owned()))
 }

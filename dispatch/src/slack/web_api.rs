@@ -44,6 +44,8 @@ pub enum CallError {
         code: String,
         /// The scope that a `missing_scope` names.
         needed: Option<String>,
+        /// The `Retry-After` header.
+        retry_after: Option<String>,
     },
     /// Status 429.
     Limited {
@@ -51,7 +53,12 @@ pub enum CallError {
         retry_after: Option<String>,
     },
     /// Another status than 200 and 429.
-    Status(u16),
+    Status {
+        /// The status.
+        status: u16,
+        /// The `Retry-After` header.
+        retry_after: Option<String>,
+    },
     /// An answer with status 200 that is not what Slack says it sends.
     Unreadable,
     /// No whole answer.
@@ -114,10 +121,7 @@ impl WebApi {
             .body(bytes)
             .map_err(|_| CallError::Unreadable)?;
         let answer = self.http.send(request).await.map_err(CallError::Broken)?;
-        match answer.status {
-            StatusCode::OK => Ok(()),
-            other => Err(CallError::Status(other.as_u16())),
-        }
+        of_status(&answer)
     }
 
     async fn send(
@@ -147,16 +151,21 @@ impl WebApi {
     }
 }
 
-fn read(answer: Answer) -> Result<Reply, CallError> {
+fn of_status(answer: &Answer) -> Result<(), CallError> {
     match answer.status {
-        StatusCode::OK => {}
-        StatusCode::TOO_MANY_REQUESTS => {
-            return Err(CallError::Limited {
-                retry_after: answer.retry_after().map(str::to_owned),
-            });
-        }
-        other => return Err(CallError::Status(other.as_u16())),
+        StatusCode::OK => Ok(()),
+        StatusCode::TOO_MANY_REQUESTS => Err(CallError::Limited {
+            retry_after: answer.retry_after().map(str::to_owned),
+        }),
+        other => Err(CallError::Status {
+            status: other.as_u16(),
+            retry_after: answer.retry_after().map(str::to_owned),
+        }),
     }
+}
+
+fn read(answer: Answer) -> Result<Reply, CallError> {
+    of_status(&answer)?;
     let value: Value = serde_json::from_str(&answer.body).map_err(|_| CallError::Unreadable)?;
     let text = |name: &str| value.get(name).and_then(Value::as_str).map(str::to_owned);
     match (value.get("ok").and_then(Value::as_bool), text("error")) {
@@ -171,6 +180,7 @@ fn read(answer: Answer) -> Result<Reply, CallError> {
         }
         (Some(false), Some(code)) => Err(CallError::Refused {
             needed: text("needed"),
+            retry_after: answer.retry_after().map(str::to_owned),
             code,
         }),
         _ => Err(CallError::Unreadable),
@@ -181,11 +191,19 @@ impl CallError {
     /// What it means for something that was to be posted.
     pub fn into_send_error(self) -> SendError {
         match self {
-            Self::Refused { code, needed } => answers::of_code(&code, needed.as_deref()),
+            Self::Refused {
+                code,
+                needed,
+                retry_after,
+            } => answers::of_code(&code, needed.as_deref(), retry_after.as_deref()),
             Self::Limited { retry_after } => answers::of_rate_limit(retry_after.as_deref()),
-            Self::Status(status) => answers::of_status(status),
+            Self::Status {
+                status,
+                retry_after,
+            } => answers::of_status(status, retry_after.as_deref()),
             Self::Broken(broken) => answers::of_broken(broken),
             Self::Unreadable => SendError::Unknown {
+                after: None,
                 reason: "Slack's answer is not the JSON that it should be".to_owned(),
             },
         }

@@ -23,7 +23,7 @@ use super::message::channel_name;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Fault {
-    /// The method it waits for (`webhook` for webhooks); `None`: both doors for messages.
+    /// The method it waits for (`webhook` for webhooks, `upload` for a file's bytes); `None`: both doors for messages.
     #[serde(default)]
     pub method: Option<String>,
     /// The channel it waits for; `None`: whichever comes first.
@@ -139,6 +139,16 @@ pub(super) enum Limited {
     AsConfigured { seconds: u64 },
     Method { seconds: u64 },
     WithoutHeader,
+}
+
+impl Limited {
+    /// What `Retry-After` says.
+    pub(super) fn seconds(self) -> Option<u64> {
+        match self {
+            Self::AsConfigured { seconds } | Self::Method { seconds } => Some(seconds),
+            Self::WithoutHeader => None,
+        }
+    }
 }
 
 /// How long a connection is held open for a client that is to give up by itself.

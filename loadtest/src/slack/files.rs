@@ -11,6 +11,7 @@ use hyper::header::CONTENT_TYPE;
 use hyper::http::request::Parts;
 use serde_json::{Map, Value, json};
 
+use super::fault::{Answering, Effect, Storing};
 use super::message::{self, Refusal};
 use super::methods::Call;
 use super::record::{Post, Via};
@@ -21,6 +22,8 @@ use super::{audit, multipart};
 const FILES_MAX: usize = 100;
 /// The path of upload URLs, before the file's ID.
 pub(super) const UPLOADS: &str = "/upload/v1/";
+/// How faults name the upload; of their effects it knows those that are a status.
+const UPLOAD: &str = "upload";
 
 /// A file as it was announced, uploaded and shared.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,6 +99,14 @@ pub(super) fn upload(shared: &Shared, id: &str, parts: &Parts, body: &[u8]) -> R
     let Some(content) = content else {
         return reply::page(StatusCode::BAD_REQUEST);
     };
+    let fault = shared.with(|inner, _moment| inner.faults.take(UPLOAD, &[], |_| false));
+    match fault.map(Effect::course) {
+        Some((Storing::Never, Answering::Page(status))) => return reply::page(status),
+        Some((Storing::Never, Answering::RateLimited(limited))) => {
+            return reply::rate_limited(limited.seconds());
+        }
+        _ => {}
+    }
     shared.with(|inner, _moment| match inner.files.by_id(id) {
         None => reply::page(StatusCode::NOT_FOUND),
         Some(file) if file.length != content.len() as u64 => reply::page(StatusCode::BAD_REQUEST),

@@ -77,12 +77,12 @@ impl Trouble {
                 reason,
                 Some("look at the network, slack.proxy and slack.api_url"),
             ),
-            Self::Call(CallError::Status(status)) => {
+            Self::Call(CallError::Status { status, .. }) => {
                 let what_to_do = (status < 500).then_some(NOT_SLACK);
                 (format!("the answer is HTTP status {status}"), what_to_do)
             }
             Self::Call(CallError::Limited { .. }) => ("Slack asks to wait".into(), LATER),
-            Self::Call(CallError::Refused { code, needed }) => {
+            Self::Call(CallError::Refused { code, needed, .. }) => {
                 let needed = needed.map_or(String::new(), |scope| format!(" (needs {scope})"));
                 let text = clean(&format!("{code}{needed}"), 100);
                 (format!("Slack answers {text}"), advice(&code))
@@ -123,11 +123,11 @@ impl Turns {
         ]))
     }
 
-    async fn one(&self, method: &str) {
+    async fn one(&self, method: &'static str) {
         match self {
             // Slack allows hundreds of this one.
             _ if method == AUTH_TEST => {}
-            Self::Lanes(workspace) => workspace.turn_to_look().await,
+            Self::Lanes(workspace) => workspace.turn_to_look(method).await,
             Self::Own(limiters) => {
                 if let Some(limiter) = limiters.get(method) {
                     ready(limiter).await;
@@ -169,7 +169,7 @@ impl Calls {
 
     pub(super) async fn read(
         &self,
-        method: &str,
+        method: &'static str,
         arguments: &[(&str, &str)],
     ) -> Result<Reply, Trouble> {
         let mut broke = false;
@@ -187,13 +187,17 @@ impl Calls {
                 }
                 None => return Err(error.into()),
             };
-            let left = self.deadline.saturating_duration_since(Instant::now());
-            if pause >= left {
+            if pause >= self.left() {
                 return Err(limited(&error).map_or(error.into(), |_| Trouble::Limited));
             }
             sleep(pause).await;
         }
         Err(Trouble::Limited)
+    }
+
+    /// How much time is left.
+    pub(super) fn left(&self) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now())
     }
 
     async fn in_time<T>(&self, what: impl Future<Output = T>) -> Result<T, Trouble> {
@@ -225,7 +229,7 @@ fn limited(error: &CallError) -> Option<Duration> {
 fn passes(error: &CallError) -> bool {
     match error {
         CallError::Broken(_) => true,
-        CallError::Status(status) => *status >= 500,
+        CallError::Status { status, .. } => *status >= 500,
         CallError::Refused { code, .. } => {
             matches!(
                 &**code,

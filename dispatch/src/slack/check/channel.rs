@@ -203,7 +203,7 @@ async fn history(calls: &Calls, id: &str, kind: &str) -> Finding {
             let text = format!("the bot is in the channel ({kind}) and can look messages up");
             return Finding::new(Level::Ok, "ready", text);
         }
-        Err(Trouble::Call(CallError::Refused { code, needed })) => {
+        Err(Trouble::Call(CallError::Refused { code, needed, .. })) => {
             let needed = match needed.as_deref().map(|scope| scope.split(',').next()) {
                 Some(Some(_)) => format!(", needs {}", history_scope(kind)),
                 _ => String::new(),

@@ -1,5 +1,7 @@
 //! A token: whether it is good, whose it is, and what it may do.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
 use super::{
@@ -10,9 +12,13 @@ use crate::{
     escape::clean,
     slack::{
         answers::advice,
+        http::Broken,
         web_api::{CallError, Reply},
     },
 };
+
+/// Who has not answered after so long is not reached.
+const ANSWER_TIME: Duration = Duration::from_secs(1);
 
 /// What the configuration needs of a token beside posting.
 #[derive(Debug, Clone, Copy, Default)]
@@ -59,8 +65,14 @@ pub(super) enum Useless {
 }
 
 pub(super) async fn check(calls: &Calls, needs: Needs) -> Known {
+    let left = calls.left();
     match calls.auth_test().await {
         Ok(reply) => good(reply, needs),
+        // Slack had its time, and said nothing.
+        Err(Trouble::TimeUp) if left >= ANSWER_TIME => {
+            let reason = format!("no answer from Slack within {} s", left.as_secs());
+            bad(CallError::Broken(Broken { sent: true, reason }).into())
+        }
         Err(trouble) => bad(trouble),
     }
 }

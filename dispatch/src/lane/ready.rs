@@ -1,0 +1,83 @@
+//! Waiting: until there is something to post, the channel nearly takes it, and it is this lane's turn.
+//!
+//! Contract: may be dropped at any moment; a turn that is lost so costs nothing but that turn. While the channel is
+//! parked its critical events go to its fallback as well, every [`FALLBACK_EVERY`], whatever it is that the
+//! lane waits for.
+
+use std::time::Duration;
+
+use auditrelay_store::{Queue, QueueError};
+use tokio::time::sleep;
+
+use super::Lane;
+use crate::Destination;
+
+const FALLBACK_EVERY: Duration = Duration::from_secs(1);
+
+impl<Q: Queue, D: Destination> Lane<Q, D> {
+    pub(super) async fn ready(&mut self) -> Result<(), QueueError> {
+        tokio::select! {
+            waiting = self.queue.wait_waiting(&self.channel) => waiting?,
+            () = self.details.wait() => {}
+        }
+        let Self {
+            queue,
+            channel,
+            settings,
+            state,
+            pace,
+            workspace,
+            fallback_is_full,
+            ..
+        } = self;
+        let may_post = async {
+            pace.nearly_ready().await;
+            if let Some(workspace) = workspace {
+                workspace.turn_to_post().await;
+            }
+        };
+        let Some(fallback) = settings.fallback.as_deref().filter(|_| *state == "parked") else {
+            may_post.await;
+            return Ok(());
+        };
+        tokio::pin!(may_post);
+        loop {
+            while fall_back(queue, channel, fallback, fallback_is_full).await? {}
+            tokio::select! {
+                biased;
+                () = &mut may_post => return Ok(()),
+                () = sleep(FALLBACK_EVERY) => {}
+            }
+        }
+    }
+}
+
+/// Copies critical events to the fallback; whether there is more to copy at once.
+async fn fall_back<Q: Queue>(
+    queue: &Q,
+    channel: &str,
+    fallback: &str,
+    is_full: &mut bool,
+) -> Result<bool, QueueError> {
+    let copied = queue.fall_back(channel, fallback).await?;
+    match &copied.full {
+        Some(reason) if !*is_full => tracing::error!(
+            channel,
+            fallback,
+            %reason,
+            "critical events are not told in the fallback for now: there is no room for copies; they wait in \
+             their own channel and are copied when there is"
+        ),
+        _ => {}
+    }
+    *is_full = copied.full.is_some();
+    if copied.events > 0 {
+        tracing::warn!(
+            channel,
+            fallback,
+            events = copied.events,
+            "critical events of the parked channel are told in its fallback"
+        );
+    }
+    Ok(copied.more && copied.full.is_none())
+}
