@@ -358,7 +358,7 @@ fn the_demo_ends_by_itself_with_a_balanced_ledger() {
     assert_eq!(code, 0, "{stdout}\n{stderr}");
     for part in [
         "#security",
-        "tried to exec into pods/pod1",
+        "tried to exec into pod demo/pod1",
         "× alice@example.com",
         "balanced: every event",
     ] {

@@ -3,7 +3,7 @@
 //! The second line of defence behind the redaction at the door (`audit/src/redact.rs`), and the first one for
 //! commands, which the API server logs at every level. These are guesses that would rather hide too much:
 //! * what follows a flag or a name that says secret (`--password x`, `-p x`, `-px`, `TOKEN=x`, `"token": "x"`);
-//! * what stands before the `@` of an address (`postgres://user:x@host`), and after the `:` of `-u user:x`;
+//! * what stands before the `@` of an address (`postgres://user:x@host`), and after the `:` of `-u user:x`, `-uuser:x`;
 //! * bearer tokens and `Authorization:` headers;
 //! * long runs of letters and digits that nobody would say aloud, and tokens with a known beginning.
 //!
@@ -12,7 +12,7 @@
 mod looks;
 
 use self::looks::KEY_START;
-pub use self::looks::{is_secret_name, looks_secret};
+pub use self::looks::{is_secret_name, looks_secret, without_tokens};
 
 /// What stands where a secret stood.
 pub const MASK: &str = "[masked]";
@@ -144,6 +144,17 @@ impl Masker {
             let mask = self.mask();
             return (format!("-p{mask}"), false);
         }
+        if let Some(flag) = user_flag(word)
+            && let Some((user, _)) = word[flag.len()..].split_once(':')
+            && !word.contains("://")
+        {
+            let mask = self.mask();
+            return (format!("{flag}{user}:{mask}"), false);
+        }
+        if self.redis && word.len() > 2 && word.starts_with("-a") {
+            let mask = self.mask();
+            return (format!("-a{mask}"), false);
+        }
         self.redis |= word.ends_with("redis-cli");
         if word.eq_ignore_ascii_case("bearer") {
             self.expects = true;
@@ -172,7 +183,8 @@ impl Masker {
         let names_place = ["file", "path", "dir", "stdin"]
             .iter()
             .any(|end| word.ends_with(end));
-        if matches!(word, "-u" | "--user" | "--proxy-user") {
+        let is_short = word.len() <= 5 && word[1..].bytes().all(|byte| byte.is_ascii_alphabetic());
+        if matches!(word, "--user" | "--proxy-user") || is_short && word.ends_with('u') {
             self.expects_user = true;
         } else if word == "-p"
             || (word == "-a" && self.redis)
@@ -205,6 +217,13 @@ impl Masker {
         }
         out
     }
+}
+
+/// The flag of a user in the same word, as in `--user=admin:x` and `-uadmin:x`.
+fn user_flag(word: &str) -> Option<&'static str> {
+    ["--user=", "--proxy-user=", "-u"]
+        .into_iter()
+        .find(|flag| word.starts_with(flag))
 }
 
 fn is_quoted(part: &str) -> bool {
@@ -257,7 +276,7 @@ fn without_values(word: &str) -> Option<String> {
     while let Some(found) = word[from..].find(['=', ':']) {
         let at = from + found;
         from = at + 1;
-        let before = word[kept..at].trim_end_matches(['"', '\'', '\\']);
+        let before = word[kept..at].trim_end_matches(['"', '\'', '\\', ']']);
         let is_name = |character: char| character.is_alphanumeric() || "_.-[]".contains(character);
         let name = before
             .rfind(|character| !is_name(character))

@@ -13,7 +13,7 @@ fn masked(arguments: &[&str]) -> (String, bool) {
 }
 
 /// Each as the arguments of a command.
-const WITH_SECRET: [&[&str]; 39] = [
+const WITH_SECRET: [&[&str]; 44] = [
     &["mysql", "-u", "root", "--password", "hunter2-S3CR3T"],
     &["mysql", "-u", "root", "--password=hunter2-S3CR3T"],
     &["mysql", "-uroot", "-phunter2-S3CR3T", "shop"],
@@ -87,6 +87,11 @@ const WITH_SECRET: [&[&str]; 39] = [
     &["mysql", "-pPassword-hunter2-S3CR3T"],
     &["sh", "-c", "mysql -pMyPw1-hunter2-S3CR3T -e x"],
     &["x", "-passphrase", "hunter2-S3CR3T"],
+    &["curl", "-uadmin:hunter2-S3CR3T", "https://x"],
+    &["curl", "-sSu", "admin:hunter2-S3CR3T"],
+    &["curl", "--user=admin:hunter2-S3CR3T"],
+    &["redis-cli", "-ahunter2-S3CR3T", "keys"],
+    &["python", "-c", "os.environ['TOKEN']='hunter2-S3CR3T'"],
     &[
         "sh",
         "-c",
@@ -117,6 +122,21 @@ fn what_nobody_would_say_aloud_is_masked() {
     ] {
         let (text, _) = masked(&["echo", secret]);
         assert!(text.ends_with(MASK), "{text}");
+    }
+}
+
+#[test]
+fn a_sentence_keeps_all_but_its_tokens() {
+    for (text, told) in [
+        (
+            "Pod \"x\" is invalid: spec.env[0].value: Invalid value: \"ghp_S3CR3T\": too long",
+            "Pod \"x\" is invalid: spec.env[0].value: Invalid value: \"[masked]\": too long",
+        ),
+        ("a -----BEGIN PRIVATE KEY----- S3CR3T", "a [masked]"),
+        ("secrets \"db\" not found", "secrets \"db\" not found"),
+        ("eyJhbGciOiJIUzI1NiJ9.e.x", "[masked]"),
+    ] {
+        assert_eq!(without_tokens(text), told);
     }
 }
 

@@ -120,7 +120,8 @@ struct Case {
 }
 
 fn case() -> impl Strategy<Value = Case> {
-    let events = prop_oneof![12 => 1usize..=24, 4 => 24usize..200, 1 => 200usize..=2_000];
+    let events =
+        prop_oneof![6 => 1usize..=4, 8 => 4usize..=24, 4 => 24usize..200, 1 => 200usize..=2_000];
     let notice = (hostile(), hostile(), any::<u32>().prop_map(u64::from)).boxed();
     let recipes = prop_oneof![
         3 => prop::collection::vec(recipe(), 1..6),

@@ -1,317 +1,118 @@
 //! Where a secret may stand in an event: what each place is, and an event that has it there.
+//!
+//! `commands.txt` holds commands, `|` between their arguments; the others hold verb, resource and body of
+//! requests. `§` stands for the secret, `KEY` for each name that says so, `TEXT` for each text that does.
 
 use serde_json::{Value, json};
 use url::form_urlencoded::Serializer;
 
-/// Stands for the secret in a command.
 const HERE: &str = "§";
+const SECRET: &str =
+    r#"{"kind":"Secret","metadata":{"name":"n","labels":{"x":"§"}},"data":{"a":"§"}}"#;
+const KEYS: [&str; 8] = [
+    "password",
+    "DB_PASSWORD",
+    "api-key",
+    "client_secret",
+    "token",
+    "credentials",
+    "ssh-privatekey",
+    "accessKey",
+];
+const TEXTS: [&str; 6] = [
+    "password=§",
+    "https://admin:§@x.example/y",
+    "--token=§",
+    r#"{"password":"§"}"#,
+    "Bearer §",
+    "Authorization: Basic §",
+];
 
 type Planted = Vec<(String, Value)>;
 
-fn event(verb: &str, object: &str, request: &Value) -> (String, Value) {
+fn event(verb: &str, object: &str, request: &Value) -> Value {
     let (resource, subresource) = object.split_once('/').unwrap_or((object, ""));
-    let event = json!({
+    json!({
         "level": "RequestResponse", "stage": "ResponseComplete", "auditID": "1", "verb": verb,
         "requestURI": format!("/api/v1/namespaces/shop/{object}"),
         "user": {"username": "alice", "groups": ["devs"]}, "sourceIPs": ["10.0.0.1"], "userAgent": "kubectl",
         "objectRef": {"resource": resource, "subresource": subresource, "namespace": "shop", "name": "n"},
         "requestObject": request, "responseStatus": {"code": 200}, "stageTimestamp": "2026-11-21T03:15:29Z",
         "annotations": {"authorization.k8s.io/decision": "allow"},
-    });
-    (format!("{verb} {object} {request}"), event)
+    })
 }
 
 fn exec(arguments: &[String]) -> (String, Value) {
     let query = Serializer::new(String::new())
         .extend_pairs(arguments.iter().map(|one| ("command", one)))
         .finish();
-    let (_, mut event) = event("create", "pods/exec", &Value::Null);
+    let mut event = event("create", "pods/exec", &Value::Null);
     event["requestURI"] = format!("/api/v1/namespaces/shop/pods/n/exec?{query}").into();
     (arguments.join(" "), event)
 }
 
-/// Commands that point to the secret; `|` stands between arguments.
-pub fn commands(secret: &str) -> Planted {
-    [
-        "mysql|--password|§",
-        "mysql|--password=§",
-        "mysql|-p|§",
-        "mysql|-p§",
-        "x|--token|§",
-        "x|--token=§",
-        "x|--api-key|§",
-        "x|--secret-key=§",
-        "x|-token|§",
-        "curl|-u|admin:§",
-        "curl|--user|admin:§",
-        "env|DB_PASSWORD=§|run",
-        "env|API_TOKEN=§",
-        "sh|-c|export AWS_SECRET_ACCESS_KEY=§; run",
-        "sh|-c|PGPASSWORD='§' psql",
-        "sh|-c|mysql -p§ -e x",
-        "sh|-c|mysql --password \"§\" -e x",
-        "bash|-lc|TOKEN=§ ./run",
-        "curl|-H|Authorization: Bearer §",
-        "curl|-H|authorization: bearer §|x",
-        "curl|-H|Authorization: Basic §",
-        "curl|-H|X-Api-Key: §",
-        "curl|-H|Cookie: session=§",
-        "curl|https://admin:§@x.example/y",
-        "curl|https://x/y?access_token=§&b=2",
-        "curl|-d|{\"user\": \"x\", \"password\": \"§\"}",
-        "curl|-d|{\"token\":\"§\"}",
-        "psql|postgres://app:§@db:5432/shop",
-        "sh|-c|psql postgres://app:§@db:5432/shop -c 'select 1'",
-        "mongosh|mongodb+srv://u:§@c.example/db",
-        "git|clone|https://oauth2:§@git.example/x",
-        "redis-cli|-a|§",
-        "docker|login|--password|§",
-        "kubectl|--token|§|get|pods",
-        "kubectl|create|secret|generic|x|--from-literal=a=§",
-        "sh|-c|echo Bearer §",
-        "mysql|-e|CREATE USER x IDENTIFIED BY '§'",
-    ]
-    .iter()
-    .map(|command| {
-        let words = command.split('|').map(|word| word.replace(HERE, secret));
-        exec(&words.collect::<Vec<_>>())
-    })
-    .collect()
+/// Puts a text in place of another one, whatever has to be escaped in it.
+fn put(value: &mut Value, place: &str, text: &str) {
+    match value {
+        Value::Object(fields) => {
+            let before = std::mem::take(fields);
+            for (name, mut inner) in before {
+                put(&mut inner, place, text);
+                let name = if name == place { text.to_owned() } else { name };
+                fields.insert(name, inner);
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| put(item, place, text)),
+        Value::String(held) => *held = held.replace(place, text),
+        _ => {}
+    }
 }
 
-/// Bodies whose names say that it is a secret.
-pub fn named(s: &str) -> Planted {
-    let variable = json!({"name": "DB_PASSWORD", "value": s});
-    let pod =
-        json!({"containers": [{"name": "c", "env": [variable, {"name": "X", "value": "y"}]}]});
-    let workload = json!({"kind": "Deployment", "metadata": {"name": "n"}, "spec": {"template": {"spec": pod}}});
-    let mut strategic = workload.clone();
-    strategic["spec"]["template"]["spec"]["$setElementOrder/containers"] = json!([{"name": "c"}]);
-    strategic["spec"]["template"]["spec"]["containers"][0]["$setElementOrder/env"] =
-        json!([{"name": "DB_PASSWORD"}]);
-    let operation = |path: &str, value: Value| json!([{"op": "add", "path": path, "value": value}]);
-    let mut planted = vec![
-        event("create", "pods", &json!({"kind": "Pod", "spec": pod})),
-        event("create", "deployments", &workload),
-        event("update", "deployments", &workload),
-        event("patch", "deployments", &workload),
-        event("patch", "deployments", &strategic),
-        event(
-            "patch",
-            "deployments",
-            &operation("/spec/template/spec/containers/0/env/-", variable.clone()),
-        ),
-        event(
-            "patch",
-            "deployments",
-            &operation("/spec/template/spec/containers/0/env", json!([variable])),
-        ),
-        event(
-            "patch",
-            "pods",
-            &operation("/spec/containers", pod["containers"].clone()),
-        ),
-        event(
-            "patch",
-            "deployments",
-            &operation("/spec/template/spec/containers/0/env/3/value", s.into()),
-        ),
-        event(
-            "patch",
-            "deployments",
-            &operation("/spec/template/spec/initContainers/0/env/0/value", s.into()),
-        ),
-        event(
-            "patch",
-            "pods/ephemeralcontainers",
-            &json!({"spec": {"ephemeralContainers": pod["containers"]}}),
-        ),
-        event(
-            "patch",
-            "configmaps",
-            &operation("/data/password", s.into()),
-        ),
-        event(
-            "patch",
-            "configmaps",
-            &operation("/data/db.token", s.into()),
-        ),
-        event(
-            "patch",
-            "configmaps",
-            &operation("/data", json!({"api-key": s})),
-        ),
-        event(
-            "patch",
-            "secrets",
-            &json!({"data": {"a": s}, "stringData": {"b": s}}),
-        ),
-        event("patch", "secrets", &operation("/data/a", s.into())),
-        event(
-            "patch",
-            "secrets",
-            &operation("/stringData", json!({"a": s})),
-        ),
-        event(
-            "update",
-            "secrets",
-            &json!({"kind": "Secret", "data": {"a": s}}),
-        ),
-        event(
-            "create",
-            "secrets",
-            &json!({"kind": "Secret", "stringData": {"a": s}}),
-        ),
-    ];
-    for key in [
-        "password",
-        "DB_PASSWORD",
-        "api-key",
-        "client_secret",
-        "token",
-        "credentials",
-        "ssh-privatekey",
-        "accessKey",
-    ] {
-        planted.push(event(
-            "create",
-            "configmaps",
-            &json!({"kind": "ConfigMap", "data": {key: s}}),
-        ));
-        planted.push(event("patch", "configmaps", &json!({"data": {key: s}})));
-        planted.push(event(
-            "create",
-            "things",
-            &json!({"spec": {key: {"deep": [s, {"x": s}]}}}),
-        ));
-        planted.push(event(
-            "patch",
-            "things",
-            &json!({"metadata": {"annotations": {key: s}}}),
-        ));
-        planted.push(event(
-            "patch",
-            "things",
-            &operation(&format!("/spec/a/{key}"), s.into()),
-        ));
-        planted.push(event(
-            "patch",
-            "things",
-            &operation(&format!("/spec/{key}/0/value"), s.into()),
-        ));
-        planted.push(event(
-            "create",
-            "things",
-            &json!({"spec": {"headers": [{"name": key, "values": [s]}]}}),
-        ));
-        planted.push(event(
-            "create",
-            "things",
-            &json!({"spec": {"headers": [{"key": key, "value": s}]}}),
-        ));
+fn requests(lines: &str, secret: &str) -> Planted {
+    let mut planted = Planted::new();
+    for line in lines.lines() {
+        let mut parts = line.splitn(3, ' ');
+        let mut part = || parts.next().expect("a verb, a resource and a body");
+        let (verb, object, body) = (part(), part(), part().replace("SECRET", SECRET));
+        let each: &[&str] = match line {
+            _ if line.contains("KEY") => &KEYS,
+            _ if line.contains("TEXT") => &TEXTS,
+            _ => &[""],
+        };
+        for one in each {
+            let mut body: Value = serde_json::from_str(&body).expect("JSON");
+            for place in ["KEY", "TEXT"] {
+                put(&mut body, place, one);
+            }
+            put(&mut body, "APPLIED", SECRET);
+            put(&mut body, HERE, secret);
+            planted.push((
+                format!("{verb} {object} {body}"),
+                event(verb, object, &body),
+            ));
+        }
     }
-    for text in [
-        "password=§",
-        "https://admin:§@x.example/y",
-        "--token=§",
-        "{\"password\":\"§\"}",
-        "Bearer §",
-    ] {
-        let text = text.replace(HERE, s);
-        planted.push(event(
-            "patch",
-            "configmaps",
-            &json!({"data": {"conf": text}}),
-        ));
-        planted.push(event(
-            "create",
-            "pods",
-            &json!({"spec": {"containers": [{"name": "c", "args": [text]}]}}),
-        ));
-        planted.push(event(
-            "patch",
-            "things",
-            &operation("/spec/url", text.into()),
-        ));
-    }
-    let words = json!(["run", "--password", s, format!("--token={s}")]);
-    planted.push(event(
-        "create",
-        "pods",
-        &json!({"spec": {"containers": [{"name": "c", "command": words}]}}),
-    ));
-    planted.push(event(
-        "patch",
-        "pods",
-        &operation("/spec/containers/0/args", words),
-    ));
     planted
 }
 
+/// Commands that point to the secret.
+pub fn commands(secret: &str) -> Planted {
+    let lines = include_str!("commands.txt").lines();
+    let words = |line: &str| {
+        let line = line.replace("\\n", "\n").replace(HERE, secret);
+        line.split('|').map(str::to_owned).collect::<Vec<_>>()
+    };
+    lines.map(|line| exec(&words(line))).collect()
+}
+
+/// Bodies whose names say that it is a secret.
+pub fn named(secret: &str) -> Planted {
+    requests(include_str!("named.txt"), secret)
+}
+
 /// What the door takes out, whatever it is.
-pub fn at_the_door(s: &str) -> Planted {
-    let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "n", "labels": {"x": s}}, "data": {"a": s}});
-    let applied = secret.to_string();
-    let mut planted = vec![
-        event(
-            "create",
-            "secrets",
-            &json!({"kind": "SecretList", "items": [secret]}),
-        ),
-        event(
-            "create",
-            "things",
-            &json!({"kind": "List", "items": [secret]}),
-        ),
-        event(
-            "create",
-            "things",
-            &json!({"spec": {"template": secret, "raw": {"KIND": "secret", "x": s}}}),
-        ),
-        event(
-            "create",
-            "serviceaccounts/token",
-            &json!({"kind": "TokenRequest", "spec": {"audiences": [s]}, "status": {"token": s}}),
-        ),
-        event(
-            "create",
-            "tokenreviews",
-            &json!({"kind": "TokenReview", "spec": {"token": s}}),
-        ),
-        event(
-            "create",
-            "things",
-            &json!({"spec": {"x": {"kind": "TokenReview", "spec": {"token": s}}}}),
-        ),
-        event(
-            "patch",
-            "secrets",
-            &json!([{"op": "test", "path": "/data/a", "value": s}, {"op": "add", "path": "/x", "value": s}]),
-        ),
-        event(
-            "patch",
-            "secrets",
-            &json!({"metadata": {"annotations": {"note": s}}, "x": [s, {"y": s}]}),
-        ),
-    ];
-    let annotation = "kubectl.kubernetes.io/last-applied-configuration";
-    let path = "/metadata/annotations/kubectl.kubernetes.io~1last-applied-configuration";
-    for object in ["configmaps", "secrets", "deployments"] {
-        let annotated =
-            json!({"metadata": {"annotations": {annotation: applied}}, "spec": {"x": 1}});
-        planted.push(event("update", object, &annotated));
-        planted.push(event("patch", object, &annotated));
-        planted.push(event(
-            "patch",
-            object,
-            &json!([{"op": "replace", "path": path, "value": applied}]),
-        ));
-        planted.push(event(
-            "patch",
-            object,
-            &json!({"spec": {"text": format!("{annotation}: {applied}")}}),
-        ));
-    }
+pub fn at_the_door(secret: &str) -> Planted {
+    let mut planted = requests(include_str!("redacted.txt"), secret);
     let answered: Planted = planted
         .iter()
         .filter(|(_, event)| event["requestObject"].is_object())
@@ -323,75 +124,34 @@ pub fn at_the_door(s: &str) -> Planted {
         .collect();
     planted.extend(answered);
     for object in ["secrets", "serviceaccounts/token", "tokenreviews"] {
-        let (place, mut refused) = event("create", object, &json!({}));
+        let mut refused = event("create", object, &json!({}));
+        let message = format!("cannot decode {secret}");
         refused["responseStatus"] =
-            json!({"code": 400, "message": format!("cannot decode {s}"), "details": {"name": s}});
-        refused["annotations"][format!("policy.example/{s}-")] = "x".into();
-        refused["annotations"]["policy.example/said"] = s.into();
-        refused["annotations"]["patch.webhook.admission.k8s.io/round_0_index_0"] = s.into();
-        planted.push((format!("refused {place}"), refused));
+            json!({"code": 400, "message": message, "details": {"name": secret}});
+        let annotations = &mut refused["annotations"];
+        annotations["policy.example/said"] = secret.into();
+        annotations["patch.webhook.admission.k8s.io/round_0_index_0"] = secret.into();
+        planted.push((format!("refused: create {object}"), refused));
     }
     planted
 }
 
 /// Wherever a value is shown, under a name that says nothing.
-pub fn anywhere(s: &str) -> Planted {
-    let command = |words: &[&str]| {
-        exec(
-            &words
-                .iter()
-                .map(|one| (*one).to_owned())
-                .collect::<Vec<_>>(),
-        )
+pub fn anywhere(secret: &str) -> Planted {
+    let commands = ["echo|§", "sh|-c|echo '§' > x", "env|x=§"];
+    let words = |command: &str| {
+        let command = command.replace(HERE, secret);
+        exec(&command.split('|').map(str::to_owned).collect::<Vec<_>>())
     };
-    let assigned = format!("x={s}");
-    let operation = |path: &str| json!([{"op": "replace", "path": path, "value": s}]);
-    let pod =
-        |name: &str, value: Value| json!({"spec": {"containers": [{"name": "c", name: value}]}});
-    vec![
-        command(&["echo", s]),
-        command(&["sh", "-c", &format!("echo '{s}' | base64 -d")]),
-        command(&["env", &assigned]),
-        event("create", "configmaps", &json!({"data": {"conf": s}})),
-        event("patch", "configmaps", &json!({"data": {"conf": s}})),
-        event("patch", "configmaps", &operation("/data/conf")),
-        event("create", "pods", &pod("args", json!([s, "x"]))),
-        event("create", "pods", &pod("command", json!(["run", assigned]))),
-        event(
-            "create",
-            "pods",
-            &pod("env", json!([{"name": "X", "value": s}])),
-        ),
-        event(
-            "patch",
-            "deployments",
-            &json!({"spec": {"x": [{"name": "y", "z": s}]}}),
-        ),
-        event(
-            "patch",
-            "things",
-            &json!({"metadata": {"labels": {"x": s}}}),
-        ),
-        event(
-            "patch",
-            "things",
-            &json!({"metadata": {"annotations": {"x": s}}}),
-        ),
-        event("patch", "things", &operation("/spec/x")),
-        event(
-            "patch",
-            "things",
-            &json!([{"op": "add", "path": "/spec/x/-", "value": {"name": "y", "z": [s]}}]),
-        ),
-        event(
-            "update",
-            "things",
-            &json!({"kind": "Thing", "spec": {"x": s}}),
-        ),
-        event(
-            "create",
-            "certificatesigningrequests",
-            &json!({"spec": {"signerName": s, "usages": [s]}}),
-        ),
-    ]
+    let mut planted = requests(include_str!("anywhere.txt"), secret);
+    planted.extend(commands.map(words));
+    planted
+}
+
+/// Quoted by whoever refused the request.
+pub fn in_a_refusal(secret: &str) -> Planted {
+    let mut refused = event("create", "pods", &json!({}));
+    let message = format!("Pod \"n\" is invalid: spec.x: Invalid value: \"{secret}\": too long");
+    refused["responseStatus"] = json!({"code": 422, "reason": "Invalid", "message": message});
+    vec![("a refusal".to_owned(), refused)]
 }

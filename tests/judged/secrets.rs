@@ -160,6 +160,9 @@ fn a_token_is_shown_nowhere_whatever_it_is_called() {
     for secret in TOKENS.iter().chain(&DOCUMENTS) {
         found.extend(leaks(&planted::anywhere(secret), secret, true));
     }
+    for secret in TOKENS {
+        found.extend(leaks(&planted::in_a_refusal(secret), secret, true));
+    }
     none(&found);
 }
 
@@ -167,7 +170,8 @@ fn a_token_is_shown_nowhere_whatever_it_is_called() {
 #[test]
 fn an_open_word_at_the_same_places_is_seen() {
     let word = "cinnamon";
-    let events = planted::anywhere(word);
+    let mut events = planted::anywhere(word);
+    events.extend(planted::in_a_refusal(word));
     let seen = leaks(&events, word, true);
     assert!(seen.len() * 10 >= events.len() * 8, "{seen:?}");
 }

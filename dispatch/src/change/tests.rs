@@ -118,6 +118,7 @@ fn secret_objects() -> Vec<(&'static str, Value)> {
         thing(json!({"secretRef": {"name": "x", "inline": S}, "secret": {"value": S}})),
         thing(json!({"key": S, "secretKey": 1234, "privateKey": [S, S]})),
         thing(json!({"credentials": {"pin": 4321, "user": S}})),
+        thing(json!({"x": [{"kind": "Secret", "data": {"a": S}}]})),
         thing(json!({"x": {"vault.hashicorp.com/token": S, "k8s.io/token": S}})),
     ]
 }

@@ -23,6 +23,16 @@ const NAME_CHARS_MAX: usize = 60;
 const VALUE_CHARS_MAX: usize = 80;
 const ITEMS_MAX: usize = 12;
 
+/// What a Secret within another object says of itself, or of the one that is referred to.
+const OF_ANY_OBJECT: [&str; 6] = [
+    "apiVersion",
+    "kind",
+    "metadata",
+    "name",
+    "namespace",
+    "type",
+];
+
 /// The lines of a body, the most telling first.
 pub(super) struct Walk {
     pub(super) lines: Vec<String>,
@@ -49,9 +59,8 @@ impl Walk {
         let (resource, subresource) = event.object_ref.as_ref().map_or(("", ""), |object| {
             (object.resource.as_str(), object.subresource.as_str())
         });
-        let kind = body["kind"].as_str().unwrap_or_default();
         let is_secret =
-            matches!(resource, "secrets" | "tokenreviews") || kind.eq_ignore_ascii_case("secret");
+            matches!(resource, "secrets" | "tokenreviews") || is_secret_kind(&body["kind"]);
         match body {
             Value::Array(operations) if walk.is_patch => {
                 operations
@@ -164,9 +173,11 @@ impl Walk {
                         .and_then(Value::as_str)
                         .is_some_and(is_secret_name)
                 });
+                let is_secret = fields.get("kind").is_some_and(is_secret_kind);
                 for (name, inner) in fields {
                     let trust = match name.as_str() {
                         "value" | "values" if names_secret => Trust::Secret,
+                        name if is_secret && !OF_ANY_OBJECT.contains(&name) => Trust::Secret,
                         name => trust.below(name),
                     };
                     if self.is_at_end() {
@@ -195,6 +206,11 @@ impl Walk {
             _ => self.push(rank, format!("{path} = {}", shown(value, trust))),
         }
     }
+}
+
+fn is_secret_kind(kind: &Value) -> bool {
+    kind.as_str()
+        .is_some_and(|kind| kind.eq_ignore_ascii_case("secret"))
 }
 
 /// Of a JSON pointer: an entry of a list, or the one after its last.

@@ -1,5 +1,7 @@
 //! What by its name or by its looks is a secret.
 
+use super::MASK;
+
 /// Parts of names that say secret wherever they stand.
 const SECRET_PARTS: [&str; 18] = [
     "password",
@@ -113,6 +115,27 @@ pub fn looks_secret(text: &str) -> bool {
         }
     }
     false
+}
+
+/// Text of a sentence without the words that look like a token or a key; what is called secret in it stays.
+pub fn without_tokens(text: &str) -> String {
+    if !looks_secret(text) {
+        return text.to_owned();
+    }
+    if let Some((before, _)) = text.split_once(KEY_START) {
+        return without_tokens(before) + MASK;
+    }
+    let words = text.split_inclusive(|one: char| one.is_whitespace() || "\"'`,;()".contains(one));
+    let shown = words.map(|word| {
+        let end =
+            word.trim_end_matches(|one: char| one.is_whitespace() || "\"'`,;()".contains(one));
+        if looks_secret(end) {
+            format!("{MASK}{}", &word[end.len()..])
+        } else {
+            word.to_owned()
+        }
+    });
+    shown.collect()
 }
 
 /// Base64 in which no run between two slashes is long enough by itself.

@@ -2,7 +2,10 @@
 
 use auditrelay_audit::{Envelope, Stage, User};
 
-use crate::escape::{clean, quoted};
+use crate::{
+    escape::{clean, quoted},
+    mask::without_tokens,
+};
 
 const REASON_CHARS_MAX: usize = 160;
 const MESSAGE_CHARS_MAX: usize = 240;
@@ -164,7 +167,9 @@ fn failure(event: &Envelope<'_>) -> Option<String> {
         Some((_, why)) if status.code == 403 && !repeats => why,
         _ => message.trim(),
     };
-    Some(clean(told, MESSAGE_CHARS_MAX))
+    // Whoever answers, the API server or a webhook, may quote what it was sent.
+    let start: String = told.chars().take(8 * MESSAGE_CHARS_MAX).collect();
+    Some(clean(&without_tokens(&start), MESSAGE_CHARS_MAX))
 }
 
 /// The API server escapes a status message for HTML, once.
