@@ -238,7 +238,8 @@ async fn a_relay_that_is_killed_between_replies_goes_on_where_it_was() {
     let rounds = from_env("AUDITRELAY_REPLY_KILLS", 4);
     let folder = tempfile::tempdir().expect("a folder");
     let slack = quick().await;
-    let members = names("member", 1_500);
+    // Two or three replies a round, and some that are left.
+    let members = names("member", 400 * rounds);
     let mut relay = relay(folder.path(), &slack, CONFIG);
     gather(&relay, &slack, &members).await;
     for round in 0..rounds {
