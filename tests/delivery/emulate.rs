@@ -53,6 +53,7 @@ impl Drop for Emulate {
 }
 
 /// Where it is installed; says why the test is skipped if it is not.
+#[expect(clippy::print_stdout, reason = "a test that is skipped says so")]
 fn installed() -> Option<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/slack-sdks");
     let program = root.join("node_modules/emulate/dist/index.js");
@@ -148,15 +149,8 @@ fn cuts() -> impl Fn(&crate::wire::Request) -> bool + Send + Sync {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn messages_replies_and_look_ups_work_with_another_slack() {
-    let Some(program) = installed() else {
-        return;
-    };
-    let folder = tempfile::tempdir().expect("a folder");
-    let emulate = Emulate::start(&program, folder.path()).await;
-    let (address, seen) = cutting(emulate.address, cuts()).await;
-    let config = format!(
+fn config(address: SocketAddr) -> String {
+    format!(
         "slack: {{ token: xoxb-test, api_url: 'http://{address}/api/', messages_per_minute: 6000, lookups_per_minute: 600 }}
 channels:
   a: {{ slack_channel: general, digest_details: thread, message_interval_milliseconds: 100, retry_max_seconds: 1 }}
@@ -166,8 +160,41 @@ routes:
   - {{ name: gets, channel: hook, verbs: [get] }}
   - {{ name: rest, channel: a }}
 "
-    );
-    fs::write(folder.path().join("c.yaml"), config).expect("written");
+    )
+}
+
+fn is_reply(message: &&Value) -> bool {
+    let text = message["text"].as_str();
+    text.is_some_and(|text| text.contains(" of 250"))
+}
+
+/// What stands in the channel once each member stands in a reply, which is one reply.
+async fn all_listed(emulate: &Emulate, members: &[String], relay: &mut Running) -> Vec<Value> {
+    let start = Instant::now();
+    loop {
+        let messages = emulate.messages().await;
+        let replies = messages.iter().filter(is_reply);
+        let text: String = replies.map(|one| one["blocks"].to_string()).collect();
+        if members.iter().all(|name| text.contains(name.as_str())) {
+            for name in members {
+                assert_eq!(text.matches(name.as_str()).count(), 1, "{name}");
+            }
+            return messages;
+        }
+        assert!(start.elapsed() < PATIENCE, "{}", relay.logs());
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_replies_and_look_ups_work_with_another_slack() {
+    let Some(program) = installed() else {
+        return;
+    };
+    let folder = tempfile::tempdir().expect("a folder");
+    let emulate = Emulate::start(&program, folder.path()).await;
+    let (address, seen) = cutting(emulate.address, cuts()).await;
+    fs::write(folder.path().join("c.yaml"), config(address)).expect("written");
     let mut relay = Running::start(folder.path(), &[], &["--config", "c.yaml"]);
     let members = names("member", 250);
     assert_eq!(relay.post("/webhook", deletions(&members)).await.0, 200);
@@ -175,59 +202,41 @@ routes:
     assert_eq!(relay.post("/webhook", body).await.0, 200);
     let ledger = relay.drained().await;
     assert_eq!(ledger["balanced"], true, "{ledger}");
-    // Each member stands in one reply.
-    let start = Instant::now();
-    let messages = loop {
-        let messages = emulate.messages().await;
-        let replies = messages
-            .iter()
-            .filter(|one| one["text"].as_str().unwrap_or_default().contains(" of 250"));
-        let text: String = replies.map(|one| one["blocks"].to_string()).collect();
-        if members.iter().all(|name| text.contains(name.as_str())) {
-            for name in &members {
-                assert_eq!(text.matches(name.as_str()).count(), 1, "{name}");
-            }
-            break messages;
-        }
-        assert!(start.elapsed() < PATIENCE, "{}", relay.logs());
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    };
+    let messages = all_listed(&emulate, &members, &mut relay).await;
     let mut named: Vec<&str> = messages
         .iter()
         .filter_map(|one| one["metadata"]["event_payload"]["id"].as_str())
         .collect();
-    // One digest, three replies, and what came through the webhook.
-    assert_eq!((named.len(), messages.len()), (5, 5), "{messages:#?}");
+    // One digest, its replies, and what came through the webhook.
+    let replies = messages.iter().filter(is_reply).count();
+    assert_eq!(
+        (named.len(), messages.len()),
+        (replies + 2, replies + 2),
+        "{messages:#?}"
+    );
     named.sort_unstable();
     named.dedup();
-    assert_eq!(named.len(), 5, "told twice");
+    assert_eq!(named.len(), messages.len(), "told twice");
+    // When the next one is delivered, all before it is counted.
+    let next = names("next", 1);
+    assert_eq!(relay.post("/webhook", deletions(&next)).await.0, 200);
+    relay.drained().await;
     let metrics = relay.get("/metrics").await.1;
-    let of = |series: &str| metric(&metrics, series);
-    for (series, wanted) in [
+    for (name, labels, wanted) in [
+        ("posts", r#"channel="a",outcome="unknown""#, 2.0),
+        ("lookups", r#"channel="a",outcome="found""#, 2.0),
+        ("lookups", r#"channel="a",outcome="absent""#, 0.0),
         (
-            "auditrelay_posts_total{channel=\"a\",outcome=\"unknown\"}",
-            2.0,
+            "messages",
+            r#"channel="a",form="details""#,
+            replies as f64 - 1.0,
         ),
-        (
-            "auditrelay_lookups_total{channel=\"a\",outcome=\"found\"}",
-            2.0,
-        ),
-        (
-            "auditrelay_lookups_total{channel=\"a\",outcome=\"absent\"}",
-            0.0,
-        ),
-        (
-            "auditrelay_messages_total{channel=\"a\",form=\"details\"}",
-            2.0,
-        ),
-        (
-            "auditrelay_messages_total{channel=\"hook\",form=\"sentences\"}",
-            1.0,
-        ),
+        ("messages", r#"channel="hook",form="sentences""#, 1.0),
     ] {
-        assert_eq!(of(series), wanted, "{series}");
+        let series = format!("auditrelay_{name}_total{{{labels}}}");
+        assert_eq!(metric(&metrics, &series), wanted, "{series}");
     }
     let posts = seen.all().into_iter();
     let posts = posts.filter(|one| one.starts_with("POST /api/chat.postMessage"));
-    assert_eq!(posts.count(), 4, "nothing was repeated");
+    assert_eq!(posts.count(), replies + 2, "something was repeated");
 }
