@@ -86,10 +86,15 @@ impl Workspace {
     pub async fn turn_to_post(&self) {
         let _turn = self.0.posting.queue.lock().await;
         // A hold may have come, or grown, while this one was waiting.
+        self.until_not_held().await;
+        ready(&self.0.posting.limiter).await;
+    }
+
+    /// Waits while all of the token's channels are held.
+    pub async fn until_not_held(&self) {
         while let Some(until) = self.all_held_until() {
             sleep_until(until).await;
         }
-        ready(&self.0.posting.limiter).await;
     }
 
     /// Waits until one of the token's lanes may call a method that reads, and it is this one's turn.

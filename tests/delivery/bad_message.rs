@@ -83,7 +83,7 @@ async fn an_event_whose_fate_stays_open_for_ever_leaves_the_others_alone() {
     let config = "
 slack: { token: xoxb-test, api_url: API_URL, messages_per_minute: 6000, lookups_per_minute: 600 }
 channels:
-  a: { slack_channel: CAAAA, message_interval_milliseconds: 100, retry_max_seconds: 1 }
+  a: { slack_channel: CAAAA, message_interval_milliseconds: 100, retry_max_seconds: 1, park_retry_seconds: 1, fallback: b }
   b: { slack_channel: CBBBB, message_interval_milliseconds: 100 }
 default_channel: a
 routes:

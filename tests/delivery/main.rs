@@ -38,6 +38,12 @@ pub(crate) fn relay(folder: &Path, slack: &LocalSlack, config: &str) -> Running 
     Running::start(folder, &[], &["--config", "c.yaml"])
 }
 
+/// Shown with `--no-capture`.
+#[expect(clippy::print_stdout, reason = "who measures wants to see the figures")]
+pub(crate) fn measured(figures: &str) {
+    println!("{figures}");
+}
+
 /// A number from the environment, for a longer run.
 pub(crate) fn from_env(name: &str, default: usize) -> usize {
     std::env::var(name).map_or(default, |text| text.parse().expect("a number"))

@@ -5,7 +5,7 @@ use std::time::Duration;
 use auditrelay_loadtest::slack::{LocalSlack, Options, Outcome};
 
 use crate::{
-    SECOND, from_env, relay, started,
+    SECOND, from_env, measured, relay, started,
     support::{Running, ids, list},
 };
 
@@ -49,6 +49,9 @@ channels: { a: { slack_channel: CAAAA, message_events_max: 1000 } }
     let posts = &slack.posts()[first + 3..];
     let took_ms = posts[messages].elapsed_ms - posts[0].elapsed_ms;
     let used = messages as f64 * 1_000.0 / took_ms as f64;
+    measured(&format!(
+        "used {used:.3} of the allowed rate over {messages} messages of 1,000 events"
+    ));
     assert!(used >= 0.98, "used {used:.3} of the allowed rate");
     assert_eq!(refused(&slack), 0);
 }
@@ -92,6 +95,10 @@ routes:
             assert!(routed.elapsed() < 2 * SECOND, "not posted within 2 s");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
+        measured(&format!(
+            "a critical event was posted {:?} after it was sent",
+            routed.elapsed()
+        ));
         tokio::time::sleep(Duration::from_millis(300 * n)).await;
     }
     assert!(

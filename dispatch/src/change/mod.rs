@@ -162,7 +162,15 @@ impl Change {
         )];
     }
 
-    fn csr(&mut self, event: &Envelope<'_>, body: &Value) {
+    /// What a request for a certificate holds. The API server sets who asked, and on an approval keeps what was asked
+    /// for; what the request's body says of either is only its author's claim.
+    fn csr(&mut self, event: &Envelope<'_>, request: &Value) {
+        let answer = event
+            .response_object
+            .filter(|raw| raw.len() <= BODY_BYTES_MAX && !has_failed(event))
+            .and_then(|raw| serde_json::from_str::<Value>(raw).ok());
+        let is_create = event.verb.as_str() == "create";
+        let body = answer.as_ref().unwrap_or(request);
         let conditions = body["status"]["conditions"].as_array();
         let decided = |kind: &str| {
             conditions
@@ -170,16 +178,21 @@ impl Change {
                 .flatten()
                 .any(|one| one["type"] == kind)
         };
-        if event.verb.as_str() != "create" {
+        if !is_create {
             self.decision = match (decided("Approved"), decided("Denied")) {
                 (true, false) => Some(("approved", "approve")),
                 (false, true) => Some(("denied", "deny")),
                 _ => None,
             };
         }
+        if answer.is_none() && !is_create {
+            return;
+        }
         self.field("Signer", &body["spec"]["signerName"]);
-        self.field("Requested by", &body["spec"]["username"]);
-        self.field("Requester's groups", &body["spec"]["groups"]);
+        if answer.is_some() {
+            self.field("Requested by", &body["spec"]["username"]);
+            self.field("Requester's groups", &body["spec"]["groups"]);
+        }
         self.field("Usages", &body["spec"]["usages"]);
         self.seconds("Lasts", &body["spec"]["expirationSeconds"]);
     }

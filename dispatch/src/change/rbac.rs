@@ -5,7 +5,6 @@ use serde_json::Value;
 use super::name;
 
 const NAMES_MAX: usize = 8;
-const RULES_MAX: usize = 100;
 
 /// A binding's role and subjects; nothing where the body is no binding.
 pub(super) fn binding(body: &Value) -> Vec<String> {
@@ -23,12 +22,8 @@ pub(super) fn binding(body: &Value) -> Vec<String> {
             name(&body["roleRef"]["name"])
         ));
     }
-    for subject in body["subjects"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .take(RULES_MAX)
-    {
+    let mut subjects = Vec::new();
+    for subject in body["subjects"].as_array().into_iter().flatten() {
         let who = match subject["namespace"].as_str() {
             Some(_) => format!("{}/{}", name(&subject["namespace"]), name(&subject["name"])),
             None => name(&subject["name"]),
@@ -41,18 +36,17 @@ pub(super) fn binding(body: &Value) -> Vec<String> {
             Some("system:serviceaccounts") => "  ⚠ every service account",
             _ => "",
         };
-        lines.push(format!("to {} {who}{mark}", name(&subject["kind"])));
+        subjects.push(format!("to {} {who}{mark}", name(&subject["kind"])));
     }
+    // What is dangerous must not hide behind what is not.
+    subjects.sort_by_key(|line| !line.contains('⚠'));
+    lines.extend(subjects);
     lines
 }
 
 /// A role's rules, the marked ones first; nothing where the body holds none.
 pub(super) fn rules(body: &Value) -> Vec<String> {
-    let rules = body["rules"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .take(RULES_MAX);
+    let rules = body["rules"].as_array().into_iter().flatten();
     let mut lines: Vec<String> = rules.map(rule).collect();
     lines.sort_by_key(|line| !line.contains('⚠'));
     lines

@@ -231,8 +231,8 @@ fn roles_say_what_they_hold_and_bindings_to_whom() {
         lines("create", "clusterrolebindings", &binding),
         [
             "grants ClusterRole cluster-admin  ⚠ everything is allowed",
-            "to ServiceAccount ci/bot",
             "to Group system:authenticated  ⚠ everybody with a credential",
+            "to ServiceAccount ci/bot",
             "to User “eve — allowed”",
         ]
     );
@@ -250,11 +250,14 @@ fn scale_approval_and_deletion_have_their_words() {
     assert_eq!(scaled.lines, ["spec.replicas = 0 (5 ran at that moment)"]);
     let csr = json!({"spec": {"signerName": "s/x", "username": "eve", "usages": ["client auth"], "request": "UEVN"},
         "status": {"conditions": [{"type": "Approved"}]}});
+    // What the approver's own body says of it is a claim that the API server ignores.
+    let claim = json!({"spec": {"signerName": "s/forged", "username": "system:node:n1"},
+        "status": {"conditions": [{"type": "Approved"}]}});
     let approved = change(
         "update",
         "certificatesigningrequests/approval",
+        &claim,
         &csr,
-        &json!({}),
     );
     assert_eq!(approved.decision, Some(("approved", "approve")));
     assert_eq!(
@@ -265,6 +268,8 @@ fn scale_approval_and_deletion_have_their_words() {
         ]
     );
     assert!(approved.lines.is_empty());
+    let asked = change("create", "certificatesigningrequests", &claim, &json!(null));
+    assert_eq!(asked.fields, [("Signer", "s/forged".to_owned())]);
     let forced = change(
         "delete",
         "pods",

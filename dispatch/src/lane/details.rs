@@ -23,6 +23,8 @@ use crate::{
 /// More tries in a row are in vain.
 const TRIES_MAX: u32 = 8;
 
+const NOT_KEPT: &str = "what the digest stood for is not kept any more (queue.digest_detail_hours)";
+
 /// Digests whose details are not all posted yet.
 #[derive(Debug)]
 pub(super) struct Details {
@@ -164,7 +166,7 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
             self.details.replies = self.make_replies(thread).await?;
         }
         let Some(replies) = &self.details.replies else {
-            return Ok(Step::Finished);
+            return Ok(self.give_up(thread, NOT_KEPT));
         };
         let Some(message) = replies.messages.get(thread.done as usize) else {
             return Ok(Step::Finished);
@@ -240,7 +242,7 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
 
     async fn post_file(&mut self, thread: &Thread) -> Result<Step, QueueError> {
         let Some(text) = self.make_listing(thread).await? else {
-            return Ok(Step::Finished);
+            return Ok(self.give_up(thread, NOT_KEPT));
         };
         let file = Attachment {
             thread: thread.thread.clone(),

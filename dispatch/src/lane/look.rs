@@ -41,7 +41,10 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
                     ts = receipt.ts,
                     "the message was posted before"
                 );
-                self.settled();
+                if let Some(workspace) = &self.workspace {
+                    workspace.note_accepted();
+                }
+                self.opened();
                 let may_be_digest = held.events > self.settings.style.sentences_max;
                 self.ack(held, receipt, may_be_digest).await?;
                 Ok(Looked::Done)

@@ -75,11 +75,9 @@ pub struct Lane<Q, D> {
     search: Search,
     tries: Tries,
     /// Answers in a row that left the fate of the same message open.
-    unknowns: u32,
+    unknown: Option<Unknown>,
     /// Since when a message is looked for in vain.
     looking_since: Option<Instant>,
-    /// Messages that the token's lanes had posted when this one was tried first.
-    accepted_before: u64,
     /// Dead letters in a row, with nothing accepted between.
     buried: u32,
     /// How often the channel was tried in vain since it is parked.
@@ -98,6 +96,14 @@ struct Settings {
     retry_max: Duration,
     fallback: Option<String>,
     thread_replies_max: usize,
+}
+
+/// A run of answers that left it open whether a message was posted.
+#[derive(Debug, Clone, Copy)]
+struct Unknown {
+    tries: u32,
+    /// Messages that the token's lanes had posted when it began: whether Slack takes any at all.
+    accepted: u64,
 }
 
 /// The lease that a message stands for.
@@ -146,9 +152,8 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
             without_id: false,
             search: Search::default(),
             tries: Tries::default(),
-            unknowns: 0,
+            unknown: None,
             looking_since: None,
-            accepted_before: 0,
             buried: 0,
             parked_tries: 0,
             fallback_is_full: false,
@@ -188,7 +193,12 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
             // The text of a lease is not kept while Slack is asked.
             let (id, since_unix_ms) = (message::id_of(&self.key, &lease), lease.sealed_unix_ms);
             drop((lease, permit));
-            match self.look(id, since_unix_ms, &held).await? {
+            // Whatever was posted without its ID cannot be found by it.
+            let looked = match self.without_id {
+                true => Looked::Unknowable,
+                false => self.look(id, since_unix_ms, &held).await?,
+            };
+            match looked {
                 Looked::Done => return Ok(true),
                 Looked::Absent => {}
                 Looked::Unknowable => held.possibly_repeated = true,
@@ -201,7 +211,7 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
         } else {
             (lease, permit)
         };
-        held.possibly_repeated |= self.search.possibly_repeated;
+        held.possibly_repeated |= self.search.repeats();
         let mut prepared = self.prepare(lease, held.possibly_repeated, permit).await;
         if self.plain {
             prepared.message = prepared.message.plain();
@@ -210,10 +220,12 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
             prepared.message.id.clear();
         }
         self.pace.prepared(begun.elapsed());
-        self.pace.ready().await;
-        if self.tries.add(now_unix_ms()) {
-            self.accepted_before = self.accepted_by_all();
+        if let Some(workspace) = &self.workspace {
+            // A hold may have come since this lane had its turn.
+            workspace.until_not_held().await;
         }
+        self.pace.ready().await;
+        self.tries.add(now_unix_ms());
         match self.destination.post(&prepared.message).await {
             Ok(receipt) => {
                 tracing::debug!(
@@ -258,19 +270,17 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
         possibly_repeated: bool,
         permit: OwnedSemaphorePermit,
     ) -> Prepared {
-        let (style, key) = (self.settings.style.clone(), self.key.clone());
+        let (style, key) = (self.settings.style.clone(), &self.key);
         let (events, id) = (lease.members.len(), lease.id.id);
+        let message_id = message::id_of(key, &lease);
         let rendered = tokio::task::spawn_blocking(move || {
-            let message_id = message::id_of(&key, &lease);
             lease.resumed = possibly_repeated;
-            let mut message = render(&lease, &style, now_unix_ms());
-            message.id = message_id;
             Prepared {
-                message,
+                message: render(&lease, &style, now_unix_ms()),
                 stage_times_ms: stage_times(&lease),
             }
         });
-        let prepared = rendered.await.unwrap_or_else(|error| {
+        let mut prepared = rendered.await.unwrap_or_else(|error| {
             // One event must not stop its channel for ever; that it stands for others is still said.
             tracing::error!(channel = self.channel, %error, "rendering failed, please report it");
             Prepared {
@@ -279,6 +289,7 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
             }
         });
         drop(permit);
+        prepared.message.id = message_id;
         prepared
     }
 

@@ -5,14 +5,16 @@
 //! the one that makes it impossible is alone; that one is buried. Unknown: keep the lease, which comes back
 //! marked as resumed and is looked for; where that goes on, the message itself may be what is wrong.
 //!
-//! Nothing is buried because Slack is down: an event whose fate stays open is a dead letter only where other messages
-//! were accepted meanwhile, and dead letters in a row with nothing accepted between park the channel.
+//! Nothing is taken apart or buried because Slack is down: where the fate of a message stays open and Slack takes no other
+//! message of the token meanwhile, the channel is parked. Where Slack does, an event is parked with its channel
+//! once, so that the fallback has it, before it becomes a dead letter. Dead letters in a row with nothing
+//! accepted between park the channel.
 
 use std::time::Duration;
 
 use auditrelay_store::{Queue, QueueError};
 
-use super::{Held, Lane};
+use super::{Held, Lane, Unknown};
 use crate::{Destination, SendError, router::now_unix_ms};
 
 /// Answers in a row that leave a message's fate open, before the message is taken for what is wrong.
@@ -35,6 +37,11 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
         if self.state == "parked" {
             tracing::info!(channel = self.channel, "the channel takes messages again");
         }
+        self.opened();
+    }
+
+    /// The channel has taken a message, now or before.
+    pub(super) fn opened(&mut self) {
         self.set_state("open");
         self.buried = 0;
         self.parked_tries = 0;
@@ -48,10 +55,10 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
     }
 
     /// There is nothing to be tried again.
-    pub(super) fn settled(&mut self) {
+    fn settled(&mut self) {
         self.plain = false;
         self.without_id = false;
-        self.unknowns = 0;
+        self.unknown = None;
         self.tries = Default::default();
         self.retry.reset();
     }
@@ -119,9 +126,10 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
         if held.events > 1 {
             return self.halve(&reason, held, held.possibly_repeated).await;
         }
-        self.bury(reason, held).await
+        self.bury(reason, held, held.resumed).await
     }
 
+    /// The lease is kept, but where its events are taken apart.
     async fn unknown(
         &mut self,
         after: Option<Duration>,
@@ -129,31 +137,43 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
         held: &Held,
         had_blocks: bool,
     ) -> Result<(), QueueError> {
-        self.unknowns += 1;
+        let accepted = self.accepted_by_all();
+        let run = self.unknown.get_or_insert(Unknown { tries: 0, accepted });
+        run.tries += 1;
+        let (tries, slack_works) = (run.tries, accepted > run.accepted);
         self.note_retry_after(after);
+        if self.state == "parked" && !slack_works {
+            self.park(&reason);
+            return Ok(());
+        }
         let delay = self.retry.next_delay().max(after.unwrap_or_default());
         self.hold(
             delay,
             &reason,
             "may have been posted, will be looked for before it is repeated",
         );
-        if self.unknowns < UNKNOWN_MAX {
+        if tries < UNKNOWN_MAX && self.state != "parked" {
             return Ok(());
         }
-        self.unknowns = 0;
-        let reason = format!("{UNKNOWN_MAX} times in a row: {reason}");
+        let reason = format!("{reason}, {tries} times in a row");
+        if !slack_works {
+            self.park(&format!(
+                "{reason}: Slack, or something on the way to it, answers no message"
+            ));
+            return Ok(());
+        }
+        self.unknown = None;
         if self.tries_plainer(&reason, held, had_blocks) {
             return Ok(());
         }
         if held.events > 1 {
             return self.halve(&reason, held, true).await;
         }
-        if self.accepted_by_all() > self.accepted_before {
-            return self.bury(reason, held).await;
+        // The fallback is to have it before it is given up.
+        if self.state == "parked" {
+            return self.bury(reason, held, true).await;
         }
-        self.park(&format!(
-            "{reason}: Slack, or something on the way to it, answers no message"
-        ));
+        self.park(&format!("{reason}, while Slack takes other messages"));
         Ok(())
     }
 
@@ -185,18 +205,29 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
             reason,
             "the message was refused for its content; half of its events are tried next"
         );
+        self.unknown = None;
         self.search.refused(held.events, possibly_repeated);
         self.queue.release(&held.id).await
     }
 
-    async fn bury(&mut self, reason: String, held: &Held) -> Result<(), QueueError> {
-        self.search.found();
+    /// `may_be_posted`: its lease is not given back where it is not buried after all.
+    async fn bury(
+        &mut self,
+        reason: String,
+        held: &Held,
+        may_be_posted: bool,
+    ) -> Result<(), QueueError> {
         if self.buried >= BURIED_MAX {
             self.park(&format!(
                 "{reason}: {BURIED_MAX} messages in a row, so it is not the messages; look at proxies"
             ));
-            return self.give_back(held).await;
+            return match may_be_posted {
+                true => Ok(()),
+                false => self.queue.release(&held.id).await,
+            };
         }
+        self.search.found();
+        self.unknown = None;
         self.buried += 1;
         self.without_id = false;
         tracing::error!(

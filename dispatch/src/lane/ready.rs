@@ -1,8 +1,8 @@
 //! Waiting: until there is something to post, the channel nearly takes it, and it is this lane's turn.
 //!
 //! Contract: may be dropped at any moment; a turn that is lost so costs nothing but that turn. While the channel is
-//! parked its critical events go to its fallback as well, every [`FALLBACK_EVERY`], whatever it is that the
-//! lane waits for.
+//! parked its critical events go to its fallback as well, every [`FALLBACK_EVERY`], whether the lane waits for its channel
+//! or for its turn.
 
 use std::time::Duration;
 
@@ -42,11 +42,13 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
         };
         tokio::pin!(may_post);
         loop {
-            while fall_back(queue, channel, fallback, fallback_is_full).await? {}
+            // A piece at a time: a turn that this lane has meanwhile is one that others wait for.
+            let more = fall_back(queue, channel, fallback, fallback_is_full).await?;
+            let pause = if more { Duration::ZERO } else { FALLBACK_EVERY };
             tokio::select! {
                 biased;
                 () = &mut may_post => return Ok(()),
-                () = sleep(FALLBACK_EVERY) => {}
+                () = sleep(pause) => {}
             }
         }
     }

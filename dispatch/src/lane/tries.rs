@@ -10,14 +10,11 @@ pub(super) struct Tries {
 }
 
 impl Tries {
-    /// Counts one; whether it is the first.
-    pub(super) fn add(&mut self, now_unix_ms: i64) -> bool {
-        let is_first = self.count == 0;
-        if is_first {
+    pub(super) fn add(&mut self, now_unix_ms: i64) {
+        if self.count == 0 {
             self.first_unix_ms = now_unix_ms;
         }
         self.count = self.count.saturating_add(1);
-        is_first
     }
 
     /// What a dead letter says of them; they begin anew.
@@ -42,8 +39,8 @@ pub(super) struct Search {
     /// Events of which at least one was refused.
     suspects: usize,
     events_max: usize,
-    /// Whether the message that is taken apart may have been posted before.
-    pub(super) possibly_repeated: bool,
+    /// Events, from the first that waits, that were in a message which may have been posted before.
+    repeated: usize,
 }
 
 impl Search {
@@ -63,21 +60,28 @@ impl Search {
     pub(super) fn refused(&mut self, events: usize, possibly_repeated: bool) {
         self.suspects = events;
         self.events_max = events.div_ceil(2);
-        self.possibly_repeated |= possibly_repeated;
+        if possibly_repeated {
+            self.repeated = self.repeated.max(events);
+        }
+    }
+
+    /// Whether the next message holds events that may have been posted before.
+    pub(super) fn repeats(&self) -> bool {
+        self.repeated > 0
     }
 
     /// A message of so many events was accepted.
     pub(super) fn accepted(&mut self, events: usize) {
+        self.repeated = self.repeated.saturating_sub(events);
         self.suspects = self.suspects.saturating_sub(events);
-        match self.suspects {
-            0 => *self = Self::default(),
-            left => self.events_max = self.events_max.min(left),
-        }
+        self.events_max = self.events_max.min(self.suspects);
     }
 
     /// The one was found.
     pub(super) fn found(&mut self) {
-        *self = Self::default();
+        self.repeated = self.repeated.saturating_sub(1);
+        self.suspects = 0;
+        self.events_max = 0;
     }
 }
 
@@ -88,14 +92,14 @@ mod tests {
     #[test]
     fn a_burial_tells_every_try_since_the_last_success() {
         let mut tries = Tries::default();
-        assert!(tries.add(1_000));
-        assert!(!tries.add(2_000));
+        tries.add(1_000);
+        tries.add(2_000);
         let burial = tries.bury("invalid_blocks".to_owned(), 2_500);
         assert_eq!(
             (burial.attempts, burial.first_unix_ms, burial.last_unix_ms),
             (2, 1_000, 2_500)
         );
-        assert!(tries.add(9_000));
+        tries.add(9_000);
         assert_eq!(tries.bury(String::new(), 9_100).attempts, 1);
     }
 
@@ -119,6 +123,20 @@ mod tests {
             waiting.drain(..lease.len());
         }
         (messages, told, buried)
+    }
+
+    #[test]
+    fn all_events_of_a_message_that_may_have_been_posted_are_marked_and_no_others() {
+        let mut search = Search::default();
+        search.refused(100, true);
+        search.refused(50, false);
+        search.refused(1, false);
+        search.found();
+        assert!(!search.is_on() && search.repeats());
+        search.accepted(60);
+        assert!(search.repeats(), "39 are left");
+        search.accepted(39);
+        assert!(!search.repeats());
     }
 
     #[test]

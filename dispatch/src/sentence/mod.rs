@@ -7,7 +7,7 @@
 
 use std::borrow::Cow;
 
-use auditrelay_audit::{Envelope, ObjectRef, Severity, Stage, Text};
+use auditrelay_audit::{Envelope, Level, ObjectRef, Severity, Stage, Text};
 use auditrelay_store::EventDelivery;
 use url::form_urlencoded;
 
@@ -30,6 +30,8 @@ const NAME_CHARS_MAX: usize = 120;
 const AGENT_CHARS_MAX: usize = 60;
 const ID_CHARS_MAX: usize = 64;
 const ADDRESSES_MAX: usize = 3;
+/// A deletion's options are a handful of words.
+const OPTIONS_BYTES_MAX: usize = 16 * 1024;
 
 /// An event for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,7 +91,7 @@ pub fn told(
         }
     }
     pieces.extend(
-        marks(event, change)
+        marks(event, envelope, change)
             .iter()
             .map(|mark| Piece::bold(format!(" [{mark}]"))),
     );
@@ -105,7 +107,7 @@ pub fn brief(event: &EventDelivery, envelope: &Envelope<'_>, change: &Change) ->
     } else {
         format!(" ({outcome})")
     };
-    let marks: String = marks(event, change)
+    let marks: String = marks(event, envelope, change)
         .iter()
         .map(|mark| format!(" [{mark}]"))
         .collect();
@@ -233,7 +235,9 @@ pub fn did(lead: Lead, verb: &str, object: Option<&ObjectRef<'_>>) -> (String, S
 
 fn has_selector(event: &Envelope<'_>) -> bool {
     event.verb.as_str() == "deletecollection"
-        && parameters(event).any(|(name, _)| matches!(&*name, "labelSelector" | "fieldSelector"))
+        && parameters(event).any(|(name, value)| {
+            matches!(&*name, "labelSelector" | "fieldSelector") && !value.is_empty()
+        })
 }
 
 /// The query's parameters, decoded.
@@ -247,10 +251,42 @@ pub fn parameters<'a>(
     form_urlencoded::parse(query.as_bytes())
 }
 
-/// Whether the API server changed nothing because it was asked to. Kubernetes reads the parameter for
-/// writes of objects only; elsewhere anybody may write it.
+/// Whether the API server certainly changed nothing because it was asked to. Kubernetes reads the parameter for
+/// writes of objects only; elsewhere anybody may write it. A deletion's options stand in its body, and where there
+/// is one the parameter counts for nothing (`apiserver/pkg/endpoints/handlers/delete.go`).
 pub fn is_dry_run(event: &Envelope<'_>) -> bool {
-    is_write(event) && parameters(event).any(|(name, value)| name == "dryRun" && value == "All")
+    if !is_write(event) {
+        return false;
+    }
+    match (is_delete(event), event.request_object) {
+        (true, Some(options)) => options_ask_for_dry_run(options),
+        (true, None) => event.level > Level::Metadata && asks_for_dry_run(event),
+        (false, _) => asks_for_dry_run(event),
+    }
+}
+
+/// A deletion that was asked for as a dry run in its address, where a body that is not logged may say otherwise.
+fn may_be_dry_run(event: &Envelope<'_>) -> bool {
+    is_write(event) && is_delete(event) && event.level <= Level::Metadata && asks_for_dry_run(event)
+}
+
+fn is_delete(event: &Envelope<'_>) -> bool {
+    matches!(event.verb.as_str(), "delete" | "deletecollection")
+}
+
+fn asks_for_dry_run(event: &Envelope<'_>) -> bool {
+    parameters(event).any(|(name, value)| name == "dryRun" && value == "All")
+}
+
+fn options_ask_for_dry_run(options: &str) -> bool {
+    #[derive(serde::Deserialize)]
+    struct Options {
+        #[serde(default, rename = "dryRun")]
+        dry_run: Vec<String>,
+    }
+    options.len() <= OPTIONS_BYTES_MAX
+        && serde_json::from_str::<Options>(options)
+            .is_ok_and(|options| options.dry_run.iter().any(|one| one == "All"))
 }
 
 /// The mark of an event that another channel was to get.
@@ -261,9 +297,18 @@ pub(crate) fn meant_for(channel: &str) -> String {
     )
 }
 
-fn marks(event: &EventDelivery, change: &Change) -> Vec<Cow<'static, str>> {
+fn marks(
+    event: &EventDelivery,
+    envelope: &Envelope<'_>,
+    change: &Change,
+) -> Vec<Cow<'static, str>> {
+    let may_be_dry_run = may_be_dry_run(envelope);
     let fallback = event.meant_for.as_deref().map(meant_for);
     let known = [
+        (
+            may_be_dry_run,
+            "asked for as a dry run, which a body that is not logged may overrule",
+        ),
         (change.nothing, "changed nothing"),
         (event.marks.body_unreadable, "body unreadable"),
         (
@@ -284,7 +329,9 @@ pub fn context(event: &EventDelivery, envelope: &Envelope<'_>, also: String) -> 
     if let Some(addresses) = addresses(envelope) {
         parts.push(Piece::plain(format!("from {addresses}")));
     }
-    parts.push(Piece::plain(clean(&envelope.user_agent, AGENT_CHARS_MAX)));
+    // The client's own words must not pass for further parts of this line.
+    let agent = clean(&envelope.user_agent, AGENT_CHARS_MAX).replace('·', "-");
+    parts.push(Piece::plain(agent));
     parts.push(Piece::date(
         &envelope.stage_timestamp,
         DateStyle::DayAndTime,
@@ -301,10 +348,8 @@ pub fn context(event: &EventDelivery, envelope: &Envelope<'_>, also: String) -> 
     }
     parts.push(Piece::plain(envelope.stage.as_str()));
     if !envelope.audit_id.is_empty() {
-        parts.push(Piece::plain(format!(
-            "audit ID {}",
-            clean(&envelope.audit_id, ID_CHARS_MAX)
-        )));
+        let id = clean(&envelope.audit_id, ID_CHARS_MAX).replace('·', "-");
+        parts.push(Piece::plain(format!("audit ID {id}")));
     }
     parts.retain(|part| !part.text.is_empty());
     let mut line = Vec::with_capacity(2 * parts.len());

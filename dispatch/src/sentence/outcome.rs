@@ -49,6 +49,7 @@ pub fn outcome(event: &Envelope<'_>) -> String {
         .unwrap_or_default();
     let ended = match code {
         _ if event.stage == Stage::Panic => format!(" — the API server panicked, {code}{message}"),
+        101 if event.stage == Stage::ResponseComplete => " — session ended, 101".to_owned(),
         101 => " — session open, 101".to_owned(),
         401 if decision.is_none() => format!(" — not authenticated, 401{message}"),
         403 if decision.as_deref() == Some("allow") => {

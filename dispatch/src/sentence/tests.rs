@@ -51,7 +51,7 @@ fn sessions_impersonation_and_paths_have_their_words() {
     let exec = r#","objectRef":{"resource":"pods","name":"api","namespace":"x","subresource":"exec"},"impersonatedUser":{"username":"root"},"responseStatus":{"code":101}"#;
     assert_eq!(
         sentence(&event("get", exec)).text(),
-        "🔵 alice as root exec'd into pod x/api — session open, 101"
+        "🔵 alice as root exec'd into pod x/api — session ended, 101"
     );
     assert_eq!(sentence(&event("get", "")).text(), "🔵 alice read /healthz");
     assert_eq!(
@@ -88,7 +88,9 @@ fn a_dry_run_is_marked_only_where_the_api_server_knows_it() {
         sentence(&json).text().contains("DRY RUN")
     };
     assert!(marked("create", "dryRun=All", ""));
-    assert!(marked("delete", "x=1&dryRun=%41ll", ""));
+    assert!(marked("update", "x=1&dryRun=%41ll", ""));
+    // At level Metadata nobody knows what stands in a deletion's body.
+    assert!(!marked("delete", "dryRun=All", ""));
     assert!(marked("patch", "dryRun=All", "scale"));
     assert!(!marked("get", "dryRun=All", ""));
     assert!(!marked("create", "dryRun=All", "exec"));
@@ -225,4 +227,41 @@ fn a_write_without_a_body_says_why() {
     };
     assert!(told("update") && told("patch"));
     assert!(!told("get") && !told("delete"));
+}
+
+#[test]
+fn a_deletion_is_a_dry_run_by_its_body_alone() {
+    let told = |level: &str, query: &str, body: &str| {
+        let rest = format!(r#","objectRef":{{"resource":"pods","name":"p"}}{body}"#);
+        let json = event("delete", &rest)
+            .replace("/healthz?x=1", &format!("/p?{query}"))
+            .replace(r#""level":"Metadata""#, &format!(r#""level":"{level}""#));
+        sentence(&json).text()
+    };
+    let body = |options: &str| format!(r#","requestObject":{options}"#);
+    let real = told(
+        "Request",
+        "dryRun=All",
+        &body(r#"{"kind":"DeleteOptions"}"#),
+    );
+    assert!(
+        real.contains("deleted pod") && !real.contains("DRY RUN"),
+        "{real}"
+    );
+    let dry = told(
+        "Request",
+        "",
+        &body(r#"{"kind":"DeleteOptions","dryRun":["All"]}"#),
+    );
+    assert!(
+        dry.contains("DRY RUN") && dry.contains("asked to delete"),
+        "{dry}"
+    );
+    let dry = told("Request", "dryRun=All", "");
+    assert!(dry.contains("DRY RUN"), "{dry}");
+    let open = told("Metadata", "dryRun=All", "");
+    assert!(
+        open.contains("deleted pod") && open.contains("asked for as a dry run"),
+        "{open}"
+    );
 }
