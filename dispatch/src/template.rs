@@ -8,7 +8,7 @@
 //!   and a line in the log;
 //! * what leaves here is clean ([`crate::escape`]); a value enters a URL percent-encoded and a command
 //!   quoted, whatever the template does to it before, as it is written by the formatter of its kind
-//!   ([`kinds`]): there is no filter to turn that off.
+//!   (`kinds`): there is no filter to turn that off.
 
 mod kinds;
 mod values;

@@ -76,6 +76,8 @@ pub struct Lane<Q, D> {
     tries: Tries,
     /// Answers in a row that left the fate of the same message open.
     unknown: Option<Unknown>,
+    /// It is parked for that.
+    stuck: bool,
     /// Since when a message is looked for in vain.
     looking_since: Option<Instant>,
     /// Dead letters in a row, with nothing accepted between.
@@ -153,6 +155,7 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
             search: Search::default(),
             tries: Tries::default(),
             unknown: None,
+            stuck: false,
             looking_since: None,
             buried: 0,
             parked_tries: 0,

@@ -45,6 +45,7 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
         self.set_state("open");
         self.buried = 0;
         self.parked_tries = 0;
+        self.stuck = false;
         self.settled();
     }
 
@@ -79,6 +80,7 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
                 self.give_back(held).await
             }
             SendError::Park { reason } => {
+                self.stuck = false;
                 self.park(&reason);
                 self.give_back(held).await
             }
@@ -142,7 +144,7 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
         run.tries += 1;
         let (tries, slack_works) = (run.tries, accepted > run.accepted);
         self.note_retry_after(after);
-        if self.state == "parked" && !slack_works {
+        if self.stuck && !slack_works {
             self.park(&reason);
             return Ok(());
         }
@@ -152,11 +154,12 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
             &reason,
             "may have been posted, will be looked for before it is repeated",
         );
-        if tries < UNKNOWN_MAX && self.state != "parked" {
+        if tries < UNKNOWN_MAX && !self.stuck {
             return Ok(());
         }
         let reason = format!("{reason}, {tries} times in a row");
         if !slack_works {
+            self.stuck = true;
             self.park(&format!(
                 "{reason}: Slack, or something on the way to it, answers no message"
             ));
@@ -169,10 +172,11 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
         if held.events > 1 {
             return self.halve(&reason, held, true).await;
         }
-        // The fallback is to have it before it is given up.
-        if self.state == "parked" {
+        if self.stuck {
             return self.bury(reason, held, true).await;
         }
+        // The fallback is to have it before it is given up.
+        self.stuck = true;
         self.park(&format!("{reason}, while Slack takes other messages"));
         Ok(())
     }
