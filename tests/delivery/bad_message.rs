@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::{
     relay, started,
-    support::{ids, list, told},
+    support::{ids, list, metric, told},
 };
 
 const CONFIG: &str = "
@@ -116,4 +116,43 @@ routes:
     );
     let (plain, marked) = told(&slack);
     assert!(!plain.contains_key("bad-0") && !marked.contains_key("bad-0"));
+}
+
+/// Everything is answered 502, and nothing else tells whether it is the message or Slack.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outage_takes_no_message_apart_and_buries_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let slack = started(Options {
+        message_interval: Duration::from_millis(100),
+        limits: Limits::none(),
+        ..Options::default()
+    })
+    .await;
+    let status = StatusCode::BAD_GATEWAY;
+    slack.inject(Fault::new(Effect::HttpStatus { status }).times(10));
+    let config = CONFIG.replace(
+        "message_interval_milliseconds: 100",
+        "message_interval_milliseconds: 100, retry_max_seconds: 1, park_retry_seconds: 1",
+    );
+    let relay = relay(folder.path(), &slack, &config);
+    relay
+        .post("/webhook", list("alice", "delete", ids("e", 3)))
+        .await;
+    let ledger = relay.drained().await;
+    let counts = &ledger["channels"]["a"];
+    assert_eq!(
+        (&counts["dead"], &counts["delivered"]),
+        (&json!(0), &json!(3)),
+        "{ledger}"
+    );
+    let posts = slack.posts();
+    assert_eq!(posts.len(), 1, "{posts:?}");
+    assert!(posts[0].body["blocks"].is_array(), "{posts:?}");
+    let (plain, marked) = told(&slack);
+    assert_eq!((plain.len(), marked.len()), (3, 0));
+    let metrics = relay.get("/metrics").await.1;
+    assert_eq!(
+        metric(&metrics, "auditrelay_parked_total{channel=\"a\"}"),
+        1.0
+    );
 }
