@@ -7,13 +7,19 @@ use auditrelay_dispatch::Templates;
 
 use crate::{Failure, cli::environment};
 
+/// The configuration, templates included: whatever asks for more begins with this.
+pub(crate) fn loaded(file: Option<&Path>) -> Result<Loaded, Failure> {
+    let loaded = load(file, environment(), Overrides::default())?;
+    Templates::all(&loaded.config).map_err(Failure::Template)?;
+    Ok(loaded)
+}
+
 /// Says that the configuration is fine and what it amounts to.
 ///
 /// # Errors
 /// What is wrong with it.
 pub fn run(file: Option<&Path>) -> Result<ExitCode, Failure> {
-    let Loaded { config, notes } = load(file, environment(), Overrides::default())?;
-    Templates::all(&config).map_err(Failure::Template)?;
+    let Loaded { config, notes } = loaded(file)?;
     let mut text = String::new();
     for note in notes {
         text.push_str(&format!("note: {note}\n"));

@@ -6,7 +6,7 @@
 
 use std::{io::IsTerminal, process::ExitCode, time::Duration};
 
-use auditrelay_config::{Config, Destination, Loaded, Overrides, load};
+use auditrelay_config::{Config, Destination, Loaded};
 use auditrelay_dispatch::slack::{
     Http,
     check::{Budget, Finding, Level, Report, Subject, check},
@@ -17,7 +17,8 @@ use tokio::{sync::watch, time::Instant};
 
 use crate::{
     Failure,
-    cli::{CheckArgs, environment},
+    check::loaded,
+    cli::CheckArgs,
     lanes::Shared,
     output::{count, say, say_json, table, wrap},
     progress::Progress,
@@ -36,8 +37,7 @@ const ADVICE_CHARS: usize = 36;
 /// # Errors
 /// What is wrong with the configuration.
 pub(crate) async fn run(args: &CheckArgs) -> Result<ExitCode, Failure> {
-    let Loaded { config, notes } =
-        load(args.config.as_deref(), environment(), Overrides::default())?;
+    let Loaded { config, notes } = loaded(args.config.as_deref())?;
     let http = Http::new(config.slack.timeout(), config.slack.proxy.as_ref());
     let budget = Budget {
         within: Duration::from_secs(args.within),
@@ -146,6 +146,9 @@ fn summary(report: &Report) -> String {
             of(Level::Warning)
         ),
         Level::Warning => format!("no problems, {}", of(Level::Warning)),
+        Level::Note | Level::Ok if report.tokens.is_empty() => {
+            "no channel has a token, so Slack was asked nothing".to_owned()
+        }
         Level::Note | Level::Ok => "Slack is as it should be".to_owned(),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use auditrelay_loadtest::slack::{Effect, Fault, Limits, Options, StatusCode};
+use auditrelay_loadtest::slack::{Effect, Fault, Limits, LocalSlack, Options, StatusCode};
 use serde_json::json;
 
 use crate::{
@@ -15,15 +15,20 @@ slack: { token: xoxb-test, api_url: API_URL, messages_per_minute: 6000 }
 channels: { a: { slack_channel: CAAAA, message_interval_milliseconds: 100 } }
 ";
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_digest_is_halved_until_the_one_event_that_slack_refuses_is_alone() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let slack = started(Options {
+/// A Slack that takes ten messages a second and channel, and counts nothing else.
+async fn quick() -> LocalSlack {
+    started(Options {
         message_interval: Duration::from_millis(100),
         limits: Limits::none(),
         ..Options::default()
     })
-    .await;
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_digest_is_halved_until_the_one_event_that_slack_refuses_is_alone() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let slack = quick().await;
     let code = "invalid_blocks".to_owned();
     let poison = Fault::new(Effect::Error { code })
         .containing("poison")
@@ -71,12 +76,7 @@ async fn a_digest_is_halved_until_the_one_event_that_slack_refuses_is_alone() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_event_whose_fate_stays_open_for_ever_leaves_the_others_alone() {
     let folder = tempfile::tempdir().expect("a folder");
-    let slack = started(Options {
-        message_interval: Duration::from_millis(100),
-        limits: Limits::none(),
-        ..Options::default()
-    })
-    .await;
+    let slack = quick().await;
     let status = StatusCode::BAD_GATEWAY;
     let poison = Fault::new(Effect::HttpStatus { status }).containing("poison");
     slack.inject(poison.times(1_000));
@@ -122,12 +122,7 @@ routes:
 #[tokio::test(flavor = "multi_thread")]
 async fn an_outage_takes_no_message_apart_and_buries_nothing() {
     let folder = tempfile::tempdir().expect("a folder");
-    let slack = started(Options {
-        message_interval: Duration::from_millis(100),
-        limits: Limits::none(),
-        ..Options::default()
-    })
-    .await;
+    let slack = quick().await;
     let status = StatusCode::BAD_GATEWAY;
     slack.inject(Fault::new(Effect::HttpStatus { status }).times(10));
     let config = CONFIG.replace(

@@ -1,11 +1,11 @@
 //! `check --online`.
 
-use std::{net::TcpListener, time::Duration};
+use std::{fs, net::TcpListener, time::Duration};
 
 use auditrelay_loadtest::slack::{Channel, ChannelKind, Effect, Fault, Posting, Token, TokenState};
 use tokio::time::Instant;
 
-use super::{ONE, OTHER_TOKEN, TOKEN, public, said, said_again, slack_of, token};
+use super::{ONE, OTHER_TOKEN, TOKEN, public, said, said_again, slack_of, support::run, token};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn all_is_well() {
@@ -304,4 +304,23 @@ async fn webhooks_are_not_posted_to_and_a_preview_needs_nothing() {
     said.says("shown", "preview", "ok", &[]);
     assert!(slack.posts().is_empty(), "something was posted");
     drop(slack);
+}
+
+#[test]
+fn what_is_wrong_offline_is_wrong_online_too_and_nobody_is_asked() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("c.yaml");
+    let broken = "channels: { ops: { preview: true, sentence: '{{ user.nme }}' } }\n";
+    fs::write(&file, broken).expect("written");
+    for more in [&[][..], &["--online"]] {
+        let args = [&["check", "--config", "c.yaml"], more].concat();
+        let (code, stdout, stderr) = run(folder.path(), &[], &args);
+        assert_eq!(code, 78, "{args:?}: {stdout}{stderr}");
+        assert!(stderr.contains("channels.ops.sentence"), "{stderr}");
+    }
+    fs::write(&file, "channels: { ops: { preview: true } }\n").expect("written");
+    let args = ["check", "--online", "--config", "c.yaml"];
+    let (code, stdout, _) = run(folder.path(), &[], &args);
+    assert_eq!(code, 0);
+    assert!(stdout.ends_with("Slack was asked nothing\n"), "{stdout}");
 }

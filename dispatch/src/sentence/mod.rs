@@ -167,6 +167,7 @@ fn said(event: &Envelope<'_>, change: &Change) -> Vec<Piece> {
     pieces.push(Piece::plain(" "));
     match object {
         Some(object) => pieces.extend(object::phrase(event, object, action.names_subresource)),
+        None if event.path().is_empty() => pieces.push(Piece::plain("something without a path")),
         None => pieces.push(Piece::bold(quoted(event.path(), NAME_CHARS_MAX))),
     }
     pieces

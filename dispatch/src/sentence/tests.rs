@@ -265,3 +265,10 @@ fn a_deletion_is_a_dry_run_by_its_body_alone() {
         "{open}"
     );
 }
+
+#[test]
+fn an_event_that_names_nothing_says_so() {
+    let json = r#"{"level":"Metadata","stage":"ResponseComplete","verb":"get"}"#;
+    let text = sentence(json).text();
+    assert!(text.ends_with("read something without a path"), "{text}");
+}
