@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::{
     relay, started,
-    support::{ids, list, metric, told},
+    support::{PATIENCE, ids, list, metric, told},
 };
 
 const CONFIG: &str = "
@@ -149,5 +149,45 @@ async fn an_outage_takes_no_message_apart_and_buries_nothing() {
     assert_eq!(
         metric(&metrics, "auditrelay_parked_total{channel=\"a\"}"),
         1.0
+    );
+}
+
+/// A proxy that spoils every request: it is not the messages, and they must not all become dead letters.
+#[tokio::test(flavor = "multi_thread")]
+async fn where_every_message_is_refused_the_channel_is_parked_after_five_dead_letters() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let slack = quick().await;
+    let code = "invalid_form_data".to_owned();
+    slack.inject(Fault::new(Effect::Error { code }).times(100_000));
+    let config = CONFIG.replace(
+        "message_interval_milliseconds: 100",
+        "message_interval_milliseconds: 100, park_retry_seconds: 1",
+    );
+    let relay = relay(folder.path(), &slack, &config);
+    relay
+        .post("/webhook", list("alice", "delete", ids("e", 10)))
+        .await;
+    let parked = "auditrelay_parked_total{channel=\"a\"}";
+    let is_parked = async {
+        while metric(&relay.get("/metrics").await.1, parked) < 1.0 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let in_time = tokio::time::timeout(PATIENCE, is_parked).await;
+    assert!(in_time.is_ok(), "not parked: {}", relay.ledger().await);
+    // It tries again and again meanwhile.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let counts = relay.ledger().await["channels"]["a"].clone();
+    assert_eq!(
+        (&counts["dead"], &counts["waiting"]),
+        (&json!(5), &json!(5))
+    );
+    slack.reset();
+    let ledger = relay.drained().await;
+    let counts = &ledger["channels"]["a"];
+    assert_eq!(
+        (&counts["dead"], &counts["delivered"]),
+        (&json!(5), &json!(5)),
+        "{ledger}"
     );
 }
