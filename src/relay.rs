@@ -16,7 +16,7 @@ use std::{
 use auditrelay_audit::HashKey;
 use auditrelay_config::Config;
 use auditrelay_dispatch::{Metrics, Router, Routes, Templates};
-use auditrelay_ingest::{Advisor, Ingest, Preparation};
+use auditrelay_ingest::{Advisor, Ingest, Keyring, Preparation};
 use auditrelay_store::{MovedAside, Opened, Queue, QueueError, SledOptions, SledQueue};
 use prometheus::Registry;
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
@@ -48,6 +48,7 @@ pub struct Relay {
     registry: Registry,
     dispatch_metrics: Metrics,
     ledger_metrics: LedgerMetrics,
+    keyring: Arc<Keyring>,
     webhook: TcpListener,
     admin: TcpListener,
     token: Token,
@@ -60,10 +61,17 @@ impl Relay {
     /// A template cannot work; the queue, the dedup key or a port is not to be had.
     pub async fn open(config: Config) -> Result<Self, Failure> {
         let templates = Templates::all(&config).map_err(Failure::Template)?;
+        let keyring = Keyring::open(&config.tls, &config.clients).map_err(other)?;
         let (queue, moved_aside) = open_queue(&config).await?;
         forget_address(&config.data_dir);
-        let opened =
-            Self::open_around(config, templates, queue.clone(), moved_aside.is_some()).await;
+        let opened = Self::open_around(
+            config,
+            templates,
+            keyring,
+            queue.clone(),
+            moved_aside.is_some(),
+        )
+        .await;
         if opened.is_err() {
             // The process ends with this error, whatever the disk says now.
             let _ = queue.finish().await;
@@ -74,6 +82,7 @@ impl Relay {
     async fn open_around(
         config: Config,
         templates: BTreeMap<String, Arc<Templates>>,
+        keyring: Keyring,
         queue: SledQueue,
         is_moved_aside: bool,
     ) -> Result<Self, Failure> {
@@ -111,6 +120,7 @@ impl Relay {
             registry,
             dispatch_metrics,
             ledger_metrics,
+            keyring: Arc::new(keyring),
             webhook,
             admin,
             token,
@@ -210,6 +220,7 @@ impl Relay {
             preparation,
             &self.config.ingest,
             self.config.cluster.clone(),
+            self.keyring,
             ingest_metrics,
         );
         let mut stop = stopped.clone();

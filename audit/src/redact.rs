@@ -20,7 +20,7 @@ use std::{borrow::Cow, sync::LazyLock};
 
 use aho_corasick::AhoCorasick;
 use serde::{
-    Deserialize, Deserializer,
+    Deserialize, Deserializer, Serialize,
     de::{MapAccess, Visitor},
 };
 use serde_json::{Map, Value, value::RawValue};
@@ -52,6 +52,19 @@ const HARMLESS_ANNOTATIONS: [&str; 7] = [
     "k8s.io/deprecated",
     "k8s.io/removed-release",
 ];
+
+/// What is stored of the bodies of an event.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Bodies {
+    /// What is no secret.
+    #[default]
+    Keep,
+    /// Their form and the names of keys; no values.
+    Redact,
+    /// Nothing.
+    Drop,
+}
 
 /// An event that may be stored.
 #[derive(Debug, PartialEq, Eq)]

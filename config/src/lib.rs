@@ -10,9 +10,11 @@
 
 mod bounded;
 mod channel;
+mod door;
 mod environment;
 mod error;
 mod file;
+mod inputs;
 mod json;
 mod load;
 mod model;
@@ -20,6 +22,7 @@ mod names;
 mod proxy;
 mod queue;
 mod raw;
+mod redaction;
 mod resolve;
 mod route;
 mod schema;
@@ -27,15 +30,18 @@ mod secret;
 mod text;
 mod tree;
 
-pub use auditrelay_audit::{Level, Severity, Stage};
+pub use auditrelay_audit::{Level, Severity, Stage, redact::Bodies};
 pub use bounded::Bounded;
 pub use channel::{ChannelConfig, Destination, DigestDetails, FieldConfig};
+pub use door::{ClientConfig, TlsConfig};
 pub use error::{ConfigError, EX_CONFIG};
+pub use inputs::{InputsConfig, LogFileConfig};
 pub use load::{Loaded, Overrides, load};
 pub use model::{Config, DedupConfig, IngestConfig, SlackConfig};
-pub use names::{ChannelName, ClusterName, InvalidName, RouteName, SlackChannel};
+pub use names::{ChannelName, ClientName, ClusterName, InvalidName, RouteName, SlackChannel};
 pub use proxy::Proxy;
 pub use queue::QueueConfig;
+pub use redaction::RedactionConfig;
 pub use route::{LinkConfig, RouteConfig, RouteResources};
 pub use secret::{MASK, SlackToken, WebhookUrl};
 

@@ -14,9 +14,12 @@ use url::Url;
 
 use crate::bounded::Bounded;
 use crate::channel::{ChannelConfig, Destination};
+use crate::door::{ClientConfig, TlsConfig};
+use crate::inputs::InputsConfig;
 use crate::names::{ChannelName, ClusterName};
 use crate::proxy::Proxy;
 use crate::queue::QueueConfig;
+use crate::redaction::RedactionConfig;
 use crate::route::RouteConfig;
 use crate::secret::SlackToken;
 use crate::text;
@@ -35,6 +38,12 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Whether to receive events unencrypted from other machines.
     pub allow_plain_http: bool,
+    /// What the webhook is encrypted with.
+    pub tls: TlsConfig,
+    /// Who may post; nobody is asked if it is empty.
+    pub clients: Vec<ClientConfig>,
+    /// Whether to receive encrypted events from other machines without asking who they are.
+    pub allow_anonymous: bool,
     /// Where health, metrics and the like are served: a loopback address, as nobody is authenticated.
     pub admin_listen: SocketAddr,
     /// The folder of the queue and of what else must outlive the process.
@@ -45,6 +54,10 @@ pub struct Config {
     pub default_channel: ChannelName,
     /// Receiving events.
     pub ingest: IngestConfig,
+    /// Events from elsewhere than the webhook.
+    pub inputs: InputsConfig,
+    /// What never reaches the disk.
+    pub redaction: RedactionConfig,
     /// Keeping events until they are posted.
     pub queue: QueueConfig,
     /// Recognising events received before.
@@ -82,16 +95,24 @@ impl Config {
 pub struct IngestConfig {
     /// Longest request body.
     pub body_bytes_max: Bounded<KIB, GIB>,
+    /// Longest body after decompression.
+    pub decoded_bytes_max: Bounded<KIB, GIB>,
     /// Request bodies held in memory at once, all together; at least `body_bytes_max`.
     pub bytes_in_flight_max: Bounded<KIB, { 64 * GIB }>,
     /// Connections open at once.
     pub connections_max: Bounded<1, 100_000>,
     /// Events in one request.
     pub events_per_list_max: Bounded<1, 1_000_000>,
+    /// Requests at once on one HTTP/2 connection.
+    pub http2_streams_max: Bounded<1, 10_000>,
+    /// How long a TLS handshake may take.
+    pub handshake_timeout_seconds: Bounded<1, 29>,
     /// How long a request's header may take.
     pub header_timeout_seconds: Bounded<1, 29>,
     /// How long a request's body may take.
     pub body_timeout_seconds: Bounded<1, 29>,
+    /// How fast a request's body has to come, once it has taken five seconds.
+    pub body_bytes_per_second_min: Bounded<0, MIB>,
     /// How long making a request durable may take before it is refused.
     pub ack_timeout_milliseconds: Bounded<100, 29_000>,
     /// How long requests under way may take once the process is told to stop.
@@ -99,6 +120,12 @@ pub struct IngestConfig {
 }
 
 impl IngestConfig {
+    /// `handshake_timeout_seconds` as a duration.
+    #[must_use]
+    pub fn handshake_timeout(&self) -> Duration {
+        Duration::from_secs(self.handshake_timeout_seconds.get())
+    }
+
     /// `header_timeout_seconds` as a duration.
     #[must_use]
     pub fn header_timeout(&self) -> Duration {
@@ -128,11 +155,15 @@ impl Default for IngestConfig {
     fn default() -> Self {
         Self {
             body_bytes_max: const { Bounded::preset(64 * MIB) },
+            decoded_bytes_max: const { Bounded::preset(64 * MIB) },
             bytes_in_flight_max: const { Bounded::preset(256 * MIB) },
             connections_max: const { Bounded::preset(2_000) },
             events_per_list_max: const { Bounded::preset(100_000) },
+            http2_streams_max: const { Bounded::preset(250) },
+            handshake_timeout_seconds: const { Bounded::preset(10) },
             header_timeout_seconds: const { Bounded::preset(10) },
             body_timeout_seconds: const { Bounded::preset(25) },
+            body_bytes_per_second_min: const { Bounded::preset(4096) },
             ack_timeout_milliseconds: const { Bounded::preset(900) },
             shutdown_seconds: const { Bounded::preset(8) },
         }

@@ -94,6 +94,12 @@ name!(
     "a name of 1 to 63 characters A-Z a-z 0-9 . _ -, the first a letter or digit"
 );
 name!(
+    /// The relay's own name of a client: somebody who may post.
+    ClientName,
+    is_wide_name,
+    "a name of 1 to 63 characters A-Z a-z 0-9 . _ -, the first a letter or digit"
+);
+name!(
     /// A channel as Slack knows it: an id such as `C0123456789`, or a name such as `#audit`.
     SlackChannel,
     is_slack_channel,

@@ -10,10 +10,13 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 use crate::channel::ChannelConfig;
+use crate::door::{ClientConfig, TlsConfig};
 use crate::error::ConfigError;
+use crate::inputs::InputsConfig;
 use crate::model::{DedupConfig, IngestConfig, SlackConfig};
 use crate::names::{ChannelName, ClusterName};
 use crate::queue::QueueConfig;
+use crate::redaction::RedactionConfig;
 use crate::route::RouteConfig;
 use crate::text::{self, FromText};
 use crate::tree::Tree;
@@ -25,6 +28,9 @@ pub(crate) struct RawConfig {
     #[serde(deserialize_with = "text::read")]
     pub(crate) listen: SocketAddr,
     pub(crate) allow_plain_http: bool,
+    pub(crate) tls: TlsConfig,
+    pub(crate) clients: Vec<ClientConfig>,
+    pub(crate) allow_anonymous: bool,
     #[serde(deserialize_with = "text::read")]
     pub(crate) admin_listen: SocketAddr,
     #[serde(deserialize_with = "text::read")]
@@ -32,6 +38,8 @@ pub(crate) struct RawConfig {
     pub(crate) cluster: ClusterName,
     pub(crate) default_channel: Option<ChannelName>,
     pub(crate) ingest: IngestConfig,
+    pub(crate) inputs: InputsConfig,
+    pub(crate) redaction: RedactionConfig,
     pub(crate) queue: QueueConfig,
     pub(crate) dedup: DedupConfig,
     pub(crate) slack: SlackConfig,
@@ -44,11 +52,16 @@ impl Default for RawConfig {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
             allow_plain_http: false,
+            tls: TlsConfig::default(),
+            clients: Vec::new(),
+            allow_anonymous: false,
             admin_listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9090)),
             data_dir: PathBuf::from("./auditrelay-data"),
             cluster: ClusterName::from_text("default").expect("the literal is a name"),
             default_channel: None,
             ingest: IngestConfig::default(),
+            inputs: InputsConfig::default(),
+            redaction: RedactionConfig::default(),
             queue: QueueConfig::default(),
             dedup: DedupConfig::default(),
             slack: SlackConfig::default(),

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use crate::bounded::Bounded;
 use crate::channel::{self, ChannelConfig};
+use crate::door;
 use crate::error::ConfigError;
 use crate::file;
 use crate::model::Config;
@@ -35,14 +36,20 @@ pub(crate) fn resolve(mut raw: RawConfig, tree: &Tree) -> Result<Config, ConfigE
             .map_err(|problem| tree.refusal(&format!("channels.{name}.fallback"), &problem))?;
     }
     check_routes(&raw, tree)?;
+    check_redaction(&raw, tree)?;
     Ok(Config {
         default_channel: default_channel(&raw, tree)?,
         listen: raw.listen,
         allow_plain_http: raw.allow_plain_http,
+        tls: raw.tls,
+        clients: raw.clients,
+        allow_anonymous: raw.allow_anonymous,
         admin_listen: raw.admin_listen,
         data_dir: raw.data_dir,
         cluster: raw.cluster,
         ingest: raw.ingest,
+        inputs: raw.inputs,
+        redaction: raw.redaction,
         queue: raw.queue,
         dedup: raw.dedup,
         slack: raw.slack,
@@ -53,14 +60,7 @@ pub(crate) fn resolve(mut raw: RawConfig, tree: &Tree) -> Result<Config, ConfigE
 
 fn check_addresses(raw: &RawConfig, tree: &Tree) -> Result<(), ConfigError> {
     let is_loopback = |address: SocketAddr| address.ip().to_canonical().is_loopback();
-    if !is_loopback(raw.listen) && !raw.allow_plain_http {
-        let problem = format!(
-            "found {}, expected a loopback address: there is no TLS, so events would cross the \
-             network unencrypted (allow_plain_http: true allows it)",
-            raw.listen
-        );
-        return Err(tree.refusal("listen", &problem));
-    }
+    door::check(raw, tree, is_loopback(raw.listen))?;
     if !is_loopback(raw.admin_listen) {
         let problem = format!(
             "found {}, expected a loopback address: nobody is authenticated there",
@@ -180,6 +180,13 @@ fn check_routes(raw: &RawConfig, tree: &Tree) -> Result<(), ConfigError> {
         check_known(raw, &route.channel).or_else(|problem| refuse("channel", &problem))?;
     }
     Ok(())
+}
+
+fn check_redaction(raw: &RawConfig, tree: &Tree) -> Result<(), ConfigError> {
+    match route::resources_fault(&raw.redaction.resources) {
+        Some((key, problem)) => Err(tree.refusal(&format!("redaction.{key}"), &problem)),
+        None => Ok(()),
+    }
 }
 
 fn default_channel(raw: &RawConfig, tree: &Tree) -> Result<ChannelName, ConfigError> {

@@ -5,7 +5,7 @@
 //! matches everything.
 
 use auditrelay_audit::policy::{GroupResources, Matcher};
-use auditrelay_audit::{Level, Severity, Stage};
+use auditrelay_audit::{Level, Severity, Stage, redact::Bodies};
 use serde::{Deserialize, Serialize};
 
 use crate::names::{ChannelName, RouteName};
@@ -48,6 +48,9 @@ pub struct RouteConfig {
     /// Audit levels.
     #[serde(default)]
     pub levels: Vec<Level>,
+    /// What is stored of matching events' bodies.
+    #[serde(default)]
+    pub bodies: Bodies,
     /// Links to show with an event that is told in a sentence.
     #[serde(default)]
     pub links: Vec<LinkConfig>,
@@ -81,20 +84,27 @@ pub struct RouteResources {
     pub resource_names: Vec<String>,
 }
 
+impl RouteResources {
+    /// What an event's object must be to match.
+    #[must_use]
+    pub fn matched(&self) -> GroupResources {
+        GroupResources {
+            group: self.group.clone(),
+            resources: self.resources.clone(),
+            resource_names: self.resource_names.clone(),
+        }
+    }
+}
+
 impl RouteConfig {
     /// What an event must be to match.
     #[must_use]
     pub fn matcher(&self) -> Matcher {
-        let group = |resources: &RouteResources| GroupResources {
-            group: resources.group.clone(),
-            resources: resources.resources.clone(),
-            resource_names: resources.resource_names.clone(),
-        };
         Matcher {
             users: self.users.clone(),
             user_groups: self.user_groups.clone(),
             verbs: self.verbs.clone(),
-            resources: self.resources.iter().map(group).collect(),
+            resources: self.resources.iter().map(RouteResources::matched).collect(),
             namespaces: self.namespaces.clone(),
             non_resource_urls: self.non_resource_urls.clone(),
             stages: self.stages.clone(),
@@ -114,16 +124,7 @@ pub(crate) fn fault(route: &RouteConfig) -> Option<(String, String)> {
         .find_map(|(index, url)| {
             url_fault(url).map(|problem| (format!("nonResourceURLs[{index}]"), problem))
         });
-    let resources = || {
-        route
-            .resources
-            .iter()
-            .enumerate()
-            .find_map(|(index, resources)| {
-                resources_fault(resources)
-                    .map(|(key, problem)| (format!("resources[{index}].{key}"), problem))
-            })
-    };
+    let resources = || resources_fault(&route.resources);
     urls.or_else(resources).or_else(|| both_kinds_fault(route))
 }
 
@@ -140,7 +141,14 @@ fn url_fault(url: &str) -> Option<String> {
     (star + 1 < url.len()).then(|| format!("found {url:?}, expected * as the last character only"))
 }
 
-fn resources_fault(resources: &RouteResources) -> Option<(&'static str, String)> {
+/// What is wrong with a list called `resources`.
+pub(crate) fn resources_fault(list: &[RouteResources]) -> Option<(String, String)> {
+    list.iter().enumerate().find_map(|(index, resources)| {
+        group_fault(resources).map(|(key, problem)| (format!("resources[{index}].{key}"), problem))
+    })
+}
+
+fn group_fault(resources: &RouteResources) -> Option<(&'static str, String)> {
     // Kubernetes has no `*` here; the matcher gives it the meaning it has in RBAC.
     if !matches!(resources.group.as_str(), "" | "*") && !is_dns_subdomain(&resources.group) {
         let problem = format!(

@@ -35,11 +35,16 @@ const fn field(key: &'static str, kind: Kind) -> Field {
 pub(crate) const ROOT: &[Field] = &[
     field("listen", Kind::Text),
     field("allow_plain_http", Kind::Bool),
+    field("tls", Kind::Map(TLS)),
+    field("clients", Kind::Maps(CLIENT)),
+    field("allow_anonymous", Kind::Bool),
     field("admin_listen", Kind::Text),
     field("data_dir", Kind::Text),
     field("cluster", Kind::Text),
     field("default_channel", Kind::Text),
     field("ingest", Kind::Map(INGEST)),
+    field("inputs", Kind::Map(INPUTS)),
+    field("redaction", Kind::Map(REDACTION)),
     field("queue", Kind::Map(QUEUE)),
     field("dedup", Kind::Map(DEDUP)),
     field("slack", Kind::Map(SLACK)),
@@ -47,13 +52,41 @@ pub(crate) const ROOT: &[Field] = &[
     field("routes", Kind::Maps(ROUTE)),
 ];
 
+const TLS: &[Field] = &[
+    field("certificate_file", Kind::Text),
+    field("key_file", Kind::Text),
+    field("client_ca_file", Kind::Text),
+];
+
+const CLIENT: &[Field] = &[
+    field("name", Kind::Text),
+    field("cluster", Kind::Text),
+    field("certificate_names", Kind::List),
+    field("token_file", Kind::Text),
+    field("username", Kind::Text),
+    field("password_file", Kind::Text),
+];
+
+const INPUTS: &[Field] = &[field("log_file", Kind::Maps(LOG_FILE))];
+
+const LOG_FILE: &[Field] = &[field("path", Kind::Text), field("cluster", Kind::Text)];
+
+const REDACTION: &[Field] = &[
+    field("resources", Kind::Maps(RESOURCES)),
+    field("environment", Kind::Bool),
+];
+
 const INGEST: &[Field] = &[
     field("body_bytes_max", Kind::Integer),
+    field("decoded_bytes_max", Kind::Integer),
     field("bytes_in_flight_max", Kind::Integer),
     field("connections_max", Kind::Integer),
     field("events_per_list_max", Kind::Integer),
+    field("http2_streams_max", Kind::Integer),
+    field("handshake_timeout_seconds", Kind::Integer),
     field("header_timeout_seconds", Kind::Integer),
     field("body_timeout_seconds", Kind::Integer),
+    field("body_bytes_per_second_min", Kind::Integer),
     field("ack_timeout_milliseconds", Kind::Integer),
     field("shutdown_seconds", Kind::Integer),
 ];
@@ -125,6 +158,7 @@ const ROUTE: &[Field] = &[
     field("nonResourceURLs", Kind::List),
     field("stages", Kind::List),
     field("levels", Kind::List),
+    field("bodies", Kind::Text),
     field("links", Kind::Maps(LINK)),
     field("command", Kind::Text),
 ];
@@ -244,7 +278,17 @@ mod tests {
     fn it_is_the_shape_of_the_configuration() {
         let routes = r#"[{"name":"a","channel":"default","resources":[{}],"links":[{"text":"a","url":"https://b"}]}]"#;
         let channels = r#"{"default":{"preview":true,"fields":[{"title":"a","text":"b"}]}}"#;
+        let clients = r#"[{"name":"a","token_file":"b"}]"#;
         let env = [
+            ("AUDITRELAY__CLIENTS".to_owned(), clients.to_owned()),
+            (
+                "AUDITRELAY__INPUTS__LOG_FILE".to_owned(),
+                r#"[{"path":"a"}]"#.to_owned(),
+            ),
+            (
+                "AUDITRELAY__REDACTION__RESOURCES".to_owned(),
+                "[{}]".to_owned(),
+            ),
             ("AUDITRELAY__ROUTES".to_owned(), routes.to_owned()),
             ("AUDITRELAY__CHANNELS".to_owned(), channels.to_owned()),
         ];

@@ -9,8 +9,10 @@ use common::Case;
 use serde_json::Value;
 
 /// Lists of maps, whose keys are described within.
-const LISTS_OF_MAPS: [&str; 3] = [
+const LISTS_OF_MAPS: [&str; 5] = [
     "channels.default.fields",
+    "inputs.log_file",
+    "redaction.resources",
     "routes.[].links",
     "routes.[].resources",
 ];
@@ -121,6 +123,9 @@ fn serialized(loaded: &Loaded) -> Value {
 fn defaults() -> BTreeMap<String, Value> {
     let loaded = Case::file(
         "channels: {default: {preview: true, fields: [{title: a, text: b}]}}
+clients: [{name: a, token_file: b}]
+inputs: {log_file: [{path: a}]}
+redaction: {resources: [{}]}
 routes: [{name: a, channel: default, resources: [{}], links: [{text: a, url: https://b}]}]",
     )
     .loaded();
@@ -146,6 +151,9 @@ fn every_default_described_is_that_of_the_code() {
         "channels.default.preview",
         "channels.default.fields.[].title",
         "channels.default.fields.[].text",
+        "clients.[].name",
+        "clients.[].token_file",
+        "inputs.log_file.[].path",
         "routes.[].name",
         "routes.[].channel",
         "routes.[].links.[].text",
@@ -180,8 +188,10 @@ fn every_value_is_the_default_unless_marked_as_a_sample() {
     let samples: Vec<String> = knobs()
         .into_iter()
         .filter(|(path, knob)| {
+            // The smallest configuration has to set these.
+            let is_set = ["channels.default.preview", "clients.[].token_file"];
             let is_checked =
-                !LISTS_OF_MAPS.contains(&path.as_str()) && path != "channels.default.preview";
+                !LISTS_OF_MAPS.contains(&path.as_str()) && !is_set.contains(&path.as_str());
             if is_checked && !knob.is_sample {
                 assert_eq!(values[path], defaults[path], "{path}");
             }
@@ -196,6 +206,16 @@ fn every_value_is_the_default_unless_marked_as_a_sample() {
             "channels.default.fields.[].text",
             "channels.default.fields.[].title",
             "channels.default.slack_channel",
+            "clients.[].certificate_names",
+            "clients.[].cluster",
+            "clients.[].name",
+            "inputs.log_file",
+            "inputs.log_file.[].cluster",
+            "inputs.log_file.[].path",
+            "redaction.resources",
+            "redaction.resources.[].group",
+            "redaction.resources.[].resources",
+            "routes.[].bodies",
             "routes.[].channel",
             "routes.[].command",
             "routes.[].links",
@@ -208,6 +228,9 @@ fn every_value_is_the_default_unless_marked_as_a_sample() {
             "routes.[].stages",
             "routes.[].verbs",
             "slack.token",
+            "tls.certificate_file",
+            "tls.client_ca_file",
+            "tls.key_file",
         ]
     );
     assert_eq!(values["channels.default.preview"], Value::Bool(false));

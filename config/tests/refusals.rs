@@ -218,8 +218,8 @@ fn text_that_is_not_yaml() {
 
 #[test]
 fn addresses_that_anyone_can_reach() {
-    let unencrypted = "expected a loopback address: there is no TLS, so events would cross the network \
-                       unencrypted (allow_plain_http: true allows it)";
+    let unencrypted = "expected a loopback address: without tls.certificate_file events would cross the \
+                       network unencrypted (allow_plain_http: true allows it)";
     for address in [
         "0.0.0.0:80",
         "[::]:80",

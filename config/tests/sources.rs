@@ -98,8 +98,8 @@ fn refusals_of_the_command_line() {
     };
     assert_eq!(
         Case::bare().overrides(listen).line(),
-        "flag --listen: listen: found 10.0.0.1:80, expected a loopback address: there is no TLS, so \
-         events would cross the network unencrypted (allow_plain_http: true allows it)"
+        "flag --listen: listen: found 10.0.0.1:80, expected a loopback address: without \
+         tls.certificate_file events would cross the network unencrypted (allow_plain_http: true allows it)"
     );
     let admin = Overrides {
         admin_listen: Some("[::]:80".parse().unwrap()),

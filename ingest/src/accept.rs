@@ -14,7 +14,6 @@
 
 use std::{
     convert::Infallible,
-    net::SocketAddr,
     str::FromStr,
     sync::{
         Arc,
@@ -39,6 +38,7 @@ use crate::{
     answer,
     body::{self, Budget, Received},
     clock::Exchange,
+    keyring::{Keyring, Peer},
     metrics::Metrics,
     prepare::{Preparation, Stored},
     refusal::{Reason, Refusal, RefusalLog},
@@ -49,6 +49,7 @@ pub struct Ingest<Q> {
     queue: Q,
     preparation: Preparation,
     default_cluster: ClusterName,
+    pub(crate) keyring: Arc<Keyring>,
     pub(crate) limits: Limits,
     pub(crate) metrics: Metrics,
     pub(crate) log: RefusalLog,
@@ -75,6 +76,7 @@ impl<Q: Queue> Ingest<Q> {
         preparation: Preparation,
         config: &IngestConfig,
         default_cluster: ClusterName,
+        keyring: Arc<Keyring>,
         metrics: Metrics,
     ) -> Self {
         let bytes_max = config.bytes_in_flight_max.as_usize();
@@ -83,6 +85,7 @@ impl<Q: Queue> Ingest<Q> {
             queue,
             preparation,
             default_cluster,
+            keyring,
             limits: Limits {
                 body_bytes_max: config.body_bytes_max.as_usize(),
                 body_timeout: config.body_timeout(),
@@ -102,11 +105,11 @@ impl<Q: Queue> Ingest<Q> {
     pub(crate) async fn answer(
         self: Arc<Self>,
         request: Request<Incoming>,
-        peer: SocketAddr,
+        peer: Peer,
         exchange: Exchange,
     ) -> Result<Response<Full<Bytes>>, Infallible> {
         let (head, mut body) = request.into_parts();
-        let outcome = self.accept(&head, &mut body).await;
+        let outcome = self.accept(&head, &mut body, &peer).await;
         let code = match &outcome {
             Ok(_) => StatusCode::OK,
             Err(refusal) => refusal.reason.status(),
@@ -120,7 +123,8 @@ impl<Q: Queue> Ingest<Q> {
             Ok(stored) => Ok(answer::success(&stored)),
             Err(refusal) => {
                 self.metrics.refused(refusal.reason);
-                self.log.warn(refusal.reason, &refusal.message, peer);
+                self.log
+                    .warn(refusal.reason, &refusal.message, peer.address);
                 if !body.is_end_stream() {
                     tokio::spawn(body::discard(body, exchange));
                 }
@@ -135,8 +139,12 @@ impl<Q: Queue> Ingest<Q> {
         self: &Arc<Self>,
         head: &Parts,
         body: &mut Incoming,
+        peer: &Peer,
     ) -> Result<Stored, Refusal> {
-        let cluster = self.cluster(head.uri.path())?;
+        let claimed = claimed_cluster(head.uri.path())?;
+        let cluster = self
+            .keyring
+            .cluster(peer, &head.headers, claimed, &self.default_cluster)?;
         require_post(&head.method)?;
         require_identity(&head.headers)?;
 
@@ -209,26 +217,27 @@ impl<Q: Queue> Ingest<Q> {
         self.metrics.stored(&stored);
         Ok(stored)
     }
+}
 
-    /// The cluster that posts to this path. The query is not looked at (the API server adds
-    /// `?timeout=30s`), and no path is decoded: a name needs no escapes.
-    fn cluster(&self, path: &str) -> Result<ClusterName, Refusal> {
-        let named = match path.strip_prefix("/webhook") {
-            Some("" | "/") => return Ok(self.default_cluster.clone()),
-            Some(rest) => rest.strip_prefix('/'),
-            None => None,
-        };
-        named
-            .map(|name| name.strip_suffix('/').unwrap_or(name))
-            .and_then(|name| ClusterName::from_str(name).ok())
-            .ok_or_else(|| {
-                Refusal::new(
-                    Reason::Path,
-                    "post to /webhook or /webhook/<cluster>; a cluster's name has 1 to 63 characters \
-                     A-Z a-z 0-9 . _ -, the first a letter or digit",
-                )
-            })
-    }
+/// The cluster that a path names, if it names one. The query is not looked at (the API server adds
+/// `?timeout=30s`), and no path is decoded: a name needs no escapes.
+fn claimed_cluster(path: &str) -> Result<Option<ClusterName>, Refusal> {
+    let named = match path.strip_prefix("/webhook") {
+        Some("" | "/") => return Ok(None),
+        Some(rest) => rest.strip_prefix('/'),
+        None => None,
+    };
+    named
+        .map(|name| name.strip_suffix('/').unwrap_or(name))
+        .and_then(|name| ClusterName::from_str(name).ok())
+        .map(Some)
+        .ok_or_else(|| {
+            Refusal::new(
+                Reason::Path,
+                "post to /webhook or /webhook/<cluster>; a cluster's name has 1 to 63 characters \
+                 A-Z a-z 0-9 . _ -, the first a letter or digit",
+            )
+        })
 }
 
 fn require_post(method: &Method) -> Result<(), Refusal> {

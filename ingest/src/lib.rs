@@ -15,6 +15,7 @@ mod accept;
 mod answer;
 mod body;
 mod clock;
+mod keyring;
 mod metrics;
 mod prepare;
 mod refusal;
@@ -22,6 +23,7 @@ mod serve;
 mod unreadable;
 
 pub use accept::Ingest;
+pub use keyring::{Keyring, KeyringError};
 pub use metrics::Metrics;
 pub use prepare::{Advisor, Preparation, Stored};
 pub use serve::serve;

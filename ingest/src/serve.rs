@@ -24,6 +24,7 @@ use tokio::{
 use crate::{
     Ingest, answer,
     clock::{Clock, Clocked, Expired},
+    keyring::Peer,
     metrics::Counted,
     refusal::{Gate, Reason},
 };
@@ -111,7 +112,12 @@ async fn converse<Q: Queue>(
         stream,
         clock: Arc::clone(&clock),
     });
-    let service = service_fn(|request| Arc::clone(&ingest).answer(request, peer, clock.begin()));
+    let caller = Peer {
+        address: peer,
+        certificate_names: Arc::default(),
+    };
+    let service =
+        service_fn(|request| Arc::clone(&ingest).answer(request, caller.clone(), clock.begin()));
     let connection = http1::Builder::new()
         .header_read_timeout(None::<Duration>) // The clock does it; hyper's own also ends idle ones.
         .max_buf_size(BUFFER_BYTES_MAX)

@@ -9,8 +9,8 @@ pub use gated::GatedQueue;
 use std::{fs, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use auditrelay_audit::HashKey;
-use auditrelay_config::{Bounded, IngestConfig};
-use auditrelay_ingest::{Advisor, Ingest, Metrics, Preparation, serve};
+use auditrelay_config::{Bounded, IngestConfig, TlsConfig};
+use auditrelay_ingest::{Advisor, Ingest, Keyring, Metrics, Preparation, serve};
 use auditrelay_store::{
     Block, BlockItem, Content, Entry, Hint, ItemKind, Queue, SledOptions, SledQueue,
 };
@@ -83,6 +83,7 @@ pub async fn start_with<Q: Queue>(
         },
         config,
         "home".parse().unwrap(),
+        Arc::new(Keyring::open(&TlsConfig::default(), &[]).unwrap()),
         Metrics::new(&registry).unwrap(),
     ));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
