@@ -40,6 +40,24 @@ pub(crate) struct Peer {
     pub(crate) certificate_names: Arc<[String]>,
 }
 
+impl Peer {
+    /// Who speaks without encryption: nothing is known of it but where it is.
+    pub(crate) fn plain(address: std::net::SocketAddr) -> Self {
+        Self {
+            address,
+            certificate_names: Arc::default(),
+        }
+    }
+
+    /// Who showed this chain of certificates, which has been verified, or none.
+    pub(crate) fn encrypted(
+        address: std::net::SocketAddr,
+        _chain: Option<&[CertificateDer<'_>]>,
+    ) -> Self {
+        Self::plain(address)
+    }
+}
+
 impl Keyring {
     /// Reads the files.
     ///
