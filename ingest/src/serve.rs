@@ -26,7 +26,8 @@ use crate::{
     clock::{Clock, Clocked, Expired},
     keyring::Peer,
     metrics::Counted,
-    refusal::{Gate, Reason},
+    refusal::Reason,
+    refusal_log::Gate,
 };
 
 /// Twice the API server's own idle timeout; also frees the connections of peers that vanished.
@@ -112,10 +113,7 @@ async fn converse<Q: Queue>(
         stream,
         clock: Arc::clone(&clock),
     });
-    let caller = Peer {
-        address: peer,
-        certificate_names: Arc::default(),
-    };
+    let caller = Peer::plain(peer);
     let service =
         service_fn(|request| Arc::clone(&ingest).answer(request, caller.clone(), clock.begin()));
     let connection = http1::Builder::new()
