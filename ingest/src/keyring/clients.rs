@@ -335,3 +335,6 @@ fn asked(entries: &[Entry]) -> String {
     }
     format!("clients of this relay show {}", ways.join(", or "))
 }
+
+#[cfg(test)]
+mod tests;

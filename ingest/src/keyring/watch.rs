@@ -164,3 +164,6 @@ fn tell(outcome: &Outcome) {
         ),
     }
 }
+
+#[cfg(test)]
+mod tests;
