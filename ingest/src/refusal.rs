@@ -47,6 +47,26 @@ pub(crate) enum Reason {
     HeaderTimeout,
     /// Not HTTP, or a head too large; hyper answers 400, 414 or 431 without a body.
     MalformedHead,
+    /// A compressed body that is longer than `decoded_bytes_max` in itself.
+    DecodedTooLarge,
+    /// A body that says it is gzip and is not.
+    MalformedGzip,
+    /// The body came more slowly than `body_bytes_per_second_min`.
+    BodyTooSlow,
+    /// A connection that kept us waiting gave its place to another; closed.
+    GaveWay,
+    /// A TLS handshake took longer than `handshake_timeout_seconds`; closed.
+    HandshakeTimeout,
+    /// A TLS handshake failed; closed.
+    HandshakeFailed,
+    /// Plain HTTP on a port that is encrypted.
+    PlainHttp,
+    /// TLS on a port that is not encrypted.
+    UnexpectedTls,
+    /// The rules of HTTP/2 were broken, or its frames came as a flood; closed.
+    Http2,
+    /// Too many requests were taken back before they were answered; closed.
+    Resets,
     /// Nothing was shown of who it is from.
     Unauthenticated,
     /// The `Authorization` header says nothing valid.
@@ -69,7 +89,7 @@ pub(crate) enum Reason {
 
 impl Reason {
     /// Every reason; the position of each is its own discriminant.
-    pub(crate) const ALL: [Self; 26] = [
+    pub(crate) const ALL: [Self; 36] = [
         Self::Path,
         Self::Method,
         Self::Encoding,
@@ -87,6 +107,16 @@ impl Reason {
         Self::Connections,
         Self::HeaderTimeout,
         Self::MalformedHead,
+        Self::DecodedTooLarge,
+        Self::MalformedGzip,
+        Self::BodyTooSlow,
+        Self::GaveWay,
+        Self::HandshakeTimeout,
+        Self::HandshakeFailed,
+        Self::PlainHttp,
+        Self::UnexpectedTls,
+        Self::Http2,
+        Self::Resets,
         Self::Unauthenticated,
         Self::AuthorizationMalformed,
         Self::UnknownToken,
@@ -118,6 +148,16 @@ impl Reason {
             Self::Connections => "connections",
             Self::HeaderTimeout => "header_timeout",
             Self::MalformedHead => "malformed_head",
+            Self::DecodedTooLarge => "decoded_too_large",
+            Self::MalformedGzip => "malformed_gzip",
+            Self::BodyTooSlow => "body_too_slow",
+            Self::GaveWay => "gave_way",
+            Self::HandshakeTimeout => "handshake_timeout",
+            Self::HandshakeFailed => "handshake_failed",
+            Self::PlainHttp => "plain_http",
+            Self::UnexpectedTls => "unexpected_tls",
+            Self::Http2 => "http2",
+            Self::Resets => "resets",
             Self::Unauthenticated => "unauthenticated",
             Self::AuthorizationMalformed => "authorization_malformed",
             Self::UnknownToken => "unknown_token",
@@ -136,10 +176,22 @@ impl Reason {
             Self::Path => StatusCode::NOT_FOUND,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::Encoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::BodyTooLarge | Self::TooManyEvents => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::BodyTooLarge | Self::DecodedTooLarge | Self::TooManyEvents => {
+                StatusCode::PAYLOAD_TOO_LARGE
+            }
             Self::BytesInFlight | Self::QueueFull => StatusCode::TOO_MANY_REQUESTS,
-            Self::BodyTimeout | Self::HeaderTimeout => StatusCode::REQUEST_TIMEOUT,
-            Self::BodyBroken | Self::Malformed | Self::MalformedHead => StatusCode::BAD_REQUEST,
+            Self::BodyTimeout
+            | Self::BodyTooSlow
+            | Self::HeaderTimeout
+            | Self::HandshakeTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::BodyBroken
+            | Self::Malformed
+            | Self::MalformedGzip
+            | Self::MalformedHead
+            | Self::HandshakeFailed
+            | Self::PlainHttp
+            | Self::UnexpectedTls
+            | Self::Http2 => StatusCode::BAD_REQUEST,
             Self::NotAnEventList => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Unauthenticated
             | Self::AuthorizationMalformed
@@ -149,9 +201,12 @@ impl Reason {
             | Self::CertificateExpired
             | Self::CertificateUntrusted => StatusCode::UNAUTHORIZED,
             Self::UnknownCertificate | Self::WrongCluster => StatusCode::FORBIDDEN,
-            Self::Queue | Self::AckTimeout | Self::Connections | Self::Internal => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::Queue
+            | Self::AckTimeout
+            | Self::Connections
+            | Self::Internal
+            | Self::GaveWay
+            | Self::Resets => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
@@ -161,10 +216,22 @@ impl Reason {
             Self::Path => "NotFound",
             Self::Method => "MethodNotAllowed",
             Self::Encoding => "UnsupportedMediaType",
-            Self::BodyTooLarge | Self::TooManyEvents => "RequestEntityTooLarge",
+            Self::BodyTooLarge | Self::DecodedTooLarge | Self::TooManyEvents => {
+                "RequestEntityTooLarge"
+            }
             Self::BytesInFlight | Self::QueueFull => "TooManyRequests",
-            Self::BodyTimeout | Self::HeaderTimeout => "Timeout",
-            Self::BodyBroken | Self::Malformed | Self::MalformedHead => "BadRequest",
+            Self::BodyTimeout
+            | Self::BodyTooSlow
+            | Self::HeaderTimeout
+            | Self::HandshakeTimeout => "Timeout",
+            Self::BodyBroken
+            | Self::Malformed
+            | Self::MalformedGzip
+            | Self::MalformedHead
+            | Self::HandshakeFailed
+            | Self::PlainHttp
+            | Self::UnexpectedTls
+            | Self::Http2 => "BadRequest",
             Self::NotAnEventList => "Invalid",
             Self::Unauthenticated
             | Self::AuthorizationMalformed
@@ -174,9 +241,12 @@ impl Reason {
             | Self::CertificateExpired
             | Self::CertificateUntrusted => "Unauthorized",
             Self::UnknownCertificate | Self::WrongCluster => "Forbidden",
-            Self::Queue | Self::AckTimeout | Self::Connections | Self::Internal => {
-                "ServiceUnavailable"
-            }
+            Self::Queue
+            | Self::AckTimeout
+            | Self::Connections
+            | Self::Internal
+            | Self::GaveWay
+            | Self::Resets => "ServiceUnavailable",
         }
     }
 }
