@@ -175,7 +175,9 @@ async fn everybody_else_is_told_what_is_missing() {
         }
         assert_eq!(refused(), before + 2.0, "{reason}");
     }
-    let stored = open.server.metric("auditrelay_ingest_events_total", "stored");
+    let stored = open
+        .server
+        .metric("auditrelay_ingest_events_total", "stored");
     assert_eq!(stored, 0.0);
     let received = open
         .server
@@ -217,7 +219,9 @@ async fn certificates_that_are_none_of_ours_end_in_the_handshake() {
             .metric("auditrelay_ingest_refused_total", "handshake_failed")
     };
     eventually("each is counted", || failed() == 6.0).await;
-    let stored = open.server.metric("auditrelay_ingest_events_total", "stored");
+    let stored = open
+        .server
+        .metric("auditrelay_ingest_events_total", "stored");
     assert_eq!(stored, 0.0);
     let shows = Shows {
         tls12: true,

@@ -86,9 +86,10 @@ impl House {
         self.dir.path().join(name)
     }
 
-    /// Writes a file and returns its path.
+    /// Writes a file, at once, and returns its path.
     pub fn write(&self, name: &str, text: &str) -> PathBuf {
-        fs::write(self.at(name), text).unwrap();
+        fs::write(self.at("new"), text).unwrap();
+        fs::rename(self.at("new"), self.at(name)).unwrap();
         self.at(name)
     }
 
