@@ -67,7 +67,10 @@ fn told(plan: &Plan, keys: &Keys, entries: &[Entry]) -> String {
             ]
         })
         .collect();
-    let (cluster, out) = (&plan.cluster, plan.out.display());
+    let cluster = &plan.cluster;
+    let out = plan.out.display();
+    let written = set::shell(&plan.out.join("relay/relay.yaml"));
+    let installed = set::shell(&plan.relay_dir.join("relay.yaml"));
     let shows = match (plan.mtls, plan.token) {
         (true, true) => "a certificate and a token",
         (true, false) => "a certificate",
@@ -77,8 +80,8 @@ fn told(plan: &Plan, keys: &Keys, entries: &[Entry]) -> String {
         "cluster {cluster} posts to {}, where it shows {shows}\n\
          certificates end on {}, the CA on {}\n\nwritten to {out}:\n{}\n\
          next:\n\
-         1. auditrelay check --config {out}/relay/relay.yaml\n\
-         2. bring relay/ to where the relay runs, and start it: auditrelay serve --config {}/relay.yaml\n\
+         1. auditrelay check --config {written}\n\
+         2. bring relay/ to where the relay runs, and start it: auditrelay serve --config {installed}\n\
          3. bring apiserver/ to every control plane node, and tell the API server: {out}/platforms\n\
          4. put ca/ where nobody finds it\n\
          {out}/README.md has all of it.\n",
@@ -86,6 +89,5 @@ fn told(plan: &Plan, keys: &Keys, entries: &[Entry]) -> String {
         keys.leaf_ends,
         keys.ca_ends,
         table(&["file", "mode", "what it is"], &rows),
-        plan.relay_dir.display(),
     )
 }

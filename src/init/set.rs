@@ -52,6 +52,16 @@ fn shown(path: &Path) -> String {
     path.display().to_string()
 }
 
+/// A path as a word of a command line.
+pub(super) fn shell(path: &Path) -> String {
+    let text = shown(path);
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+:,@".contains(&byte);
+    if text.bytes().all(is_plain) {
+        return text;
+    }
+    format!("'{}'", text.replace('\'', "'\\''"))
+}
+
 /// All files of the set.
 pub(super) fn entries(plan: &Plan, keys: &Keys) -> Vec<Entry> {
     let public = |path, what, text: String| Entry {
@@ -267,8 +277,8 @@ fn readme(plan: &Plan, keys: &Keys) -> String {
             ("TODAY", &keys.today.to_string()),
             ("LEAF_END", &keys.leaf_ends.to_string()),
             ("CA_END", &keys.ca_ends.to_string()),
-            ("RELAY_DIR", &shown(&plan.relay_dir)),
-            ("RELAY_CONFIG", &shown(&plan.relay_dir.join("relay.yaml"))),
+            ("RELAY_DIR", &shell(&plan.relay_dir)),
+            ("RELAY_CONFIG", &shell(&plan.relay_dir.join("relay.yaml"))),
             ("SANS", &sans.join(", ")),
             ("CURL", &curl(plan)),
             ("RENEW", &renew),
