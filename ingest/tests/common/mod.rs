@@ -1,6 +1,7 @@
 //! A webhook on a real socket over a real queue, and clients for it.
 #![allow(dead_code)] // Each test file uses its own part.
 
+pub mod frames;
 mod gated;
 mod tls;
 
