@@ -64,8 +64,8 @@ struct NamedCluster {
 #[derive(Deserialize)]
 struct NamedUser {
     name: String,
-    #[serde(default)]
-    user: User,
+    /// Nothing at all is a user who shows nothing.
+    user: Option<User>,
 }
 
 #[derive(Deserialize)]
@@ -127,7 +127,10 @@ impl Target {
         let nobody = User::default();
         let user = match user.as_str() {
             "" => &nobody,
-            name => &find(&read.users, |one| &one.name, name, "user")?.user,
+            name => find(&read.users, |one| &one.name, name, "user")?
+                .user
+                .as_ref()
+                .unwrap_or(&nobody),
         };
         let url = posted_to(&cluster.server)
             .or_else(|cause| error(format!("the cluster's server is {cause}")))?;
