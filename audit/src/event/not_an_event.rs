@@ -39,13 +39,14 @@ impl NotAnEvent {
         // serde_json offers no kind of error beyond its category, only words. These beginnings are its
         // own (the first is `Envelope::parse`'s); what it quotes of the item comes after them, and is
         // not passed on.
-        const KNOWN: [(&str, NotAnEvent); 6] = [
+        const KNOWN: [(&str, NotAnEvent); 7] = [
             ("not an object", NotAnEvent::NotAnObject),
             ("missing field `stage`", NotAnEvent::MissingStage),
             ("missing field `level`", NotAnEvent::MissingLevel),
             ("duplicate field", NotAnEvent::FieldTwice),
             ("invalid type", NotAnEvent::WrongType),
             ("invalid value", NotAnEvent::OutOfRange),
+            ("number out of range", NotAnEvent::OutOfRange),
         ];
         // A wrong field is found before what is wrong behind it.
         if serde_json::from_str::<&RawValue>(text).is_err() {
