@@ -16,7 +16,7 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-use crate::scan::Scanner;
+use crate::{redact::Members, scan::Scanner};
 
 /// The moment of a request at which an event was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -222,7 +222,33 @@ pub struct Envelope<'a> {
     pub(crate) kind: Option<&'a str>,
     #[serde(borrow, default, deserialize_with = "unread")]
     pub(crate) api_version: Option<&'a str>,
+    /// Whether it has members that are none of an event's, of which nobody can say what they hold.
+    #[serde(skip)]
+    pub(crate) has_unknown: bool,
 }
+
+/// Members of an event that its envelope has.
+pub(crate) const NAMES: [&str; 17] = [
+    "level",
+    "stage",
+    "auditID",
+    "requestURI",
+    "verb",
+    "userAgent",
+    "stageTimestamp",
+    "user",
+    "impersonatedUser",
+    "sourceIPs",
+    "objectRef",
+    "responseStatus",
+    "annotations",
+    "requestObject",
+    "responseObject",
+    "kind",
+    "apiVersion",
+];
+/// Members of an event that its envelope leaves out.
+pub(crate) const LEFT_OUT: [&str; 2] = ["requestReceivedTimestamp", "authenticationMetadata"];
 
 fn unread<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'a str>, D::Error> {
     Ok(Option::<&RawValue>::deserialize(deserializer)?.map(RawValue::get))
@@ -249,7 +275,11 @@ impl<'a> Envelope<'a> {
         if !text.trim_ascii_start().starts_with('{') {
             return Err(Error::custom("not an object"));
         }
-        serde_json::from_str(text)
+        let mut envelope: Self = serde_json::from_str(text)?;
+        envelope.has_unknown = Members::parse(text)?
+            .names()
+            .any(|name| !NAMES.contains(&name) && !LEFT_OUT.contains(&name));
+        Ok(envelope)
     }
 
     /// HTTP status code, where the stage has one.

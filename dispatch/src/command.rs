@@ -1,11 +1,14 @@
-//! The command of an exec, and what else a session's address says. The API server logs it at every level, so
-//! it is the one place where arguments stand as they were typed: they are masked before they are shown.
+//! The command of an exec, and what else a session's address says. The API server logs it at every level. Its
+//! arguments are masked when the event is received, and once more before they are shown: what an earlier
+//! version stored, or what was cut off here, is masked all the same.
 
-use auditrelay_audit::Envelope;
+use auditrelay_audit::{
+    Envelope,
+    mask::{MASK, Masker},
+};
 
 use crate::{
     escape::{clean, quoted},
-    mask::{MASK, Masker},
     sentence::parameters,
 };
 
@@ -53,7 +56,8 @@ impl Session {
             }
         }
         session.command = clean(&command, COMMAND_CHARS_MAX);
-        session.masked = masker.masked;
+        // A whole argument that was masked at the door points to nothing any more.
+        session.masked = masker.masked || command.contains(MASK);
         session
     }
 }

@@ -8,7 +8,10 @@ pub use gated::GatedQueue;
 
 use std::{fs, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
-use auditrelay_audit::HashKey;
+use auditrelay_audit::{
+    HashKey,
+    redact::{Bodies, Redactor},
+};
 use auditrelay_config::{Bounded, IngestConfig, TlsConfig};
 use auditrelay_ingest::{Advisor, Ingest, Keyring, Metrics, Preparation, serve};
 use auditrelay_store::{
@@ -75,10 +78,12 @@ pub async fn start_with<Q: Queue>(
         queue.clone(),
         Preparation {
             hash_key: HashKey::new(KEY),
+            redactor: Redactor::new(HashKey::new(KEY)),
             quarantine_raw,
             events_per_list_max: config.events_per_list_max.as_usize(),
             advisor: Advisor::new(7, |event| {
-                (&*event.verb != "unwanted").then(|| Hint(event.verb.len() as u16))
+                let hint = Hint(event.verb.len() as u16);
+                (&*event.verb != "unwanted").then_some((hint, Bodies::Keep))
             }),
         },
         config,
