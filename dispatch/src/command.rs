@@ -78,6 +78,8 @@ fn argument(masker: &mut Masker, argument: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use auditrelay_audit::mask::address::{Reader, masked};
+
     use super::*;
 
     fn session(query: &str) -> Session {
@@ -103,6 +105,21 @@ mod tests {
         assert!(told.masked);
         let told = session("command=sh&command=-c&command=PGPASSWORD%3D%27a+b%27+psql+-c+%27x%27");
         assert_eq!(told.command, "sh -c \"PGPASSWORD=[masked] psql -c 'x'\"");
+    }
+
+    #[test]
+    fn what_was_masked_at_the_door_is_told_the_same_way() {
+        for query in [
+            "command=mysql&command=--password&command=hunter2&command=-e&command=select+1",
+            "command=echo&command=ghp_hunter2",
+            "command=curl&command=https%3A%2F%2Fa%3Ahunter2%40x.example",
+        ] {
+            let masked = masked(&format!("/exec?{query}"), Reader::Kubernetes).expect("masked");
+            let (_, stored) = masked.address.split_once('?').expect("a query");
+            assert!(!stored.contains("hunter2"), "{stored}");
+            assert_eq!(session(stored), session(query));
+            assert!(session(stored).masked, "{stored}");
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Redaction as a whole: whatever is planted, wherever, in whichever form, does not come out.
 
 mod planted;
+mod rules;
 
 use planted::{judge, plant, strings_hold_secret};
 use proptest::prelude::*;

@@ -299,4 +299,6 @@ fn name(value: &Value) -> String {
 }
 
 #[cfg(test)]
+mod redacted_tests;
+#[cfg(test)]
 mod tests;
