@@ -9,21 +9,29 @@
 //! * what was not redacted reaches neither queue nor log, metric or answer (P8), except the first
 //!   bytes of quarantined items where the configuration asks for them.
 //!
-//! The way of a request stands in `accept`, what is done to its body in `prepare`, the life of a connection in `serve`.
+//! The way of a request stands in `accept`, what is done to its body in `prepare`, the life of a
+//! connection in `connection`, who gets a place in `places`, and how they are taken in `serve`.
 
 mod accept;
 mod answer;
 mod body;
 mod clock;
+mod clocked;
+mod connection;
+mod encoding;
+mod handshake;
 mod keyring;
 mod metrics;
+mod places;
 mod prepare;
 mod refusal;
+mod refusal_log;
 mod serve;
+mod turned_away;
 mod unreadable;
 
 pub use accept::Ingest;
-pub use keyring::{Keyring, KeyringError};
+pub use keyring::{Keyring, KeyringError, RELOAD_INTERVAL};
 pub use metrics::Metrics;
 pub use prepare::{Advisor, Preparation, Stored};
 pub use serve::serve;

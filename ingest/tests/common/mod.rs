@@ -2,9 +2,12 @@
 #![allow(dead_code)] // Each test file uses its own part.
 
 mod gated;
+mod tls;
 
 #[allow(unused_imports)] // Each test file uses its own part.
 pub use gated::GatedQueue;
+#[allow(unused_imports)] // Each test file uses its own part.
+pub use tls::*;
 
 use std::{fs, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
@@ -25,7 +28,7 @@ use prometheus::{Registry, proto::MetricType};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     sync::oneshot,
     task::JoinHandle,
@@ -73,6 +76,16 @@ pub async fn start_with<Q: Queue>(
     config: &IngestConfig,
     quarantine_raw: bool,
 ) -> Server<Q> {
+    let keyring = Keyring::open(&TlsConfig::default(), &[]).unwrap();
+    start_behind(queue, config, quarantine_raw, keyring).await
+}
+
+pub async fn start_behind<Q: Queue>(
+    queue: Q,
+    config: &IngestConfig,
+    quarantine_raw: bool,
+    keyring: Keyring,
+) -> Server<Q> {
     let registry = Registry::new();
     let ingest = Arc::new(Ingest::new(
         queue.clone(),
@@ -88,7 +101,7 @@ pub async fn start_with<Q: Queue>(
         },
         config,
         "home".parse().unwrap(),
-        Arc::new(Keyring::open(&TlsConfig::default(), &[]).unwrap()),
+        Arc::new(keyring),
         Metrics::new(&registry).unwrap(),
     ));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -201,7 +214,7 @@ impl Answer {
 }
 
 /// One answer off a raw connection, which stays open; nothing of the next one is read.
-pub async fn read_answer(stream: &mut TcpStream) -> Answer {
+pub async fn read_answer(stream: &mut (impl AsyncRead + Unpin)) -> Answer {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         head.push(within(stream.read_u8()).await.expect("closed early"));
@@ -231,13 +244,13 @@ pub async fn read_answer(stream: &mut TcpStream) -> Answer {
 }
 
 /// Waits until the peer closes; fails if it says anything.
-pub async fn expect_closed(stream: &mut TcpStream) {
+pub async fn expect_closed(stream: &mut (impl AsyncRead + Unpin)) {
     let mut byte = [0];
     let read = within(stream.read(&mut byte)).await;
     assert!(matches!(read, Ok(0) | Err(_)), "it said something");
 }
 
-pub async fn write(stream: &mut TcpStream, bytes: impl AsRef<[u8]>) {
+pub async fn write(stream: &mut (impl AsyncWrite + Unpin), bytes: impl AsRef<[u8]>) {
     within(stream.write_all(bytes.as_ref())).await.unwrap();
 }
 
