@@ -14,7 +14,10 @@ pub use tls::*;
 
 use std::{fs, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
-use auditrelay_audit::HashKey;
+use auditrelay_audit::{
+    HashKey,
+    redact::{Bodies, Redactor},
+};
 use auditrelay_config::{Bounded, IngestConfig, TlsConfig};
 use auditrelay_ingest::{Advisor, Ingest, Keyring, Metrics, Preparation, SealTo, serve};
 use auditrelay_store::{
@@ -98,11 +101,13 @@ pub async fn start_behind<Q: Queue>(
         queue.clone(),
         Preparation {
             hash_key: HashKey::new(KEY),
+            redactor: Redactor::new(HashKey::new(KEY)),
             quarantine_raw: quarantine_raw
                 .then(|| SealTo::new(*seal_key().public_key().as_bytes())),
             events_per_list_max: config.events_per_list_max.as_usize(),
             advisor: Advisor::new(7, |event| {
-                (&*event.verb != "unwanted").then(|| Hint(event.verb.len() as u16))
+                let hint = Hint(event.verb.len() as u16);
+                (&*event.verb != "unwanted").then_some((hint, Bodies::Keep))
             }),
         },
         config,
