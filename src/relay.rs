@@ -16,7 +16,7 @@ use std::{
 use auditrelay_audit::HashKey;
 use auditrelay_config::Config;
 use auditrelay_dispatch::{Metrics, Router, Routes, Templates};
-use auditrelay_ingest::{Advisor, Ingest, Keyring, Preparation};
+use auditrelay_ingest::{Advisor, Ingest, Keyring, Preparation, RELOAD_INTERVAL};
 use auditrelay_store::{MovedAside, Opened, Queue, QueueError, SledOptions, SledQueue};
 use prometheus::Registry;
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
@@ -61,7 +61,7 @@ impl Relay {
     /// A template cannot work; the queue, the dedup key or a port is not to be had.
     pub async fn open(config: Config) -> Result<Self, Failure> {
         let templates = Templates::all(&config).map_err(Failure::Template)?;
-        let keyring = Keyring::open(&config.tls, &config.clients).map_err(other)?;
+        let keyring = keyring(&config)?;
         let (queue, moved_aside) = open_queue(&config).await?;
         forget_address(&config.data_dir);
         let opened = Self::open_around(
@@ -215,6 +215,9 @@ impl Relay {
             events_per_list_max: self.config.ingest.events_per_list_max.as_usize(),
             advisor: Advisor::new(routes.id(), move |event| routes.hint(event).or(for_nobody)),
         };
+        self.keyring.register(&self.registry).map_err(other)?;
+        let watching = Arc::clone(&self.keyring).watch(RELOAD_INTERVAL);
+        tasks.spawn(until(stopped.clone(), watching));
         let ingest = Ingest::new(
             self.queue.clone(),
             preparation,
@@ -245,16 +248,28 @@ impl Relay {
             metrics: self.ledger_metrics,
             commands: Commands::new(context, self.token),
         };
-        let mut stop = stopped.clone();
-        tasks.spawn(async move {
-            tokio::select! {
-                () = admin::serve(self.admin, Arc::new(admin)) => {}
-                _ = stop.wait_for(|stop| *stop) => {}
-            }
-            Ok(())
-        });
+        let serving = admin::serve(self.admin, Arc::new(admin));
+        tasks.spawn(until(stopped.clone(), serving));
         Ok(tasks)
     }
+}
+
+/// What goes on for as long as the relay does.
+async fn until(
+    mut stopped: watch::Receiver<bool>,
+    work: impl Future<Output = ()>,
+) -> Result<(), QueueError> {
+    tokio::select! {
+        () = work => {}
+        _ = stopped.wait_for(|stop| *stop) => {}
+    }
+    Ok(())
+}
+
+/// Reads certificates, keys, tokens and passwords.
+pub(crate) fn keyring(config: &Config) -> Result<Keyring, Failure> {
+    Keyring::open(&config.tls, &config.clients)
+        .map_err(|error| Failure::Credentials(error.to_string()))
 }
 
 fn other(error: impl std::fmt::Display) -> Failure {

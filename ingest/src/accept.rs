@@ -43,7 +43,8 @@ use crate::{
     keyring::{Keyring, Peer},
     metrics::Metrics,
     prepare::{Preparation, Stored},
-    refusal::{Reason, Refusal, RefusalLog},
+    refusal::{Reason, Refusal},
+    refusal_log::RefusalLog,
 };
 
 /// What every request needs.

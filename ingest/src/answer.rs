@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{
     Response, StatusCode,
-    header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER},
+    header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE},
 };
 use serde_json::{Value, json};
 
@@ -45,6 +45,9 @@ pub(crate) fn refused(refusal: &Refusal, turn: u64) -> Response<Full<Bytes>> {
         &status("Failure", code, &refusal.message, Some(reason.kubernetes())),
     );
     let headers = response.headers_mut();
+    for challenge in &refusal.challenges {
+        headers.append(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+    }
     match reason {
         Reason::Method => {
             headers.insert(ALLOW, HeaderValue::from_static("POST"));

@@ -25,12 +25,13 @@ mod metrics;
 mod places;
 mod prepare;
 mod refusal;
+mod refusal_log;
 mod serve;
 mod turned_away;
 mod unreadable;
 
 pub use accept::Ingest;
-pub use keyring::{Keyring, KeyringError};
+pub use keyring::{Keyring, KeyringError, RELOAD_INTERVAL};
 pub use metrics::Metrics;
 pub use prepare::{Advisor, Preparation, Stored};
 pub use serve::serve;

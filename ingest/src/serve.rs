@@ -20,12 +20,8 @@ use tokio::{
 };
 
 use crate::{
-    Ingest, answer,
-    clock::Clock,
-    connection::converse,
-    places::Places,
-    refusal::{Gate, Reason},
-    turned_away::turn_away,
+    Ingest, answer, clock::Clock, connection::converse, places::Places, refusal::Reason,
+    refusal_log::Gate, turned_away::turn_away,
 };
 
 /// Connections that may linger at once to be told that they are one too many.

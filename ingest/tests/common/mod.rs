@@ -3,6 +3,8 @@
 
 pub mod frames;
 mod gated;
+pub mod guests;
+pub mod pki;
 mod tls;
 
 #[allow(unused_imports)] // Each test file uses its own part.
@@ -82,9 +84,11 @@ pub async fn start_behind<Q: Queue>(
     queue: Q,
     config: &IngestConfig,
     quarantine_raw: bool,
-    keyring: Keyring,
+    keyring: impl Into<Arc<Keyring>>,
 ) -> Server<Q> {
     let registry = Registry::new();
+    let keyring = keyring.into();
+    keyring.register(&registry).unwrap();
     let ingest = Arc::new(Ingest::new(
         queue.clone(),
         Preparation {
@@ -97,7 +101,7 @@ pub async fn start_behind<Q: Queue>(
         },
         config,
         "home".parse().unwrap(),
-        Arc::new(keyring),
+        keyring,
         Metrics::new(&registry).unwrap(),
     ));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
