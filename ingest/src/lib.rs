@@ -34,4 +34,4 @@ pub use accept::Ingest;
 pub use keyring::{Keyring, KeyringError, RELOAD_INTERVAL};
 pub use metrics::Metrics;
 pub use prepare::{Advisor, Preparation, Stored};
-pub use serve::serve;
+pub use serve::{listen, serve};

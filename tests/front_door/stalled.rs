@@ -204,7 +204,10 @@ async fn an_honest_client_is_served_in_time_among_thousands_that_stall() {
     }
 }
 
-/// Opens connections as fast as it can, and holds the last few hundred.
+/// How many newcomers one rush opens at a time, and then rests: five hundred a second.
+const RUSH: u64 = 25;
+
+/// Opens one connection after the other and holds the last thousand, silent.
 async fn rush(caller: Caller, until: Instant) -> u64 {
     let mut held = VecDeque::new();
     let mut opened = 0;
@@ -215,6 +218,9 @@ async fn rush(caller: Caller, until: Instant) -> u64 {
         }
         if held.len() > 1_000 {
             held.pop_front();
+        }
+        if opened % RUSH == 0 {
+            sleep(PAUSE).await;
         }
     }
     opened
@@ -243,4 +249,15 @@ async fn an_honest_client_is_served_in_time_while_newcomers_rush_in() {
         refused("connections")
     );
     assert!(refused("gave_way") > 0.0);
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", door.relay.pid()));
+    let limits = limits.expect("it runs");
+    let core = limits
+        .lines()
+        .find(|line| line.starts_with("Max core file size"));
+    let words: Vec<_> = core.expect("a limit").split_whitespace().collect();
+    assert_eq!(
+        words[4..6],
+        ["0", "0"],
+        "no core file: it would hold what clients sent"
+    );
 }
