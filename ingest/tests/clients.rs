@@ -266,16 +266,19 @@ async fn a_certificate_counts_until_its_time_is_over_not_until_the_connection_en
         if first.code != 200 {
             continue;
         }
-        let refused = loop {
-            let answer = line
-                .post("/webhook")
-                .await
-                .expect("the connection stays open");
-            if answer.code != 200 {
-                break answer;
+        let until_refused = async {
+            loop {
+                let answer = line
+                    .post("/webhook")
+                    .await
+                    .expect("the connection stays open");
+                if answer.code != 200 {
+                    break answer;
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
             }
-            tokio::time::sleep(Duration::from_millis(50)).await;
         };
+        let refused = within(until_refused).await;
         refused.expect(401, "Unauthorized");
         assert!(
             refused.message.contains("not valid at this time; renew it"),
