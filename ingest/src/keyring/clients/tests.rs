@@ -449,7 +449,7 @@ fn what_is_odd_about_secrets_is_said_without_them() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(512))]
+    #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
     fn nobody_comes_in_with_anything_else(
         certificate in "(|expired|foreign|prod|[a-z]{1,4}( prod)?)",
