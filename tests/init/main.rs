@@ -6,6 +6,7 @@ mod support;
 mod connect;
 mod files;
 mod policy;
+mod rotation;
 
 use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
