@@ -5,6 +5,7 @@ mod support;
 
 mod connect;
 mod files;
+mod guide;
 mod policy;
 mod rotation;
 
