@@ -10,6 +10,20 @@ use auditrelay_audit::HashKey;
 
 use crate::Failure;
 
+/// The key for a command that writes nothing: the relay's, or one that is not kept where there is none that
+/// this user may read. What is hashed with that is comparable within one run.
+pub(crate) fn hash_key_to_look(file: &Path) -> Result<HashKey, Failure> {
+    if let Ok(bytes) = fs::read(file)
+        && let Ok(key) = <[u8; 32]>::try_from(bytes)
+    {
+        return Ok(HashKey::new(key));
+    }
+    let mut key = [0; 32];
+    getrandom::fill(&mut key)
+        .map_err(|error| Failure::Other(format!("the system gives no random bytes: {error}")))?;
+    Ok(HashKey::new(key))
+}
+
 /// Reads the key of the dedup hashes, or makes one. It stays outside the store on purpose.
 pub(crate) fn hash_key(file: &Path) -> Result<HashKey, Failure> {
     let text = |what: &str, error: &dyn std::fmt::Display| {

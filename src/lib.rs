@@ -25,6 +25,7 @@ mod metrics;
 mod online;
 mod output;
 mod progress;
+mod quarantine;
 mod reach;
 pub mod relay;
 mod render;

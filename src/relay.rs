@@ -13,10 +13,13 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use auditrelay_audit::HashKey;
-use auditrelay_config::Config;
+use auditrelay_audit::{
+    HashKey,
+    redact::{Bodies, Redactor},
+};
+use auditrelay_config::{Config, RouteResources};
 use auditrelay_dispatch::{Metrics, Router, Routes, Templates};
-use auditrelay_ingest::{Advisor, Ingest, Keyring, Preparation, RELOAD_INTERVAL};
+use auditrelay_ingest::{Advisor, Ingest, Keyring, Preparation, RELOAD_INTERVAL, SealTo};
 use auditrelay_store::{MovedAside, Opened, Queue, QueueError, SledOptions, SledQueue};
 use prometheus::Registry;
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
@@ -207,13 +210,20 @@ impl Relay {
         let context = Context::new(self.queue.clone(), &self.config, Arc::clone(&routes));
         // A replay may go through other routes, which want other events.
         let keeps_all = self.config.queue.retain_hours.get() > 0;
-        let for_nobody = keeps_all.then_some(Routes::NOBODY);
+        let for_nobody = keeps_all.then_some((Routes::NOBODY, Bodies::Keep));
         let lane_key = self.hash_key.clone();
         let preparation = Preparation {
+            redactor: redactor(&self.config, self.hash_key.clone()),
             hash_key: self.hash_key,
-            quarantine_raw: self.config.queue.quarantine_raw,
+            quarantine_raw: self
+                .config
+                .queue
+                .quarantine_raw
+                .map(|key| SealTo::new(key.bytes())),
             events_per_list_max: self.config.ingest.events_per_list_max.as_usize(),
-            advisor: Advisor::new(routes.id(), move |event| routes.hint(event).or(for_nobody)),
+            advisor: Advisor::new(routes.id(), move |event| {
+                routes.advice(event).or(for_nobody)
+            }),
         };
         self.keyring.register(&self.registry).map_err(other)?;
         let watching = Arc::clone(&self.keyring).watch(RELOAD_INTERVAL);
@@ -274,6 +284,14 @@ pub(crate) fn keyring(config: &Config) -> Result<Keyring, Failure> {
 
 fn other(error: impl std::fmt::Display) -> Failure {
     Failure::Other(error.to_string())
+}
+
+/// What a configuration wants taken out of events.
+pub(crate) fn redactor(config: &Config, key: HashKey) -> Redactor {
+    let listed = config.redaction.resources.iter();
+    Redactor::new(key)
+        .resources(listed.map(RouteResources::matched).collect())
+        .environment(config.redaction.environment)
 }
 
 /// How many events dedup remembers: their keys have an eighth of the queue at the most.
