@@ -386,6 +386,31 @@ mod tests {
     }
 
     #[test]
+    fn an_event_of_a_later_kubernetes_is_told_and_no_configuration_can_ask_for_it() {
+        let user = r#","user":{"username":"alice"}"#;
+        assert!(told("ResponseAbandoned", user));
+        let text = event("Panic", user).replace("Metadata", "Everything");
+        let envelope = Envelope::parse(&text).expect("readable");
+        assert_eq!(envelope.level, Level::Unknown);
+        assert!(serde_json::from_str::<Stage>("\"Panic\"").is_ok());
+        for name in ["\"Unknown\"", "\"ResponseAbandoned\""] {
+            assert!(serde_json::from_str::<Stage>(name).is_err());
+            assert!(serde_json::from_str::<Level>(name).is_err());
+        }
+    }
+
+    #[test]
+    fn what_go_writes_as_null_is_empty() {
+        let text = event(
+            "Panic",
+            r#","user":null,"sourceIPs":null,"annotations":null,"impersonatedUser":{"groups":null}"#,
+        );
+        let envelope = Envelope::parse(&text).expect("readable");
+        assert!(envelope.user.username.is_empty() && envelope.source_ips.is_empty());
+        assert_eq!(envelope.annotations.iter().count(), 0);
+    }
+
+    #[test]
     fn bodies_stay_unread() {
         let text = event(
             "Panic",
