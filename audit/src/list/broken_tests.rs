@@ -202,7 +202,7 @@ fn item() -> impl Strategy<Value = (String, bool)> {
         (
             any::<prop::sample::Index>(),
             prop::sample::select(b"\"\\{}[]:, x\x01".to_vec()),
-            0..3,
+            0..7,
         ),
     );
     (text, body, breaks).prop_map(|(text, body, breaks)| {
@@ -217,7 +217,12 @@ fn item() -> impl Strategy<Value = (String, bool)> {
         match how {
             0 => bytes[at] = with,
             1 => bytes.insert(at, with),
-            _ => drop(bytes.remove(at)),
+            2 => drop(bytes.remove(at)),
+            // What one item lacks at its end, another has too much of.
+            3 => drop(bytes.pop()),
+            4 => bytes.push(b'}'),
+            5 => bytes.retain(|byte| *byte != b'['),
+            _ => bytes.truncate(bytes.len() - 2),
         }
         let broken = String::from_utf8_lossy(&bytes).into_owned();
         let is_good = broken == good;
