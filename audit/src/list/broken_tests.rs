@@ -89,6 +89,11 @@ fn a_list_whose_items_cannot_be_told_apart_is_refused() {
         format!("{GOOD}nonsense,{GOOD}"),
         format!("7 {GOOD}"),
         format!("{GOOD}{{broken}}"),
+        // An event with half a character is read too.
+        format!(
+            r#"{{"a":{{"b":1}},{},{{"c":1}}}}"#,
+            GOOD.replace("good", r"\ud800")
+        ),
         // An event written with escapes is one too.
         format!(
             r#"{{x {}}}"#,
