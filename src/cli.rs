@@ -6,8 +6,9 @@ use auditrelay_config::{ClusterName, Overrides};
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
-    Failure, check, dead, demo, events, export, import, ledger, logs, online, render, replay,
-    salvage, serve,
+    Failure, check, dead, demo, events, export, import, init, ledger, logs, online,
+    quarantine::{self, QuarantineCommand},
+    render, replay, salvage, serve,
     when::{self, UnixMs},
 };
 
@@ -29,6 +30,9 @@ enum Command {
     /// Read the configuration, say what is wrong with it or that it is fine, and end; with `--online`, ask
     /// Slack too: exit code 1 if something will not be delivered.
     Check(CheckArgs),
+    /// Write what connecting a cluster takes: certificates or a token, the API server's files and flags for each
+    /// kind of cluster, and the relay's configuration.
+    Init(init::InitArgs),
     /// Run the relay on real audit events against a local Slack, and show what arrives. Needs nothing.
     Demo,
     /// Show the messages that audit events would make in a channel. Posts nothing, opens no queue.
@@ -38,6 +42,9 @@ enum Command {
     /// Messages that could never be delivered: list them, look into one, let them go again, give them up.
     #[command(subcommand)]
     Dead(DeadCommand),
+    /// Items that could not be read: list them, look into one, make the key that they are sealed to.
+    #[command(subcommand)]
+    Quarantine(QuarantineCommand),
     /// List what a message stood for, while that is kept (queue.digest_detail_hours).
     Events(EventsArgs),
     /// Send what was received in a time through today's routes again, as far as it is retained
@@ -311,10 +318,12 @@ pub fn run() -> Result<ExitCode, Failure> {
         }
         Command::Check(args) if args.online => block_on(online::run(&args))?,
         Command::Check(args) => check::run(args.config.as_deref()),
+        Command::Init(args) => init::run(&args),
         Command::Render(args) => render::run(&args),
         Command::Demo => block_on(demo::run())?,
         Command::Ledger(args) => block_on(ledger::run(&args))?,
         Command::Dead(command) => block_on(dead::run(&command))?,
+        Command::Quarantine(command) => block_on(quarantine::run(&command))?,
         Command::Events(args) => block_on(events::run(&args))?,
         Command::Replay(args) => block_on(replay::run(&args))?,
         Command::Salvage(args) => block_on(salvage::run(&args))?,

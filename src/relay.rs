@@ -19,7 +19,7 @@ use auditrelay_audit::{
 };
 use auditrelay_config::{Config, RouteResources};
 use auditrelay_dispatch::{Metrics, Router, Routes, Templates};
-use auditrelay_ingest::{Advisor, Ingest, Keyring, Preparation, RELOAD_INTERVAL};
+use auditrelay_ingest::{Advisor, Ingest, Keyring, Preparation, RELOAD_INTERVAL, SealTo};
 use auditrelay_store::{MovedAside, Opened, Queue, QueueError, SledOptions, SledQueue};
 use prometheus::Registry;
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
@@ -215,7 +215,11 @@ impl Relay {
         let preparation = Preparation {
             redactor: redactor(&self.config, self.hash_key.clone()),
             hash_key: self.hash_key,
-            quarantine_raw: self.config.queue.quarantine_raw,
+            quarantine_raw: self
+                .config
+                .queue
+                .quarantine_raw
+                .map(|key| SealTo::new(key.bytes())),
             events_per_list_max: self.config.ingest.events_per_list_max.as_usize(),
             advisor: Advisor::new(routes.id(), move |event| {
                 routes.advice(event).or(for_nobody)

@@ -143,7 +143,11 @@ impl<Q: Queue> Ingest<Q> {
             Ok(asked) => self.accept(asked, &mut body, &exchange).await,
             Err(refusal) => Err(refusal),
         };
-        exchange.answered(outcome.is_ok());
+        // Who broke its body off hears no answer.
+        let is_broken = |refusal: &Refusal| refusal.reason == Reason::BodyBroken;
+        if !outcome.as_ref().is_err_and(is_broken) {
+            exchange.answered(outcome.is_ok());
+        }
         let code = match &outcome {
             Ok(_) => StatusCode::OK,
             Err(refusal) => refusal.reason.status(),

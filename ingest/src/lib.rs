@@ -26,12 +26,13 @@ mod places;
 mod prepare;
 mod refusal;
 mod refusal_log;
+mod seal;
 mod serve;
 mod turned_away;
-mod unreadable;
 
 pub use accept::Ingest;
 pub use keyring::{Keyring, KeyringError, RELOAD_INTERVAL};
 pub use metrics::Metrics;
 pub use prepare::{Advisor, Preparation, Stored};
+pub use seal::SealTo;
 pub use serve::serve;

@@ -5,16 +5,18 @@
 //! happens in the processor's cache.
 
 use auditrelay_audit::{
-    Envelope, HashKey,
+    Envelope, HashKey, NotAnEvent,
     list::{Item, ListError, Readable},
     redact::{Bodies, Redactor},
 };
 use auditrelay_store::{BatchEncoder, Content, EncodedBatch, Hint, Unreadable};
 
-use crate::unreadable;
+use crate::seal::SealTo;
 
 /// How much is kept of an item that could not be read, where the configuration asks for it.
 const RAW_BYTES_MAX: usize = 4 * 1024;
+/// Of so many items of a list: sealing takes longer than all else that is done with one.
+const SEALED_PER_LIST_MAX: u64 = 100;
 
 /// How bodies are prepared.
 pub struct Preparation {
@@ -22,8 +24,8 @@ pub struct Preparation {
     pub hash_key: HashKey,
     /// Takes out what is not stored.
     pub redactor: Redactor,
-    /// Whether the first 4 KiB of items that cannot be read are kept, secrets included.
-    pub quarantine_raw: bool,
+    /// To whom the first 4 KiB of items that cannot be read are sealed, to be kept.
+    pub quarantine_raw: Option<SealTo>,
     /// A longer list is refused.
     pub events_per_list_max: usize,
     /// What the router will say.
@@ -87,11 +89,11 @@ impl Preparation {
                 stored.events += 1;
                 self.event(cluster, &item, &envelope, &mut batch);
             }
-            Err(error) => {
+            Err(reason) => {
                 stored.unreadable += 1;
+                let keeps_raw = stored.unreadable <= SEALED_PER_LIST_MAX;
                 let key = self.hash_key.unreadable(cluster, item.wire);
-                let reason = unreadable::reason(&error);
-                let content = Content::Unreadable(self.quarantine(&item, reason));
+                let content = Content::Unreadable(self.quarantine(&item, reason, keeps_raw));
                 batch.push(&key, &content, Hint::default());
             }
         })?;
@@ -121,13 +123,15 @@ impl Preparation {
         batch.push(&key, &content, hint);
     }
 
-    fn quarantine(&self, item: &Item<'_>, reason: &str) -> Unreadable {
-        let kept = item.wire.len().min(RAW_BYTES_MAX);
+    fn quarantine(&self, item: &Item<'_>, reason: NotAnEvent, keeps_raw: bool) -> Unreadable {
+        let seal = self.quarantine_raw.as_ref().filter(|_| keeps_raw);
+        let head = &item.wire[..item.wire.len().min(RAW_BYTES_MAX)];
         Unreadable {
-            reason: reason.to_owned(),
+            reason: reason.as_str().to_owned(),
             offset_bytes: item.offset as u64,
             length_bytes: item.wire.len() as u64,
-            raw: self.quarantine_raw.then(|| item.wire[..kept].to_vec()),
+            sealed: seal.and_then(|seal| seal.seal(head)),
+            source: None,
         }
     }
 }

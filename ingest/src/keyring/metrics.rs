@@ -80,10 +80,10 @@ impl KeyringMetrics {
 
     /// The files hold what cannot be used.
     pub(super) fn outdated(&self, is_new_problem: bool) {
-        self.is_current.set(0);
         if is_new_problem {
             self.reloads.with_label_values(&["failure"]).inc();
         }
+        self.is_current.set(0);
     }
 
     /// The files hold what is in use, after they did not.

@@ -1,7 +1,10 @@
 //! A webhook on a real socket over a real queue, and clients for it.
 #![allow(dead_code)] // Each test file uses its own part.
 
+pub mod frames;
 mod gated;
+pub mod guests;
+pub mod pki;
 mod tls;
 
 #[allow(unused_imports)] // Each test file uses its own part.
@@ -16,7 +19,7 @@ use auditrelay_audit::{
     redact::{Bodies, Redactor},
 };
 use auditrelay_config::{Bounded, IngestConfig, TlsConfig};
-use auditrelay_ingest::{Advisor, Ingest, Keyring, Metrics, Preparation, serve};
+use auditrelay_ingest::{Advisor, Ingest, Keyring, Metrics, Preparation, SealTo, serve};
 use auditrelay_store::{
     Block, BlockItem, Content, Entry, Hint, ItemKind, Queue, SledOptions, SledQueue,
 };
@@ -64,6 +67,11 @@ pub fn open(data_dir: &Path) -> SledQueue {
     SledQueue::open(&options).expect("opens").queue
 }
 
+/// The key that is sealed to where raw bytes are kept.
+pub fn seal_key() -> crypto_box::SecretKey {
+    crypto_box::SecretKey::from([7; 32])
+}
+
 /// A server over a fresh sled queue.
 pub async fn start(config: &IngestConfig) -> (Server, TempDir) {
     let dir = TempDir::new().unwrap();
@@ -84,15 +92,18 @@ pub async fn start_behind<Q: Queue>(
     queue: Q,
     config: &IngestConfig,
     quarantine_raw: bool,
-    keyring: Keyring,
+    keyring: impl Into<Arc<Keyring>>,
 ) -> Server<Q> {
     let registry = Registry::new();
+    let keyring = keyring.into();
+    keyring.register(&registry).unwrap();
     let ingest = Arc::new(Ingest::new(
         queue.clone(),
         Preparation {
             hash_key: HashKey::new(KEY),
             redactor: Redactor::new(HashKey::new(KEY)),
-            quarantine_raw,
+            quarantine_raw: quarantine_raw
+                .then(|| SealTo::new(*seal_key().public_key().as_bytes())),
             events_per_list_max: config.events_per_list_max.as_usize(),
             advisor: Advisor::new(7, |event| {
                 let hint = Hint(event.verb.len() as u16);
@@ -101,7 +112,7 @@ pub async fn start_behind<Q: Queue>(
         },
         config,
         "home".parse().unwrap(),
-        Arc::new(keyring),
+        keyring,
         Metrics::new(&registry).unwrap(),
     ));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
