@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::{
     Failure, check, dead, demo, events, export, import, ledger, logs, online, render, replay,
-    salvage, serve,
+    salvage, serve, tail,
     when::{self, UnixMs},
 };
 
@@ -26,6 +26,8 @@ struct Cli {
 enum Command {
     /// Run the relay (the default).
     Serve(ServeArgs),
+    /// Run the relay on log files that API servers write (--audit-log-path), without a webhook.
+    Tail(TailArgs),
     /// Read the configuration, say what is wrong with it or that it is fine, and end; with `--online`, ask
     /// Slack too: exit code 1 if something will not be delivered.
     Check(CheckArgs),
@@ -78,6 +80,36 @@ impl ServeArgs {
             allow_plain_http: self.allow_plain_http,
             data_dir: self.data_dir.clone(),
             admin_listen: self.admin_listen,
+        }
+    }
+}
+
+/// What `tail` takes.
+#[derive(Debug, Args)]
+pub(crate) struct TailArgs {
+    /// Files to follow through rotation; a pattern with * ? [...] in quotes follows what will match it too.
+    #[arg(value_name = "FILE", required = true)]
+    pub(crate) files: Vec<PathBuf>,
+    /// The cluster that writes them; the default is the configuration's.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) cluster: Option<ClusterName>,
+    /// Configuration file (YAML); without one the built-in defaults and the environment count.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Where to serve metrics, health and the ledger (loopback only).
+    #[arg(long, value_name = "ADDRESS")]
+    admin_listen: Option<SocketAddr>,
+    /// The folder of the queue.
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+}
+
+impl TailArgs {
+    pub(crate) fn overrides(&self) -> Overrides {
+        Overrides {
+            data_dir: self.data_dir.clone(),
+            admin_listen: self.admin_listen,
+            ..Overrides::default()
         }
     }
 }
@@ -308,6 +340,10 @@ pub fn run() -> Result<ExitCode, Failure> {
         Command::Serve(args) => {
             logs::start();
             block_on(serve::run(&args))?
+        }
+        Command::Tail(args) => {
+            logs::start();
+            block_on(tail::run(&args))?
         }
         Command::Check(args) if args.online => block_on(online::run(&args))?,
         Command::Check(args) => check::run(args.config.as_deref()),

@@ -33,6 +33,7 @@ mod salvage;
 mod serve;
 mod session;
 mod space_metrics;
+mod tail;
 mod when;
 
 pub use failure::Failure;

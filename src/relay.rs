@@ -16,7 +16,10 @@ use std::{
 use auditrelay_audit::HashKey;
 use auditrelay_config::Config;
 use auditrelay_dispatch::{Metrics, Router, Routes, Templates};
-use auditrelay_ingest::{Advisor, Ingest, Keyring, Preparation};
+use auditrelay_ingest::{
+    Advisor, Ingest, Keyring, Preparation,
+    log_file::{Follow, LogFileMetrics},
+};
 use auditrelay_store::{MovedAside, Opened, Queue, QueueError, SledOptions, SledQueue};
 use prometheus::Registry;
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
@@ -38,6 +41,15 @@ const FAILURE_GRACE: Duration = Duration::from_secs(1);
 /// need, inside the data directory.
 pub(crate) const ADMIN_ADDRESS_FILE: &str = "admin.address";
 
+/// How events come in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Door {
+    /// By the webhook, and from the files of `inputs.log_file`.
+    Webhook,
+    /// From the files alone.
+    FilesOnly,
+}
+
 /// An opened relay.
 pub struct Relay {
     config: Config,
@@ -49,7 +61,8 @@ pub struct Relay {
     dispatch_metrics: Metrics,
     ledger_metrics: LedgerMetrics,
     keyring: Arc<Keyring>,
-    webhook: TcpListener,
+    /// None where log files are the only door.
+    webhook: Option<TcpListener>,
     admin: TcpListener,
     token: Token,
 }
@@ -60,12 +73,25 @@ impl Relay {
     /// # Errors
     /// A template cannot work; the queue, the dedup key or a port is not to be had.
     pub async fn open(config: Config) -> Result<Self, Failure> {
+        Self::open_with(config, Door::Webhook).await
+    }
+
+    /// The same without a webhook: `inputs.log_file` is the only door.
+    ///
+    /// # Errors
+    /// As [`Relay::open`].
+    pub async fn open_for_files(config: Config) -> Result<Self, Failure> {
+        Self::open_with(config, Door::FilesOnly).await
+    }
+
+    async fn open_with(config: Config, door: Door) -> Result<Self, Failure> {
         let templates = Templates::all(&config).map_err(Failure::Template)?;
         let keyring = Keyring::open(&config.tls, &config.clients).map_err(other)?;
         let (queue, moved_aside) = open_queue(&config).await?;
         forget_address(&config.data_dir);
         let opened = Self::open_around(
             config,
+            door,
             templates,
             keyring,
             queue.clone(),
@@ -81,6 +107,7 @@ impl Relay {
 
     async fn open_around(
         config: Config,
+        door: Door,
         templates: BTreeMap<String, Arc<Templates>>,
         keyring: Keyring,
         queue: SledQueue,
@@ -101,7 +128,10 @@ impl Relay {
             dispatch_metrics.clone(),
         )
         .await?;
-        let webhook = bind(config.listen).await?;
+        let webhook = match door {
+            Door::Webhook => Some(bind(config.listen).await?),
+            Door::FilesOnly => None,
+        };
         let admin = bind(config.admin_listen).await?;
         warn_of_orphans(&config, &queue);
         // Before anybody is told that the relay is ready: a command may come at once.
@@ -127,12 +157,13 @@ impl Relay {
         })
     }
 
-    /// Where audit events are received.
+    /// Where audit events are received, if they are.
     ///
     /// # Errors
     /// The system does not know.
-    pub fn webhook_address(&self) -> io::Result<SocketAddr> {
-        self.webhook.local_addr()
+    pub fn webhook_address(&self) -> io::Result<Option<SocketAddr>> {
+        let webhook = self.webhook.as_ref();
+        webhook.map(TcpListener::local_addr).transpose()
     }
 
     /// Where metrics, health and the ledger are served.
@@ -209,27 +240,50 @@ impl Relay {
         let keeps_all = self.config.queue.retain_hours.get() > 0;
         let for_nobody = keeps_all.then_some(Routes::NOBODY);
         let lane_key = self.hash_key.clone();
-        let preparation = Preparation {
-            hash_key: self.hash_key,
-            quarantine_raw: self.config.queue.quarantine_raw,
-            events_per_list_max: self.config.ingest.events_per_list_max.as_usize(),
-            advisor: Advisor::new(routes.id(), move |event| routes.hint(event).or(for_nobody)),
+        // One for each door.
+        let preparation = || {
+            let routes = Arc::clone(&routes);
+            Preparation {
+                hash_key: self.hash_key.clone(),
+                quarantine_raw: self.config.queue.quarantine_raw,
+                events_per_list_max: self.config.ingest.events_per_list_max.as_usize(),
+                advisor: Advisor::new(routes.id(), move |event| routes.hint(event).or(for_nobody)),
+            }
         };
-        let ingest = Ingest::new(
-            self.queue.clone(),
-            preparation,
-            &self.config.ingest,
-            self.config.cluster.clone(),
-            self.keyring,
-            ingest_metrics,
-        );
-        let mut stop = stopped.clone();
-        let webhook = self.webhook;
-        tasks.spawn(async move {
-            let stopping = async move { drop(stop.wait_for(|stop| *stop).await) };
-            auditrelay_ingest::serve(webhook, Arc::new(ingest), stopping).await;
-            Ok(())
-        });
+        let log_files = LogFileMetrics::new(&self.registry).map_err(other)?;
+        let for_files = Arc::new(preparation());
+        for input in &self.config.inputs.log_file {
+            let follow = Follow {
+                queue: self.queue.clone(),
+                preparation: Arc::clone(&for_files),
+                hash_key: self.hash_key.clone(),
+                path: input.path.clone(),
+                cluster: input
+                    .cluster
+                    .as_ref()
+                    .unwrap_or(&self.config.cluster)
+                    .to_string(),
+                metrics: log_files.clone(),
+                ingest_metrics: ingest_metrics.clone(),
+            };
+            tasks.spawn(follow.run(stopped.clone()));
+        }
+        if let Some(webhook) = self.webhook {
+            let ingest = Ingest::new(
+                self.queue.clone(),
+                preparation(),
+                &self.config.ingest,
+                self.config.cluster.clone(),
+                self.keyring,
+                ingest_metrics,
+            );
+            let mut stop = stopped.clone();
+            tasks.spawn(async move {
+                let stopping = async move { drop(stop.wait_for(|stop| *stop).await) };
+                auditrelay_ingest::serve(webhook, Arc::new(ingest), stopping).await;
+                Ok(())
+            });
+        }
         let lanes = Lanes::new(
             &self.config,
             &self.queue,

@@ -243,6 +243,12 @@ impl<'a> Envelope<'a> {
         Self::parse_any(text)
     }
 
+    /// What it says that it is, as JSON: its `kind` and `apiVersion`. Items of a list say nothing, lines of the
+    /// log file do.
+    pub fn kind_and_version(&self) -> (Option<&'a str>, Option<&'a str>) {
+        (self.kind, self.api_version)
+    }
+
     /// [`Envelope::parse`] by serde alone.
     pub(crate) fn parse_any(text: &'a str) -> Result<Self, serde_json::Error> {
         // serde would also read an array, taking its elements for the fields in their order.

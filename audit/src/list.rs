@@ -239,6 +239,11 @@ impl<'a> Readable<'a> {
             .collect())
     }
 
+    /// All of it as one item, without the white space around it: a line of a log file.
+    pub fn whole(&self) -> Item<'_> {
+        self.item(self.text.trim_ascii())
+    }
+
     fn item<'b>(&'b self, text: &'b str) -> Item<'b> {
         let offset = text.as_ptr().addr() - self.text.as_ptr().addr();
         let span = offset..offset + text.len();

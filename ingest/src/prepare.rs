@@ -31,7 +31,7 @@ pub struct Preparation {
 /// Says what the routing table makes of an event, while its envelope is at hand: the router need not
 /// read the event again, and of an event that nobody wants no text is redacted, compressed or stored.
 pub struct Advisor {
-    hints_of: u64,
+    pub(crate) hints_of: u64,
     advise: Box<Advise>,
 }
 
@@ -96,7 +96,7 @@ impl Preparation {
     }
 
     /// An event is keyed as it was received, and then redacted.
-    fn event(
+    pub(crate) fn event(
         &self,
         cluster: &str,
         item: &Item<'_>,
@@ -115,7 +115,7 @@ impl Preparation {
         batch.push(&key, &content, hint);
     }
 
-    fn quarantine(&self, item: &Item<'_>, reason: &str) -> Unreadable {
+    pub(crate) fn quarantine(&self, item: &Item<'_>, reason: &str) -> Unreadable {
         let kept = item.wire.len().min(RAW_BYTES_MAX);
         Unreadable {
             reason: reason.to_owned(),

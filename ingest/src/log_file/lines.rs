@@ -1,0 +1,239 @@
+//! Lines to a batch: the way of a webhook's events, one line at a time.
+//!
+//! Contract: each line that is not blank becomes exactly one item of the batch: an event, or a record of the
+//! quarantine with the reason and the line's place. A reason quotes nothing of the line (P8).
+
+use std::path::Path;
+
+use auditrelay_audit::{Envelope, list::Readable};
+use auditrelay_store::{BatchEncoder, Content, EncodedBatch, Hint, InputPosition};
+
+use super::cut::{Chunk, LINE_BYTES_MAX, Line};
+use crate::{
+    prepare::{Preparation, Stored},
+    unreadable,
+};
+
+/// Lines that say what is wrong with them, at most.
+const NOTED_MAX: usize = 10;
+
+const NOT_JSON: &str = "the line is not JSON";
+const NOT_V1: &str = "an event of another version than audit.k8s.io/v1, which alone is supported";
+const NOT_AN_EVENT: &str = "the line is no single event";
+const LEGACY: &str = "a line of the legacy text format; events need --audit-log-format=json";
+const TOO_LONG: &str = "the line is longer than 32 MiB";
+const _: () = assert!(LINE_BYTES_MAX == 32 << 20, "the words say it");
+
+/// What a chunk of lines became.
+#[derive(Debug, Default)]
+pub struct LinesInBatch {
+    /// What to append; nothing where all lines are blank.
+    pub batch: Option<EncodedBatch>,
+    /// What it holds.
+    pub stored: Stored,
+    /// Lines of the legacy text format among what cannot be read.
+    pub legacy: u64,
+    /// Blank lines, which are nothing.
+    pub blank: u64,
+    /// The first lines that cannot be read.
+    pub noted: Vec<Noted>,
+}
+
+/// A line that cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Noted {
+    /// From 1.
+    pub line: u64,
+    /// In words that quote nothing.
+    pub reason: &'static str,
+}
+
+impl Preparation {
+    /// Makes one block of the queue of a chunk of lines; with it the file is read up to `position`. Not for an
+    /// async worker.
+    pub fn lines(
+        &self,
+        cluster: &str,
+        received_unix_ms: i64,
+        file: &Path,
+        chunk: &Chunk,
+        position: InputPosition,
+    ) -> LinesInBatch {
+        let mut made = LinesInBatch::default();
+        let hints_of = self.advisor.hints_of;
+        let bytes = chunk.text.len();
+        let mut batch = BatchEncoder::of_one_block(cluster, received_unix_ms, hints_of, bytes);
+        for line in &chunk.lines {
+            let wire = chunk.text.get(line.text.clone()).unwrap_or_default();
+            if wire.trim_ascii().is_empty() {
+                made.blank += 1;
+                continue;
+            }
+            match self.line(cluster, line, wire, &mut batch) {
+                Ok(()) => made.stored.events += 1,
+                Err(reason) => {
+                    self.unreadable_line(cluster, file, line, wire, reason, &mut batch);
+                    made.note(line.number, reason);
+                }
+            }
+        }
+        if made.stored != Stored::default() {
+            made.batch = Some(batch.finish_at(position));
+        }
+        made
+    }
+
+    fn line(
+        &self,
+        cluster: &str,
+        line: &Line,
+        wire: &[u8],
+        batch: &mut BatchEncoder,
+    ) -> Result<(), &'static str> {
+        if line.is_too_long() {
+            return Err(TOO_LONG);
+        }
+        let readable = Readable::new(wire);
+        let item = readable.whole();
+        if !item.text.starts_with('{') {
+            let is_legacy = is_legacy(item.text);
+            return Err(if is_legacy { LEGACY } else { NOT_JSON });
+        }
+        let envelope = match Envelope::parse(item.text) {
+            Ok(envelope) => envelope,
+            Err(error) if error.is_data() => return Err(no_event(item.text, &error)),
+            Err(_) => return Err(NOT_JSON),
+        };
+        is_event(envelope.kind_and_version())?;
+        self.event(cluster, &item, &envelope, batch);
+        Ok(())
+    }
+
+    fn unreadable_line(
+        &self,
+        cluster: &str,
+        file: &Path,
+        line: &Line,
+        wire: &[u8],
+        reason: &str,
+        batch: &mut BatchEncoder,
+    ) {
+        let readable = Readable::new(wire);
+        let item = readable.whole();
+        let key = if line.is_too_long() {
+            // Only its beginning is here; its length tells it from others that begin so.
+            let length = line.length.to_be_bytes();
+            self.hash_key.unreadable(cluster, &[wire, &length].concat())
+        } else {
+            self.hash_key.unreadable(cluster, item.wire)
+        };
+        let mut record = self.quarantine(&item, reason);
+        record.offset_bytes = line.offset;
+        record.length_bytes = line.length;
+        record.reason = format!("{reason} ({}, line {})", file.display(), line.number);
+        batch.push(&key, &Content::Unreadable(record), Hint::default());
+    }
+}
+
+impl LinesInBatch {
+    fn note(&mut self, line: u64, reason: &'static str) {
+        self.stored.unreadable += 1;
+        self.legacy += u64::from(reason == LEGACY);
+        if self.noted.len() < NOTED_MAX {
+            self.noted.push(Noted { line, reason });
+        }
+    }
+}
+
+/// Kubernetes: `2006-01-02T15:04:05.000000000Z AUDIT: id="…" stage="…" …`.
+fn is_legacy(text: &str) -> bool {
+    const MARK: &str = " AUDIT: id=\"";
+    let stamp = text.find(MARK).map(|at| &text[..at]);
+    stamp.is_some_and(|stamp| {
+        stamp.len() <= 40 && stamp.starts_with(|first: char| first.is_ascii_digit())
+    })
+}
+
+fn is_event((kind, version): (Option<&str>, Option<&str>)) -> Result<(), &'static str> {
+    if version.is_some_and(|version| version != "\"audit.k8s.io/v1\"") {
+        return Err(NOT_V1);
+    }
+    if kind.is_some_and(|kind| kind != "\"Event\"") {
+        return Err(NOT_AN_EVENT);
+    }
+    Ok(())
+}
+
+/// Why an object is no event. What says that it is of another version need not have our fields.
+fn no_event(text: &str, error: &serde_json::Error) -> &'static str {
+    #[derive(serde::Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Said<'a> {
+        #[serde(borrow, default)]
+        kind: Option<&'a serde_json::value::RawValue>,
+        #[serde(borrow, default)]
+        api_version: Option<&'a serde_json::value::RawValue>,
+    }
+    let said = serde_json::from_str::<Said<'_>>(text).ok();
+    let said = said.map_or((None, None), |said| {
+        let text =
+            |raw: Option<&'_ serde_json::value::RawValue>| raw.map(|raw| raw.get().to_owned());
+        (text(said.kind), text(said.api_version))
+    });
+    match is_event((said.0.as_deref(), said.1.as_deref())) {
+        Err(reason) => reason,
+        Ok(()) => unreadable::reason(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reason(text: &str) -> Result<(), &'static str> {
+        let preparation = Preparation {
+            hash_key: auditrelay_audit::HashKey::new([1; 32]),
+            quarantine_raw: false,
+            events_per_list_max: 1,
+            advisor: crate::prepare::Advisor::none(),
+        };
+        let line = Line {
+            number: 1,
+            offset: 0,
+            text: 0..text.len(),
+            length: text.len() as u64,
+        };
+        let mut batch = BatchEncoder::of_one_block("prod", 7, 0, 0);
+        preparation.line("prod", &line, text.as_bytes(), &mut batch)
+    }
+
+    #[test]
+    fn each_line_that_is_no_event_has_a_reason_that_quotes_nothing() {
+        let rest = r#""level":"Metadata","stage":"Panic","auditID":"a""#;
+        let event = format!("{{{rest}}}");
+        let of = |kind: &str, version: &str| {
+            format!(r#"{{"kind":"{kind}","apiVersion":"{version}",{rest}}}"#)
+        };
+        assert_eq!(reason(&event), Ok(()));
+        assert_eq!(reason(&format!("  {event}\r")), Ok(()));
+        assert_eq!(reason(&of("Event", "audit.k8s.io/v1")), Ok(()));
+        let beta = r#"{"kind":"Event","apiVersion":"audit.k8s.io/v1beta1","timestamp":"hunter2"}"#;
+        let legacy = "2026-11-26T04:33:23.123456789Z AUDIT: id=\"hunter2\" stage=\"Panic\"";
+        let list = r#"{"kind":"EventList","apiVersion":"audit.k8s.io/v1","items":[]}"#;
+        for (text, expected) in [
+            (&*of("Event", "audit.k8s.io/v1beta1"), NOT_V1),
+            (beta, NOT_V1),
+            (&of("EventList", "audit.k8s.io/v1"), NOT_AN_EVENT),
+            (list, NOT_AN_EVENT),
+            (legacy, LEGACY),
+            ("hunter2", NOT_JSON),
+            ("x AUDIT: id=\"hunter2\"", NOT_JSON),
+            (&format!("[{event}]"), NOT_JSON),
+            (&event[..event.len() - 1], NOT_JSON),
+            (&format!("{event},{event}"), NOT_JSON),
+            (r#"{"stage":"Panic"}"#, "missing field \"level\""),
+        ] {
+            assert_eq!(reason(text), Err(expected), "{text}");
+        }
+    }
+}
