@@ -6,8 +6,9 @@ use auditrelay_config::{ClusterName, Overrides};
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
-    Failure, check, dead, demo, events, export, import, ledger, logs, online, render, replay,
-    salvage, serve, tail,
+    Failure, check, dead, demo, events, export, import, ledger, logs, online,
+    quarantine::{self, QuarantineCommand},
+    render, replay, salvage, serve, tail,
     when::{self, UnixMs},
 };
 
@@ -40,6 +41,9 @@ enum Command {
     /// Messages that could never be delivered: list them, look into one, let them go again, give them up.
     #[command(subcommand)]
     Dead(DeadCommand),
+    /// Items that could not be read: list them, look into one, make the key that they are sealed to.
+    #[command(subcommand)]
+    Quarantine(QuarantineCommand),
     /// List what a message stood for, while that is kept (queue.digest_detail_hours).
     Events(EventsArgs),
     /// Send what was received in a time through today's routes again, as far as it is retained
@@ -49,7 +53,8 @@ enum Command {
     Salvage(SalvageArgs),
     /// Write everything that the queue of a stopped relay holds as JSON lines.
     Export(ExportArgs),
-    /// Read what `export` wrote into a data directory that was never used.
+    /// Read an old audit log once, into a relay that runs or one that is stopped; or what `export` wrote, into a
+    /// data directory that was never used.
     Import(ImportArgs),
 }
 
@@ -324,8 +329,17 @@ pub(crate) struct ExportArgs {
 /// What `import` takes.
 #[derive(Debug, Args)]
 pub(crate) struct ImportArgs {
-    /// Where from; compressed if its name ends in .zst, `-` is standard input.
+    /// An audit log (JSON lines) or an export, plain or packed by gzip or zstd; `-` is standard input.
     pub(crate) file: PathBuf,
+    /// The cluster that wrote the log; the default is the relay's.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) cluster: Option<ClusterName>,
+    /// Read a log from its beginning that was read before.
+    #[arg(long)]
+    pub(crate) again: bool,
+    /// Print the report of a log as JSON for scripts.
+    #[arg(long)]
+    pub(crate) json: bool,
     #[command(flatten)]
     pub(crate) place: PlaceArgs,
 }
@@ -351,6 +365,7 @@ pub fn run() -> Result<ExitCode, Failure> {
         Command::Demo => block_on(demo::run())?,
         Command::Ledger(args) => block_on(ledger::run(&args))?,
         Command::Dead(command) => block_on(dead::run(&command))?,
+        Command::Quarantine(command) => block_on(quarantine::run(&command))?,
         Command::Events(args) => block_on(events::run(&args))?,
         Command::Replay(args) => block_on(replay::run(&args))?,
         Command::Salvage(args) => block_on(salvage::run(&args))?,

@@ -16,10 +16,7 @@ use std::{
 use auditrelay_audit::HashKey;
 use auditrelay_config::Config;
 use auditrelay_dispatch::{Metrics, Router, Routes, Templates};
-use auditrelay_ingest::{
-    Advisor, Ingest, Keyring, Preparation,
-    log_file::{Follow, LogFileMetrics},
-};
+use auditrelay_ingest::{Ingest, Keyring, log_file::LogFileMetrics};
 use auditrelay_store::{MovedAside, Opened, Queue, QueueError, SledOptions, SledQueue};
 use prometheus::Registry;
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
@@ -29,10 +26,12 @@ use crate::{
     commands_port::{Commands, Token},
     data_dir::{hash_key, write_durably},
     execute::Context,
+    import::Importer,
     lanes::Lanes,
     limits::limits,
     metrics::LedgerMetrics,
     online,
+    preparation::{follow_files, preparation},
 };
 
 /// How long a failed queue's callers have to get their answer.
@@ -236,42 +235,29 @@ impl Relay {
         // Ingest and router meet in the queue alone; both have the table.
         let routes = Arc::new(Routes::new(&self.config));
         let context = Context::new(self.queue.clone(), &self.config, Arc::clone(&routes));
-        // A replay may go through other routes, which want other events.
-        let keeps_all = self.config.queue.retain_hours.get() > 0;
-        let for_nobody = keeps_all.then_some(Routes::NOBODY);
-        let lane_key = self.hash_key.clone();
         // One for each door.
-        let preparation = || {
-            let routes = Arc::clone(&routes);
-            Preparation {
-                hash_key: self.hash_key.clone(),
-                quarantine_raw: self.config.queue.quarantine_raw,
-                events_per_list_max: self.config.ingest.events_per_list_max.as_usize(),
-                advisor: Advisor::new(routes.id(), move |event| routes.hint(event).or(for_nobody)),
-            }
-        };
+        let prepare = || preparation(&self.config, &self.hash_key, &routes);
+        let for_files = Arc::new(prepare());
         let log_files = LogFileMetrics::new(&self.registry).map_err(other)?;
-        let for_files = Arc::new(preparation());
-        for input in &self.config.inputs.log_file {
-            let follow = Follow {
-                queue: self.queue.clone(),
-                preparation: Arc::clone(&for_files),
-                hash_key: self.hash_key.clone(),
-                path: input.path.clone(),
-                cluster: input
-                    .cluster
-                    .as_ref()
-                    .unwrap_or(&self.config.cluster)
-                    .to_string(),
-                metrics: log_files.clone(),
-                ingest_metrics: ingest_metrics.clone(),
-            };
-            tasks.spawn(follow.run(stopped.clone()));
-        }
+        follow_files(
+            &self.config,
+            &self.queue,
+            &self.hash_key,
+            &for_files,
+            (&log_files, &ingest_metrics),
+            stopped,
+            &mut tasks,
+        );
+        let importer = Importer::new(
+            self.queue.clone(),
+            for_files,
+            self.hash_key.clone(),
+            self.config.cluster.to_string(),
+        );
         if let Some(webhook) = self.webhook {
             let ingest = Ingest::new(
                 self.queue.clone(),
-                preparation(),
+                prepare(),
                 &self.config.ingest,
                 self.config.cluster.clone(),
                 self.keyring,
@@ -288,7 +274,7 @@ impl Relay {
             &self.config,
             &self.queue,
             &self.dispatch_metrics,
-            &lane_key,
+            &self.hash_key,
             &self.templates,
         );
         let shared = lanes.start(&mut tasks, stopped)?;
@@ -297,7 +283,7 @@ impl Relay {
         let admin = admin::Admin {
             queue: self.queue,
             metrics: self.ledger_metrics,
-            commands: Commands::new(context, self.token),
+            commands: Commands::new(context, importer, self.token),
         };
         let mut stop = stopped.clone();
         tasks.spawn(async move {

@@ -38,10 +38,9 @@ impl Shape {
 }
 
 fn items<'a>(readable: &'a Readable<'a>) -> Vec<(Item<'a>, Envelope<'a>)> {
-    let mut items = Vec::new();
-    let each = |item, envelope: Result<_, _>| items.push((item, envelope.expect("an event")));
-    readable.events(ITEMS_MAX, each).expect("a list");
-    items
+    let items = readable.split(ITEMS_MAX).expect("a list");
+    let read = |item: Item<'a>| (item, Envelope::parse(item.text).expect("an event"));
+    items.into_iter().map(read).collect()
 }
 
 /// Measures something that is done with every event of a list.

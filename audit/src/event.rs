@@ -6,7 +6,8 @@
 //!
 //! Contract: [`Envelope::parse`] never looks inside `requestObject` and `responseObject`; they stay
 //! raw. A missing optional field is empty, never an error; `stage` and `level` must be there, because
-//! the API server always writes them (Kubernetes: `staging/src/k8s.io/apiserver/pkg/apis/audit`).
+//! the API server always writes them (Kubernetes: `staging/src/k8s.io/apiserver/pkg/apis/audit`), but may
+//! have names that are not known here.
 
 use std::{borrow::Cow, fmt};
 
@@ -16,7 +17,7 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-use crate::scan::Scanner;
+use crate::{list::OldVersion, scan::Scanner};
 
 /// The moment of a request at which an event was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -29,6 +30,9 @@ pub enum Stage {
     ResponseComplete,
     /// The handler panicked.
     Panic,
+    /// One that Kubernetes did not have when this was written; only an event can say so, no configuration.
+    #[serde(skip_deserializing)]
+    Unknown,
 }
 
 impl Stage {
@@ -39,6 +43,7 @@ impl Stage {
             Self::ResponseStarted => "ResponseStarted",
             Self::ResponseComplete => "ResponseComplete",
             Self::Panic => "Panic",
+            Self::Unknown => "Unknown",
         }
     }
 }
@@ -54,6 +59,9 @@ pub enum Level {
     Request,
     /// The envelope and both bodies.
     RequestResponse,
+    /// One that Kubernetes did not have when this was written; only an event can say so, no configuration.
+    #[serde(skip_deserializing)]
+    Unknown,
 }
 
 /// How urgent a routed event is; the order is the order of delivery.
@@ -132,7 +140,7 @@ pub struct User<'a> {
     #[serde(borrow, default)]
     pub username: Text<'a>,
     /// The user's groups.
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "null_is_none")]
     pub groups: Vec<Text<'a>>,
 }
 
@@ -176,8 +184,10 @@ pub struct ResponseStatus<'a> {
 #[serde(rename_all = "camelCase")]
 pub struct Envelope<'a> {
     /// How much was logged.
+    #[serde(deserialize_with = "plain::level")]
     pub level: Level,
     /// When it was logged.
+    #[serde(deserialize_with = "plain::stage")]
     pub stage: Stage,
     /// The request's ID. A client may choose it (`Audit-ID` header): never trust it to be unique.
     #[serde(borrow, default, rename = "auditID")]
@@ -189,13 +199,18 @@ pub struct Envelope<'a> {
     #[serde(borrow, default)]
     pub verb: Text<'a>,
     /// The authenticated user.
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "null_is_none")]
     pub user: User<'a>,
     /// The user that the request was made as.
     #[serde(borrow, default)]
     pub impersonated_user: Option<User<'a>>,
     /// Addresses the request came through; all but the last are the client's own claim.
-    #[serde(borrow, default, rename = "sourceIPs")]
+    #[serde(
+        borrow,
+        default,
+        rename = "sourceIPs",
+        deserialize_with = "null_is_none"
+    )]
     pub source_ips: Vec<Text<'a>>,
     /// The client's claim of what it is.
     #[serde(borrow, default)]
@@ -210,7 +225,7 @@ pub struct Envelope<'a> {
     #[serde(borrow, default)]
     pub stage_timestamp: Text<'a>,
     /// What authorization and admission noted.
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "null_is_none")]
     pub annotations: Annotations<'a>,
     /// The request's body, unread.
     #[serde(borrow, default, deserialize_with = "unread")]
@@ -222,6 +237,13 @@ pub struct Envelope<'a> {
     pub(crate) kind: Option<&'a str>,
     #[serde(borrow, default, deserialize_with = "unread")]
     pub(crate) api_version: Option<&'a str>,
+}
+
+/// Go writes a nil slice or map as null.
+fn null_is_none<'de, T: Deserialize<'de> + Default, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<T, D::Error> {
+    Ok(Option::<T>::deserialize(deserializer)?.unwrap_or_default())
 }
 
 fn unread<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'a str>, D::Error> {
@@ -243,12 +265,6 @@ impl<'a> Envelope<'a> {
         Self::parse_any(text)
     }
 
-    /// What it says that it is, as JSON: its `kind` and `apiVersion`. Items of a list say nothing, lines of the
-    /// log file do.
-    pub fn kind_and_version(&self) -> (Option<&'a str>, Option<&'a str>) {
-        (self.kind, self.api_version)
-    }
-
     /// [`Envelope::parse`] by serde alone.
     pub(crate) fn parse_any(text: &'a str) -> Result<Self, serde_json::Error> {
         // serde would also read an array, taking its elements for the fields in their order.
@@ -256,6 +272,18 @@ impl<'a> Envelope<'a> {
             return Err(Error::custom("not an object"));
         }
         serde_json::from_str(text)
+    }
+
+    /// This, unless it is of a version that is not supported. Webhooks leave the version to the list.
+    pub(crate) fn supported(self) -> Result<Self, NotAnEvent> {
+        let Some(api_version) = self.api_version.filter(|raw| *raw != "\"audit.k8s.io/v1\"") else {
+            return Ok(self);
+        };
+        let api_version = serde_json::from_str::<Text<'_>>(api_version).unwrap_or_default();
+        match OldVersion::of(&api_version) {
+            Some(version) => Err(NotAnEvent::OldVersion(version)),
+            None => Ok(self),
+        }
     }
 
     /// HTTP status code, where the stage has one.
@@ -293,6 +321,8 @@ impl<'a> Envelope<'a> {
             Stage::ResponseComplete => !self.is_session(),
             Stage::ResponseStarted => self.is_session() || self.user.username.is_empty(),
             Stage::RequestReceived => false,
+            // Whether one follows is not known.
+            Stage::Unknown => true,
         }
     }
 
@@ -307,9 +337,12 @@ impl<'a> Envelope<'a> {
 }
 
 mod annotations;
+mod not_an_event;
 mod plain;
 
 pub use annotations::Annotations;
+pub use not_an_event::NotAnEvent;
+pub(crate) use not_an_event::whole_characters;
 
 #[cfg(test)]
 mod tests {

@@ -13,5 +13,5 @@ pub mod policy;
 pub mod redact;
 mod scan;
 
-pub use event::{Annotations, Envelope, Level, ObjectRef, Severity, Stage, Text, User};
+pub use event::{Annotations, Envelope, Level, NotAnEvent, ObjectRef, Severity, Stage, Text, User};
 pub use key::{EventKey, HashKey};

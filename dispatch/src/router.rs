@@ -242,7 +242,8 @@ fn cannot_unpack(error: &DamagedTexts) -> Unreadable {
         reason: format!("its stored block cannot be unpacked: {error}"),
         offset_bytes: 0,
         length_bytes: 0,
-        raw: None,
+        sealed: None,
+        source: None,
     }
 }
 

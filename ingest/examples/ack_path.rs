@@ -70,7 +70,7 @@ fn main() -> Result<(), &'static str> {
 fn prepare(body: &str, hash_key: HashKey, advisor: Advisor, rounds: u32) {
     let preparation = Preparation {
         hash_key,
-        quarantine_raw: false,
+        quarantine_raw: None,
         events_per_list_max: EVENTS,
         advisor,
     };
@@ -83,8 +83,7 @@ fn prepare(body: &str, hash_key: HashKey, advisor: Advisor, rounds: u32) {
 }
 
 fn items<'a>(readable: &'a Readable<'a>) -> Vec<(Item<'a>, Envelope<'a>)> {
-    let mut items = Vec::new();
-    let each = |item, envelope: Result<_, _>| items.push((item, envelope.expect("an event")));
-    readable.events(ITEMS_MAX, each).expect("a list");
-    items
+    let items = readable.split(ITEMS_MAX).expect("a list");
+    let read = |item: Item<'a>| (item, Envelope::parse(item.text).expect("an event"));
+    items.into_iter().map(read).collect()
 }

@@ -22,11 +22,12 @@ pub mod log_file;
 mod metrics;
 mod prepare;
 mod refusal;
+mod seal;
 mod serve;
-mod unreadable;
 
 pub use accept::Ingest;
 pub use keyring::{Keyring, KeyringError};
 pub use metrics::Metrics;
 pub use prepare::{Advisor, Preparation, Stored};
+pub use seal::SealTo;
 pub use serve::serve;

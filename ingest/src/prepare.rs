@@ -11,17 +11,19 @@ use auditrelay_audit::{
 };
 use auditrelay_store::{BatchEncoder, Content, EncodedBatch, Hint, Unreadable};
 
-use crate::unreadable;
+use crate::seal::SealTo;
 
 /// How much is kept of an item that could not be read, where the configuration asks for it.
 const RAW_BYTES_MAX: usize = 4 * 1024;
+/// Of so many items of a list: sealing takes longer than all else that is done with one.
+pub(crate) const SEALED_PER_LIST_MAX: u64 = 100;
 
 /// How bodies are prepared.
 pub struct Preparation {
     /// Keys what tells one event from another.
     pub hash_key: HashKey,
-    /// Whether the first 4 KiB of items that cannot be read are kept, secrets included.
-    pub quarantine_raw: bool,
+    /// To whom the first 4 KiB of items that cannot be read are sealed, to be kept.
+    pub quarantine_raw: Option<SealTo>,
     /// A longer list is refused.
     pub events_per_list_max: usize,
     /// What the router will say.
@@ -84,11 +86,12 @@ impl Preparation {
                 stored.events += 1;
                 self.event(cluster, &item, &envelope, &mut batch);
             }
-            Err(error) => {
+            Err(reason) => {
                 stored.unreadable += 1;
+                let keeps_raw = stored.unreadable <= SEALED_PER_LIST_MAX;
                 let key = self.hash_key.unreadable(cluster, item.wire);
-                let reason = unreadable::reason(&error);
-                let content = Content::Unreadable(self.quarantine(&item, reason));
+                let content =
+                    Content::Unreadable(self.quarantine(&item, reason.as_str(), keeps_raw));
                 batch.push(&key, &content, Hint::default());
             }
         })?;
@@ -115,13 +118,15 @@ impl Preparation {
         batch.push(&key, &content, hint);
     }
 
-    pub(crate) fn quarantine(&self, item: &Item<'_>, reason: &str) -> Unreadable {
-        let kept = item.wire.len().min(RAW_BYTES_MAX);
+    pub(crate) fn quarantine(&self, item: &Item<'_>, reason: &str, keeps_raw: bool) -> Unreadable {
+        let seal = self.quarantine_raw.as_ref().filter(|_| keeps_raw);
+        let head = &item.wire[..item.wire.len().min(RAW_BYTES_MAX)];
         Unreadable {
             reason: reason.to_owned(),
             offset_bytes: item.offset as u64,
             length_bytes: item.wire.len() as u64,
-            raw: self.quarantine_raw.then(|| item.wire[..kept].to_vec()),
+            sealed: seal.and_then(|seal| seal.seal(head)),
+            source: None,
         }
     }
 }

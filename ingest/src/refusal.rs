@@ -175,39 +175,23 @@ impl Refusal {
 }
 
 impl From<ListError> for Refusal {
-    /// Tells where the body is wrong. `serde_json`'s own words quote the body, so they stay here.
+    /// Tells where the body is wrong. A [`ListError`] quotes nothing of it.
     fn from(error: ListError) -> Self {
-        match error {
-            ListError::Malformed(error) => Self::new(
-                Reason::Malformed,
-                format!(
-                    "the body is not valid JSON: it {} at line {}, column {}; post an EventList of \
-                     audit.k8s.io/v1",
-                    if error.is_eof() {
-                        "ends early"
-                    } else {
-                        "has a syntax error"
-                    },
-                    error.line(),
-                    error.column(),
-                ),
-            ),
-            ListError::TooMany { events, events_max } => Self::too_many_events(events, events_max),
-            ListError::WrongShape(error) => Self::new(
-                Reason::NotAnEventList,
-                format!(
-                    "the body is not an EventList: it does not have the form \
-                     {{\"kind\":…,\"apiVersion\":…,\"items\":[…]}} at line {}, column {}",
-                    error.line(),
-                    error.column(),
-                ),
-            ),
-            ListError::WrongKind { .. } => Self::new(
-                Reason::NotAnEventList,
-                "the body is of another kind; post an object of kind EventList and apiVersion \
-                 audit.k8s.io/v1",
-            ),
-        }
+        const EXPECTED: &str = "post an EventList of audit.k8s.io/v1, as a kube-apiserver does";
+        let reason = match error {
+            ListError::Empty | ListError::Malformed { .. } => Reason::Malformed,
+            ListError::TooMany { events, events_max } => {
+                return Self::too_many_events(events, events_max);
+            }
+            ListError::OldVersion(_) => {
+                return Self::new(Reason::NotAnEventList, error.to_string());
+            }
+            ListError::WrongShape { .. }
+            | ListError::NoItems
+            | ListError::BareEvent
+            | ListError::WrongKind => Reason::NotAnEventList,
+        };
+        Self::new(reason, format!("{error}; {EXPECTED}"))
     }
 }
 

@@ -102,7 +102,7 @@ impl Reader<'_> {
                 .map_err(|error| error.to_string()),
             Some(_) => match self.list(bytes) {
                 // An event as the log backend writes it.
-                Err(ListError::WrongKind { kind, .. }) if kind.is_empty() || kind == "Event" => {
+                Err(ListError::BareEvent) => {
                     let array = [b"[", bytes, b"]"].concat();
                     self.list(&as_list(&array))
                         .map_err(|error| error.to_string())

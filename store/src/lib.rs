@@ -38,9 +38,9 @@ pub use ledger::{ChannelCounts, Counts, Dropped, Ledger, OtherCounts};
 pub use model::{
     Accepted, Batch, Block, BlockItem, Content, Delivery, DeliveryBlock, Entry, EventDelivery,
     FellBack, Hint, ItemKind, Lease, LeaseId, LeaseLimit, Marks, Notice, QuarantineRecord, Routed,
-    RoutedBlock, SeenBlock, Thread, Unreadable,
+    RoutedBlock, Sealed, SeenBlock, Source, Thread, Unreadable,
 };
-pub use operate::{Burial, Cursor, DeadFilter, DeadLetter, Members, Retained, Told};
+pub use operate::{Burial, Cursor, DeadFilter, DeadLetter, Members, Quarantined, Retained, Told};
 pub use salvage::{SalvageError, Salvaged};
 pub use sled_queue::{MovedAside, OpenError, Opened, SledOptions, SledQueue};
 pub use space::{Admitted, Full, Limits, Space};
@@ -174,6 +174,13 @@ pub trait Queue: Clone + Send + Sync + 'static {
 
     /// What a delivered message stood for; `None` if it is not known, or not any more.
     fn told(&self, id: u64) -> impl Future<Output = Result<Option<Told>, QueueError>> + Send;
+
+    /// Quarantined items, oldest first, with an ID above `after`, at most `max`.
+    fn quarantined(
+        &self,
+        after: u64,
+        max: usize,
+    ) -> impl Future<Output = Result<Vec<Quarantined>, QueueError>> + Send;
 
     /// Routed blocks that are still kept, from a cursor on, in the order of appending.
     fn retained(&self, from: Cursor) -> impl Future<Output = Result<Retained, QueueError>> + Send;

@@ -10,6 +10,8 @@ use std::{
     ops::Range,
 };
 
+use serde::{Deserialize, Serialize};
+
 use super::mark::{HEAD_BYTES, TAIL_BYTES};
 
 /// A longer line is skipped, and told of as too long, in bytes. An API server's largest events are those of
@@ -25,7 +27,8 @@ const CHUNK_BYTES: usize = 512 * 1024;
 const PIECE_BYTES: usize = 256 * 1024;
 
 /// How far a file was read.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Reached {
     /// Bytes, of what was unpacked where the file is compressed.
     pub offset: u64,
@@ -55,7 +58,8 @@ impl Reached {
 }
 
 /// A line of a chunk.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Line {
     /// From 1.
     pub number: u64,
@@ -75,9 +79,11 @@ impl Line {
 }
 
 /// Some lines, and how far the file is read with them.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Chunk {
-    /// What the lines are parts of.
+    /// What the lines are parts of; it goes beside the rest where that is written down.
+    #[serde(skip)]
     pub text: Vec<u8>,
     /// At least one.
     pub lines: Vec<Line>,

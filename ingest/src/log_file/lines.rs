@@ -5,21 +5,20 @@
 
 use std::path::Path;
 
-use auditrelay_audit::{Envelope, list::Readable};
-use auditrelay_store::{BatchEncoder, Content, EncodedBatch, Hint, InputPosition};
+use auditrelay_audit::{
+    EventKey,
+    list::{Item, Readable},
+};
+use auditrelay_store::{
+    BatchEncoder, Content, EncodedBatch, Hint, InputPosition, Source, Unreadable,
+};
 
 use super::cut::{Chunk, LINE_BYTES_MAX, Line};
-use crate::{
-    prepare::{Preparation, Stored},
-    unreadable,
-};
+use crate::prepare::{Preparation, SEALED_PER_LIST_MAX, Stored};
 
 /// Lines that say what is wrong with them, at most.
 const NOTED_MAX: usize = 10;
 
-const NOT_JSON: &str = "the line is not JSON";
-const NOT_V1: &str = "an event of another version than audit.k8s.io/v1, which alone is supported";
-const NOT_AN_EVENT: &str = "the line is no single event";
 const LEGACY: &str = "a line of the legacy text format; events need --audit-log-format=json";
 const TOO_LONG: &str = "the line is longer than 32 MiB";
 const _: () = assert!(LINE_BYTES_MAX == 32 << 20, "the words say it");
@@ -72,8 +71,11 @@ impl Preparation {
             match self.line(cluster, line, wire, &mut batch) {
                 Ok(()) => made.stored.events += 1,
                 Err(reason) => {
-                    self.unreadable_line(cluster, file, line, wire, reason, &mut batch);
                     made.note(line.number, reason);
+                    let keeps_raw = made.stored.unreadable <= SEALED_PER_LIST_MAX;
+                    let (key, record) =
+                        self.unreadable_line(cluster, file, line, wire, reason, keeps_raw);
+                    batch.push(&key, &Content::Unreadable(record), Hint::default());
                 }
             }
         }
@@ -93,20 +95,13 @@ impl Preparation {
         if line.is_too_long() {
             return Err(TOO_LONG);
         }
-        let readable = Readable::new(wire);
-        let item = readable.whole();
-        if !item.text.starts_with('{') {
-            let is_legacy = is_legacy(item.text);
-            return Err(if is_legacy { LEGACY } else { NOT_JSON });
-        }
-        let envelope = match Envelope::parse(item.text) {
-            Ok(envelope) => envelope,
-            Err(error) if error.is_data() => return Err(no_event(item.text, &error)),
-            Err(_) => return Err(NOT_JSON),
-        };
-        is_event(envelope.kind_and_version())?;
-        self.event(cluster, &item, &envelope, batch);
-        Ok(())
+        let mut read = Ok(());
+        Readable::new(wire).event(|item, envelope| match envelope {
+            Ok(envelope) => self.event(cluster, &item, &envelope, batch),
+            Err(_) if is_legacy(item.text) => read = Err(LEGACY),
+            Err(reason) => read = Err(reason.as_str()),
+        });
+        read
     }
 
     fn unreadable_line(
@@ -116,22 +111,32 @@ impl Preparation {
         line: &Line,
         wire: &[u8],
         reason: &str,
-        batch: &mut BatchEncoder,
-    ) {
-        let readable = Readable::new(wire);
-        let item = readable.whole();
+        keeps_raw: bool,
+    ) -> (EventKey, Unreadable) {
+        let wire = wire.trim_ascii();
         let key = if line.is_too_long() {
             // Only its beginning is here; its length tells it from others that begin so.
             let length = line.length.to_be_bytes();
             self.hash_key.unreadable(cluster, &[wire, &length].concat())
         } else {
-            self.hash_key.unreadable(cluster, item.wire)
+            self.hash_key.unreadable(cluster, wire)
         };
-        let mut record = self.quarantine(&item, reason);
-        record.offset_bytes = line.offset;
-        record.length_bytes = line.length;
-        record.reason = format!("{reason} ({}, line {})", file.display(), line.number);
-        batch.push(&key, &Content::Unreadable(record), Hint::default());
+        let item = Item {
+            wire,
+            text: "",
+            offset: 0,
+            has_invalid_utf8: false,
+        };
+        let record = Unreadable {
+            offset_bytes: line.offset,
+            length_bytes: line.length,
+            source: Some(Source {
+                file: file.to_string_lossy().into_owned(),
+                line: line.number,
+            }),
+            ..self.quarantine(&item, reason, keeps_raw)
+        };
+        (key, record)
     }
 }
 
@@ -154,46 +159,16 @@ fn is_legacy(text: &str) -> bool {
     })
 }
 
-fn is_event((kind, version): (Option<&str>, Option<&str>)) -> Result<(), &'static str> {
-    if version.is_some_and(|version| version != "\"audit.k8s.io/v1\"") {
-        return Err(NOT_V1);
-    }
-    if kind.is_some_and(|kind| kind != "\"Event\"") {
-        return Err(NOT_AN_EVENT);
-    }
-    Ok(())
-}
-
-/// Why an object is no event. What says that it is of another version need not have our fields.
-fn no_event(text: &str, error: &serde_json::Error) -> &'static str {
-    #[derive(serde::Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Said<'a> {
-        #[serde(borrow, default)]
-        kind: Option<&'a serde_json::value::RawValue>,
-        #[serde(borrow, default)]
-        api_version: Option<&'a serde_json::value::RawValue>,
-    }
-    let said = serde_json::from_str::<Said<'_>>(text).ok();
-    let said = said.map_or((None, None), |said| {
-        let text =
-            |raw: Option<&'_ serde_json::value::RawValue>| raw.map(|raw| raw.get().to_owned());
-        (text(said.kind), text(said.api_version))
-    });
-    match is_event((said.0.as_deref(), said.1.as_deref())) {
-        Err(reason) => reason,
-        Ok(()) => unreadable::reason(error),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const V1BETA1: &str = "an event of audit.k8s.io/v1beta1, which is not supported (Kubernetes removed it with 1.24)";
+
     fn reason(text: &str) -> Result<(), &'static str> {
         let preparation = Preparation {
             hash_key: auditrelay_audit::HashKey::new([1; 32]),
-            quarantine_raw: false,
+            quarantine_raw: None,
             events_per_list_max: 1,
             advisor: crate::prepare::Advisor::none(),
         };
@@ -217,20 +192,17 @@ mod tests {
         assert_eq!(reason(&event), Ok(()));
         assert_eq!(reason(&format!("  {event}\r")), Ok(()));
         assert_eq!(reason(&of("Event", "audit.k8s.io/v1")), Ok(()));
-        let beta = r#"{"kind":"Event","apiVersion":"audit.k8s.io/v1beta1","timestamp":"hunter2"}"#;
         let legacy = "2026-11-26T04:33:23.123456789Z AUDIT: id=\"hunter2\" stage=\"Panic\"";
         let list = r#"{"kind":"EventList","apiVersion":"audit.k8s.io/v1","items":[]}"#;
         for (text, expected) in [
-            (&*of("Event", "audit.k8s.io/v1beta1"), NOT_V1),
-            (beta, NOT_V1),
-            (&of("EventList", "audit.k8s.io/v1"), NOT_AN_EVENT),
-            (list, NOT_AN_EVENT),
+            (&*of("Event", "audit.k8s.io/v1beta1"), V1BETA1),
+            (list, "missing field \"level\""),
             (legacy, LEGACY),
-            ("hunter2", NOT_JSON),
-            ("x AUDIT: id=\"hunter2\"", NOT_JSON),
-            (&format!("[{event}]"), NOT_JSON),
-            (&event[..event.len() - 1], NOT_JSON),
-            (&format!("{event},{event}"), NOT_JSON),
+            ("hunter2", "not valid JSON"),
+            ("x AUDIT: id=\"hunter2\"", "not valid JSON"),
+            (&format!("[{event}]"), "not an object"),
+            (&event[..event.len() - 1], "not valid JSON"),
+            (&format!("{event},{event}"), "not valid JSON"),
             (r#"{"stage":"Panic"}"#, "missing field \"level\""),
         ] {
             assert_eq!(reason(text), Err(expected), "{text}");

@@ -15,7 +15,7 @@ use super::cut::Reached;
 /// them, which no other file has.
 pub const HEAD_BYTES: usize = 1_024;
 /// The bytes before the place that was reached which tell whether a file is still the one that was read.
-pub const TAIL_BYTES: usize = 256;
+pub const TAIL_BYTES: usize = 1_024;
 /// How much of a path is kept, only to be looked at.
 const PATH_BYTES: usize = 1_000;
 

@@ -165,6 +165,8 @@ pub(super) struct Tracked {
     file: Option<File>,
     reader: Option<Box<dyn Read + Send>>,
     cutter: Cutter,
+    /// An error that is still to be told.
+    failed: Option<io::Error>,
     /// How it begins, as far as that was known when it was opened.
     begins: Vec<u8>,
     /// Why it cannot be read as it is now.
@@ -192,6 +194,7 @@ impl Tracked {
             file: None,
             reader: None,
             cutter: Cutter::default(),
+            failed: None,
             begins: Vec::new(),
             broken: None,
             said_unreadable: false,
@@ -240,11 +243,15 @@ impl Tracked {
     fn has_grown(&self, found: &Found) -> bool {
         let Some(file) = &self.file else { return false };
         let reached = self.cutter.reached();
+        let is_there = |bytes: &[u8], offset: u64| {
+            let mut now = vec![0; bytes.len()];
+            // A file that cannot be read is opened anew, and that says why.
+            read_at(file, &mut now, offset).is_ok() && now == bytes
+        };
         let before = reached.offset - reached.tail.len() as u64;
-        let mut tail = vec![0; reached.tail.len()];
-        // A file that cannot be read is opened anew, and that says why.
-        let is_there = read_at(file, &mut tail, before).is_ok_and(|read| read == tail.len());
-        found.place.size >= self.read_bytes() && is_there && tail == reached.tail
+        found.place.size >= self.read_bytes()
+            && is_there(&reached.head, 0)
+            && is_there(&reached.tail, before)
     }
 
     /// It is found under no name: looks at what is open. False once it is to be let go.
@@ -283,26 +290,35 @@ impl Tracked {
     /// Reads lines of about so many bytes.
     pub(super) fn read(&mut self, bytes_max: u64, now_unix_ms: i64) -> io::Result<SomeLines> {
         let rest_is_due = self.file.is_none() || self.is_rest_due(now_unix_ms);
-        let mut chunks = Vec::new();
+        let mut chunks: Vec<Chunk> = Vec::new();
         let mut bytes = 0;
-        let mut add = |chunk: Chunk| {
-            bytes += chunk.bytes;
-            chunks.push(chunk);
-            bytes >= bytes_max
-        };
         let is_at_end = loop {
             let Some(reader) = &mut self.reader else {
                 break true;
             };
             if let Some(chunk) = self.cutter.next() {
-                if add(chunk) {
+                bytes += chunk.bytes;
+                chunks.push(chunk);
+                if bytes >= bytes_max {
                     break false;
                 }
                 continue;
             }
-            if self.cutter.fill(reader.as_mut())? == 0 {
-                if rest_is_due && let Some(rest) = self.cutter.rest() {
-                    add(rest);
+            let filled = match self.failed.take() {
+                Some(error) => Err(error),
+                None => self.cutter.fill(reader.as_mut()),
+            };
+            let filled = match filled {
+                // What came before it is told first.
+                Err(error) if !chunks.is_empty() => {
+                    self.failed = Some(error);
+                    break false;
+                }
+                filled => filled?,
+            };
+            if filled == 0 {
+                if rest_is_due {
+                    chunks.extend(self.cutter.rest());
                 }
                 break true;
             }

@@ -7,8 +7,8 @@ use std::sync::{
 
 use auditrelay_store::{
     Accepted, Admitted, Block, Burial, Cursor, DeadFilter, DeadLetter, DeliveryBlock, EncodedBatch,
-    FellBack, Full, InputNote, InputPosition, Lease, LeaseId, LeaseLimit, Ledger, Members, Queue,
-    QueueError, Retained, Routed, SeenBlock, Space, Thread, Told,
+    FellBack, Full, InputNote, InputPosition, Lease, LeaseId, LeaseLimit, Ledger, Members,
+    Quarantined, Queue, QueueError, Retained, Routed, SeenBlock, Space, Thread, Told,
 };
 use tokio::sync::Semaphore;
 
@@ -101,6 +101,9 @@ impl Queue for GatedQueue {
         unreachable!()
     }
     async fn told(&self, _: u64) -> Result<Option<Told>, QueueError> {
+        unreachable!()
+    }
+    async fn quarantined(&self, _: u64, _: usize) -> Result<Vec<Quarantined>, QueueError> {
         unreachable!()
     }
     async fn retained(&self, _: Cursor) -> Result<Retained, QueueError> {

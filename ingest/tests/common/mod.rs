@@ -10,7 +10,7 @@ use std::{fs, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use auditrelay_audit::HashKey;
 use auditrelay_config::{Bounded, IngestConfig, TlsConfig};
-use auditrelay_ingest::{Advisor, Ingest, Keyring, Metrics, Preparation, serve};
+use auditrelay_ingest::{Advisor, Ingest, Keyring, Metrics, Preparation, SealTo, serve};
 use auditrelay_store::{
     Block, BlockItem, Content, Entry, Hint, ItemKind, Queue, SledOptions, SledQueue,
 };
@@ -58,6 +58,11 @@ pub fn open(data_dir: &Path) -> SledQueue {
     SledQueue::open(&options).expect("opens").queue
 }
 
+/// The key that is sealed to where raw bytes are kept.
+pub fn seal_key() -> crypto_box::SecretKey {
+    crypto_box::SecretKey::from([7; 32])
+}
+
 /// A server over a fresh sled queue.
 pub async fn start(config: &IngestConfig) -> (Server, TempDir) {
     let dir = TempDir::new().unwrap();
@@ -75,7 +80,8 @@ pub async fn start_with<Q: Queue>(
         queue.clone(),
         Preparation {
             hash_key: HashKey::new(KEY),
-            quarantine_raw,
+            quarantine_raw: quarantine_raw
+                .then(|| SealTo::new(*seal_key().public_key().as_bytes())),
             events_per_list_max: config.events_per_list_max.as_usize(),
             advisor: Advisor::new(7, |event| {
                 (&*event.verb != "unwanted").then(|| Hint(event.verb.len() as u16))

@@ -122,7 +122,10 @@ impl BatchEncoder {
                 });
             }
             Content::Unreadable(unreadable) => {
-                self.bytes += unreadable.raw.as_ref().map_or(64, Vec::len);
+                self.bytes += unreadable
+                    .sealed
+                    .as_ref()
+                    .map_or(64, |kept| kept.bytes.len());
                 self.items
                     .push(ItemKind::Unreadable(Box::new(unreadable.clone())));
             }

@@ -3,9 +3,9 @@
 use std::{io::Write, sync::Arc};
 
 use super::{
-    Inner, SledQueue, keys, locked,
+    Inner, SledQueue, keys, locked, look,
     read::{self, ReadError},
-    records::{DeadRow, small},
+    records::DeadRow,
 };
 use crate::{
     Block, Delivery, InputPosition, ItemKind, Ledger, Marks, Members, MoveError, Moved, QueueError,
@@ -108,7 +108,7 @@ impl<W: Write, P: Fn(u64, u64)> Export<W, P> {
         }
         self.deliveries(inner)?;
         for row in inner.index.db().scan_prefix(keys::QUARANTINE) {
-            let record = small(&row.map_err(ReadError::from)?.1).map_err(ReadError::from)?;
+            let record = look::quarantined_row(&row.map_err(ReadError::from)?.1)?;
             self.line(&Line::Quarantine(record))?;
         }
         for (input, (_, state)) in inputs {

@@ -9,8 +9,9 @@ use super::{
 };
 use crate::{
     Accepted, Admitted, Block, Burial, Cursor, DeadFilter, DeadLetter, DeliveryBlock, EncodedBatch,
-    FellBack, Full, InputNote, InputPosition, Lease, LeaseId, LeaseLimit, Ledger, Members, Queue,
-    QueueError, Retained, Routed, SeenBlock, Space, Thread, Told, frame::Damaged,
+    FellBack, Full, InputNote, InputPosition, Lease, LeaseId, LeaseLimit, Ledger, Members,
+    Quarantined, Queue, QueueError, Retained, Routed, SeenBlock, Space, Thread, Told,
+    frame::Damaged,
 };
 
 impl Queue for SledQueue {
@@ -182,6 +183,11 @@ impl Queue for SledQueue {
 
     async fn told(&self, id: u64) -> Result<Option<Told>, QueueError> {
         self.look(move |inner| look::told(inner, id)).await
+    }
+
+    async fn quarantined(&self, after: u64, max: usize) -> Result<Vec<Quarantined>, QueueError> {
+        self.look(move |inner| look::quarantined(inner, after, max))
+            .await
     }
 
     async fn retained(&self, from: Cursor) -> Result<Retained, QueueError> {

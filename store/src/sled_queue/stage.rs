@@ -178,7 +178,7 @@ impl Owner {
 
     fn quarantine(&mut self, record: &crate::QuarantineRecord, round: &mut Round) {
         let seq = self.next_seq();
-        let stored = frame::single(Kind::Quarantine, seq, &codec::plain(record));
+        let stored = frame::single(Kind::Quarantine, seq, &codec::quarantined(record));
         self.totals.quarantine_entries += 1;
         self.totals.quarantine_bytes += stored.len() as u64;
         round.batch.insert(keys::quarantine(seq), stored);

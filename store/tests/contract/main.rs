@@ -8,6 +8,7 @@ mod falling_at_once;
 mod falling_back;
 mod inputs;
 mod leasing;
+mod quarantine;
 mod quotas;
 mod raising;
 mod settling;
@@ -120,6 +121,10 @@ contract!(SledQueue:
         redriven_members_can_be_delivered_or_die_again,
         a_dropped_letter_is_given_up_and_counted,
         part_of_a_record_may_be_dead_and_the_rest_wait,
+    }
+    quarantine {
+        quarantined_items_are_read_page_by_page_and_survive,
+        only_the_newest_quarantined_items_are_kept,
     }
     quotas {
         a_channel_over_its_quota_gives_up_its_least_severe_oldest_first_and_is_told,

@@ -1,0 +1,501 @@
+//! Lists as they come, and as nobody should send them.
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// What `events` tells, and that splitting and reading by serde tells the same.
+fn events(body: &[u8]) -> Option<Vec<(usize, bool)>> {
+    let readable = Readable::new(body);
+    let mut told = Vec::new();
+    let outcome = readable.events(ITEMS_MAX, |item, envelope| {
+        let wire = (item.offset, item.wire.to_vec(), item.has_invalid_utf8);
+        told.push((wire, format!("{envelope:?}")));
+    });
+    let split = readable.split(ITEMS_MAX);
+    let (Ok(()), Ok(items)) = (&outcome, &split) else {
+        assert_eq!(outcome.err(), split.err());
+        return None;
+    };
+    assert_eq!(told.len(), items.len());
+    for (told, item) in told.iter().zip(items) {
+        item.read(|item, envelope| {
+            let wire = (item.offset, item.wire.to_vec(), item.has_invalid_utf8);
+            assert_eq!(*told, (wire, format!("{envelope:?}")));
+        });
+    }
+    let short = |((offset, ..), envelope): ((usize, Vec<u8>, bool), String)| {
+        (offset, envelope.starts_with("Ok"))
+    };
+    Some(told.into_iter().map(short).collect())
+}
+
+#[test]
+fn one_pass_and_two_passes_tell_the_same() {
+    let plain = r#"{"level":"Metadata","stage":"Panic","auditID":"1"}"#;
+    let odd = r#"{"level":"Metadata","stage":"Panic","auditID":"\u0031"}"#;
+    let half = r#"{"level":"Metadata","stage":"Panic","auditID":"\ud800"}"#;
+    let wrong = r#"{"level":"Metadata","stage":7}"#;
+    let deep = format!(
+        r#"{{"requestObject":{}1{}}}"#,
+        "[".repeat(500),
+        "]".repeat(500)
+    );
+    for (items, readable) in [
+        (vec![plain, plain], vec![true, true]),
+        (
+            vec![plain, odd, wrong, half, plain],
+            vec![true, true, false, true, true],
+        ),
+        // Deeper than the scanner goes: all that follow are read by serde.
+        (vec![plain, &deep, plain], vec![true, false, true]),
+        (vec!["1", "null", "[]"], vec![false, false, false]),
+        (vec![], vec![]),
+    ] {
+        let told = events(&list(items.join(", ").as_bytes())).expect("a list");
+        let told: Vec<bool> = told.into_iter().map(|(_, readable)| readable).collect();
+        assert_eq!(told, readable);
+    }
+    for body in [
+        r#"{"items":[1],"kind":"EventList","apiVersion":"audit.k8s.io/v1"}"#,
+        r#"{"items":[1],"kind":"EventList","apiVersion":"audit.k8s.io/v1","items":[2]}"#,
+        r#"{"items":[1],"kind":"EventList","kind":"EventList","apiVersion":"audit.k8s.io/v1"}"#,
+        r#"{"items":[1],"kind":"EventLis\u0074","apiVersion":"audit.k8s.io/v1"}"#,
+        r#"{"items":[1],"kind":"EventList","apiVersion":"audit.k8s.io/v1"} 2"#,
+        r#"{"items":[1,],"kind":"EventList","apiVersion":"audit.k8s.io/v1"}"#,
+        r#"{"items":{"a":1},"kind":"EventList","apiVersion":"audit.k8s.io/v1"}"#,
+        r#"{"items":[1],"kind":"Event","apiVersion":"audit.k8s.io/v1"}"#,
+        r#"{"items":null,"kind":"EventList","apiVersion":"audit.k8s.io/v1"}"#,
+    ] {
+        events(body.as_bytes());
+    }
+}
+
+proptest! {
+    #[test]
+    fn a_changed_byte_is_told_the_same_by_both(
+        at in any::<prop::sample::Index>(),
+        with in prop::sample::select(b"\"\\{}[]:,0-e.n\x01\n\xc3".to_vec()),
+    ) {
+        let item = r#"{"level":"Metadata","stage":"Panic","auditID":"1","user":{"groups":["a"]}}"#;
+        let mut body = list(format!("{item},{item}").as_bytes());
+        let at = at.index(body.len());
+        body[at] = with;
+        events(&body);
+    }
+}
+
+fn list(items: &[u8]) -> Vec<u8> {
+    let mut body =
+        br#"{"kind":"EventList","apiVersion":"audit.k8s.io/v1","metadata":{},"items":["#.to_vec();
+    body.extend_from_slice(items);
+    body.extend_from_slice(b"]}\n");
+    body
+}
+
+#[test]
+fn items_are_slices_of_the_wire() {
+    let body = list(br#"{"a":1}, {"b":[2]}"#);
+    let readable = Readable::new(&body);
+    let items = readable.split(ITEMS_MAX).expect("a list");
+    assert_eq!(items.len(), 2);
+    assert_eq!(items[1].wire, br#"{"b":[2]}"#);
+    assert_eq!(&body[items[1].offset..][..9], br#"{"b":[2]}"#);
+}
+
+#[test]
+fn a_byte_that_is_no_text_marks_its_own_event_only() {
+    let body = list(b"{\"a\":\"\xff\xfe\"},{\"b\":\"\xc3\xa9\"},{\"c\":\"\xe2\x82\"}");
+    let readable = Readable::new(&body);
+    let items = readable.split(ITEMS_MAX).expect("a list");
+    let marks: Vec<bool> = items.iter().map(|item| item.has_invalid_utf8).collect();
+    assert_eq!(marks, [true, false, true]);
+    assert_eq!(items[0].text, r#"{"a":"??"}"#);
+    assert_eq!(items[0].wire, b"{\"a\":\"\xff\xfe\"}");
+    assert_eq!(items[1].text, "{\"b\":\"\u{e9}\"}");
+}
+
+#[test]
+fn depth_numbers_and_duplicate_keys_do_not_matter() {
+    let deep = format!(r#"{{"x":{}{}}}"#, "[".repeat(20_000), "]".repeat(20_000));
+    let body = list(format!(r#"{deep},{{"a":1e999,"a":"\ud800"}}"#).as_bytes());
+    assert_eq!(
+        Readable::new(&body).split(ITEMS_MAX).expect("a list").len(),
+        2
+    );
+}
+
+#[test]
+fn a_list_of_more_items_than_memory_allows_is_refused() {
+    let body = list(
+        "1,".repeat(ITEMS_MAX)
+            .as_bytes()
+            .strip_suffix(b",")
+            .expect("a comma"),
+    );
+    assert_eq!(
+        Readable::new(&body).split(ITEMS_MAX).expect("a list").len(),
+        ITEMS_MAX
+    );
+    let body = list(&[b"1,".repeat(ITEMS_MAX + 6), b"1".to_vec()].concat());
+    let error = Readable::new(&body).split(ITEMS_MAX).expect_err("too many");
+    assert!(
+        matches!(error, ListError::TooMany { events, .. } if events == ITEMS_MAX + 7),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_smaller_limit_counts() {
+    let body = list(b"1,2,3");
+    assert_eq!(Readable::new(&body).split(3).expect("a list").len(), 3);
+    let error = Readable::new(&body).split(2).expect_err("too many");
+    assert!(
+        matches!(
+            error,
+            ListError::TooMany {
+                events: 3,
+                events_max: 2
+            }
+        ),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_nil_list_is_empty() {
+    let body = br#"{"kind":"EventList","apiVersion":"audit.k8s.io/v1","items":null}"#;
+    assert!(
+        Readable::new(body)
+            .split(ITEMS_MAX)
+            .expect("a list")
+            .is_empty()
+    );
+}
+
+#[test]
+fn each_wrong_body_has_its_own_error() {
+    use ListError::{BareEvent, Empty, Malformed, NoItems, OldVersion, WrongKind, WrongShape};
+    use Malformation::{EndsEarly, Syntax};
+    let syntax = |offset_bytes| Malformed {
+        what: Syntax,
+        offset_bytes,
+    };
+    let early = |offset_bytes| Malformed {
+        what: EndsEarly,
+        offset_bytes,
+    };
+    let event = r#"{"level":"Metadata","stage":"Panic","auditID":"a"}"#;
+    let of = |kind: &str, version: &str| {
+        format!(r#"{{"kind":"{kind}","apiVersion":"{version}","items":[]}}"#)
+    };
+    let old_event = event.replacen(
+        '{',
+        r#"{"kind":"Event","apiVersion":"audit.k8s.io/v1beta1","#,
+        1,
+    );
+    let beta = OldVersion(error::OldVersion::V1Beta1);
+    for (body, expected) in [
+        ("", Empty),
+        (" \n\t", Empty),
+        ("\u{feff}\n", Empty),
+        (r#"{"kind":"EventList""#, early(19)),
+        (r#"{"kind":"EventLi"#, early(16)),
+        ("{} x", syntax(3)),
+        ("{\n \"kind\" :\n  x}", syntax(14)),
+        ("\u{feff}{} x", syntax(6)),
+        ("hello", syntax(0)),
+        ("\0{}", syntax(0)),
+        (" 7", WrongShape { offset_bytes: 1 }),
+        ("\n[]", WrongShape { offset_bytes: 1 }),
+        (
+            r#"["EventList","audit.k8s.io/v1",[]]"#,
+            WrongShape { offset_bytes: 0 },
+        ),
+        (
+            "{\"kind\":\"EventList\",\n\"items\":7}",
+            WrongShape { offset_bytes: 29 },
+        ),
+        (r#"{"kind":7}"#, WrongShape { offset_bytes: 8 }),
+        // What is wrong first is not told if there is no JSON at all behind it.
+        (r#"{"kind":7, x"#, syntax(11)),
+        (
+            r#"{"kind":"EventList","apiVersion":"audit.k8s.io/v1"}"#,
+            NoItems,
+        ),
+        (event, BareEvent),
+        (
+            &event.replacen('{', r#"{"kind":"Event","apiVersion":"audit.k8s.io/v1","#, 1),
+            BareEvent,
+        ),
+        (&old_event, beta),
+        (&of("EventList", "audit.k8s.io/v1beta1"), beta),
+        (
+            &of("EventList", "audit.k8s.io/v1alpha1"),
+            OldVersion(error::OldVersion::V1Alpha1),
+        ),
+        (&of("EventList", "audit.k8s.io/v2"), WrongKind),
+        (&of("eventlist", "audit.k8s.io/v1"), WrongKind),
+        (r#"{"kind":"Pod","apiVersion":"v1"}"#, WrongKind),
+        ("{}", WrongKind),
+    ] {
+        let error = Readable::new(body.as_bytes())
+            .split(ITEMS_MAX)
+            .expect_err(body);
+        assert_eq!(error, expected, "{body}");
+        assert_eq!(events(body.as_bytes()), None, "{body}");
+    }
+}
+
+const GOOD: &str =
+    r#"{"level":"Metadata","stage":"Panic","auditID":"good","user":{"groups":["a","b"]}}"#;
+
+/// The items of a list that is no JSON: their texts, and which are events; `None` if it is refused.
+fn cut(items: &str) -> Option<Vec<(String, bool)>> {
+    let body = list(items.as_bytes());
+    assert!(
+        serde_json::from_slice::<&RawValue>(&body).is_err(),
+        "{items}"
+    );
+    let told = events(&body)?;
+    let readable = Readable::new(&body);
+    let texts = readable.split(ITEMS_MAX).expect("told");
+    let both = texts.iter().zip(told);
+    Some(
+        both.map(|(item, (_, is_event))| (item.text.to_owned(), is_event))
+            .collect(),
+    )
+}
+
+#[test]
+fn a_broken_item_costs_its_list_nothing() {
+    for broken in [
+        "{broken}",
+        "nonsense",
+        r#"{"level":nonsense}"#,
+        r#"{"level":"Metadata","stage":"Panic",}"#,
+        r#"{"level":"Metadata" "stage":"Panic"}"#,
+        r#"{"level":"Metadata","stage":"Panic","auditID":01}"#,
+        r#"{'level':'Metadata'}"#,
+        r#"{"level":"Metadata","verb":"\x"}"#,
+        r#"{"level":"Metadata","verb":"\u12"}"#,
+        "{\"level\":\"Metadata\",\"stage\":\"Panic\",\"verb\":\"a\0b\"}",
+        "{\"level\":\"Metadata\",\"stage\":\"Panic\",\"verb\":\"a\nb]},{[\"}",
+        r#"{"level":"Metadata","stage":"Panic","a":[1,,2],"b":{"c":{"d":NaN}}}"#,
+        r#"{"a":Infinity}"#,
+        r#"{"a":tru}"#,
+        "[1 2]",
+        // Nothing between two commas.
+        "",
+        &format!(r#"{{"a":{}x{}}}"#, "[".repeat(20_000), "]".repeat(20_000)),
+    ] {
+        for items in [
+            vec![broken, GOOD, GOOD],
+            vec![GOOD, broken, GOOD],
+            vec![GOOD, GOOD, broken],
+            vec![broken, GOOD, broken],
+        ] {
+            let expected = items.iter().map(|item| (item.to_string(), *item == GOOD));
+            let expected: Vec<_> = expected.collect();
+            for separator in [",", " ,\n"] {
+                let told = cut(&items.join(separator)).unwrap_or_else(|| panic!("{broken}"));
+                assert_eq!(told, expected, "{broken}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_list_whose_items_cannot_be_told_apart_is_refused() {
+    let half = &GOOD[..GOOD.len() - 1];
+    for items in [
+        // Brackets that do not close, or close something else.
+        format!(r#"{{"a":1,{GOOD}"#),
+        format!(r#"{{"a":[1}},{GOOD}"#),
+        format!(r#"{{"a":1]}},{GOOD}"#),
+        format!("{half},{GOOD}"),
+        // Lost in one item, and found in a later one.
+        format!(r#"{{"a":{{"b":1}},{GOOD},{{"c":1}}}}"#),
+        format!("{half},{GOOD},{{\"c\":1}}}}"),
+        format!(r#"{{"a":[{{"b":1}},{GOOD},{{"c":1}}]x}}"#),
+        // Quotes too.
+        format!(r#"{{"a":"x}},{GOOD},{{"c":"y"}}"#),
+        format!(r#"{{"a":"x}},{GOOD},{{"c":z"}}"#),
+        format!(r#"{{"a":x"}},{GOOD},{{"c":"z}}"#),
+        format!(r#"{{"a":"x\"}},{GOOD}"#),
+        format!(r#"{{"a":\"x"}},{GOOD}"#),
+        // Without a comma between them.
+        format!("{GOOD} {GOOD}"),
+        format!("{GOOD}nonsense,{GOOD}"),
+        format!("7 {GOOD}"),
+        format!("{GOOD}{{broken}}"),
+        // An event written with escapes is one too.
+        format!(
+            r#"{{x {}}}"#,
+            GOOD.replace("level", r"lev\u0065l")
+                .replace("stage", r"st\u0061ge")
+        ),
+    ] {
+        assert_eq!(cut(&items), None, "{items}");
+    }
+    // Around the items everything is as it must be.
+    for (head, tail) in [
+        (
+            r#"{"kind":"EventList","apiVersion":"audit.k8s.io/v1","items":["#,
+            "]",
+        ),
+        (
+            r#"{"kind":"EventList","apiVersion":"audit.k8s.io/v1","items":["#,
+            "]}}",
+        ),
+        (
+            r#"{"kind":"EventList","apiVersion":"audit.k8s.io/v1","items":["#,
+            "]},",
+        ),
+        (
+            r#"{"kind":"EventList","apiVersion":"audit.k8s.io/v1","items":["#,
+            "]},{}",
+        ),
+        (
+            r#"{"kind":"EventList","apiVersion":"audit.k8s.io/v1","items":["#,
+            r#"],"kind":"EventList"}"#,
+        ),
+        (
+            r#"{"kind":"EventList","apiVersion":"audit.k8s.io/v1","items":["#,
+            r#"],"items":[]}"#,
+        ),
+        (
+            r#"{"kind":"EventList","apiVersion":"audit.k8s.io/v1","x":y,"items":["#,
+            "]}",
+        ),
+        (
+            r#"{kind:"EventList","apiVersion":"audit.k8s.io/v1","items":["#,
+            "]}",
+        ),
+        (
+            r#"{"kind":"EventList" "apiVersion":"audit.k8s.io/v1","items":["#,
+            "]}",
+        ),
+    ] {
+        let body = format!("{head}{GOOD},{{broken}}{tail}");
+        assert_eq!(events(body.as_bytes()), None, "{body}");
+    }
+    let body = format!(r#"{{"kind":"Pod","apiVersion":"v1","items":[{{broken}}, {GOOD}]}}"#);
+    assert_eq!(
+        Readable::new(body.as_bytes()).split(9).err(),
+        Some(ListError::WrongKind)
+    );
+    let body = list(b"1,2,x");
+    let error = Readable::new(&body).split(2).err();
+    assert_eq!(
+        error,
+        Some(ListError::TooMany {
+            events: 3,
+            events_max: 2
+        })
+    );
+}
+
+#[test]
+fn broken_lists_take_no_more_time_than_their_size_allows() {
+    // Each nests so that looking at every bracket to its end would take hours.
+    let nested = r#"{"level":"#.repeat(300_000);
+    let wide = format!(r#"{{"stage":["#) + &"{\"level\":[".repeat(90_000) + "x";
+    for items in [
+        nested.clone(),
+        "{".repeat(1 << 20),
+        format!("{nested}\"stage\"{}", "}".repeat(300_000)),
+        wide,
+        "{x}".repeat(200_000),
+        format!("\"{}\"", r#"\"{"#.repeat(300_000)),
+    ] {
+        let body = list(format!("{items},{{broken}}").as_bytes());
+        let _refused_or_not = Readable::new(&body).split(ITEMS_MAX);
+    }
+}
+
+/// An event, and a way to break it or not.
+fn item() -> impl Strategy<Value = (String, bool)> {
+    let text = prop::sample::select(vec![
+        "x",
+        "",
+        "}",
+        "]}",
+        "{",
+        "\\\"",
+        "\\\\",
+        ",",
+        "\\\",{\\\"level\\\":\\\"",
+        "é",
+        "\\ud800",
+        "\\u00e9",
+    ]);
+    let body = prop::sample::select(vec![
+        "null",
+        "[]",
+        "[{\"a\":\"b\"},{}]",
+        "{\"x\":[1e999]}",
+        "7",
+    ]);
+    let breaks = prop::option::weighted(
+        0.4,
+        (
+            any::<prop::sample::Index>(),
+            prop::sample::select(b"\"\\{}[]:, x\x01".to_vec()),
+            0..3,
+        ),
+    );
+    (text, body, breaks).prop_map(|(text, body, breaks)| {
+        let good = format!(
+            r#"{{"level":"Metadata","stage":"Panic","auditID":"{text}","requestObject":{body},"verb":"{text}"}}"#
+        );
+        let Some((at, with, how)) = breaks else {
+            return (good, true);
+        };
+        let mut bytes = good.clone().into_bytes();
+        let at = at.index(bytes.len());
+        match how {
+            0 => bytes[at] = with,
+            1 => bytes.insert(at, with),
+            _ => drop(bytes.remove(at)),
+        }
+        let broken = String::from_utf8_lossy(&bytes).into_owned();
+        let is_good = broken == good;
+        (broken, is_good)
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4_000))]
+    /// Whatever else is broken: an event is told, or its list is refused.
+    #[test]
+    fn no_event_is_lost_among_broken_ones(items in prop::collection::vec(item(), 1..6)) {
+        let mut body = list(b"");
+        body.truncate(body.len() - 3);
+        let mut good = Vec::new();
+        for (number, (text, is_good)) in items.iter().enumerate() {
+            if number > 0 {
+                body.push(b',');
+            }
+            if *is_good {
+                good.push((body.len(), text.clone()));
+            }
+            body.extend_from_slice(text.as_bytes());
+        }
+        body.extend_from_slice(b"]}");
+        let is_json = serde_json::from_slice::<&RawValue>(&body).is_ok();
+        if let Some(told) = events(&body) {
+            let readable = Readable::new(&body);
+            let texts = readable.split(ITEMS_MAX).expect("told");
+            for item in &texts {
+                prop_assert_eq!(item.wire, &body[item.offset..][..item.wire.len()]);
+            }
+            let told = texts.iter().zip(told).filter(|(_, (_, is_event))| *is_event);
+            let told: Vec<_> = told.map(|(item, _)| (item.offset, item.text.to_owned())).collect();
+            // What is valid JSON as a whole says itself where its items are.
+            for one in good.iter().filter(|_| !is_json) {
+                prop_assert!(told.contains(one), "{:?} of {}", one, String::from_utf8_lossy(&body));
+            }
+        }
+    }
+}

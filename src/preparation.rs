@@ -1,0 +1,55 @@
+//! How events are prepared for the queue, whichever door they come through; and the doors that are log files.
+
+use std::sync::Arc;
+
+use auditrelay_audit::HashKey;
+use auditrelay_config::Config;
+use auditrelay_dispatch::Routes;
+use auditrelay_ingest::{
+    Advisor, Preparation, SealTo,
+    log_file::{Follow, LogFileMetrics},
+};
+use auditrelay_store::{QueueError, SledQueue};
+use tokio::{sync::watch, task::JoinSet};
+
+/// As the configuration says.
+pub(crate) fn preparation(config: &Config, key: &HashKey, routes: &Arc<Routes>) -> Preparation {
+    // A replay may go through other routes, which want other events.
+    let keeps_all = config.queue.retain_hours.get() > 0;
+    let for_nobody = keeps_all.then_some(Routes::NOBODY);
+    let routes = Arc::clone(routes);
+    Preparation {
+        hash_key: key.clone(),
+        quarantine_raw: config
+            .queue
+            .quarantine_raw
+            .map(|key| SealTo::new(key.bytes())),
+        events_per_list_max: config.ingest.events_per_list_max.as_usize(),
+        advisor: Advisor::new(routes.id(), move |event| routes.hint(event).or(for_nobody)),
+    }
+}
+
+/// Follows every configured path.
+pub(crate) fn follow_files(
+    config: &Config,
+    queue: &SledQueue,
+    key: &HashKey,
+    preparation: &Arc<Preparation>,
+    (metrics, ingest_metrics): (&LogFileMetrics, &auditrelay_ingest::Metrics),
+    stopped: &watch::Receiver<bool>,
+    tasks: &mut JoinSet<Result<(), QueueError>>,
+) {
+    for input in &config.inputs.log_file {
+        let cluster = input.cluster.as_ref().unwrap_or(&config.cluster);
+        let follow = Follow {
+            queue: queue.clone(),
+            preparation: Arc::clone(preparation),
+            hash_key: key.clone(),
+            path: input.path.clone(),
+            cluster: cluster.to_string(),
+            metrics: metrics.clone(),
+            ingest_metrics: ingest_metrics.clone(),
+        };
+        tasks.spawn(follow.run(stopped.clone()));
+    }
+}
