@@ -12,7 +12,7 @@ async fn what_is_no_event_is_quarantined_and_the_lines_around_it_are_read() {
     log.write("garbage hunter2\n{\"level\":\"Metadata\"}\n[1,2]\n\n{\"half\":\n");
     log.write(b"\xff\xfe\x00 no text\n");
     log.write(
-        "{\"kind\":\"Event\",\"apiVersion\":\"audit.k8s.io/v1beta1\",\"level\":\"Metadata\"}\n",
+        "{\"kind\":\"Event\",\"apiVersion\":\"audit.k8s.io/v1beta1\",\"level\":\"Metadata\",\"stage\":\"Panic\"}\n",
     );
     log.write("{\"kind\":\"EventList\",\"apiVersion\":\"audit.k8s.io/v1\",\"items\":[]}\n");
     log.write(lines("b", 2));

@@ -4,6 +4,7 @@
 mod support;
 
 mod follow;
+mod import;
 mod killed;
 mod lines;
 mod rotate;

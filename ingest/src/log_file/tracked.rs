@@ -165,6 +165,8 @@ pub(super) struct Tracked {
     file: Option<File>,
     reader: Option<Box<dyn Read + Send>>,
     cutter: Cutter,
+    /// The last turn ended before what is there: lines may be read already that were not told of.
+    has_more: bool,
     /// An error that is still to be told.
     failed: Option<io::Error>,
     /// How it begins, as far as that was known when it was opened.
@@ -194,6 +196,7 @@ impl Tracked {
             file: None,
             reader: None,
             cutter: Cutter::default(),
+            has_more: false,
             failed: None,
             begins: Vec::new(),
             broken: None,
@@ -272,7 +275,11 @@ impl Tracked {
     /// Whether there is something to read.
     pub(super) fn is_behind(&self, now_unix_ms: i64) -> bool {
         match &self.file {
-            Some(_) => self.place.size > self.read_bytes() || self.is_rest_due(now_unix_ms),
+            Some(_) => {
+                self.has_more
+                    || self.place.size > self.read_bytes()
+                    || self.is_rest_due(now_unix_ms)
+            }
             None => self.reader.is_some(),
         }
     }
@@ -323,6 +330,7 @@ impl Tracked {
                 break true;
             }
         };
+        self.has_more = !is_at_end;
         let is_done = is_at_end && (self.file.is_none() || self.is_rotated) && self.is_listed;
         if is_done && self.cutter.pending_bytes() == 0 {
             self.close();
