@@ -334,6 +334,9 @@ pub(crate) struct ImportArgs {
     /// The cluster that wrote the log; the default is the relay's.
     #[arg(long, value_name = "NAME")]
     pub(crate) cluster: Option<ClusterName>,
+    /// Tell no channel: events are only counted, and kept for `replay` where queue.retain_hours says so.
+    #[arg(long)]
+    pub(crate) quiet: bool,
     /// Read a log from its beginning that was read before.
     #[arg(long)]
     pub(crate) again: bool,

@@ -50,9 +50,8 @@ async fn queue(
     lines: impl BufRead + Send + 'static,
     progress: &Progress,
 ) -> Result<ExitCode, Failure> {
-    if args.again || args.json || args.cluster.is_some() {
-        let reason =
-            "--cluster, --again and --json are for audit logs; this is an export of a queue";
+    if args.again || args.json || args.quiet || args.cluster.is_some() {
+        let reason = "--cluster, --quiet, --again and --json are for audit logs; this is an export";
         return Err(Failure::Usage(reason.to_owned()));
     }
     let data_dir = args.place.data_dir()?;

@@ -7,7 +7,7 @@ use auditrelay_config::Config;
 use auditrelay_dispatch::Routes;
 use auditrelay_ingest::{
     Advisor, Preparation, SealTo,
-    log_file::{Follow, LogFileMetrics},
+    log_file::{Follow, InUse, LogFileMetrics},
 };
 use auditrelay_store::{QueueError, SledQueue};
 use tokio::{sync::watch, task::JoinSet};
@@ -29,13 +29,27 @@ pub(crate) fn preparation(config: &Config, key: &HashKey, routes: &Arc<Routes>) 
     }
 }
 
+/// The same for events that nobody is told of: they are counted and recognised, and kept only for a replay.
+pub(crate) fn for_nobody(config: &Config, key: &HashKey, routes: &Arc<Routes>) -> Preparation {
+    let keeps_all = config.queue.retain_hours.get() > 0;
+    Preparation {
+        advisor: Advisor::new(routes.id(), move |_| keeps_all.then_some(Routes::NOBODY)),
+        ..preparation(config, key, routes)
+    }
+}
+
 /// Follows every configured path.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "each is a part of the relay, and none belongs to another"
+)]
 pub(crate) fn follow_files(
     config: &Config,
     queue: &SledQueue,
     key: &HashKey,
     preparation: &Arc<Preparation>,
     (metrics, ingest_metrics): (&LogFileMetrics, &auditrelay_ingest::Metrics),
+    in_use: &InUse,
     stopped: &watch::Receiver<bool>,
     tasks: &mut JoinSet<Result<(), QueueError>>,
 ) {
@@ -48,6 +62,7 @@ pub(crate) fn follow_files(
             path: input.path.clone(),
             cluster: cluster.to_string(),
             metrics: metrics.clone(),
+            in_use: in_use.clone(),
             ingest_metrics: ingest_metrics.clone(),
         };
         tasks.spawn(follow.run(stopped.clone()));

@@ -16,7 +16,10 @@ use std::{
 use auditrelay_audit::HashKey;
 use auditrelay_config::Config;
 use auditrelay_dispatch::{Metrics, Router, Routes, Templates};
-use auditrelay_ingest::{Ingest, Keyring, log_file::LogFileMetrics};
+use auditrelay_ingest::{
+    Ingest, Keyring,
+    log_file::{InUse, LogFileMetrics},
+};
 use auditrelay_store::{MovedAside, Opened, Queue, QueueError, SledOptions, SledQueue};
 use prometheus::Registry;
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
@@ -31,7 +34,7 @@ use crate::{
     limits::limits,
     metrics::LedgerMetrics,
     online,
-    preparation::{follow_files, preparation},
+    preparation::{follow_files, for_nobody, preparation},
 };
 
 /// How long a failed queue's callers have to get their answer.
@@ -238,6 +241,7 @@ impl Relay {
         // One for each door.
         let prepare = || preparation(&self.config, &self.hash_key, &routes);
         let for_files = Arc::new(prepare());
+        let in_use = InUse::default();
         let log_files = LogFileMetrics::new(&self.registry).map_err(other)?;
         follow_files(
             &self.config,
@@ -245,13 +249,18 @@ impl Relay {
             &self.hash_key,
             &for_files,
             (&log_files, &ingest_metrics),
+            &in_use,
             stopped,
             &mut tasks,
         );
         let importer = Importer::new(
             self.queue.clone(),
-            for_files,
+            (
+                for_files,
+                Arc::new(for_nobody(&self.config, &self.hash_key, &routes)),
+            ),
             self.hash_key.clone(),
+            in_use,
             self.config.cluster.to_string(),
         );
         if let Some(webhook) = self.webhook {

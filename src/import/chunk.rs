@@ -11,7 +11,7 @@ use std::{path::Path, sync::Arc};
 use auditrelay_audit::HashKey;
 use auditrelay_ingest::{
     Preparation,
-    log_file::{Chunk, LinesInBatch, Mark, Place},
+    log_file::{Chunk, InUse, LinesInBatch, Mark, Place},
 };
 use auditrelay_store::{Queue, SledQueue};
 use serde::{Deserialize, Serialize};
@@ -36,6 +36,8 @@ pub(crate) struct Take {
     pub(crate) path: String,
     pub(crate) place: Place,
     pub(crate) input: String,
+    /// Nobody is told of them.
+    pub(crate) quiet: bool,
     /// How far the file was read before, as the queue has to know it: bytes, and the last of them.
     pub(crate) offset_before: u64,
     pub(crate) tail_before: Vec<u8>,
@@ -53,6 +55,8 @@ pub(crate) enum Said {
         new_input: String,
     },
     Taken(Taken),
+    /// Lines behind these were taken meanwhile: by an import that was killed while it sent them, or by another one.
+    Moved(Box<Mark>),
     /// There is no room in the queue now.
     Full(String),
     /// It cannot be done.
@@ -82,7 +86,10 @@ pub(crate) struct Noted {
 pub(crate) struct Importer {
     queue: SledQueue,
     preparation: Arc<Preparation>,
+    /// The same for what nobody is told of.
+    quiet: Arc<Preparation>,
     key: HashKey,
+    in_use: InUse,
     cluster: String,
     one_at_a_time: Mutex<()>,
 }
@@ -90,14 +97,17 @@ pub(crate) struct Importer {
 impl Importer {
     pub(crate) fn new(
         queue: SledQueue,
-        preparation: Arc<Preparation>,
+        (preparation, quiet): (Arc<Preparation>, Arc<Preparation>),
         key: HashKey,
+        in_use: InUse,
         cluster: String,
     ) -> Self {
         Self {
             queue,
             preparation,
+            quiet,
             key,
+            in_use,
             cluster,
             one_at_a_time: Mutex::new(()),
         }
@@ -119,6 +129,14 @@ impl Importer {
         marks.retain(|(_, mark)| mark.has_head(&self.key, head));
         let is_elsewhere =
             |mark: &Mark| (mark.place.device, mark.place.inode) != (place.device, place.inode);
+        if self
+            .in_use
+            .has(place, marks.iter().map(|(input, _)| input.as_str()))
+        {
+            return Said::Refused(
+                "the relay follows this file, and reads it without an import".to_owned(),
+            );
+        }
         // Of the same content it may be any; the furthest leaves least to be told twice.
         marks.sort_by_key(|(_, mark)| (is_elsewhere(mark), std::cmp::Reverse(mark.offset)));
         Said::Known {
@@ -139,6 +157,11 @@ impl Importer {
                 mark.offset == take.offset_before && mark.has_tail(&self.key, &take.tail_before)
             }
         };
+        if let Some(mark) = mark
+            && mark.offset > take.offset_before
+        {
+            return Said::Moved(Box::new(mark));
+        }
         if !goes_on {
             return Said::Refused(
                 "the file is not as it was when it was read before, or something else reads it now"
@@ -174,7 +197,11 @@ impl Importer {
     }
 
     async fn prepare(&self, take: Take, now_unix_ms: i64) -> Option<LinesInBatch> {
-        let (preparation, key) = (Arc::clone(&self.preparation), self.key.clone());
+        let preparation = match take.quiet {
+            true => Arc::clone(&self.quiet),
+            false => Arc::clone(&self.preparation),
+        };
+        let key = self.key.clone();
         let cluster = take.cluster.unwrap_or_else(|| self.cluster.clone());
         let made = tokio::task::spawn_blocking(move || {
             let path = Path::new(&take.path);

@@ -41,6 +41,8 @@ pub(super) struct Source {
 #[derive(Debug, Default, Serialize)]
 struct Report {
     file: String,
+    /// No channel is told.
+    quiet: bool,
     /// The first line that was read now.
     from_line: u64,
     /// When lines before it were read, Unix time in milliseconds.
@@ -71,10 +73,13 @@ pub(super) async fn run(
         head: source.head.clone(),
         place: source.place,
     };
-    let Said::Known { marks, new_input } = target.ask(&known, &[]).await? else {
-        return Err(unexpected());
+    let (marks, new_input) = match target.ask(&known, &[]).await? {
+        Said::Known { marks, new_input } => (marks, new_input),
+        Said::Refused(reason) => return Err(refused(&args.file.display(), &reason)),
+        _ => return Err(unexpected()),
     };
     let mut report = Report {
+        quiet: args.quiet,
         file: args.file.display().to_string(),
         from_line: 1,
         ..Report::default()
@@ -95,7 +100,9 @@ pub(super) async fn run(
         path: args.file.display().to_string(),
         place: source.place,
         input,
+        quiet: args.quiet,
         before: reached.clone(),
+        at: reached.clone(),
     };
     let ended = work
         .take_all(source.reader, reached, &mut target, &mut report)
@@ -147,8 +154,11 @@ struct Work {
     path: String,
     place: Place,
     input: String,
+    quiet: bool,
     /// How far the queue knows that the file was read.
     before: Reached,
+    /// How far it was read here.
+    at: Reached,
 }
 
 impl Work {
@@ -177,20 +187,16 @@ impl Work {
         target: &mut Target,
         report: &mut Report,
     ) -> Result<(), Failure> {
-        let text = std::mem::take(&mut chunk.text);
-        let (lines, bytes, end) = (chunk.lines.len() as u64, chunk.bytes, chunk.end.clone());
-        let ask = Ask::Take(Box::new(Take {
-            cluster: self.cluster.clone(),
-            path: self.path.clone(),
-            place: self.place,
-            input: self.input.clone(),
-            offset_before: self.before.offset,
-            tail_before: self.before.tail.clone(),
-            chunk,
-        }));
+        let start = std::mem::replace(&mut self.at, chunk.end.clone());
         let taken = loop {
-            match target.ask(&ask, &text).await? {
+            match self.ask(&chunk, target).await? {
                 Said::Taken(taken) => break taken,
+                Said::Moved(mark) if mark.offset >= chunk.end.offset => {
+                    // All of these are in; what follows is compared again.
+                    self.before = chunk.end;
+                    return Ok(());
+                }
+                Said::Moved(mark) => self.before = cut_off(&mut chunk, &start, &mark),
                 Said::Full(_) if target.is_relay() => sleep(FULL_PAUSE).await,
                 Said::Full(reason) => {
                     return Err(Failure::Other(format!(
@@ -198,20 +204,53 @@ impl Work {
                          on where it was"
                     )));
                 }
-                Said::Refused(reason) => {
-                    let path = &self.path;
-                    return Err(Failure::Other(format!("cannot import {path}: {reason}")));
-                }
+                Said::Refused(reason) => return Err(refused(&self.path, &reason)),
                 Said::Known { .. } => return Err(unexpected()),
             }
         };
         // With blank lines alone there was nothing to store, and so no place to note how far it is.
         if taken.events + taken.unreadable > 0 {
-            self.before = end;
+            self.before = chunk.end;
         }
-        report.add(taken, lines, bytes);
+        report.add(taken, chunk.lines.len() as u64, chunk.bytes);
         Ok(())
     }
+
+    async fn ask(&self, chunk: &Chunk, target: &mut Target) -> Result<Said, Failure> {
+        let ask = Ask::Take(Box::new(Take {
+            cluster: self.cluster.clone(),
+            path: self.path.clone(),
+            place: self.place,
+            input: self.input.clone(),
+            quiet: self.quiet,
+            offset_before: self.before.offset,
+            tail_before: self.before.tail.clone(),
+            chunk: Chunk {
+                text: Vec::new(),
+                lines: chunk.lines.clone(),
+                end: chunk.end.clone(),
+                bytes: chunk.bytes,
+            },
+        }));
+        target.ask(&ask, &chunk.text).await
+    }
+}
+
+/// Takes lines off a chunk that were taken meanwhile; returns where the rest begins.
+fn cut_off(chunk: &mut Chunk, start: &Reached, mark: &Mark) -> Reached {
+    let mut reached = start.clone();
+    let bytes = usize::try_from(mark.offset.saturating_sub(start.offset)).unwrap_or(usize::MAX);
+    let bytes = bytes.min(chunk.text.len());
+    let rest = chunk.text.split_off(bytes);
+    reached.pass(&chunk.text);
+    reached.lines = mark.lines;
+    chunk.text = rest;
+    chunk.bytes -= bytes as u64;
+    chunk.lines.retain(|line| line.offset >= mark.offset);
+    for line in &mut chunk.lines {
+        line.text = line.text.start - bytes..line.text.end - bytes;
+    }
+    reached
 }
 
 /// Cuts what is read into chunks, until nobody wants more.
@@ -280,6 +319,7 @@ fn told(report: &Report, by_relay: bool) -> String {
         report.events_per_second,
         count(report.events, "event"),
         match by_relay {
+            _ if report.quiet => "; no channel is told",
             true => "; the ledger tells which of them the relay had seen before",
             false =>
                 "; they are routed when the relay runs, and the ledger tells which it had seen before",
@@ -305,6 +345,10 @@ fn told(report: &Report, by_relay: bool) -> String {
         );
     }
     text
+}
+
+fn refused(file: &dyn std::fmt::Display, reason: &str) -> Failure {
+    Failure::Other(format!("cannot import {file}: {reason}"))
 }
 
 fn unexpected() -> Failure {
@@ -333,4 +377,38 @@ pub(super) fn begin(
         .read_to_end(&mut head)?;
     let whole = std::io::Cursor::new(head.clone()).chain(reader);
     Ok((head, Box::new(whole)))
+}
+
+#[cfg(test)]
+mod tests {
+    use auditrelay_audit::HashKey;
+
+    use super::*;
+
+    fn chunk(cutter: &mut Cutter, text: &str) -> Chunk {
+        cutter.fill(&mut text.as_bytes()).expect("memory");
+        cutter.next().expect("lines")
+    }
+
+    #[test]
+    fn what_was_taken_meanwhile_is_cut_off_and_the_rest_is_where_it_was() {
+        let mut cutter = Cutter::default();
+        chunk(&mut cutter, "zero\n");
+        let start = cutter.reached().clone();
+        let mut of_three = chunk(&mut cutter, "one\ntwo two\nthree\n");
+        let key = HashKey::new([7; 32]);
+        let mut reached = start.clone();
+        reached.pass(b"one\n");
+        reached.lines += 1;
+        let mark = Mark::new(&key, Path::new("a"), Place::default(), &reached, 1);
+        assert_eq!(cut_off(&mut of_three, &start, &mark), reached);
+        let texts: Vec<_> = of_three
+            .lines
+            .iter()
+            .map(|line| (line.number, line.offset, &of_three.text[line.text.clone()]))
+            .collect();
+        assert_eq!(texts, [(3, 9, &b"two two"[..]), (4, 17, &b"three"[..])]);
+        assert_eq!(of_three.bytes, 14);
+        assert_eq!(of_three.end, *cutter.reached());
+    }
 }

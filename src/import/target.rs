@@ -6,6 +6,7 @@ use std::{
 };
 
 use auditrelay_dispatch::Routes;
+use auditrelay_ingest::log_file::InUse;
 use auditrelay_store::SledQueue;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{
@@ -25,7 +26,7 @@ use crate::{
     Failure,
     cli::PlaceArgs,
     data_dir::hash_key,
-    preparation::preparation,
+    preparation::{for_nobody, preparation},
     reach::{AdminAddress, Found, command_options, reach, silent},
 };
 
@@ -57,9 +58,12 @@ impl Target {
         };
         let key = hash_key(&config.dedup_key_file())?;
         let routes = Arc::new(Routes::new(&config));
-        let preparation = Arc::new(preparation(&config, &key, &routes));
+        let preparations = (
+            Arc::new(preparation(&config, &key, &routes)),
+            Arc::new(for_nobody(&config, &key, &routes)),
+        );
         let cluster = config.cluster.to_string();
-        let importer = Importer::new(queue, preparation, key, cluster);
+        let importer = Importer::new(queue, preparations, key, InUse::default(), cluster);
         Ok(Self::Store(Box::new(importer)))
     }
 

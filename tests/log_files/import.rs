@@ -172,7 +172,7 @@ async fn a_running_relay_takes_an_import_in_bounded_pieces() {
 async fn an_import_that_is_killed_goes_on_where_it_was() {
     let folder = folder("never.log", "");
     let path = folder.path().join("old.log");
-    let count = 60_000;
+    let count = 25_000;
     fs::write(&path, lines("a", count)).expect("written");
     let mut relay = None;
     let mut kills = 0;
@@ -207,6 +207,43 @@ async fn an_import_that_is_killed_goes_on_where_it_was() {
     received(&relay, count as u64).await;
     a_while().await;
     received(&relay, count as u64).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_is_not_imported_while_it_is_followed_and_two_imports_share_it() {
+    let folder = folder("audit.log", "");
+    fs::write(folder.path().join("audit.log"), lines("a", 10)).expect("written");
+    let relay = start(folder.path());
+    received(&relay, 10).await;
+    let args = ["import", "audit.log", "--config", "c.yaml"];
+    let (code, _, stderr) = run(folder.path(), &[], &args);
+    assert!(
+        code == 70 && stderr.contains("follows this file"),
+        "{code}: {stderr}"
+    );
+    fs::write(folder.path().join("old.log"), lines("b", 12_000)).expect("written");
+    let one = || {
+        let path = folder.path().to_owned();
+        tokio::task::spawn_blocking(move || report(&path, &["old.log"]))
+    };
+    let (one, two) = tokio::join!(one(), one());
+    let events = |told: Result<Value, _>| -> u64 {
+        let told: Value = Result::<Value, tokio::task::JoinError>::expect(told, "no panic");
+        told["events"].as_u64().expect("a number")
+    };
+    assert_eq!(events(one) + events(two), 12_000);
+    received(&relay, 12_010).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_quiet_import_is_counted_and_told_to_nobody() {
+    let folder = folder("never.log", "");
+    fs::write(folder.path().join("old.log"), lines("a", 30)).expect("written");
+    let relay = start(folder.path());
+    let words = import(folder.path(), &["old.log", "--quiet"]);
+    assert!(words.contains("no channel is told"), "{words}");
+    let ledger = received(&relay, 30).await;
+    assert_eq!(ledger["filtered"], 30, "{ledger}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

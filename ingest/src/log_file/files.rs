@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     find::{self, Found, Listing},
+    in_use::Followed,
     lines::Noted,
     mark::Mark,
     tracked::{Looked, Tracked},
@@ -67,6 +68,16 @@ impl Files {
             ignored: HashMap::new(),
             failing: BTreeMap::new(),
         }
+    }
+
+    /// But for those that were read to their end and lie closed.
+    pub(super) fn in_use(&self) -> Vec<Followed> {
+        let open = self.tracked.values().filter(|one| !one.is_closed());
+        let open = open.map(|one| Followed {
+            place: one.place,
+            input: one.input.clone(),
+        });
+        open.collect()
     }
 
     pub(super) fn followed(&self) -> usize {

@@ -17,6 +17,7 @@ use tokio::sync::watch;
 
 use super::{
     files::{Files, Id, Turn},
+    in_use::InUse,
     metrics::LogFileMetrics,
 };
 use crate::prepare::Preparation;
@@ -42,6 +43,8 @@ pub struct Follow<Q> {
     pub cluster: String,
     /// What is counted.
     pub metrics: LogFileMetrics,
+    /// Where it is told which files are followed.
+    pub in_use: InUse,
     /// The same as of the webhook.
     pub ingest_metrics: crate::Metrics,
 }
@@ -63,6 +66,7 @@ impl<Q: Queue> Follow<Q> {
                 (files, notes)
             })
             .await;
+            self.in_use.set(&label, files.in_use());
             if !notes.is_empty() {
                 self.queue.note_inputs(notes).await?;
             }

@@ -17,6 +17,7 @@ mod cut;
 mod files;
 mod find;
 mod follow;
+mod in_use;
 mod lines;
 mod mark;
 mod metrics;
@@ -25,6 +26,7 @@ mod tracked;
 
 pub use cut::{Chunk, Cutter, LINE_BYTES_MAX, Line, Reached};
 pub use follow::{Follow, POLL_INTERVAL};
+pub use in_use::InUse;
 pub use lines::{LinesInBatch, Noted};
 pub use mark::{HEAD_BYTES, Mark, Place, TAIL_BYTES};
 pub use metrics::LogFileMetrics;
