@@ -22,7 +22,12 @@ use tokio::sync::Mutex;
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub(crate) enum Ask {
     /// Which file begins like this, and how far was it read?
-    Known { head: Vec<u8>, place: Place },
+    Known {
+        head: Vec<u8>,
+        place: Place,
+        /// It is to be read from its beginning, whatever was read before.
+        again: bool,
+    },
     /// Take these lines; their text follows the request's first line.
     Take(Box<Take>),
 }
@@ -116,7 +121,9 @@ impl Importer {
     /// Answers; `text` is that of the lines.
     pub(crate) async fn answer(&self, ask: Ask, text: Vec<u8>, now_unix_ms: i64) -> Said {
         match ask {
-            Ask::Known { head, place } => self.known(&head, place, now_unix_ms),
+            Ask::Known { head, place, again } => {
+                self.known(&head, place, again.then_some(now_unix_ms))
+            }
             Ask::Take(mut take) => {
                 take.chunk.text = text;
                 self.take(*take, now_unix_ms).await
@@ -124,7 +131,7 @@ impl Importer {
         }
     }
 
-    fn known(&self, head: &[u8], place: Place, now_unix_ms: i64) -> Said {
+    fn known(&self, head: &[u8], place: Place, again_at: Option<i64>) -> Said {
         let mut marks = Mark::all(&self.queue.inputs());
         marks.retain(|(_, mark)| mark.has_head(&self.key, head));
         let is_elsewhere =
@@ -141,7 +148,7 @@ impl Importer {
         marks.sort_by_key(|(_, mark)| (is_elsewhere(mark), std::cmp::Reverse(mark.offset)));
         Said::Known {
             marks,
-            new_input: Mark::new_input(&self.key, place, head, now_unix_ms),
+            new_input: Mark::new_input(&self.key, place, head, again_at),
         }
     }
 

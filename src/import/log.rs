@@ -72,6 +72,7 @@ pub(super) async fn run(
     let known = Ask::Known {
         head: source.head.clone(),
         place: source.place,
+        again: args.again,
     };
     let (marks, new_input) = match target.ask(&known, &[]).await? {
         Said::Known { marks, new_input } => (marks, new_input),

@@ -38,7 +38,7 @@ fn write_and_rotate(folder: &Path, written: &AtomicU64, stop: &AtomicBool) {
         if number % 75 == 0 {
             gzip(&rotated.swap_remove(0));
         }
-        std::thread::sleep(Duration::from_millis(4));
+        std::thread::park_timeout(Duration::from_millis(4));
     }
 }
 

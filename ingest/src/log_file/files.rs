@@ -302,7 +302,7 @@ impl Files {
         if self.begins_like_another(&looked.head) {
             return Ok(None);
         }
-        let input = Mark::new_input(&key, found.place, &looked.head, now_unix_ms);
+        let input = Mark::new_input(&key, found.place, &looked.head, Some(now_unix_ms));
         tracing::info!(file = %found.path.display(), "a log file is read from its beginning");
         looked.from_start(found, input).map(Some)
     }

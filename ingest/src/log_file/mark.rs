@@ -108,11 +108,13 @@ impl Mark {
         }
     }
 
-    /// A name for a file that is read for the first time, and begins like this.
-    pub fn new_input(key: &HashKey, place: Place, head: &[u8], now_unix_ms: i64) -> String {
+    /// A name for a file that is read for the first time, and begins like this. With a time it is another name each
+    /// time; without one, two who begin at once meet under the same.
+    pub fn new_input(key: &HashKey, place: Place, head: &[u8], at_unix_ms: Option<i64>) -> String {
         let head = hashed(key, "head", head);
         let Place { device, inode, .. } = place;
-        format!("{PREFIX}{head}-{device}-{inode}-{now_unix_ms}")
+        let time = at_unix_ms.map_or_else(String::new, |time| format!("-{time}"));
+        format!("{PREFIX}{head}-{device}-{inode}{time}")
     }
 
     /// What is stored with the lines.
@@ -181,7 +183,7 @@ mod tests {
             &reached(&bytes),
             9,
         );
-        let input = Mark::new_input(&key, mark.place, &bytes[..HEAD_BYTES], 9);
+        let input = Mark::new_input(&key, mark.place, &bytes[..HEAD_BYTES], Some(9));
         let other = InputPosition::new("log-file/x".to_owned(), "{}".to_owned());
         let positions = [
             mark.position(&input).expect("it fits"),
