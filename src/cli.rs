@@ -6,7 +6,7 @@ use auditrelay_config::{ClusterName, Overrides};
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
-    Failure, check, dead, demo, events, export, import, ledger, logs, online,
+    Failure, check, dead, demo, events, export, import, init, ledger, logs, online,
     quarantine::{self, QuarantineCommand},
     render, replay, salvage, serve, tail,
     when::{self, UnixMs},
@@ -32,6 +32,9 @@ enum Command {
     /// Read the configuration, say what is wrong with it or that it is fine, and end; with `--online`, ask
     /// Slack too: exit code 1 if something will not be delivered.
     Check(CheckArgs),
+    /// Write what connecting a cluster takes: certificates or a token, the API server's files and flags for each
+    /// kind of cluster, and the relay's configuration.
+    Init(init::InitArgs),
     /// Run the relay on real audit events against a local Slack, and show what arrives. Needs nothing.
     Demo,
     /// Show the messages that audit events would make in a channel. Posts nothing, opens no queue.
@@ -364,6 +367,7 @@ pub fn run() -> Result<ExitCode, Failure> {
         }
         Command::Check(args) if args.online => block_on(online::run(&args))?,
         Command::Check(args) => check::run(args.config.as_deref()),
+        Command::Init(args) => init::run(&args),
         Command::Render(args) => render::run(&args),
         Command::Demo => block_on(demo::run())?,
         Command::Ledger(args) => block_on(ledger::run(&args))?,

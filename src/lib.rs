@@ -16,6 +16,7 @@ mod export;
 mod failure;
 mod health;
 mod import;
+mod init;
 mod lanes;
 mod ledger;
 mod limits;

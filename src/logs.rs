@@ -1,6 +1,12 @@
 //! Logs: for people on a terminal, JSON lines otherwise; always to standard error.
+//!
+//! Invariant: a panic is told by its place alone. Its words may quote what was being worked on (slicing
+//! a string within a character quotes the string), and that may be secret.
 
-use std::io::{IsTerminal, stderr};
+use std::{
+    io::{IsTerminal, stderr},
+    panic,
+};
 
 use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
 
@@ -24,4 +30,13 @@ pub fn start() {
             .with(fmt::layer().json().flatten_event(true).with_writer(stderr))
             .init();
     }
+    panic::set_hook(Box::new(|panicked| {
+        let place = panicked.location();
+        tracing::error!(
+            file = place.map(panic::Location::file),
+            line = place.map(panic::Location::line),
+            "a part of the relay panicked; please report this with the place (its words are not logged, as they \
+             may quote what was sent)"
+        );
+    }));
 }

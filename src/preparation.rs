@@ -2,8 +2,11 @@
 
 use std::sync::Arc;
 
-use auditrelay_audit::HashKey;
-use auditrelay_config::Config;
+use auditrelay_audit::{
+    HashKey,
+    redact::{Bodies, Redactor},
+};
+use auditrelay_config::{Config, RouteResources};
 use auditrelay_dispatch::Routes;
 use auditrelay_ingest::{
     Advisor, Preparation, SealTo,
@@ -16,24 +19,36 @@ use tokio::{sync::watch, task::JoinSet};
 pub(crate) fn preparation(config: &Config, key: &HashKey, routes: &Arc<Routes>) -> Preparation {
     // A replay may go through other routes, which want other events.
     let keeps_all = config.queue.retain_hours.get() > 0;
-    let for_nobody = keeps_all.then_some(Routes::NOBODY);
+    let for_nobody = keeps_all.then_some((Routes::NOBODY, Bodies::Keep));
     let routes = Arc::clone(routes);
     Preparation {
+        redactor: redactor(config, key.clone()),
         hash_key: key.clone(),
         quarantine_raw: config
             .queue
             .quarantine_raw
             .map(|key| SealTo::new(key.bytes())),
         events_per_list_max: config.ingest.events_per_list_max.as_usize(),
-        advisor: Advisor::new(routes.id(), move |event| routes.hint(event).or(for_nobody)),
+        advisor: Advisor::new(routes.id(), move |event| {
+            routes.advice(event).or(for_nobody)
+        }),
     }
+}
+
+/// What a configuration wants taken out of events.
+pub(crate) fn redactor(config: &Config, key: HashKey) -> Redactor {
+    let listed = config.redaction.resources.iter();
+    Redactor::new(key)
+        .resources(listed.map(RouteResources::matched).collect())
+        .environment(config.redaction.environment)
 }
 
 /// The same for events that nobody is told of: they are counted and recognised, and kept only for a replay.
 pub(crate) fn for_nobody(config: &Config, key: &HashKey, routes: &Arc<Routes>) -> Preparation {
     let keeps_all = config.queue.retain_hours.get() > 0;
+    let for_nobody = keeps_all.then_some((Routes::NOBODY, Bodies::Keep));
     Preparation {
-        advisor: Advisor::new(routes.id(), move |_| keeps_all.then_some(Routes::NOBODY)),
+        advisor: Advisor::new(routes.id(), move |_| for_nobody),
         ..preparation(config, key, routes)
     }
 }

@@ -4,34 +4,26 @@
 //! fails, everything stops and the error is returned (the supervisor restarts the process); at a
 //! shutdown the door closes first, then what is under way is finished, within the configured time.
 
-use std::{
-    collections::BTreeMap,
-    fs, io,
-    net::SocketAddr,
-    path::Path,
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{collections::BTreeMap, fs, io, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use auditrelay_audit::HashKey;
 use auditrelay_config::Config;
 use auditrelay_dispatch::{Metrics, Router, Routes, Templates};
 use auditrelay_ingest::{
-    Ingest, Keyring,
+    Ingest, Keyring, RELOAD_INTERVAL,
     log_file::{InUse, LogFileMetrics},
 };
-use auditrelay_store::{MovedAside, Opened, Queue, QueueError, SledOptions, SledQueue};
+use auditrelay_store::{Queue, QueueError, SledQueue};
 use prometheus::Registry;
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 
 use crate::{
     Failure, admin,
     commands_port::{Commands, Token},
-    data_dir::{hash_key, write_durably},
+    data_dir::{hash_key, open_queue, write_durably},
     execute::Context,
     import::Importer,
     lanes::Lanes,
-    limits::limits,
     metrics::LedgerMetrics,
     online,
     preparation::{follow_files, for_nobody, preparation},
@@ -88,7 +80,7 @@ impl Relay {
 
     async fn open_with(config: Config, door: Door) -> Result<Self, Failure> {
         let templates = Templates::all(&config).map_err(Failure::Template)?;
-        let keyring = Keyring::open(&config.tls, &config.clients).map_err(other)?;
+        let keyring = keyring(&config)?;
         let (queue, moved_aside) = open_queue(&config).await?;
         forget_address(&config.data_dir);
         let opened = Self::open_around(
@@ -264,6 +256,9 @@ impl Relay {
             self.config.cluster.to_string(),
         );
         if let Some(webhook) = self.webhook {
+            self.keyring.register(&self.registry).map_err(other)?;
+            let watching = Arc::clone(&self.keyring).watch(RELOAD_INTERVAL);
+            tasks.spawn(until(stopped.clone(), watching));
             let ingest = Ingest::new(
                 self.queue.clone(),
                 prepare(),
@@ -294,16 +289,28 @@ impl Relay {
             metrics: self.ledger_metrics,
             commands: Commands::new(context, importer, self.token),
         };
-        let mut stop = stopped.clone();
-        tasks.spawn(async move {
-            tokio::select! {
-                () = admin::serve(self.admin, Arc::new(admin)) => {}
-                _ = stop.wait_for(|stop| *stop) => {}
-            }
-            Ok(())
-        });
+        let serving = admin::serve(self.admin, Arc::new(admin));
+        tasks.spawn(until(stopped.clone(), serving));
         Ok(tasks)
     }
+}
+
+/// What goes on for as long as the relay does.
+async fn until(
+    mut stopped: watch::Receiver<bool>,
+    work: impl Future<Output = ()>,
+) -> Result<(), QueueError> {
+    tokio::select! {
+        () = work => {}
+        _ = stopped.wait_for(|stop| *stop) => {}
+    }
+    Ok(())
+}
+
+/// Reads certificates, keys, tokens and passwords.
+pub(crate) fn keyring(config: &Config) -> Result<Keyring, Failure> {
+    Keyring::open(&config.tls, &config.clients)
+        .map_err(|error| Failure::Credentials(error.to_string()))
 }
 
 fn other(error: impl std::fmt::Display) -> Failure {
@@ -322,46 +329,6 @@ fn dedup_entries(config: &Config) -> usize {
         );
     }
     usize::try_from(wanted.min(fit)).unwrap_or(usize::MAX)
-}
-
-/// How the queue of a configuration is opened, by the relay and by commands.
-pub(crate) fn sled_options(data_dir: &Path, config: Option<&Config>) -> SledOptions {
-    let now = SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default();
-    let now_unix_ms = i64::try_from(now.as_millis()).unwrap_or(i64::MAX);
-    // A command that only looks leaves everything where it is.
-    let looking = SledOptions::new(data_dir, now_unix_ms);
-    let Some(config) = config else { return looking };
-    let bytes_max = config.queue.bytes_max.get();
-    SledOptions {
-        cache_bytes_max: config.queue.cache_bytes_max.get(),
-        // A small queue gives its space back in small pieces.
-        segment_bytes: looking.segment_bytes.min(bytes_max / 64),
-        index_bytes: looking.index_bytes.min(bytes_max / 16),
-        limits: limits(&config.queue),
-        move_damaged_aside: true,
-        ..looking
-    }
-}
-
-async fn open_queue(config: &Config) -> Result<(SledQueue, Option<MovedAside>), Failure> {
-    let options = sled_options(&config.data_dir, Some(config));
-    let opened = tokio::task::spawn_blocking(move || SledQueue::open(&options)).await;
-    // sled panics where it cannot sync while it closes what it has just opened.
-    let opened = opened.map_err(|_panic| {
-        let path = config.data_dir.display();
-        Failure::Disk(format!("the queue in {path} panicked while it was opened"))
-    })?;
-    let Opened { queue, moved_aside } = opened?;
-    if let Some(moved) = &moved_aside {
-        tracing::error!(
-            reason = moved.reason, moved_to = %moved.path.display(), kept_events = moved.kept_events,
-            "the queue's store is damaged and was moved aside; the relay starts with an empty one. \
-             Look at the disk; `auditrelay salvage` brings back what is whole in the old one"
-        );
-    }
-    Ok((queue, moved_aside))
 }
 
 /// Nobody answers there: the relay stops, or it starts after another one was killed.

@@ -7,7 +7,7 @@
 use auditrelay_audit::{
     Envelope, HashKey,
     list::{Item, ListError, Readable},
-    redact::redact,
+    redact::{Bodies, Redactor},
 };
 use auditrelay_store::{BatchEncoder, Content, EncodedBatch, Hint, Unreadable};
 
@@ -22,6 +22,8 @@ pub(crate) const SEALED_PER_LIST_MAX: u64 = 100;
 pub struct Preparation {
     /// Keys what tells one event from another.
     pub hash_key: HashKey,
+    /// Takes out what is not stored.
+    pub redactor: Redactor,
     /// To whom the first 4 KiB of items that cannot be read are sealed, to be kept.
     pub quarantine_raw: Option<SealTo>,
     /// A longer list is refused.
@@ -37,13 +39,14 @@ pub struct Advisor {
     advise: Box<Advise>,
 }
 
-type Advise = dyn Fn(&Envelope<'_>) -> Option<Hint> + Send + Sync;
+type Advise = dyn Fn(&Envelope<'_>) -> Option<(Hint, Bodies)> + Send + Sync;
 
 impl Advisor {
-    /// Hints of the table that `hints_of` names; none for an event that nobody wants.
+    /// Hints of the table that `hints_of` names, and what is stored of the bodies; none for an event that nobody
+    /// wants.
     pub fn new(
         hints_of: u64,
-        advise: impl Fn(&Envelope<'_>) -> Option<Hint> + Send + Sync + 'static,
+        advise: impl Fn(&Envelope<'_>) -> Option<(Hint, Bodies)> + Send + Sync + 'static,
     ) -> Self {
         Self {
             hints_of,
@@ -53,7 +56,7 @@ impl Advisor {
 
     /// Everything is wanted, and the router reads it again.
     pub fn none() -> Self {
-        Self::new(0, |_| Some(Hint::default()))
+        Self::new(0, |_| Some((Hint::default(), Bodies::Keep)))
     }
 }
 
@@ -107,10 +110,13 @@ impl Preparation {
         batch: &mut BatchEncoder,
     ) {
         let key = self.hash_key.event(cluster, item, envelope);
-        let Some(hint) = (self.advisor.advise)(envelope) else {
+        let Some((hint, bodies)) = (self.advisor.advise)(envelope) else {
             return batch.push_unwanted(&key);
         };
-        let redacted = redact(item.text, envelope, !item.has_invalid_utf8);
+        let is_readable = !item.has_invalid_utf8;
+        let redacted = self
+            .redactor
+            .redact(item.text, envelope, is_readable, bodies);
         let content = Content::Event {
             json: redacted.json,
             body_unreadable: redacted.body_unreadable,

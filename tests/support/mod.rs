@@ -118,6 +118,7 @@ impl Running {
                     let url = log[field].as_str().expect("an address");
                     let url = url
                         .trim_start_matches("http://")
+                        .trim_start_matches("https://")
                         .trim_end_matches("/webhook");
                     url.parse().expect("an address")
                 };

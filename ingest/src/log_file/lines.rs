@@ -166,8 +166,10 @@ mod tests {
     const V1BETA1: &str = "an event of audit.k8s.io/v1beta1, which is not supported (Kubernetes removed it with 1.24)";
 
     fn reason(text: &str) -> Result<(), &'static str> {
+        let hash_key = auditrelay_audit::HashKey::new([1; 32]);
         let preparation = Preparation {
-            hash_key: auditrelay_audit::HashKey::new([1; 32]),
+            redactor: auditrelay_audit::redact::Redactor::new(hash_key.clone()),
+            hash_key,
             quarantine_raw: None,
             events_per_list_max: 1,
             advisor: crate::prepare::Advisor::none(),

@@ -15,4 +15,5 @@ mod flow;
 mod redirects;
 mod retries;
 mod support;
+mod tls;
 mod wire;
