@@ -68,7 +68,7 @@ async fn what_was_answered_200_before_a_stop_is_there_after_it() {
         .as_u64()
         .expect("a number");
     println!("{sent} batches sent, {answered} answered 200, {received} events stored");
-    assert!(answered > 100, "{answered}");
+    assert!(answered > 50, "{answered}");
     assert!(
         received >= answered * EVENTS,
         "{received} < {answered} batches"
