@@ -6,6 +6,7 @@
 //! piece.
 
 mod dead;
+mod quarantine;
 
 use std::{
     path::{Path, PathBuf},
@@ -22,6 +23,7 @@ use tokio::{sync::mpsc, time::Instant};
 
 use crate::request::{Line, Member, Outcome, Request};
 use dead::Settle;
+use quarantine::{quarantine_list, quarantine_show};
 
 /// What a store that was moved aside is called, before its time.
 pub(crate) const MOVED_ASIDE: &str = "queue.corrupt-";
@@ -112,6 +114,8 @@ async fn outcome(
         Request::DeadShow { id } => show(queue, id, out).await,
         Request::Redrive { which } => dead::settle(queue, which, Settle::Redrive, out).await,
         Request::DropDead { which } => dead::settle(queue, which, Settle::Drop, out).await,
+        Request::QuarantineList {} => quarantine_list(queue, out).await,
+        Request::QuarantineShow { id } => quarantine_show(queue, id, out).await,
         Request::Events { message } => events(queue, message, out).await,
         Request::Replay {
             since_unix_ms,

@@ -6,9 +6,11 @@
 
 use auditrelay_audit::Severity;
 use auditrelay_dispatch::Replayed;
-use auditrelay_store::{DeadFilter, DeadLetter, Delivery, Marks, Salvaged};
+use auditrelay_store::{DeadFilter, DeadLetter, Delivery, Marks, Quarantined, Salvaged, Source};
 use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
+
+use crate::quarantine::hex;
 
 /// What may be asked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,6 +26,10 @@ pub(crate) enum Request {
     Redrive { which: Which },
     /// Give dead letters up for good.
     DropDead { which: Which },
+    /// Which items are in quarantine.
+    QuarantineList {},
+    /// One of them, with what is kept of it.
+    QuarantineShow { id: u64 },
     /// What a delivered message stood for.
     Events { message: u64 },
     /// Send what was received in a time through today's routes again.
@@ -44,6 +50,8 @@ impl Request {
             Self::DeadList { .. }
             | Self::DeadCount { .. }
             | Self::DeadShow { .. }
+            | Self::QuarantineList {}
+            | Self::QuarantineShow { .. }
             | Self::Events { .. } => false,
             Self::Replay { dry_run, .. } => !dry_run,
             Self::Redrive { .. } | Self::DropDead { .. } | Self::Salvage { .. } => true,
@@ -58,6 +66,8 @@ impl Request {
             Self::DeadShow { .. } => "dead show",
             Self::Redrive { .. } => "dead redrive",
             Self::DropDead { .. } => "dead drop",
+            Self::QuarantineList {} => "quarantine list",
+            Self::QuarantineShow { .. } => "quarantine show",
             Self::Events { .. } => "events",
             Self::Replay { .. } => "replay",
             Self::Salvage { .. } => "salvage",
@@ -84,6 +94,8 @@ pub(crate) enum Line {
     Progress { done: u64, total: u64 },
     /// A dead letter.
     Letter(DeadLetter),
+    /// An item in quarantine.
+    Aside(Box<Aside>),
     /// What a message or a dead letter stands for.
     Member(Box<Member>),
     /// It is done.
@@ -171,9 +183,54 @@ impl Member {
     }
 }
 
+/// An item in quarantine. Bytes are in hexadecimal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Aside {
+    pub(crate) id: u64,
+    pub(crate) received_unix_ms: i64,
+    pub(crate) cluster: String,
+    pub(crate) reason: String,
+    /// Where it began in the body, or in its line.
+    pub(crate) offset_bytes: u64,
+    pub(crate) length_bytes: u64,
+    /// Keyed hash of its bytes.
+    pub(crate) fingerprint: String,
+    /// Of a line of a log file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) source: Option<Source>,
+    /// How the key begins that its first bytes are sealed to, if they are kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) sealed_to: Option<String>,
+    /// The sealed box; only where one item was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) sealed: Option<String>,
+}
+
+impl Aside {
+    pub(crate) fn new(item: Quarantined, with_box: bool) -> Self {
+        let record = item.record;
+        let unreadable = record.unreadable;
+        let sealed = unreadable.sealed;
+        Self {
+            id: item.id,
+            received_unix_ms: record.received_unix_ms,
+            cluster: record.cluster,
+            reason: unreadable.reason,
+            offset_bytes: unreadable.offset_bytes,
+            length_bytes: unreadable.length_bytes,
+            fingerprint: hex(&record.fingerprint),
+            source: unreadable.source,
+            sealed_to: sealed
+                .as_ref()
+                .map(|sealed| format!("x25519:{}", hex(&sealed.to))),
+            sealed: sealed.filter(|_| with_box).map(|sealed| hex(&sealed.bytes)),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use auditrelay_store::{Burial, EventDelivery, Notice};
+    use auditrelay_store::{Burial, EventDelivery, Notice, QuarantineRecord, Sealed, Unreadable};
 
     use super::*;
 
@@ -204,7 +261,33 @@ mod tests {
             cluster: "prod".into(),
         };
         let member = |delivery| Line::Member(Box::new(Member::new(Severity::Critical, delivery)));
+        let aside = |with_box| {
+            let item = Quarantined {
+                id: 3,
+                record: QuarantineRecord {
+                    cluster: "prod".into(),
+                    received_unix_ms: 5,
+                    fingerprint: [7; 16],
+                    unreadable: Unreadable {
+                        reason: "not an object".into(),
+                        offset_bytes: 1,
+                        length_bytes: 2,
+                        sealed: Some(Sealed {
+                            to: [8; 8],
+                            bytes: vec![9; 50],
+                        }),
+                        source: Some(Source {
+                            file: "audit.log".into(),
+                            line: 4,
+                        }),
+                    },
+                },
+            };
+            Line::Aside(Box::new(Aside::new(item, with_box)))
+        };
         for line in [
+            aside(true),
+            aside(false),
             Line::Letter(letter),
             member(Delivery::Event(event)),
             member(Delivery::Notice(notice)),

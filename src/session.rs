@@ -21,7 +21,7 @@ use crate::{
     execute::{Context, execute},
     progress::Progress,
     reach::{AdminAddress, Found, command_options, reach, silent},
-    request::{Line, Member, Outcome, Request},
+    request::{Aside, Line, Member, Outcome, Request},
 };
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -40,7 +40,7 @@ impl PlaceArgs {
     }
 
     /// The configuration, as `serve` reads it.
-    fn load(&self) -> Result<Config, Failure> {
+    pub(crate) fn load(&self) -> Result<Config, Failure> {
         let overrides = Overrides {
             data_dir: self.data_dir.clone(),
             ..Overrides::default()
@@ -64,6 +64,7 @@ enum Reached {
 pub(crate) struct Answer {
     pub(crate) letters: Vec<DeadLetter>,
     pub(crate) members: Vec<Member>,
+    pub(crate) aside: Vec<Aside>,
     pub(crate) outcome: Outcome,
 }
 
@@ -161,6 +162,7 @@ struct Heard {
     progress: Progress,
     letters: Vec<DeadLetter>,
     members: Vec<Member>,
+    aside: Vec<Aside>,
     last: Option<Result<Outcome, String>>,
 }
 
@@ -170,6 +172,7 @@ impl Heard {
             progress: Progress::new(what),
             letters: Vec::new(),
             members: Vec::new(),
+            aside: Vec::new(),
             last: None,
         }
     }
@@ -178,6 +181,7 @@ impl Heard {
         match line {
             Line::Progress { done, total } => self.progress.set(done, total),
             Line::Letter(letter) => self.letters.push(letter),
+            Line::Aside(item) => self.aside.push(*item),
             Line::Member(member) => self.members.push(*member),
             Line::Result(outcome) => self.last = Some(Ok(outcome)),
             Line::Error(reason) => self.last = Some(Err(reason)),
@@ -221,6 +225,7 @@ impl Heard {
         Ok(Answer {
             letters: self.letters,
             members: self.members,
+            aside: self.aside,
             outcome: outcome.map_err(Failure::Other)?,
         })
     }

@@ -6,7 +6,8 @@
 //!
 //! Contract: [`Envelope::parse`] never looks inside `requestObject` and `responseObject`; they stay
 //! raw. A missing optional field is empty, never an error; `stage` and `level` must be there, because
-//! the API server always writes them (Kubernetes: `staging/src/k8s.io/apiserver/pkg/apis/audit`).
+//! the API server always writes them (Kubernetes: `staging/src/k8s.io/apiserver/pkg/apis/audit`), but may
+//! have names that are not known here.
 
 use std::{borrow::Cow, fmt};
 
@@ -16,7 +17,7 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-use crate::scan::Scanner;
+use crate::{list::OldVersion, redact::Members, scan::Scanner};
 
 /// The moment of a request at which an event was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -29,6 +30,9 @@ pub enum Stage {
     ResponseComplete,
     /// The handler panicked.
     Panic,
+    /// One that Kubernetes did not have when this was written; only an event can say so, no configuration.
+    #[serde(skip_deserializing)]
+    Unknown,
 }
 
 impl Stage {
@@ -39,6 +43,7 @@ impl Stage {
             Self::ResponseStarted => "ResponseStarted",
             Self::ResponseComplete => "ResponseComplete",
             Self::Panic => "Panic",
+            Self::Unknown => "Unknown",
         }
     }
 }
@@ -54,6 +59,9 @@ pub enum Level {
     Request,
     /// The envelope and both bodies.
     RequestResponse,
+    /// One that Kubernetes did not have when this was written; only an event can say so, no configuration.
+    #[serde(skip_deserializing)]
+    Unknown,
 }
 
 /// How urgent a routed event is; the order is the order of delivery.
@@ -132,7 +140,7 @@ pub struct User<'a> {
     #[serde(borrow, default)]
     pub username: Text<'a>,
     /// The user's groups.
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "null_is_none")]
     pub groups: Vec<Text<'a>>,
 }
 
@@ -176,8 +184,10 @@ pub struct ResponseStatus<'a> {
 #[serde(rename_all = "camelCase")]
 pub struct Envelope<'a> {
     /// How much was logged.
+    #[serde(deserialize_with = "plain::level")]
     pub level: Level,
     /// When it was logged.
+    #[serde(deserialize_with = "plain::stage")]
     pub stage: Stage,
     /// The request's ID. A client may choose it (`Audit-ID` header): never trust it to be unique.
     #[serde(borrow, default, rename = "auditID")]
@@ -189,13 +199,18 @@ pub struct Envelope<'a> {
     #[serde(borrow, default)]
     pub verb: Text<'a>,
     /// The authenticated user.
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "null_is_none")]
     pub user: User<'a>,
     /// The user that the request was made as.
     #[serde(borrow, default)]
     pub impersonated_user: Option<User<'a>>,
     /// Addresses the request came through; all but the last are the client's own claim.
-    #[serde(borrow, default, rename = "sourceIPs")]
+    #[serde(
+        borrow,
+        default,
+        rename = "sourceIPs",
+        deserialize_with = "null_is_none"
+    )]
     pub source_ips: Vec<Text<'a>>,
     /// The client's claim of what it is.
     #[serde(borrow, default)]
@@ -210,7 +225,7 @@ pub struct Envelope<'a> {
     #[serde(borrow, default)]
     pub stage_timestamp: Text<'a>,
     /// What authorization and admission noted.
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "null_is_none")]
     pub annotations: Annotations<'a>,
     /// The request's body, unread.
     #[serde(borrow, default, deserialize_with = "unread")]
@@ -222,7 +237,39 @@ pub struct Envelope<'a> {
     pub(crate) kind: Option<&'a str>,
     #[serde(borrow, default, deserialize_with = "unread")]
     pub(crate) api_version: Option<&'a str>,
+    /// Whether it has members that are none of an event's, of which nobody can say what they hold.
+    #[serde(skip)]
+    pub(crate) has_unknown: bool,
 }
+
+/// Go writes a nil slice or map as null.
+fn null_is_none<'de, T: Deserialize<'de> + Default, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<T, D::Error> {
+    Ok(Option::<T>::deserialize(deserializer)?.unwrap_or_default())
+}
+/// Members of an event that its envelope has.
+pub(crate) const NAMES: [&str; 17] = [
+    "level",
+    "stage",
+    "auditID",
+    "requestURI",
+    "verb",
+    "userAgent",
+    "stageTimestamp",
+    "user",
+    "impersonatedUser",
+    "sourceIPs",
+    "objectRef",
+    "responseStatus",
+    "annotations",
+    "requestObject",
+    "responseObject",
+    "kind",
+    "apiVersion",
+];
+/// Members of an event that its envelope leaves out.
+pub(crate) const LEFT_OUT: [&str; 2] = ["requestReceivedTimestamp", "authenticationMetadata"];
 
 fn unread<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'a str>, D::Error> {
     Ok(Option::<&RawValue>::deserialize(deserializer)?.map(RawValue::get))
@@ -249,7 +296,23 @@ impl<'a> Envelope<'a> {
         if !text.trim_ascii_start().starts_with('{') {
             return Err(Error::custom("not an object"));
         }
-        serde_json::from_str(text)
+        let mut envelope: Self = serde_json::from_str(text)?;
+        envelope.has_unknown = Members::parse(text)?
+            .names()
+            .any(|name| !NAMES.contains(&name) && !LEFT_OUT.contains(&name));
+        Ok(envelope)
+    }
+
+    /// This, unless it is of a version that is not supported. Webhooks leave the version to the list.
+    pub(crate) fn supported(self) -> Result<Self, NotAnEvent> {
+        let Some(api_version) = self.api_version.filter(|raw| *raw != "\"audit.k8s.io/v1\"") else {
+            return Ok(self);
+        };
+        let api_version = serde_json::from_str::<Text<'_>>(api_version).unwrap_or_default();
+        match OldVersion::of(&api_version) {
+            Some(version) => Err(NotAnEvent::OldVersion(version)),
+            None => Ok(self),
+        }
     }
 
     /// HTTP status code, where the stage has one.
@@ -287,6 +350,8 @@ impl<'a> Envelope<'a> {
             Stage::ResponseComplete => !self.is_session(),
             Stage::ResponseStarted => self.is_session() || self.user.username.is_empty(),
             Stage::RequestReceived => false,
+            // Whether one follows is not known.
+            Stage::Unknown => true,
         }
     }
 
@@ -301,70 +366,12 @@ impl<'a> Envelope<'a> {
 }
 
 mod annotations;
+mod not_an_event;
 mod plain;
 
 pub use annotations::Annotations;
+pub use not_an_event::NotAnEvent;
+pub(crate) use not_an_event::whole_characters;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn event(stage: &str, rest: &str) -> String {
-        format!(r#"{{"level":"Metadata","stage":"{stage}","verb":"get"{rest}}}"#)
-    }
-
-    fn told(stage: &str, rest: &str) -> bool {
-        let text = event(stage, rest);
-        Envelope::parse(&text)
-            .expect("readable")
-            .is_told_by_default()
-    }
-
-    #[test]
-    fn a_request_is_told_once_at_its_end() {
-        let user = r#","user":{"username":"alice"}"#;
-        assert!(!told("RequestReceived", user));
-        assert!(!told("ResponseStarted", user));
-        assert!(told("ResponseComplete", user));
-        assert!(told("Panic", user));
-    }
-
-    #[test]
-    fn a_session_is_told_when_it_starts() {
-        let rest =
-            r#","user":{"username":"a"},"objectRef":{"resource":"pods","subresource":"exec"}"#;
-        assert!(told("ResponseStarted", rest));
-        assert!(!told("ResponseComplete", rest));
-        assert!(told("Panic", rest));
-    }
-
-    #[test]
-    fn a_refusal_before_authentication_is_told_though_it_never_completes() {
-        assert!(told(
-            "ResponseStarted",
-            r#","user":{},"responseStatus":{"code":401}"#
-        ));
-    }
-
-    #[test]
-    fn bodies_stay_unread() {
-        let text = event(
-            "Panic",
-            r#","requestObject":{"n":1e999,"d":[[[[]]]]},"user":{}"#,
-        );
-        let envelope = Envelope::parse(&text).expect("readable");
-        assert_eq!(envelope.request_object, Some(r#"{"n":1e999,"d":[[[[]]]]}"#));
-    }
-
-    #[test]
-    fn an_array_is_no_event() {
-        let error = Envelope::parse(r#"["Metadata","Panic"]"#).expect_err("an array");
-        assert!(error.to_string().contains("not an object"), "{error}");
-    }
-
-    #[test]
-    fn an_event_without_a_stage_is_an_error() {
-        let error = Envelope::parse(r#"{"level":"Metadata"}"#).expect_err("no stage");
-        assert!(error.to_string().contains("stage"), "{error}");
-    }
-}
+mod tests;

@@ -9,9 +9,10 @@
 pub mod event;
 pub mod key;
 pub mod list;
+pub mod mask;
 pub mod policy;
 pub mod redact;
 mod scan;
 
-pub use event::{Annotations, Envelope, Level, ObjectRef, Severity, Stage, Text, User};
+pub use event::{Annotations, Envelope, Level, NotAnEvent, ObjectRef, Severity, Stage, Text, User};
 pub use key::{EventKey, HashKey};

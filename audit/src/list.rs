@@ -1,14 +1,20 @@
 //! An `EventList`'s body, cut into its events without building a value tree.
 //!
 //! Splitting and reading envelopes is one pass over the text where list and event are as plain as nearly
-//! all are; the rest is done over by serde (`scan.rs`).
+//! all are; the rest is done over by serde (`scan.rs`). Where serde finds no JSON, the items are cut out by
+//! their quotes and brackets alone, if that leaves no doubt (`list/cut.rs`).
 //!
 //! Invariants:
 //! * every event is a slice of the body *as received*, so that its hash is that of the wire;
-//! * one event never costs another: what is inside an item is not this module's business;
+//! * one event never costs another: what is inside an item is not this module's business, not even whether
+//!   it is JSON; and no event is lost inside of another item that cannot be read: then the list is refused;
 //! * a byte that is not UTF-8 (raw patch bodies pass through the API server) does not make the list
 //!   unreadable. Each such byte is read as `?`, one for one, so that offsets stay those of the wire,
-//!   and the event that holds it is marked.
+//!   and the event that holds it is marked. An escape of half a character (`\ud800`) that makes an event
+//!   unreadable is read as `\ufffd` in the same way.
+
+mod cut;
+mod error;
 
 use std::{borrow::Cow, ops::Range};
 
@@ -18,8 +24,9 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
+pub use self::error::{ListError, Malformation, OldVersion};
 use crate::{
-    event::{Envelope, Text},
+    event::{Envelope, NotAnEvent, Text, whole_characters},
     scan::Scanner,
 };
 
@@ -27,34 +34,7 @@ use crate::{
 /// it may have on the wire.
 pub const ITEMS_MAX: usize = 1_000_000;
 
-/// Why a body is not a list of events.
-#[derive(Debug, thiserror::Error)]
-pub enum ListError {
-    /// Not JSON.
-    #[error("the body is not valid JSON: {0}")]
-    Malformed(serde_json::Error),
-    /// JSON, but not of the form `{"kind":…,"apiVersion":…,"items":[…]}`.
-    #[error("the body is not an EventList: {0}")]
-    WrongShape(serde_json::Error),
-    /// More items than allowed.
-    #[error("the list holds {events} items, more than {events_max}")]
-    TooMany {
-        /// How many there are.
-        events: usize,
-        /// How many there may be.
-        events_max: usize,
-    },
-    /// Another kind of object.
-    #[error(
-        "expected kind EventList of apiVersion audit.k8s.io/v1, got kind {kind:?} of apiVersion {api_version:?}"
-    )]
-    WrongKind {
-        /// The body's `kind`, shortened.
-        kind: String,
-        /// The body's `apiVersion`, shortened.
-        api_version: String,
-    },
-}
+const BYTE_ORDER_MARK: char = '\u{feff}';
 
 /// A body whose every byte can be read as text.
 #[derive(Debug)]
@@ -84,14 +64,20 @@ struct List<'a> {
     kind: Text<'a>,
     #[serde(borrow, default)]
     api_version: Text<'a>,
-    // Go writes a nil slice as null.
-    #[serde(borrow, default)]
-    items: Option<Items<'a>>,
+    /// The inner `None` is `null`, which Go writes for a nil slice; the outer one is no items at all.
+    #[serde(borrow, default, deserialize_with = "some")]
+    items: Option<Option<Items<'a>>>,
+}
+
+fn some<'de: 'a, 'a, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Option<Items<'a>>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
 }
 
 #[derive(Default)]
 struct Items<'a> {
-    kept: Vec<&'a RawValue>,
+    kept: Vec<&'a str>,
     beyond: usize,
 }
 
@@ -106,9 +92,9 @@ impl<'de: 'a, 'a> Deserialize<'de> for Items<'a> {
             fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Items<'de>, A::Error> {
                 let mut items = Items::default();
                 while items.kept.len() < ITEMS_MAX
-                    && let Some(item) = list.next_element()?
+                    && let Some(item) = list.next_element::<&RawValue>()?
                 {
-                    items.kept.push(item);
+                    items.kept.push(item.get());
                 }
                 while list.next_element::<IgnoredAny>()?.is_some() {
                     items.beyond += 1;
@@ -152,31 +138,56 @@ impl<'a> Readable<'a> {
     ///
     /// # Errors
     /// See [`ListError`]; what was told of before is worth nothing then.
-    pub fn events<'b>(
-        &'b self,
+    pub fn events(
+        &self,
         events_max: usize,
-        mut each: impl FnMut(Item<'b>, Result<Envelope<'b>, serde_json::Error>),
+        mut each: impl FnMut(Item<'_>, Result<Envelope<'_>, NotAnEvent>),
     ) -> Result<(), ListError> {
-        let mut told = 0;
+        let (mut told, mut last) = (0_usize, None);
         let plain = self.scan(events_max.min(ITEMS_MAX), |item, envelope| {
             told += 1;
-            each(item, envelope);
-        });
-        if plain.is_none() {
-            for item in self.split(events_max)?.into_iter().skip(told) {
-                each(item, Envelope::parse_any(item.text));
+            last = Some((item.offset, item.wire.len()));
+            match envelope {
+                Some(envelope) => each(item, envelope.supported()),
+                None => item.read(&mut each),
             }
+        });
+        if plain.is_some() {
+            return Ok(());
+        }
+        let items = self.split(events_max)?;
+        // Both ways see the same items, or what was told of was none.
+        let seen = told.checked_sub(1).and_then(|at| items.get(at));
+        if last != seen.map(|item| (item.offset, item.wire.len())) {
+            return Err(self.malformed());
+        }
+        for item in items.into_iter().skip(told) {
+            item.read(&mut each);
         }
         Ok(())
     }
 
-    /// The same for a list without surprises; otherwise it ends somewhere in the middle.
+    /// Takes the whole text for one event, as the log backend writes it on a line.
+    pub fn event(&self, each: impl FnMut(Item<'_>, Result<Envelope<'_>, NotAnEvent>)) {
+        let text = self.text().trim_ascii();
+        self.item(text).read(each);
+    }
+
+    /// What there is but for a byte order mark, which readers may pass over (RFC 8259).
+    fn text(&self) -> &str {
+        self.text
+            .strip_prefix(BYTE_ORDER_MARK)
+            .unwrap_or(&self.text)
+    }
+
+    /// The same for a list without surprises; otherwise it ends somewhere in the middle. An event that is
+    /// not as plain has no envelope yet.
     fn scan<'b>(
         &'b self,
         events_max: usize,
-        mut each: impl FnMut(Item<'b>, Result<Envelope<'b>, serde_json::Error>),
+        mut each: impl FnMut(Item<'b>, Option<Envelope<'b>>),
     ) -> Option<()> {
-        let mut scanner = Scanner::new(&self.text);
+        let mut scanner = Scanner::new(self.text());
         let (mut kind, mut api_version, mut items) = (None, None, None);
         let mut events = 0;
         scanner.object(|scanner, name| {
@@ -204,7 +215,7 @@ impl<'a> Readable<'a> {
             (!seen).then_some(())
         })?;
         let is_list = kind == Some("EventList") && api_version == Some("audit.k8s.io/v1");
-        (scanner.is_at_end() && is_list).then_some(())
+        (scanner.is_at_end() && is_list && items.is_some()).then_some(())
     }
 
     /// The list's items, in the order of the wire; at most `events_max`, and never more than
@@ -213,30 +224,88 @@ impl<'a> Readable<'a> {
     /// # Errors
     /// See [`ListError`]; nothing of the body was used then.
     pub fn split(&self, events_max: usize) -> Result<Vec<Item<'_>>, ListError> {
-        let list: List<'_> = serde_json::from_str(&self.text).map_err(|error| {
-            if error.is_data() {
-                ListError::WrongShape(error)
-            } else {
-                ListError::Malformed(error)
+        let text = self.text();
+        let (kind, api_version, items) = match serde_json::from_str::<List<'_>>(text) {
+            Ok(list) => (list.kind, list.api_version, list.items),
+            Err(error) if error.is_data() => {
+                let offset_bytes = self.offset() + error::offset_bytes(text, &error);
+                self.is_object()?;
+                return Err(match cut::is_json(text) {
+                    true => ListError::WrongShape { offset_bytes },
+                    false => self.malformed(),
+                });
             }
-        })?;
-        if &*list.kind != "EventList" || &*list.api_version != "audit.k8s.io/v1" {
-            return Err(ListError::WrongKind {
-                kind: list.kind.chars().take(40).collect(),
-                api_version: list.api_version.chars().take(40).collect(),
-            });
-        }
-        let items = list.items.unwrap_or_default();
+            Err(_) => {
+                let pieces = cut::pieces(text).ok_or_else(|| self.malformed())?;
+                (
+                    pieces.kind,
+                    pieces.api_version,
+                    Some(Some(Items {
+                        kept: pieces.items,
+                        beyond: pieces.beyond,
+                    })),
+                )
+            }
+        };
+        self.is_object()?;
+        self.is_list(&kind, &api_version)?;
+        let items = items.ok_or(ListError::NoItems)?.unwrap_or_default();
         let events = items.kept.len() + items.beyond;
         let events_max = events_max.min(ITEMS_MAX);
         if events > events_max {
             return Err(ListError::TooMany { events, events_max });
         }
-        Ok(items
-            .kept
-            .into_iter()
-            .map(|raw| self.item(raw.get()))
-            .collect())
+        Ok(items.kept.into_iter().map(|raw| self.item(raw)).collect())
+    }
+
+    /// Where the text begins in the body.
+    fn offset(&self) -> usize {
+        self.text.len() - self.text().len()
+    }
+
+    /// Of JSON that is no object. serde would also read an array, taking its elements for the fields in
+    /// their order.
+    fn is_object(&self) -> Result<(), ListError> {
+        let text = self.text().trim_ascii_start();
+        if text.starts_with('{') || !cut::is_json(text) {
+            return Ok(());
+        }
+        let offset_bytes = self.text.len() - text.len();
+        Err(ListError::WrongShape { offset_bytes })
+    }
+
+    fn is_list(&self, kind: &str, api_version: &str) -> Result<(), ListError> {
+        let text = self.text();
+        let is_old = OldVersion::of(api_version).filter(|_| matches!(kind, "EventList" | "Event"));
+        if let Some(version) = is_old {
+            return Err(ListError::OldVersion(version));
+        }
+        if kind == "EventList" && api_version == "audit.k8s.io/v1" {
+            return Ok(());
+        }
+        Err(if Envelope::parse_any(text).is_ok() {
+            ListError::BareEvent
+        } else {
+            ListError::WrongKind
+        })
+    }
+
+    /// Where the body is no JSON.
+    fn malformed(&self) -> ListError {
+        let text = self.text();
+        if text.trim_ascii().is_empty() {
+            return ListError::Empty;
+        }
+        let error = serde_json::from_str::<&RawValue>(text).err();
+        let what = match &error {
+            Some(error) if error.is_eof() => Malformation::EndsEarly,
+            _ => Malformation::Syntax,
+        };
+        let offset = error.map_or(0, |error| error::offset_bytes(text, &error));
+        ListError::Malformed {
+            what,
+            offset_bytes: self.offset() + offset,
+        }
     }
 
     fn item<'b>(&'b self, text: &'b str) -> Item<'b> {
@@ -256,20 +325,44 @@ impl<'a> Readable<'a> {
     }
 }
 
-fn next_event<'a>(
-    scanner: &mut Scanner<'a>,
-) -> Option<(&'a str, Result<Envelope<'a>, serde_json::Error>)> {
+impl Item<'_> {
+    /// Reads it as an event. If that fails only for halves of characters, their like is put in their place.
+    fn read(self, mut each: impl FnMut(Item<'_>, Result<Envelope<'_>, NotAnEvent>)) {
+        match Envelope::parse_any(self.text) {
+            Ok(envelope) => each(self, envelope.supported()),
+            Err(error) => {
+                let mended = whole_characters(self.text);
+                let text = mended.as_deref().unwrap_or(self.text);
+                match mended.as_deref().map(Envelope::parse_any) {
+                    Some(Ok(envelope)) => {
+                        let item = Item {
+                            wire: self.wire,
+                            text,
+                            offset: self.offset,
+                            // Its bodies may hold more of them, and are not what was sent any more.
+                            has_invalid_utf8: true,
+                        };
+                        each(item, envelope.supported());
+                    }
+                    _ => each(self, Err(NotAnEvent::of(self.text, &error))),
+                }
+            }
+        }
+    }
+}
+
+fn next_event<'a>(scanner: &mut Scanner<'a>) -> Option<(&'a str, Option<Envelope<'a>>)> {
     scanner.next()?;
     let before = *scanner;
     if let Some(envelope) = Envelope::scan(scanner) {
-        return Some((scanner.slice(before.position())?, Ok(envelope)));
+        return Some((scanner.slice(before.position())?, Some(envelope)));
     }
     *scanner = before;
     scanner.skip()?;
-    let text = scanner.slice(before.position())?;
-    Some((text, Envelope::parse_any(text)))
+    Some((scanner.slice(before.position())?, None))
 }
 
 #[cfg(test)]
-#[path = "list_tests.rs"]
+mod broken_tests;
+#[cfg(test)]
 mod tests;

@@ -26,6 +26,7 @@ mod redaction;
 mod resolve;
 mod route;
 mod schema;
+mod seal_key;
 mod secret;
 mod text;
 mod tree;
@@ -43,6 +44,7 @@ pub use proxy::Proxy;
 pub use queue::QueueConfig;
 pub use redaction::RedactionConfig;
 pub use route::{LinkConfig, RouteConfig, RouteResources};
+pub use seal_key::SealKey;
 pub use secret::{MASK, SlackToken, WebhookUrl};
 
 /// The reference configuration file: every knob with its default, unit and bounds, and examples of

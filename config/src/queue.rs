@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::bounded::Bounded;
 use crate::model::{GIB, MIB};
+use crate::seal_key::SealKey;
 
 /// One TiB, in bytes.
 const TIB: u64 = 1 << 40;
@@ -33,8 +34,9 @@ pub struct QueueConfig {
     pub quarantine_entries_max: Bounded<1, 1_000_000>,
     /// The same, as stored.
     pub quarantine_bytes_max: Bounded<MIB, GIB>,
-    /// Whether a quarantined entry keeps the raw bytes, which may hold personal data.
-    pub quarantine_raw: bool,
+    /// The key that the first bytes of a quarantined entry are sealed to before they are stored; without
+    /// one none are kept.
+    pub quarantine_raw: Option<SealKey>,
     /// How long what a message stood for stays readable; 0 for not at all.
     pub digest_detail_hours: Bounded<0, 720>,
     /// The same, as stored; 0 for none of it.
@@ -55,7 +57,7 @@ impl Default for QueueConfig {
             dead_bytes_max: const { Bounded::preset(BYTES_MAX / 32) },
             quarantine_entries_max: const { Bounded::preset(10_000) },
             quarantine_bytes_max: const { Bounded::preset(BYTES_MAX / 128) },
-            quarantine_raw: false,
+            quarantine_raw: None,
             digest_detail_hours: const { Bounded::preset(24) },
             digest_detail_bytes_max: const { Bounded::preset(BYTES_MAX / 32) },
             retain_hours: const { Bounded::preset(0) },

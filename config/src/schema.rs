@@ -99,7 +99,7 @@ const QUEUE: &[Field] = &[
     field("dead_bytes_max", Kind::Integer),
     field("quarantine_entries_max", Kind::Integer),
     field("quarantine_bytes_max", Kind::Integer),
-    field("quarantine_raw", Kind::Bool),
+    field("quarantine_raw", Kind::Text),
     field("digest_detail_hours", Kind::Integer),
     field("digest_detail_bytes_max", Kind::Integer),
     field("retain_hours", Kind::Integer),

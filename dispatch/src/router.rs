@@ -242,7 +242,8 @@ fn cannot_unpack(error: &DamagedTexts) -> Unreadable {
         reason: format!("its stored block cannot be unpacked: {error}"),
         offset_bytes: 0,
         length_bytes: 0,
-        raw: None,
+        sealed: None,
+        source: None,
     }
 }
 
@@ -339,7 +340,9 @@ impl<'r> Sorted<'r> {
         let has_notices = !self.unreadable.is_empty();
         for ((cluster, reason), events) in std::mem::take(&mut self.unreadable) {
             notices.push_notice(Notice {
-                text: format!("could not be read and went to quarantine: {reason}"),
+                text: format!(
+                    "could not be read and went to quarantine: {reason} (auditrelay quarantine list)"
+                ),
                 events,
                 cluster,
             });

@@ -183,7 +183,8 @@ fn encoded(
                 reason: "it is none".to_owned(),
                 offset_bytes: 1,
                 length_bytes: 2,
-                raw: None,
+                sealed: None,
+                source: None,
             };
             batch.push(&key, &Content::Unreadable(unreadable), Hint::default());
             continue;

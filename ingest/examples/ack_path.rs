@@ -11,6 +11,7 @@ use std::hint::black_box;
 use auditrelay_audit::{
     Envelope, HashKey,
     list::{ITEMS_MAX, Item, Readable},
+    redact::Redactor,
 };
 use auditrelay_ingest::{Advisor, Preparation};
 use auditrelay_store::{Batch, Content, EncodedBatch, Entry};
@@ -69,8 +70,9 @@ fn main() -> Result<(), &'static str> {
 
 fn prepare(body: &str, hash_key: HashKey, advisor: Advisor, rounds: u32) {
     let preparation = Preparation {
+        redactor: Redactor::new(hash_key.clone()),
         hash_key,
-        quarantine_raw: false,
+        quarantine_raw: None,
         events_per_list_max: EVENTS,
         advisor,
     };
@@ -83,8 +85,7 @@ fn prepare(body: &str, hash_key: HashKey, advisor: Advisor, rounds: u32) {
 }
 
 fn items<'a>(readable: &'a Readable<'a>) -> Vec<(Item<'a>, Envelope<'a>)> {
-    let mut items = Vec::new();
-    let each = |item, envelope: Result<_, _>| items.push((item, envelope.expect("an event")));
-    readable.events(ITEMS_MAX, each).expect("a list");
-    items
+    let items = readable.split(ITEMS_MAX).expect("a list");
+    let read = |item: Item<'a>| (item, Envelope::parse(item.text).expect("an event"));
+    items.into_iter().map(read).collect()
 }

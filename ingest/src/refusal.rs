@@ -291,39 +291,23 @@ impl Refusal {
 }
 
 impl From<ListError> for Refusal {
-    /// Tells where the body is wrong. `serde_json`'s own words quote the body, so they stay here.
+    /// Tells where the body is wrong. A [`ListError`] quotes nothing of it.
     fn from(error: ListError) -> Self {
-        match error {
-            ListError::Malformed(error) => Self::new(
-                Reason::Malformed,
-                format!(
-                    "the body is not valid JSON: it {} at line {}, column {}; post an EventList of \
-                     audit.k8s.io/v1",
-                    if error.is_eof() {
-                        "ends early"
-                    } else {
-                        "has a syntax error"
-                    },
-                    error.line(),
-                    error.column(),
-                ),
-            ),
-            ListError::TooMany { events, events_max } => Self::too_many_events(events, events_max),
-            ListError::WrongShape(error) => Self::new(
-                Reason::NotAnEventList,
-                format!(
-                    "the body is not an EventList: it does not have the form \
-                     {{\"kind\":…,\"apiVersion\":…,\"items\":[…]}} at line {}, column {}",
-                    error.line(),
-                    error.column(),
-                ),
-            ),
-            ListError::WrongKind { .. } => Self::new(
-                Reason::NotAnEventList,
-                "the body is of another kind; post an object of kind EventList and apiVersion \
-                 audit.k8s.io/v1",
-            ),
-        }
+        const EXPECTED: &str = "post an EventList of audit.k8s.io/v1, as a kube-apiserver does";
+        let reason = match error {
+            ListError::Empty | ListError::Malformed { .. } => Reason::Malformed,
+            ListError::TooMany { events, events_max } => {
+                return Self::too_many_events(events, events_max);
+            }
+            ListError::OldVersion(_) => {
+                return Self::new(Reason::NotAnEventList, error.to_string());
+            }
+            ListError::WrongShape { .. }
+            | ListError::NoItems
+            | ListError::BareEvent
+            | ListError::WrongKind => Reason::NotAnEventList,
+        };
+        Self::new(reason, format!("{error}; {EXPECTED}"))
     }
 }
 
@@ -335,6 +319,22 @@ mod tests {
     fn every_reason_stands_at_its_own_place() {
         for (index, reason) in Reason::ALL.into_iter().enumerate() {
             assert_eq!(reason as usize, index, "{reason:?}");
+        }
+    }
+
+    #[test]
+    fn the_front_doors_page_has_each_reason_with_its_answer() {
+        const PAGE: &str = include_str!("../../docs/front-door.md");
+        for reason in Reason::ALL {
+            let label = format!("`{}`", reason.label());
+            let told = PAGE.lines().find(|line| {
+                let mut cells = line.split(" | ");
+                let answer = cells.next().unwrap_or_default();
+                let is_answer =
+                    answer == "| closed" || answer.contains(reason.status().as_str());
+                is_answer && cells.next().is_some_and(|when| when.contains(&label))
+            });
+            assert!(told.is_some(), "{reason:?}");
         }
     }
 }

@@ -69,8 +69,18 @@ async fn a_bad_event_costs_its_list_nothing() {
         let wire = &body[start..start + unreadable.length_bytes as usize];
         assert_eq!(wire, bad.as_bytes());
         assert_eq!(stored[1].key, HashKey::new(KEY).unreadable("home", wire));
-        let raw = quarantine_raw.then(|| wire[..4 * 1024].to_vec());
-        assert_eq!(unreadable.raw, raw);
+        let sealed = unreadable.sealed.as_ref();
+        assert_eq!(sealed.is_some(), quarantine_raw);
+        if let Some(sealed) = sealed {
+            assert_eq!(sealed.to, seal_key().public_key().as_bytes()[..8]);
+            assert_eq!(seal_key().unseal(&sealed.bytes).unwrap(), wire[..4 * 1024]);
+        }
+        // Whoever reads the disk learns nothing of it.
+        for file in files(dir.path()) {
+            let canary = CANARY.as_bytes();
+            let leaks = file.windows(CANARY.len()).any(|bytes| bytes == canary);
+            assert!(!leaks, "the canary is on disk");
+        }
         assert_eq!(
             server.metric("auditrelay_ingest_events_total", "stored"),
             2.0

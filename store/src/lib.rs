@@ -17,6 +17,7 @@
 mod codec;
 mod export;
 mod frame;
+mod inputs;
 mod ledger;
 mod log;
 mod model;
@@ -32,13 +33,14 @@ pub use codec::{
     Texts,
 };
 pub use export::{MoveError, Moved};
+pub use inputs::{INPUT_BYTES_MAX, INPUTS_MAX, InputNote, InputPosition, TooLong};
 pub use ledger::{ChannelCounts, Counts, Dropped, Ledger, OtherCounts};
 pub use model::{
     Accepted, Batch, Block, BlockItem, Content, Delivery, DeliveryBlock, Entry, EventDelivery,
     FellBack, Hint, ItemKind, Lease, LeaseId, LeaseLimit, Marks, Notice, QuarantineRecord, Routed,
-    RoutedBlock, SeenBlock, Thread, Unreadable,
+    RoutedBlock, Sealed, SeenBlock, Source, Thread, Unreadable,
 };
-pub use operate::{Burial, Cursor, DeadFilter, DeadLetter, Members, Retained, Told};
+pub use operate::{Burial, Cursor, DeadFilter, DeadLetter, Members, Quarantined, Retained, Told};
 pub use salvage::{SalvageError, Salvaged};
 pub use sled_queue::{MovedAside, OpenError, Opened, SledOptions, SledQueue};
 pub use space::{Admitted, Full, Limits, Space};
@@ -173,8 +175,25 @@ pub trait Queue: Clone + Send + Sync + 'static {
     /// What a delivered message stood for; `None` if it is not known, or not any more.
     fn told(&self, id: u64) -> impl Future<Output = Result<Option<Told>, QueueError>> + Send;
 
+    /// Quarantined items, oldest first, with an ID above `after`, at most `max`.
+    fn quarantined(
+        &self,
+        after: u64,
+        max: usize,
+    ) -> impl Future<Output = Result<Vec<Quarantined>, QueueError>> + Send;
+
     /// Routed blocks that are still kept, from a cursor on, in the order of appending.
     fn retained(&self, from: Cursor) -> impl Future<Output = Result<Retained, QueueError>> + Send;
+
+    /// How far inputs other than the webhook have been read: what came with a batch counts once the batch is
+    /// durable.
+    fn inputs(&self) -> Vec<InputPosition>;
+
+    /// Changes what is remembered of inputs, without a batch. It counts more than batches before it.
+    fn note_inputs(
+        &self,
+        notes: Vec<InputNote>,
+    ) -> impl Future<Output = Result<(), QueueError>> + Send;
 
     /// Reserves space for a request's body, or says that there is none: the caller refuses it then, and
     /// its client comes back. The space is free again when the answer is dropped.

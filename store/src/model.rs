@@ -5,7 +5,11 @@ use std::borrow::Cow;
 use auditrelay_audit::{EventKey, Severity};
 use serde::{Deserialize, Serialize};
 
-use crate::{Full, codec::EncodedDeliveries, ledger::Counts};
+use crate::{
+    Full,
+    codec::{EncodedDeliveries, StoredKind},
+    ledger::Counts,
+};
 
 /// One `EventList`, redacted, as it goes into the queue.
 #[derive(Debug, Clone)]
@@ -50,8 +54,65 @@ pub struct Unreadable {
     pub offset_bytes: u64,
     /// Its length in bytes.
     pub length_bytes: u64,
-    /// Its first bytes, only where the configuration asks for them.
-    pub raw: Option<Vec<u8>>,
+    /// Its first bytes, sealed; only where the configuration names a key to seal them to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sealed: Option<Sealed>,
+    /// Which line of which file it was; nothing of what came through the webhook.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<Source>,
+}
+
+impl Unreadable {
+    const REASON_BYTES_MAX: usize = 200;
+
+    /// As it is stored: within what a record of the quarantine may take.
+    pub(crate) fn bounded(self) -> Self {
+        Self {
+            reason: cut(self.reason, Self::REASON_BYTES_MAX),
+            sealed: self
+                .sealed
+                .filter(|sealed| sealed.bytes.len() <= Sealed::BYTES_MAX),
+            source: self.source.map(|source| Source {
+                file: cut(source.file, Source::FILE_BYTES_MAX),
+                ..source
+            }),
+            ..self
+        }
+    }
+}
+
+fn cut(mut text: String, bytes_max: usize) -> String {
+    text.truncate(text.floor_char_boundary(bytes_max));
+    text
+}
+
+/// Bytes that were sealed to a public key (a sealed box of libsodium: X25519, XSalsa20-Poly1305). The relay
+/// cannot open them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sealed {
+    /// The first bytes of that public key, so that its owner is found.
+    pub to: [u8; 8],
+    /// The sealed box.
+    pub bytes: Vec<u8>,
+}
+
+impl Sealed {
+    /// A longer box is not stored: 4 KiB, and what sealing adds.
+    pub const BYTES_MAX: usize = 4 * 1024 + 48;
+}
+
+/// A line of a file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Source {
+    /// The file's name; stored up to [`Source::FILE_BYTES_MAX`].
+    pub file: String,
+    /// The line, from 1.
+    pub line: u64,
+}
+
+impl Source {
+    /// A longer name is cut.
+    pub const FILE_BYTES_MAX: usize = 512;
 }
 
 /// What the routing table said of an event when it was received, so that the router need not read
@@ -86,6 +147,7 @@ pub struct BlockItem {
 
 /// What an item of a block is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "StoredKind", from = "StoredKind")]
 pub enum ItemKind {
     /// An event; its JSON is in [`Block::texts`].
     Event {

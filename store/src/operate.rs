@@ -3,7 +3,7 @@
 use auditrelay_audit::Severity;
 use serde::{Deserialize, Serialize};
 
-use crate::{Block, Delivery};
+use crate::{Block, Delivery, QuarantineRecord};
 
 /// Deliveries with their severity, most severe first.
 pub type Members = Vec<(Severity, Delivery)>;
@@ -82,6 +82,16 @@ pub struct Told {
     pub told_unix_ms: i64,
     /// Its members.
     pub members: Members,
+}
+
+/// A quarantined item and its ID in this queue; an import gives it another.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Quarantined {
+    /// Its ID, growing in the order of routing.
+    pub id: u64,
+    /// The item.
+    #[serde(flatten)]
+    pub record: QuarantineRecord,
 }
 
 /// A place among what is retained; the default is the beginning.

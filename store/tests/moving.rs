@@ -7,9 +7,11 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use auditrelay_audit::Severity;
+use auditrelay_audit::{EventKey, Severity};
 use auditrelay_store::{
-    Accepted, DeadFilter, Delivery, LeaseLimit, Limits, MoveError, Queue, SledQueue,
+    Accepted, Batch, Content, Counts, DeadFilter, Delivery, EncodedBatch, Entry, ItemKind,
+    LeaseLimit, Limits, MoveError, QuarantineRecord, Queue, Routed, RoutedBlock, Sealed, SledQueue,
+    Source, Unreadable,
 };
 use support::{ALL, append_and_route, balanced, batch, burial, open, options, texts, told};
 
@@ -89,6 +91,97 @@ async fn filled(dir: &std::path::Path) -> SledQueue {
         .await
         .expect("durable");
     queue
+}
+
+fn unreadable() -> Unreadable {
+    Unreadable {
+        reason: "not an object".into(),
+        offset_bytes: 3,
+        length_bytes: 4,
+        sealed: Some(Sealed {
+            to: [5; 8],
+            bytes: vec![6; 52],
+        }),
+        source: Some(Source {
+            file: "audit.log".into(),
+            line: 8,
+        }),
+    }
+}
+
+#[tokio::test]
+async fn what_could_not_be_read_moves_with_its_place_and_its_seal() {
+    let (from, to) = (
+        tempfile::tempdir().expect("a folder"),
+        tempfile::tempdir().expect("a folder"),
+    );
+    let queue = open(from.path());
+    let batch = || {
+        EncodedBatch::new(&Batch {
+            cluster: "prod".into(),
+            received_unix_ms: 7,
+            entries: vec![Entry {
+                key: EventKey {
+                    identity: 0,
+                    fingerprint: [1; 16],
+                },
+                content: Content::Unreadable(unreadable()),
+            }],
+        })
+    };
+    queue.append(batch()).await.expect("durable");
+    let seq = queue.unrouted(1).await.expect("blocks")[0].seq;
+    let record = QuarantineRecord {
+        cluster: "prod".into(),
+        received_unix_ms: 7,
+        fingerprint: [1; 16],
+        unreadable: unreadable(),
+    };
+    let routed = RoutedBlock {
+        seq,
+        counts: Counts {
+            quarantined: 1,
+            ..Counts::default()
+        },
+        quarantine: vec![record.clone()],
+        ..RoutedBlock::default()
+    };
+    let routed = Routed {
+        blocks: vec![routed],
+        deliveries: vec![],
+    };
+    queue.route(routed).await.expect("routed");
+    // One that is not routed yet moves too.
+    queue.append(batch()).await.expect("durable");
+    let lines = exported(&queue).await;
+    let moved = open(to.path());
+    import(&moved, &lines).await.expect("imported");
+    let items = moved.quarantined(0, 10).await.expect("read");
+    assert_eq!(items.len(), 1);
+    assert_eq!(items[0].record, record);
+    let blocks = moved.unrouted(1).await.expect("blocks");
+    let kind = &blocks[0].items[0].kind;
+    assert_eq!(*kind, ItemKind::Unreadable(Box::new(unreadable())));
+
+    // An export of an earlier version knew neither, and may hold bytes as they came.
+    let earlier = lines
+        .replace(
+            r#""sealed":{"to":[5,5,5,5,5,5,5,5],"bytes":[6"#,
+            r#""raw":[6"#,
+        )
+        .replace("6]},", "6],")
+        .replace(r#","source":{"file":"audit.log","line":8}"#, "");
+    assert!(!earlier.contains("sealed") && !earlier.contains("source"));
+    let third = tempfile::tempdir().expect("a folder");
+    let moved = open(third.path());
+    import(&moved, &earlier).await.expect("imported");
+    let items = moved.quarantined(0, 10).await.expect("read");
+    let before = Unreadable {
+        sealed: None,
+        source: None,
+        ..unreadable()
+    };
+    assert_eq!(items[0].record.unreadable, before);
 }
 
 #[tokio::test]

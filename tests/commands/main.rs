@@ -8,6 +8,7 @@ mod dead;
 mod harmless;
 mod look;
 mod port;
+mod quarantine;
 mod stores;
 
 use std::{fs, os::unix::fs::PermissionsExt, path::Path};
@@ -113,6 +114,9 @@ fn what_is_asked_wrongly_ends_with_2_and_a_line_that_says_what_to_do() {
             "before",
         ),
         (2, &["dead", "show", "x"], "invalid"),
+        (2, &["quarantine", "show", "1", "--raw"], "--key"),
+        (2, &["quarantine", "show", "1", "--key", "none"], "none"),
+        (70, &["quarantine", "list"], "no queue"),
         (2, &["events"], "--message"),
         (2, &["replay"], "--since"),
         (70, &["dead", "list"], "no queue"),

@@ -4,7 +4,9 @@
 //! else: a field of another type than usual or `null`, a field that stands there twice, an unusual
 //! number, a name with an escape.
 
-use super::{Annotations, Envelope, Level, ObjectRef, ResponseStatus, Stage, Text, User};
+use serde::{Deserialize, Deserializer, de::Error};
+
+use super::{Annotations, Envelope, LEFT_OUT, Level, ObjectRef, ResponseStatus, Stage, Text, User};
 use crate::scan::Scanner;
 
 /// Which fields were seen; one that comes again is serde's to refuse.
@@ -30,7 +32,10 @@ impl<'a> Envelope<'a> {
         let mut event = Self::empty();
         scanner.object(|scanner, name| match event.scan_field(scanner, name)? {
             Some(number) => once.field(number),
-            None => scanner.skip(),
+            None => {
+                event.has_unknown |= !LEFT_OUT.contains(&name);
+                scanner.skip()
+            }
         })?;
         once.has(LEVEL).zip(once.has(STAGE))?;
         Some(event)
@@ -89,6 +94,7 @@ impl<'a> Envelope<'a> {
             response_object: None,
             kind: None,
             api_version: None,
+            has_unknown: false,
         }
     }
 }
@@ -121,6 +127,30 @@ fn named<T: Copy>(names: &[(&str, T)], scanner: &mut Scanner<'_>) -> Option<T> {
         .iter()
         .find(|(known, _)| *known == name)
         .map(|(_, value)| *value)
+}
+
+/// A level's name, known or not.
+pub(super) fn level<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Level, D::Error> {
+    any_named(&LEVELS, Level::Unknown, "level", deserializer)
+}
+
+/// A stage's name, known or not.
+pub(super) fn stage<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Stage, D::Error> {
+    any_named(&STAGES, Stage::Unknown, "stage", deserializer)
+}
+
+fn any_named<'de, T: Copy, D: Deserializer<'de>>(
+    names: &[(&str, T)],
+    unknown: T,
+    field: &'static str,
+    deserializer: D,
+) -> Result<T, D::Error> {
+    let name = Text::deserialize(deserializer)?;
+    if name.is_empty() {
+        return Err(D::Error::missing_field(field));
+    }
+    let known = names.iter().find(|(known, _)| *known == name.as_str());
+    Ok(known.map_or(unknown, |(_, value)| *value))
 }
 
 fn text_of<'a>(scanner: &mut Scanner<'a>) -> Option<Text<'a>> {

@@ -7,8 +7,8 @@ use std::sync::{
 
 use auditrelay_store::{
     Accepted, Admitted, Block, Burial, Cursor, DeadFilter, DeadLetter, DeliveryBlock, EncodedBatch,
-    FellBack, Full, Lease, LeaseId, LeaseLimit, Ledger, Members, Queue, QueueError, Retained,
-    Routed, SeenBlock, Space, Thread, Told,
+    FellBack, Full, InputNote, InputPosition, Lease, LeaseId, LeaseLimit, Ledger, Members,
+    Quarantined, Queue, QueueError, Retained, Routed, SeenBlock, Space, Thread, Told,
 };
 use tokio::sync::Semaphore;
 
@@ -103,7 +103,16 @@ impl Queue for GatedQueue {
     async fn told(&self, _: u64) -> Result<Option<Told>, QueueError> {
         unreachable!()
     }
+    async fn quarantined(&self, _: u64, _: usize) -> Result<Vec<Quarantined>, QueueError> {
+        unreachable!()
+    }
     async fn retained(&self, _: Cursor) -> Result<Retained, QueueError> {
+        unreachable!()
+    }
+    fn inputs(&self) -> Vec<InputPosition> {
+        unreachable!()
+    }
+    async fn note_inputs(&self, _: Vec<InputNote>) -> Result<(), QueueError> {
         unreachable!()
     }
     fn admit(&self, body_bytes: u64) -> Result<Admitted, Full> {

@@ -14,9 +14,12 @@ pub use tls::*;
 
 use std::{fs, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
-use auditrelay_audit::HashKey;
+use auditrelay_audit::{
+    HashKey,
+    redact::{Bodies, Redactor},
+};
 use auditrelay_config::{Bounded, IngestConfig, TlsConfig};
-use auditrelay_ingest::{Advisor, Ingest, Keyring, Metrics, Preparation, serve};
+use auditrelay_ingest::{Advisor, Ingest, Keyring, Metrics, Preparation, SealTo, serve};
 use auditrelay_store::{
     Block, BlockItem, Content, Entry, Hint, ItemKind, Queue, SledOptions, SledQueue,
 };
@@ -64,6 +67,11 @@ pub fn open(data_dir: &Path) -> SledQueue {
     SledQueue::open(&options).expect("opens").queue
 }
 
+/// The key that is sealed to where raw bytes are kept.
+pub fn seal_key() -> crypto_box::SecretKey {
+    crypto_box::SecretKey::from([7; 32])
+}
+
 /// A server over a fresh sled queue.
 pub async fn start(config: &IngestConfig) -> (Server, TempDir) {
     let dir = TempDir::new().unwrap();
@@ -93,10 +101,13 @@ pub async fn start_behind<Q: Queue>(
         queue.clone(),
         Preparation {
             hash_key: HashKey::new(KEY),
-            quarantine_raw,
+            redactor: Redactor::new(HashKey::new(KEY)),
+            quarantine_raw: quarantine_raw
+                .then(|| SealTo::new(*seal_key().public_key().as_bytes())),
             events_per_list_max: config.events_per_list_max.as_usize(),
             advisor: Advisor::new(7, |event| {
-                (&*event.verb != "unwanted").then(|| Hint(event.verb.len() as u16))
+                let hint = Hint(event.verb.len() as u16);
+                (&*event.verb != "unwanted").then_some((hint, Bodies::Keep))
             }),
         },
         config,

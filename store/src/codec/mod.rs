@@ -9,6 +9,7 @@
 mod address;
 mod batch;
 mod deliveries;
+mod unreadable;
 
 use std::cell::RefCell;
 
@@ -18,10 +19,11 @@ use serde::{Serialize, de::DeserializeOwned};
 use crate::frame::Damaged;
 
 pub(crate) use address::{Class, addressed, take_address};
-pub(crate) use batch::unpack_block;
 pub use batch::{BatchEncoder, DamagedTexts, EncodedBatch};
+pub(crate) use batch::{reached, unpack_block, without_reached};
 pub use deliveries::{DeliveriesEncoder, EncodedDeliveries, EventToDeliver};
 pub(crate) use deliveries::{cut, repack, told_by, unpack};
+pub(crate) use unreadable::{StoredKind, quarantined, read_quarantined};
 
 /// A block is closed when it has grown to this size before compression.
 pub(crate) const BLOCK_PLAIN_BYTES: usize = 512 * 1024;

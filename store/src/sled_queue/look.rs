@@ -14,8 +14,8 @@ use super::{
     shared::UnroutedBlock,
 };
 use crate::{
-    Cursor, DeadFilter, DeadLetter, Members, Retained, Told,
-    frame::{Damaged, Kind},
+    Cursor, DeadFilter, DeadLetter, Members, QuarantineRecord, Quarantined, Retained, Told, codec,
+    frame::{self, Damaged, Kind},
     log::{LogError, Position, Reader, ScanError, scan_some},
 };
 
@@ -105,6 +105,35 @@ fn add(
         read::unpack(&held, &record, severity, members)?;
     }
     Ok(())
+}
+
+pub(super) fn quarantined(
+    inner: &Inner,
+    after: u64,
+    max: usize,
+) -> Result<Vec<Quarantined>, ReadError> {
+    let db = inner.index.db();
+    let mut items = Vec::new();
+    for row in db
+        .range(keys::quarantine(after.saturating_add(1))..)
+        .take(max)
+    {
+        let (key, stored) = row?;
+        if !key.starts_with(keys::QUARANTINE) {
+            break;
+        }
+        let (header, _) = frame::decode(&stored)?;
+        items.push(Quarantined {
+            id: header.seq,
+            record: quarantined_row(&stored)?,
+        });
+    }
+    Ok(items)
+}
+
+pub(super) fn quarantined_row(stored: &[u8]) -> Result<QuarantineRecord, ReadError> {
+    let (_, payload) = frame::decode(stored)?;
+    Ok(codec::read_quarantined(payload)?)
 }
 
 pub(super) fn retained(inner: &Inner, from: Cursor) -> Result<Retained, ReadError> {

@@ -6,7 +6,9 @@ mod support;
 mod appending;
 mod falling_at_once;
 mod falling_back;
+mod inputs;
 mod leasing;
+mod quarantine;
 mod quotas;
 mod raising;
 mod settling;
@@ -67,6 +69,12 @@ contract!(SledQueue:
         seen_keys_survive_and_are_forgotten_by_block,
         routed_batches_are_kept_for_a_replay_as_long_as_they_may,
     }
+    inputs {
+        what_was_read_is_known_with_its_batch_and_after_a_restart,
+        a_batch_of_one_block_is_one_however_much_is_in_it,
+        a_note_counts_more_than_batches_before_it,
+        an_input_is_forgotten_on_request_and_the_oldest_beyond_the_limit,
+    }
     leasing {
         severe_first_then_old_first,
         a_lease_may_end_inside_a_block_and_the_rest_follows,
@@ -113,6 +121,10 @@ contract!(SledQueue:
         redriven_members_can_be_delivered_or_die_again,
         a_dropped_letter_is_given_up_and_counted,
         part_of_a_record_may_be_dead_and_the_rest_wait,
+    }
+    quarantine {
+        quarantined_items_are_read_page_by_page_and_survive,
+        only_the_newest_quarantined_items_are_kept,
     }
     quotas {
         a_channel_over_its_quota_gives_up_its_least_severe_oldest_first_and_is_told,

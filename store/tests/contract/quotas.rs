@@ -5,7 +5,7 @@ use std::time::Duration;
 use auditrelay_audit::Severity;
 use auditrelay_store::{
     Accepted, Counts, DeadFilter, Delivery, LeaseLimit, Limits, QuarantineRecord, Routed,
-    RoutedBlock, Unreadable,
+    RoutedBlock, Sealed, Unreadable,
 };
 
 use crate::{
@@ -199,7 +199,11 @@ pub async fn quarantine_is_bounded_by_bytes<B: Backend>() {
             reason: "r".into(),
             offset_bytes: 0,
             length_bytes: 1,
-            raw: Some(vec![n; 1_000]),
+            sealed: Some(Sealed {
+                to: [1; 8],
+                bytes: vec![n; 1_000],
+            }),
+            source: None,
         };
         let record = QuarantineRecord {
             cluster: "prod".into(),

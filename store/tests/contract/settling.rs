@@ -95,7 +95,8 @@ pub async fn notices_are_delivered_and_are_no_events<B: Backend>() {
         reason: "r".into(),
         offset_bytes: 0,
         length_bytes: 1,
-        raw: None,
+        sealed: None,
+        source: None,
     };
     let record = QuarantineRecord {
         cluster: "prod".into(),

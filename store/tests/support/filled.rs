@@ -10,7 +10,8 @@ use auditrelay_audit::{EventKey, Severity};
 use auditrelay_store::{
     Accepted, Batch, Block, Content, Counts, Cursor, DeadFilter, DeliveriesEncoder, Delivery,
     DeliveryBlock, EncodedBatch, Entry, EventToDeliver, LeaseLimit, Limits, Marks, Members, Notice,
-    QuarantineRecord, Queue, QueueError, Routed, RoutedBlock, SledOptions, SledQueue, Unreadable,
+    QuarantineRecord, Queue, QueueError, Routed, RoutedBlock, Sealed, SledOptions, SledQueue,
+    Source, Unreadable,
 };
 
 use super::{ALL, Dice, burial, texts};
@@ -104,7 +105,14 @@ impl Filler {
                 reason: format!("reason {}", block.seq),
                 offset_bytes: 3,
                 length_bytes: 4,
-                raw: Some((0..4_000).map(|_| self.dice.next() as u8).collect()),
+                sealed: Some(Sealed {
+                    to: [1; 8],
+                    bytes: (0..4_000).map(|_| self.dice.next() as u8).collect(),
+                }),
+                source: Some(Source {
+                    file: "audit.log".to_owned(),
+                    line: block.seq,
+                }),
             },
         };
         let routed = RoutedBlock {

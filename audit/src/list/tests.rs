@@ -4,29 +4,29 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// What `events` tells, and that splitting and parsing by serde tells the same.
-fn events(body: &[u8]) -> Option<Vec<(usize, bool)>> {
+/// What `events` tells, and that splitting and reading by serde tells the same.
+pub(super) fn events(body: &[u8]) -> Option<Vec<(usize, bool)>> {
     let readable = Readable::new(body);
     let mut told = Vec::new();
     let outcome = readable.events(ITEMS_MAX, |item, envelope| {
-        told.push((item, format!("{envelope:?}")));
+        let wire = (item.offset, item.wire.to_vec(), item.has_invalid_utf8);
+        told.push((wire, format!("{envelope:?}")));
     });
     let split = readable.split(ITEMS_MAX);
     let (Ok(()), Ok(items)) = (&outcome, &split) else {
-        let error = |error: Option<&ListError>| error.map(ToString::to_string);
-        assert_eq!(error(outcome.as_ref().err()), error(split.as_ref().err()));
+        assert_eq!(outcome.err(), split.err());
         return None;
     };
     assert_eq!(told.len(), items.len());
-    for ((item, envelope), expected) in told.iter().zip(items) {
-        assert_eq!((item.wire, item.offset), (expected.wire, expected.offset));
-        assert_eq!(item.has_invalid_utf8, expected.has_invalid_utf8);
-        assert_eq!(
-            *envelope,
-            format!("{:?}", Envelope::parse_any(expected.text))
-        );
+    for (told, item) in told.iter().zip(items) {
+        item.read(|item, envelope| {
+            let wire = (item.offset, item.wire.to_vec(), item.has_invalid_utf8);
+            assert_eq!(*told, (wire, format!("{envelope:?}")));
+        });
     }
-    let short = |(item, envelope): (Item<'_>, String)| (item.offset, envelope.starts_with("Ok"));
+    let short = |((offset, ..), envelope): ((usize, Vec<u8>, bool), String)| {
+        (offset, envelope.starts_with("Ok"))
+    };
     Some(told.into_iter().map(short).collect())
 }
 
@@ -34,7 +34,8 @@ fn events(body: &[u8]) -> Option<Vec<(usize, bool)>> {
 fn one_pass_and_two_passes_tell_the_same() {
     let plain = r#"{"level":"Metadata","stage":"Panic","auditID":"1"}"#;
     let odd = r#"{"level":"Metadata","stage":"Panic","auditID":"\u0031"}"#;
-    let wrong = r#"{"level":"Metadata","stage":"Never"}"#;
+    let half = r#"{"level":"Metadata","stage":"Panic","auditID":"\ud800"}"#;
+    let wrong = r#"{"level":"Metadata","stage":7}"#;
     let deep = format!(
         r#"{{"requestObject":{}1{}}}"#,
         "[".repeat(500),
@@ -43,8 +44,8 @@ fn one_pass_and_two_passes_tell_the_same() {
     for (items, readable) in [
         (vec![plain, plain], vec![true, true]),
         (
-            vec![plain, odd, wrong, plain],
-            vec![true, true, false, true],
+            vec![plain, odd, wrong, half, plain],
+            vec![true, true, false, true, true],
         ),
         // Deeper than the scanner goes: all that follow are read by serde.
         (vec![plain, &deep, plain], vec![true, false, true]),
@@ -84,7 +85,7 @@ proptest! {
     }
 }
 
-fn list(items: &[u8]) -> Vec<u8> {
+pub(super) fn list(items: &[u8]) -> Vec<u8> {
     let mut body =
         br#"{"kind":"EventList","apiVersion":"audit.k8s.io/v1","metadata":{},"items":["#.to_vec();
     body.extend_from_slice(items);
@@ -174,24 +175,74 @@ fn a_nil_list_is_empty() {
 
 #[test]
 fn each_wrong_body_has_its_own_error() {
-    let error = |body: &[u8]| Readable::new(body).split(ITEMS_MAX).expect_err("no list");
-    assert!(matches!(
-        error(b"{\"kind\":\"EventList\""),
-        ListError::Malformed(_)
-    ));
-    assert!(matches!(error(b""), ListError::Malformed(_)));
-    assert!(matches!(error(b"{} x"), ListError::Malformed(_)));
-    assert!(matches!(error(b"7"), ListError::WrongShape(_)));
-    assert!(matches!(
-        error(br#"{"kind":"EventList","items":7}"#),
-        ListError::WrongShape(_)
-    ));
-    assert!(matches!(
-        error(br#"{"kind":"Pod","apiVersion":"v1"}"#),
-        ListError::WrongKind { .. }
-    ));
-    assert!(matches!(
-        error(br#"{"kind":"EventList","apiVersion":"audit.k8s.io/v1beta1","items":[]}"#),
-        ListError::WrongKind { .. }
-    ));
+    use ListError::{BareEvent, Empty, Malformed, NoItems, OldVersion, WrongKind, WrongShape};
+    use Malformation::{EndsEarly, Syntax};
+    let syntax = |offset_bytes| Malformed {
+        what: Syntax,
+        offset_bytes,
+    };
+    let early = |offset_bytes| Malformed {
+        what: EndsEarly,
+        offset_bytes,
+    };
+    let event = r#"{"level":"Metadata","stage":"Panic","auditID":"a"}"#;
+    let of = |kind: &str, version: &str| {
+        format!(r#"{{"kind":"{kind}","apiVersion":"{version}","items":[]}}"#)
+    };
+    let old_event = event.replacen(
+        '{',
+        r#"{"kind":"Event","apiVersion":"audit.k8s.io/v1beta1","#,
+        1,
+    );
+    let beta = OldVersion(error::OldVersion::V1Beta1);
+    for (body, expected) in [
+        ("", Empty),
+        (" \n\t", Empty),
+        ("\u{feff}\n", Empty),
+        (r#"{"kind":"EventList""#, early(19)),
+        (r#"{"kind":"EventLi"#, early(16)),
+        ("{} x", syntax(3)),
+        ("{\n \"kind\" :\n  x}", syntax(14)),
+        ("\u{feff}{} x", syntax(6)),
+        ("hello", syntax(0)),
+        ("\0{}", syntax(0)),
+        (" 7", WrongShape { offset_bytes: 1 }),
+        ("\n[]", WrongShape { offset_bytes: 1 }),
+        (
+            r#"["EventList","audit.k8s.io/v1",[]]"#,
+            WrongShape { offset_bytes: 0 },
+        ),
+        (
+            "{\"kind\":\"EventList\",\n\"items\":7}",
+            WrongShape { offset_bytes: 29 },
+        ),
+        (r#"{"kind":7}"#, WrongShape { offset_bytes: 8 }),
+        // What is wrong first is not told if there is no JSON at all behind it.
+        (r#"{"kind":7, x"#, syntax(11)),
+        (
+            r#"{"kind":"EventList","apiVersion":"audit.k8s.io/v1"}"#,
+            NoItems,
+        ),
+        (event, BareEvent),
+        (
+            &event.replacen('{', r#"{"kind":"Event","apiVersion":"audit.k8s.io/v1","#, 1),
+            BareEvent,
+        ),
+        (&old_event, beta),
+        (&of("EventList", "audit.k8s.io/v1beta1"), beta),
+        (
+            &of("EventList", "audit.k8s.io/v1alpha1"),
+            OldVersion(error::OldVersion::V1Alpha1),
+        ),
+        (&of("EventList", "audit.k8s.io/v2"), WrongKind),
+        (&of("eventlist", "audit.k8s.io/v1"), WrongKind),
+        (r#"{"kind":"Pod","apiVersion":"v1"}"#, WrongKind),
+        ("{}", WrongKind),
+    ] {
+        let error = Readable::new(body.as_bytes())
+            .split(ITEMS_MAX)
+            .expect_err(body);
+        assert_eq!(error, expected, "{body}");
+        assert_eq!(events(body.as_bytes()), None, "{body}");
+    }
 }
