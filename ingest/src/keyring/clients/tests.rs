@@ -235,7 +235,11 @@ fn an_entry_asks_for_everything_that_it_names() {
         door.expect("prod", "", Err(Reason::CredentialsIncomplete));
         door.expect("", &shown, Err(Reason::CredentialsIncomplete));
         door.expect("other", &shown, Err(Reason::CredentialsIncomplete));
-        door.expect("expired", &shown, Err(Reason::CredentialsIncomplete));
+        // Whether the secret is right or not.
+        for secret in [&shown, &bearer("stolen")] {
+            door.expect("expired", secret, Err(Reason::CertificateExpired));
+            door.expect("foreign", secret, Err(Reason::CertificateUntrusted));
+        }
         door.expect("prod", &bearer("stolen"), Err(Reason::UnknownToken));
         door.expect("other", "", Err(Reason::UnknownCertificate));
         door.expect("", "", Err(Reason::Unauthenticated));
