@@ -104,8 +104,9 @@ impl Relay {
             dispatch_metrics.clone(),
         )
         .await?;
-        let webhook = bind(config.listen).await?;
-        let admin = bind(config.admin_listen).await?;
+        let webhook = bound(config.listen, auditrelay_ingest::listen(config.listen))?;
+        let admin = TcpListener::bind(config.admin_listen).await;
+        let admin = bound(config.admin_listen, admin)?;
         warn_of_orphans(&config, &queue);
         // Before anybody is told that the relay is ready: a command may come at once.
         let token = Token::new().map_err(other)?;
@@ -359,10 +360,8 @@ fn forget_address(data_dir: &Path) {
     }
 }
 
-async fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {
-    TcpListener::bind(address)
-        .await
-        .map_err(|error| Failure::Other(format!("cannot listen on {address}: {error}")))
+fn bound(address: SocketAddr, listener: io::Result<TcpListener>) -> Result<TcpListener, Failure> {
+    listener.map_err(|error| Failure::Other(format!("cannot listen on {address}: {error}")))
 }
 
 /// The backlog of a channel that is not configured any more stays; somebody has to know.
