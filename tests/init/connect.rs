@@ -72,6 +72,14 @@ impl Relay {
         self.folder.path()
     }
 
+    /// With what its configuration says now.
+    pub(crate) fn restart(&mut self) {
+        self.child.kill().expect("it runs");
+        self.child.wait().expect("it ends");
+        self.child = serve(self.folder.path());
+        self.admin = ready(&mut self.child).expect("its port is free again");
+    }
+
     pub(crate) fn port(&self) -> u16 {
         self.port
     }
@@ -82,7 +90,7 @@ impl Relay {
     }
 
     /// Waits until so many events have been delivered, and says how many were received.
-    async fn delivered(&self, events: u64) -> Value {
+    pub(crate) async fn delivered(&self, events: u64) -> Value {
         let waiting = async {
             loop {
                 let ledger = self.ledger().await;
