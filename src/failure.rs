@@ -12,6 +12,9 @@ pub enum Failure {
     /// A template of the configuration; the text names its key.
     #[error("{0}")]
     Template(String),
+    /// A certificate, key, token or password file of the configuration; the text names its key.
+    #[error("{0}")]
+    Credentials(String),
     /// The queue could not be opened.
     #[error("{0}")]
     Open(#[from] OpenError),
@@ -41,7 +44,7 @@ impl Failure {
         match self {
             Self::No(_) => 1,
             Self::Usage(_) => 2,
-            Self::Config(_) | Self::Template(_) => EX_CONFIG,
+            Self::Config(_) | Self::Template(_) | Self::Credentials(_) => EX_CONFIG,
             Self::Open(_) | Self::Storage(_) | Self::Disk(_) => 74,
             Self::Other(_) => 70,
         }

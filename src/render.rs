@@ -24,8 +24,10 @@ use serde_json::Value;
 use crate::{
     Failure,
     cli::{RenderArgs, RenderFormat, environment},
+    data_dir::hash_key_to_look,
     lanes::keeps_members,
     output::{count, say, say_json_line},
+    preparation::redactor,
 };
 use input::{Found, Reader};
 
@@ -40,8 +42,11 @@ pub(crate) fn run(args: &RenderArgs) -> Result<ExitCode, Failure> {
     let mut templates = Templates::all(&config).map_err(Failure::Template)?;
     let (name, channel) = channel(&config, args.channel.as_deref())?;
     let routes = Routes::new(&config);
+    let key = hash_key_to_look(&config.dedup_key_file())?;
+    let redactor = redactor(&config, key);
     let reader = Reader {
         routes: &routes,
+        redactor: &redactor,
         channel: name.as_str(),
         cluster: args.cluster.as_ref().unwrap_or(&config.cluster).as_str(),
     };

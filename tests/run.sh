@@ -4,7 +4,8 @@
 # Needs cargo (rustup brings the toolchain that rust-toolchain.toml pins) and a C compiler. Everything
 # else is used where it is present: cargo-nextest runs the tests, cargo-deny checks licences, strace
 # watches the order of system calls, valgrind counts instructions (both installed where apt-get may),
-# python3 and node run Slack's own SDKs against the local Slack (installed below target/ from their registries).
+# python3 and node run Slack's own SDKs against the local Slack, and Go's HTTP client posts to the webhook (all
+# installed below target/ from their registries).
 # Each step ends after its limit in seconds, so the whole command ends too.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -61,6 +62,7 @@ want() {
 heading 'tools'
 command -v cargo >/dev/null || fail 'there is no cargo; install Rust from https://rustup.rs'
 need_c_compiler
+want curl "the test of the line of curl that init gives"
 want strace 'the tests of the order of system calls'
 want valgrind 'the test of instructions per event'
 step 600 cargo --version || fail 'the toolchain that rust-toolchain.toml names is not to be had'
@@ -89,6 +91,9 @@ fi
 heading "Slack's own SDKs, for the test of the local Slack"
 # In a shell of its own: what cannot be installed in time is skipped, not failed.
 (step 300 bash loadtest/tests/sdk/install.sh) || echo 'not all of them are there: see above'
+
+heading "Go's HTTP client, which the API server has, for tests/front_door"
+(step 300 bash tests/go_client/install.sh) || echo 'it is not there: see above'
 
 heading 'examples in the documentation'
 step 600 cargo test --workspace --doc --locked

@@ -17,7 +17,7 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-use crate::{list::OldVersion, scan::Scanner};
+use crate::{list::OldVersion, redact::Members, scan::Scanner};
 
 /// The moment of a request at which an event was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -237,6 +237,9 @@ pub struct Envelope<'a> {
     pub(crate) kind: Option<&'a str>,
     #[serde(borrow, default, deserialize_with = "unread")]
     pub(crate) api_version: Option<&'a str>,
+    /// Whether it has members that are none of an event's, of which nobody can say what they hold.
+    #[serde(skip)]
+    pub(crate) has_unknown: bool,
 }
 
 /// Go writes a nil slice or map as null.
@@ -245,6 +248,28 @@ fn null_is_none<'de, T: Deserialize<'de> + Default, D: Deserializer<'de>>(
 ) -> Result<T, D::Error> {
     Ok(Option::<T>::deserialize(deserializer)?.unwrap_or_default())
 }
+/// Members of an event that its envelope has.
+pub(crate) const NAMES: [&str; 17] = [
+    "level",
+    "stage",
+    "auditID",
+    "requestURI",
+    "verb",
+    "userAgent",
+    "stageTimestamp",
+    "user",
+    "impersonatedUser",
+    "sourceIPs",
+    "objectRef",
+    "responseStatus",
+    "annotations",
+    "requestObject",
+    "responseObject",
+    "kind",
+    "apiVersion",
+];
+/// Members of an event that its envelope leaves out.
+pub(crate) const LEFT_OUT: [&str; 2] = ["requestReceivedTimestamp", "authenticationMetadata"];
 
 fn unread<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'a str>, D::Error> {
     Ok(Option::<&RawValue>::deserialize(deserializer)?.map(RawValue::get))
@@ -271,7 +296,11 @@ impl<'a> Envelope<'a> {
         if !text.trim_ascii_start().starts_with('{') {
             return Err(Error::custom("not an object"));
         }
-        serde_json::from_str(text)
+        let mut envelope: Self = serde_json::from_str(text)?;
+        envelope.has_unknown = Members::parse(text)?
+            .names()
+            .any(|name| !NAMES.contains(&name) && !LEFT_OUT.contains(&name));
+        Ok(envelope)
     }
 
     /// This, unless it is of a version that is not supported. Webhooks leave the version to the list.

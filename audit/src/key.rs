@@ -30,6 +30,7 @@ pub struct HashKey {
     identity: Key,
     event: Key,
     message: Key,
+    value: Key,
 }
 
 impl std::fmt::Debug for HashKey {
@@ -55,6 +56,7 @@ impl HashKey {
             identity: derived("auditrelay identity"),
             event: derived("auditrelay event"),
             message: derived("auditrelay message"),
+            value: derived("auditrelay redacted value"),
         }
     }
 
@@ -102,6 +104,14 @@ impl HashKey {
         }
         let [low, high] = hasher.finalize128();
         (u128::from(high) << 64) | u128::from(low)
+    }
+
+    /// What tells one redacted value from another, and nothing else of it.
+    pub(crate) fn value(&self, value: &[u8]) -> u32 {
+        let mut hasher = HighwayHasher::new(self.value);
+        hasher.append(value);
+        // The upper half of a hash is as good as all of it, only shorter.
+        (hasher.finalize64() >> 32) as u32
     }
 
     fn fingerprint(&self, cluster: &str, wire: &[u8]) -> [u8; 16] {

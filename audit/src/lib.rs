@@ -9,6 +9,7 @@
 pub mod event;
 pub mod key;
 pub mod list;
+pub mod mask;
 pub mod policy;
 pub mod redact;
 mod scan;

@@ -6,7 +6,7 @@
 //! `nonResourceURLs` non-resource requests only. Rules see the real user, not the impersonated one.
 //! Beside them: `stages` and `levels`, which a route may ask for.
 
-use crate::event::{Envelope, Level, ObjectRef, Stage};
+use crate::event::{Envelope, Level, ObjectRef, Stage, Text};
 
 /// Resources of one API group, as in a policy rule.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -103,6 +103,26 @@ impl GroupResources {
                 .resources
                 .iter()
                 .any(|pattern| matches_resource(pattern, object))
+    }
+}
+
+impl GroupResources {
+    /// Whether an object may be, or hold, one of these, for whoever must not miss any: the same resource under
+    /// any subresource, and where only some names are meant, whatever is asked for without a name (lists, and
+    /// what has none yet).
+    pub(crate) fn covers(&self, object: &ObjectRef<'_>) -> bool {
+        let whole = ObjectRef {
+            subresource: Text::default(),
+            ..object.clone()
+        };
+        self.matches(object)
+            || self.matches(&whole)
+            || (object.name.is_empty()
+                && Self {
+                    resource_names: Vec::new(),
+                    ..self.clone()
+                }
+                .matches(&whole))
     }
 }
 

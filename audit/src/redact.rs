@@ -2,38 +2,48 @@
 //! disk, logs, metrics or Slack.
 //!
 //! What never passes:
-//! * values in bodies of `secrets`, `tokenreviews` and `serviceaccounts/token`, whatever form the
-//!   body has (object, list, table, merge patch, JSON patch); their key names stay, and the number of seconds
-//!   that a token is asked to last;
-//! * the same in objects of those kinds that are nested in other bodies;
+//! * values in bodies of `secrets`, `tokenreviews`, `serviceaccounts/token`, `certificatesigningrequests` and
+//!   resources that the configuration names, whatever form the body has (object, list, table, merge patch, JSON
+//!   patch); their key names stay, and the little that a reader needs and is no secret (`redact/shape.rs`);
+//! * the same in objects of those kinds that are nested in other bodies, also as text;
 //! * `last-applied-configuration`, as annotation, patch path or inside a string;
+//! * by option, values of environment variables (`redact/scrub.rs`);
 //! * the message of a failed request for such an object when it may quote its body, and its details;
 //! * annotations of the event that hold a webhook's patch, and for objects of those kinds every
-//!   annotation that is not known to be harmless (admission webhooks and policies write what they like).
+//!   annotation that is not known to be harmless (admission webhooks and policies write what they like);
+//! * what looks like a secret in the request's address ([`crate::mask::address`]), there and where it is quoted.
 //!
-//! A body is re-written from what was parsed: a duplicate key could hide a value from the parser. A
-//! body that cannot be parsed cannot be redacted, and is dropped. Only a body of another kind passes as
-//! it is, if its very bytes rule out all of the above, however they are read (`has_nothing_to_hide`).
-//! Rule for what counts as secret: everything that is not known to be harmless.
+//! A value leaves a mark behind by which equal ones can be told (`redact/mark.rs`); what is already redacted
+//! stays as it is. A body is re-written from what was parsed: a duplicate key could hide a value from the
+//! parser. A body that cannot be parsed cannot be redacted, and is dropped; so is what stands under a name
+//! that is none of an event's. Only a body of another kind passes as it is, if its very bytes rule out all of
+//! the above, however they are read. Rule for what counts as secret: everything that is not known to be harmless.
 
-use std::{borrow::Cow, sync::LazyLock};
+use std::borrow::Cow;
 
-use aho_corasick::AhoCorasick;
-use serde::{
-    Deserialize, Deserializer, Serialize,
-    de::{MapAccess, Visitor},
-};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, value::RawValue};
 
+pub use self::mark::{REDACTED, is_redacted};
+pub(crate) use self::members::Members;
+use self::{
+    members::to_json,
+    quotes::Quotes,
+    scrub::{Scrubber, has_nothing_to_hide, is_secret_text},
+    shape::Shape,
+};
 use crate::{
-    event::{Envelope, ObjectRef, Text},
-    scan::Scanner,
+    event::{Envelope, LEFT_OUT, NAMES, ObjectRef},
+    key::HashKey,
+    mask::address::{self, Reader},
+    policy::GroupResources,
 };
 
-/// What stands where a secret stood.
-pub const REDACTED: &str = "[redacted]";
-
-const LAST_APPLIED: &str = "last-applied-configuration";
+mod mark;
+mod members;
+mod quotes;
+mod scrub;
+mod shape;
 
 /// A parsed body takes up to 16 times its size; Kubernetes' own objects are limited to 3 MiB on the
 /// wire, only lists are larger.
@@ -54,7 +64,7 @@ const HARMLESS_ANNOTATIONS: [&str; 7] = [
 ];
 
 /// What is stored of the bodies of an event.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Bodies {
     /// What is no secret.
@@ -75,65 +85,242 @@ pub struct Redacted<'a> {
     pub body_unreadable: bool,
 }
 
-/// Redacts one event. `body_readable` is false when bytes of it were not UTF-8.
-pub fn redact<'a>(text: &'a str, envelope: &Envelope<'_>, body_readable: bool) -> Redacted<'a> {
-    let secret = envelope.object_ref.as_ref().is_some_and(is_secret_resource);
-    let clean_status = secret && has_failure_text(envelope);
-    let hide_message = message_may_quote_body(envelope);
-    let clean_annotations = envelope
-        .annotations
-        .any_raw(|key, value| hides_annotation(secret, key, value));
-    let has_body = envelope.request_object.is_some() || envelope.response_object.is_some();
-    if !has_body && !clean_status && !clean_annotations && body_readable {
-        return Redacted {
-            json: Cow::Borrowed(text),
-            body_unreadable: false,
-        };
+/// Takes the secrets out of events.
+#[derive(Clone, Debug)]
+pub struct Redactor {
+    key: HashKey,
+    resources: Vec<GroupResources>,
+    environment: bool,
+}
+
+/// What is to be done with one event.
+struct Task<'r> {
+    redactor: &'r Redactor,
+    bodies: Bodies,
+    /// How the bodies are secret as a whole, if they are.
+    shape: Option<Shape>,
+    /// The message of a failure may quote a body.
+    may_quote: bool,
+    /// And only parts of it (Kubernetes: errors of decoding).
+    quotes_parts: bool,
+    clean_status: bool,
+    clean_annotations: bool,
+    /// The address without its secrets.
+    address: Option<String>,
+    quotes: Quotes,
+}
+
+impl Redactor {
+    /// Takes out what always goes; marks are made with this key.
+    pub fn new(key: HashKey) -> Self {
+        Self {
+            key,
+            resources: Vec::new(),
+            environment: false,
+        }
     }
-    let Ok(members) = Members::parse(text) else {
-        // The envelope was read from the same text, so this cannot happen; if it does, drop it all.
-        return Redacted {
+
+    /// Bodies of these resources lose their values too.
+    #[must_use]
+    pub fn resources(self, resources: Vec<GroupResources>) -> Self {
+        Self { resources, ..self }
+    }
+
+    /// Whether values of environment variables go too.
+    #[must_use]
+    pub fn environment(self, environment: bool) -> Self {
+        Self {
+            environment,
+            ..self
+        }
+    }
+
+    /// Redacts one event. `body_readable` is false when bytes of it were not UTF-8.
+    pub fn redact<'a>(
+        &self,
+        text: &'a str,
+        envelope: &Envelope<'_>,
+        body_readable: bool,
+        bodies: Bodies,
+    ) -> Redacted<'a> {
+        let shape = self.shape(envelope, bodies);
+        let hidden = address::masked(&envelope.request_uri, reader(envelope));
+        let clean_status = shape.is_some() && has_failure_text(envelope);
+        let clean_annotations = envelope
+            .annotations
+            .any_raw(|key, value| hides_annotation(shape.is_some(), key, value));
+        let has_body = envelope.request_object.is_some() || envelope.response_object.is_some();
+        let is_clean = !clean_status && !clean_annotations && hidden.is_none();
+        if is_clean && !has_body && body_readable && !envelope.has_unknown {
+            return Redacted {
+                json: Cow::Borrowed(text),
+                body_unreadable: false,
+            };
+        }
+        let mut quotes = Quotes::default();
+        let address = hidden.map(|hidden| {
+            quotes.add_words(&hidden.lost);
+            hidden.address
+        });
+        let task = Task {
+            redactor: self,
+            bodies,
+            shape,
+            may_quote: has_failure_text(envelope) && message_may_quote_body(envelope),
+            quotes_parts: envelope.code() == Some(400),
+            clean_status,
+            clean_annotations,
+            address,
+            quotes,
+        };
+        // The envelope was read from the same text, so this cannot fail; if it does, drop it all.
+        task.redacted(text, body_readable).unwrap_or(Redacted {
             json: Cow::Borrowed("{}"),
             body_unreadable: true,
-        };
-    };
-    let mut body_unreadable = !body_readable;
-    let mut out = Vec::with_capacity(members.0.len());
-    for (name, raw) in members.0 {
-        let value = match name.as_str() {
-            "requestObject" | "responseObject" => match scrubbed(raw, secret, body_readable) {
-                Some(body) => body,
-                None => {
-                    body_unreadable = true;
-                    continue;
+        })
+    }
+
+    fn shape(&self, envelope: &Envelope<'_>, bodies: Bodies) -> Option<Shape> {
+        let object = envelope.object_ref.as_ref();
+        let is_listed =
+            |object: &&ObjectRef<'_>| self.resources.iter().any(|one| one.covers(object));
+        if bodies != Bodies::Keep || object.filter(is_listed).is_some() {
+            return Some(Shape::Opaque);
+        }
+        object.and_then(Shape::of_resource)
+    }
+}
+
+impl Task<'_> {
+    fn redacted(mut self, text: &str, body_readable: bool) -> Option<Redacted<'static>> {
+        let members = Members::parse(text).ok()?.0;
+        // Bodies first: what they lose may be quoted by what stands before them.
+        let mut lost = Vec::new();
+        let mut body_unreadable = !body_readable && self.bodies != Bodies::Drop;
+        let mut bodies: Vec<Option<Cow<'_, str>>> = Vec::with_capacity(members.len());
+        for (name, raw) in &members {
+            let body = is_body(name)
+                .then(|| self.body(raw, body_readable, &mut lost))
+                .flatten();
+            body_unreadable |= is_body(name) && body.is_none() && self.bodies != Bodies::Drop;
+            bodies.push(body);
+        }
+        if self.may_quote && self.quotes_parts && (body_unreadable || !lost.is_empty()) {
+            self.clean_status = true;
+        }
+        self.quotes.add(lost);
+        let mut out = Vec::with_capacity(members.len());
+        for ((name, raw), body) in members.into_iter().zip(bodies) {
+            let value = match name.as_str() {
+                _ if is_body(&name) => match body {
+                    Some(body) => body,
+                    None => continue,
+                },
+                "requestURI" => match &self.address {
+                    Some(address) => Cow::Owned(Value::from(address.as_str()).to_string()),
+                    None => Cow::Borrowed(raw.get()),
+                },
+                "responseStatus" if self.clean_status || !self.quotes.is_empty() => {
+                    Cow::Owned(self.status(raw))
                 }
-            },
-            "responseStatus" if clean_status => Cow::Owned(clean_failure(raw, hide_message)),
-            "annotations" if clean_annotations => Cow::Owned(masked_annotations(raw, secret)),
-            _ => Cow::Borrowed(raw.get()),
+                "annotations" if self.clean_annotations || !self.quotes.is_empty() => {
+                    Cow::Owned(self.annotations(raw))
+                }
+                "userAgent" if !self.quotes.is_empty() => {
+                    let mut agent: Value = serde_json::from_str(raw.get()).unwrap_or_default();
+                    self.quotes.take_out(&mut agent);
+                    Cow::Owned(agent.to_string())
+                }
+                _ => Cow::Borrowed(raw.get()),
+            };
+            out.push((name, value));
+        }
+        Some(Redacted {
+            json: Cow::Owned(to_json(&out)),
+            body_unreadable,
+        })
+    }
+
+    /// What may stand for a body; `None` where nothing may.
+    fn body<'a>(
+        &self,
+        raw: &'a RawValue,
+        readable: bool,
+        lost: &mut Vec<String>,
+    ) -> Option<Cow<'a, str>> {
+        let raw = raw.get();
+        if !readable || raw.len() > BODY_BYTES_MAX || self.bodies == Bodies::Drop {
+            return None;
+        }
+        let Redactor {
+            key, environment, ..
+        } = self.redactor;
+        if self.shape.is_none() && self.quotes.is_empty() && has_nothing_to_hide(raw, *environment)
+        {
+            return Some(Cow::Borrowed(raw));
+        }
+        // serde_json refuses more than 128 levels, so the recursion below is bounded too.
+        let mut body: Value = serde_json::from_str(raw).ok()?;
+        let mut scrubber = Scrubber {
+            key,
+            environment: *environment,
+            lost: (self.shape.is_none() && self.may_quote).then(Vec::new),
         };
-        out.push((name, value));
+        match self.shape {
+            Some(shape) => scrubber.mask_object(&mut body, shape),
+            None => scrubber.scrub(&mut body),
+        }
+        lost.extend(scrubber.lost.into_iter().flatten());
+        self.quotes.take_out(&mut body);
+        Some(Cow::Owned(body.to_string()))
     }
-    Redacted {
-        json: Cow::Owned(to_json(&out)),
-        body_unreadable,
+
+    fn status(&self, raw: &RawValue) -> String {
+        let mut status: Value = serde_json::from_str(raw.get()).unwrap_or_default();
+        if let Some(object) = status.as_object_mut() {
+            if self.clean_status {
+                object.remove("details");
+            }
+            let hides = self.clean_status && self.may_quote;
+            if let Some(message) = object.get_mut("message").filter(|_| hides) {
+                *message = REDACTED.into();
+            }
+            for name in ["message", "details"] {
+                if let Some(told) = object.get_mut(name) {
+                    self.quotes.take_out(told);
+                }
+            }
+        }
+        status.to_string()
+    }
+
+    fn annotations(&self, raw: &RawValue) -> String {
+        let mut annotations: Map<String, Value> =
+            serde_json::from_str(raw.get()).unwrap_or_default();
+        for (key, value) in &mut annotations {
+            let is_hidden = value
+                .as_str()
+                .is_none_or(|text| hides_annotation(self.shape.is_some(), key, text));
+            if is_hidden {
+                *value = mark::of_value(&self.redactor.key, value);
+            } else if !is_harmless_annotation(key) {
+                self.quotes.take_out(value);
+            }
+        }
+        Value::Object(annotations).to_string()
     }
 }
 
-fn is_secret_resource(object: &ObjectRef<'_>) -> bool {
-    // Whatever the API group: a custom resource of that name is not worth the risk.
-    matches!(
-        (object.resource.as_str(), object.subresource.as_str()),
-        ("secrets" | "tokenreviews" | "tokenrequests", _) | ("serviceaccounts", "token")
-    )
+fn is_body(name: &str) -> bool {
+    matches!(name, "requestObject" | "responseObject")
+        || !(NAMES.contains(&name) || LEFT_OUT.contains(&name))
 }
 
-const SECRET_KINDS: [&str; 4] = ["Secret", "SecretList", "TokenReview", "TokenRequest"];
-
-fn is_secret_kind(kind: &str) -> bool {
-    SECRET_KINDS
-        .iter()
-        .any(|secret| kind.eq_ignore_ascii_case(secret))
+fn reader(envelope: &Envelope<'_>) -> Reader {
+    match &envelope.object_ref {
+        Some(object) if object.subresource.as_str() != "proxy" => Reader::Kubernetes,
+        _ => Reader::Other,
+    }
 }
 
 fn has_failure_text(envelope: &Envelope<'_>) -> bool {
@@ -160,219 +347,16 @@ fn message_may_quote_body(envelope: &Envelope<'_>) -> bool {
     }
 }
 
-fn clean_failure(raw: &RawValue, hide_message: bool) -> String {
-    let mut status: Value = serde_json::from_str(raw.get()).unwrap_or_default();
-    if let Some(object) = status.as_object_mut() {
-        object.remove("details");
-        if let Some(message) = object.get_mut("message").filter(|_| hide_message) {
-            *message = REDACTED.into();
-        }
-    }
-    status.to_string()
-}
-
 fn hides_annotation(secret: bool, key: &str, value: &str) -> bool {
     key.starts_with(WEBHOOK_PATCHES)
-        || value.contains(LAST_APPLIED)
-        || (secret
-            && !HARMLESS_ANNOTATIONS
-                .iter()
-                .any(|harmless| key.starts_with(harmless)))
+        || is_secret_text(value)
+        || (secret && !is_harmless_annotation(key))
 }
 
-fn masked_annotations(raw: &RawValue, secret: bool) -> String {
-    let mut annotations: Map<String, Value> = serde_json::from_str(raw.get()).unwrap_or_default();
-    for (key, value) in &mut annotations {
-        if value
-            .as_str()
-            .is_none_or(|text| hides_annotation(secret, key, text))
-        {
-            *value = REDACTED.into();
-        }
-    }
-    Value::Object(annotations).to_string()
-}
-
-fn scrubbed(raw: &RawValue, secret: bool, readable: bool) -> Option<Cow<'_, str>> {
-    let raw = raw.get();
-    if !readable || raw.len() > BODY_BYTES_MAX {
-        return None;
-    }
-    if !secret && has_nothing_to_hide(raw) {
-        return Some(Cow::Borrowed(raw));
-    }
-    // serde_json refuses more than 128 levels, so the recursion below is bounded too.
-    let mut body: Value = serde_json::from_str(raw).ok()?;
-    if secret {
-        mask_object(&mut body)
-    } else {
-        scrub(&mut body)
-    }
-    Some(Cow::Owned(body.to_string()))
-}
-
-/// Whether no way of reading the body finds anything that [`scrub`] looks for: no string in it is the
-/// name of a secret kind, none holds [`LAST_APPLIED`], and there is no `\u` escape to write either in
-/// another way. Bodies nested so deep that they would be dropped are left to that.
-fn has_nothing_to_hide(raw: &str) -> bool {
-    static MARKS: LazyLock<AhoCorasick> = LazyLock::new(|| {
-        let kinds = SECRET_KINDS.iter().map(|kind| format!("\"{kind}\""));
-        AhoCorasick::builder()
-            .ascii_case_insensitive(true)
-            .build(kinds.chain([LAST_APPLIED.to_owned(), "\\u".to_owned()]))
-            .expect("a handful of short words")
-    });
-    !MARKS.is_match(raw) && Scanner::new(raw).skip().is_some()
-}
-
-/// Finds what is secret inside a body that as a whole is not.
-fn scrub(value: &mut Value) {
-    match value {
-        Value::Object(map) if holds_secret_kind(map) => mask_object(value),
-        Value::Object(map) => {
-            let patches_last_applied = ["path", "from"].iter().any(|name| {
-                map.get(*name)
-                    .and_then(Value::as_str)
-                    .is_some_and(|path| path.contains(LAST_APPLIED))
-            });
-            for (name, inner) in map.iter_mut() {
-                if name.contains(LAST_APPLIED) || (patches_last_applied && name == "value") {
-                    *inner = REDACTED.into();
-                } else if !(patches_last_applied && (name == "path" || name == "from")) {
-                    scrub(inner);
-                }
-            }
-        }
-        Value::Array(values) => values.iter_mut().for_each(scrub),
-        // An object inside a string (a patch as text, an annotation that holds YAML).
-        Value::String(text) if text.contains(LAST_APPLIED) => *value = REDACTED.into(),
-        _ => {}
-    }
-}
-
-fn holds_secret_kind(map: &Map<String, Value>) -> bool {
-    map.iter().any(|(name, value)| {
-        name.eq_ignore_ascii_case("kind") && value.as_str().is_some_and(is_secret_kind)
-    })
-}
-
-/// Masks an object (or list, table, patch) of a secret kind: its shape and key names stay.
-fn mask_object(value: &mut Value) {
-    match value {
-        Value::Object(map) => {
-            let is_patch = map.contains_key("op") && map.contains_key("path");
-            let is_request = map.get("kind").is_some_and(|kind| kind == "TokenRequest");
-            for (name, inner) in map.iter_mut() {
-                match name.as_str() {
-                    "kind" | "apiVersion" | "type" if inner.is_string() => {}
-                    "op" | "path" if is_patch && inner.is_string() => {}
-                    "metadata" => mask_metadata(inner),
-                    "spec" if is_request => mask_but_lifetime(inner),
-                    "items" | "rows" | "object" => mask_object(inner),
-                    _ => mask_all(inner),
-                }
-            }
-        }
-        Value::Array(values) => values.iter_mut().for_each(mask_object),
-        other => mask_all(other),
-    }
-}
-
-/// How long a token is asked to last is what its reader wants to know, and a number tells nothing else.
-fn mask_but_lifetime(value: &mut Value) {
-    let lifetime = value
-        .get("expirationSeconds")
-        .filter(|seconds| seconds.is_u64())
-        .cloned();
-    mask_all(value);
-    if let Some(lifetime) = lifetime {
-        value["expirationSeconds"] = lifetime;
-    }
-}
-
-fn mask_metadata(value: &mut Value) {
-    const HARMLESS: [&str; 6] = [
-        "name",
-        "namespace",
-        "generateName",
-        "uid",
-        "resourceVersion",
-        "creationTimestamp",
-    ];
-    let Value::Object(map) = value else {
-        return mask_all(value);
-    };
-    for (name, inner) in map.iter_mut() {
-        if !(HARMLESS.contains(&name.as_str()) && inner.is_string()) {
-            mask_all(inner);
-        }
-    }
-}
-
-fn mask_all(value: &mut Value) {
-    match value {
-        Value::Object(map) => map.values_mut().for_each(mask_all),
-        Value::Array(values) => values.iter_mut().for_each(mask_all),
-        Value::Null => {}
-        _ => *value = REDACTED.into(),
-    }
-}
-
-/// A JSON object's members, in order, duplicates included, values unread.
-pub(crate) struct Members<'a>(Vec<(Text<'a>, &'a RawValue)>);
-
-impl<'a> Members<'a> {
-    pub(crate) fn parse(text: &'a str) -> Result<Self, serde_json::Error> {
-        serde_json::from_str(text)
-    }
-
-    pub(crate) fn without(mut self, names: &[&str]) -> Self {
-        self.0.retain(|(name, _)| !names.contains(&name.as_str()));
-        self
-    }
-
-    pub(crate) fn to_json(&self) -> Vec<u8> {
-        let members: Vec<_> = self
-            .0
-            .iter()
-            .map(|(name, raw)| (name.clone(), Cow::Borrowed(raw.get())))
-            .collect();
-        to_json(&members).into_bytes()
-    }
-}
-
-fn to_json(members: &[(Text<'_>, Cow<'_, str>)]) -> String {
-    let mut out = String::from("{");
-    for (index, (name, value)) in members.iter().enumerate() {
-        if index > 0 {
-            out.push(',');
-        }
-        out.push_str(&Value::from(name.as_str()).to_string());
-        out.push(':');
-        out.push_str(value);
-    }
-    out.push('}');
-    out
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct MembersVisitor;
-        impl<'de> Visitor<'de> for MembersVisitor {
-            type Value = Members<'de>;
-            fn expecting(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                out.write_str("an object")
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
-                let mut members = Vec::new();
-                while let Some(member) = map.next_entry()? {
-                    members.push(member);
-                }
-                Ok(Members(members))
-            }
-        }
-        deserializer.deserialize_map(MembersVisitor)
-    }
+fn is_harmless_annotation(key: &str) -> bool {
+    HARMLESS_ANNOTATIONS
+        .iter()
+        .any(|harmless| key.starts_with(harmless))
 }
 
 #[cfg(test)]

@@ -1,11 +1,14 @@
-//! The command of an exec, and what else a session's address says. The API server logs it at every level, so
-//! it is the one place where arguments stand as they were typed: they are masked before they are shown.
+//! The command of an exec, and what else a session's address says. The API server logs it at every level. Its
+//! arguments are masked when the event is received, and once more before they are shown: what an earlier
+//! version stored, or what was cut off here, is masked all the same.
 
-use auditrelay_audit::Envelope;
+use auditrelay_audit::{
+    Envelope,
+    mask::{MASK, Masker},
+};
 
 use crate::{
     escape::{clean, quoted},
-    mask::{MASK, Masker},
     sentence::parameters,
 };
 
@@ -53,7 +56,8 @@ impl Session {
             }
         }
         session.command = clean(&command, COMMAND_CHARS_MAX);
-        session.masked = masker.masked;
+        // A whole argument that was masked at the door points to nothing any more.
+        session.masked = masker.masked || command.contains(MASK);
         session
     }
 }
@@ -74,6 +78,8 @@ fn argument(masker: &mut Masker, argument: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use auditrelay_audit::mask::address::{Reader, masked};
+
     use super::*;
 
     fn session(query: &str) -> Session {
@@ -99,6 +105,21 @@ mod tests {
         assert!(told.masked);
         let told = session("command=sh&command=-c&command=PGPASSWORD%3D%27a+b%27+psql+-c+%27x%27");
         assert_eq!(told.command, "sh -c \"PGPASSWORD=[masked] psql -c 'x'\"");
+    }
+
+    #[test]
+    fn what_was_masked_at_the_door_is_told_the_same_way() {
+        for query in [
+            "command=mysql&command=--password&command=hunter2&command=-e&command=select+1",
+            "command=echo&command=ghp_hunter2",
+            "command=curl&command=https%3A%2F%2Fa%3Ahunter2%40x.example",
+        ] {
+            let masked = masked(&format!("/exec?{query}"), Reader::Kubernetes).expect("masked");
+            let (_, stored) = masked.address.split_once('?').expect("a query");
+            assert!(!stored.contains("hunter2"), "{stored}");
+            assert_eq!(session(stored), session(query));
+            assert!(session(stored).masked, "{stored}");
+        }
     }
 
     #[test]

@@ -18,7 +18,6 @@ pub mod details;
 pub mod digest;
 pub mod escape;
 pub mod lane;
-pub mod mask;
 pub mod message;
 pub mod metrics;
 pub mod pace;

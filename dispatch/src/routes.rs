@@ -10,7 +10,7 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use auditrelay_audit::{Envelope, Severity, policy::Matcher};
+use auditrelay_audit::{Envelope, Severity, policy::Matcher, redact::Bodies};
 use auditrelay_config::Config;
 use auditrelay_store::Hint;
 
@@ -39,6 +39,7 @@ struct Route {
     channel: String,
     severity: Severity,
     matcher: Matcher,
+    bodies: Bodies,
 }
 
 /// Where an event goes.
@@ -63,6 +64,7 @@ impl Routes {
             channel: route.channel.to_string(),
             severity: route.severity,
             matcher: route.matcher(),
+            bodies: route.bodies,
         });
         let routes: Vec<Route> = routes.collect();
         let default_channel = config.default_channel.to_string();
@@ -98,13 +100,18 @@ impl Routes {
 
     /// The same, as a hint for [`Routes::hinted`].
     pub fn hint(&self, event: &Envelope<'_>) -> Option<Hint> {
+        self.advice(event).map(|(hint, _)| hint)
+    }
+
+    /// The hint, and what the route that takes the event wants stored of its bodies.
+    pub fn advice(&self, event: &Envelope<'_>) -> Option<(Hint, Bodies)> {
         match self.decide(event) {
             Decision::Nobody => None,
-            Decision::Default => Some(DEFAULT),
+            Decision::Default => Some((DEFAULT, Bodies::Keep)),
             Decision::Route(number) => {
                 let hint = u16::try_from(FIRST_ROUTE + number).map(Hint);
                 let hint = hint.ok().filter(|hint| hint.0 < NOBODY.0);
-                Some(hint.unwrap_or(UNKNOWN))
+                Some((hint.unwrap_or(UNKNOWN), self.routes[number].bodies))
             }
         }
     }
@@ -252,6 +259,29 @@ routes:
         );
         assert_eq!(told(&routes, "RequestReceived", "get", "secrets"), None);
         assert_eq!(told(&routes, "ResponseComplete", "get", "pods"), None);
+    }
+
+    #[test]
+    fn the_route_that_takes_an_event_says_what_is_stored_of_its_bodies() {
+        let routes = routes(
+            "channels: {ops: {preview: true}}
+routes:
+- {name: a, channel: ops, bodies: drop, verbs: [delete]}
+- {name: b, channel: ops, bodies: redact, verbs: [delete, create]}
+- {name: c, channel: ops, verbs: [get]}
+",
+        );
+        for (verb, bodies) in [
+            ("delete", Some(Bodies::Drop)),
+            ("create", Some(Bodies::Redact)),
+            ("get", Some(Bodies::Keep)),
+            ("list", None),
+        ] {
+            let text = event("ResponseComplete", verb, "pods");
+            let envelope = Envelope::parse(&text).expect("readable");
+            let advice = routes.advice(&envelope);
+            assert_eq!(advice.map(|(_, bodies)| bodies), bodies, "{verb}");
+        }
     }
 
     #[test]

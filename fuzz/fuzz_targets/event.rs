@@ -2,7 +2,11 @@
 //! the same bytes as they might come out of a damaged store. The judge is that of `tests/judged`.
 #![no_main]
 
-use auditrelay_audit::{Severity, list::Readable, redact::redact};
+use auditrelay_audit::{
+    HashKey, Severity,
+    list::Readable,
+    redact::{Bodies, Redactor},
+};
 use auditrelay_dispatch::{
     details::{listing, replies},
     render::{Style, render},
@@ -20,11 +24,13 @@ fuzz_target!(|bytes: &[u8]| {
     tell(String::from_utf8_lossy(bytes).into_owned(), false);
     let body = [b"{\"items\":[", bytes, b"]}"].concat();
     let readable = Readable::new(&body);
+    let redactor = Redactor::new(HashKey::new([7; 32]));
     let mut stored = Vec::new();
     // A list that cannot be split is refused at the door.
     let _refused = readable.events(8, |item, envelope| {
         if let Ok(envelope) = envelope {
-            let redacted = redact(item.text, &envelope, !item.has_invalid_utf8);
+            let is_readable = !item.has_invalid_utf8;
+            let redacted = redactor.redact(item.text, &envelope, is_readable, Bodies::Keep);
             stored.push((redacted.json.into_owned(), redacted.body_unreadable));
         }
     });

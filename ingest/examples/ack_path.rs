@@ -11,6 +11,7 @@ use std::hint::black_box;
 use auditrelay_audit::{
     Envelope, HashKey,
     list::{ITEMS_MAX, Item, Readable},
+    redact::Redactor,
 };
 use auditrelay_ingest::{Advisor, Preparation};
 use auditrelay_store::{Batch, Content, EncodedBatch, Entry};
@@ -69,6 +70,7 @@ fn main() -> Result<(), &'static str> {
 
 fn prepare(body: &str, hash_key: HashKey, advisor: Advisor, rounds: u32) {
     let preparation = Preparation {
+        redactor: Redactor::new(hash_key.clone()),
         hash_key,
         quarantine_raw: None,
         events_per_list_max: EVENTS,

@@ -14,6 +14,7 @@
 
 use std::{
     convert::Infallible,
+    net::SocketAddr,
     str::FromStr,
     sync::{
         Arc,
@@ -27,21 +28,23 @@ use auditrelay_store::{Admitted, Queue};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{
-    HeaderMap, Method, Request, Response, StatusCode,
+    Method, Request, Response, StatusCode,
     body::{Body, Incoming},
-    header::CONTENT_ENCODING,
     http::request::Parts,
 };
 use tokio::{sync::Semaphore, time::Instant};
 
 use crate::{
     answer,
-    body::{self, Budget, Received},
-    clock::Exchange,
+    body::{self, BodyLimits, Budget, Received},
+    clock::{Exchange, Patience},
+    connection::IDLE_TIMEOUT,
+    encoding::{Encoding, gunzip},
     keyring::{Keyring, Peer},
     metrics::Metrics,
     prepare::{Preparation, Stored},
-    refusal::{Reason, Refusal, RefusalLog},
+    refusal::{Reason, Refusal},
+    refusal_log::RefusalLog,
 };
 
 /// What every request needs.
@@ -62,11 +65,42 @@ pub struct Ingest<Q> {
 
 /// [`IngestConfig`], as this crate counts.
 pub(crate) struct Limits {
-    body_bytes_max: usize,
-    body_timeout: Duration,
+    body: BodyLimits,
+    decoded_bytes_max: usize,
     ack_timeout: Duration,
     pub(crate) connections_max: usize,
-    pub(crate) header_timeout: Duration,
+    pub(crate) http2_streams_max: u32,
+    pub(crate) handshake_timeout: Duration,
+    pub(crate) patience: Patience,
+}
+
+impl Limits {
+    fn new(config: &IngestConfig) -> Self {
+        let body_bytes_per_second_min = config.body_bytes_per_second_min.get();
+        Self {
+            body: BodyLimits {
+                bytes_max: config.body_bytes_max.as_usize(),
+                timeout: config.body_timeout(),
+                bytes_per_second_min: body_bytes_per_second_min,
+            },
+            decoded_bytes_max: config.decoded_bytes_max.as_usize(),
+            ack_timeout: config.ack_timeout(),
+            connections_max: config.connections_max.as_usize(),
+            http2_streams_max: u32::try_from(config.http2_streams_max.get()).unwrap_or(u32::MAX),
+            handshake_timeout: config.handshake_timeout(),
+            patience: Patience {
+                header: config.header_timeout(),
+                idle: IDLE_TIMEOUT,
+                body_bytes_per_second_min,
+            },
+        }
+    }
+}
+
+/// What is asked for: all that is kept of a request's head, which may be 64 KiB for each of many.
+struct Asked {
+    cluster: ClusterName,
+    encoding: Encoding,
 }
 
 impl<Q: Queue> Ingest<Q> {
@@ -86,13 +120,7 @@ impl<Q: Queue> Ingest<Q> {
             preparation,
             default_cluster,
             keyring,
-            limits: Limits {
-                body_bytes_max: config.body_bytes_max.as_usize(),
-                body_timeout: config.body_timeout(),
-                ack_timeout: config.ack_timeout(),
-                connections_max: config.connections_max.as_usize(),
-                header_timeout: config.header_timeout(),
-            },
+            limits: Limits::new(config),
             budget: Budget::new(bytes_max, metrics.bytes_in_flight.clone()),
             metrics,
             log: RefusalLog::new(),
@@ -106,10 +134,20 @@ impl<Q: Queue> Ingest<Q> {
         self: Arc<Self>,
         request: Request<Incoming>,
         peer: Peer,
-        exchange: Exchange,
+        mut exchange: Exchange,
     ) -> Result<Response<Full<Bytes>>, Infallible> {
         let (head, mut body) = request.into_parts();
-        let outcome = self.accept(&head, &mut body, &peer).await;
+        let asked = self.judge(&head, &peer);
+        drop(head);
+        let outcome = match asked {
+            Ok(asked) => self.accept(asked, &mut body, &exchange).await,
+            Err(refusal) => Err(refusal),
+        };
+        // Who broke its body off hears no answer.
+        let is_broken = |refusal: &Refusal| refusal.reason == Reason::BodyBroken;
+        if !outcome.as_ref().is_err_and(is_broken) {
+            exchange.answered(outcome.is_ok());
+        }
         let code = match &outcome {
             Ok(_) => StatusCode::OK,
             Err(refusal) => refusal.reason.status(),
@@ -134,32 +172,34 @@ impl<Q: Queue> Ingest<Q> {
         }
     }
 
-    /// Steps 1 to 4 of an event's way.
-    async fn accept(
-        self: &Arc<Self>,
-        head: &Parts,
-        body: &mut Incoming,
-        peer: &Peer,
-    ) -> Result<Stored, Refusal> {
+    /// Who is not known, or asks for what there is not, is refused before memory is taken for its body.
+    fn judge(&self, head: &Parts, peer: &Peer) -> Result<Asked, Refusal> {
         let claimed = claimed_cluster(head.uri.path())?;
         let cluster = self
             .keyring
             .cluster(peer, &head.headers, claimed, &self.default_cluster)?;
         require_post(&head.method)?;
-        require_identity(&head.headers)?;
-
-        // Who would be refused in the end is refused before memory is taken for the body.
+        let encoding = Encoding::of(&head.headers)?;
+        // The same for who would be refused in the end.
         drop(self.admit(0)?);
+        Ok(Asked { cluster, encoding })
+    }
+
+    /// Steps 1 to 4 of an event's way.
+    async fn accept(
+        self: &Arc<Self>,
+        asked: Asked,
+        body: &mut Incoming,
+        exchange: &Exchange,
+    ) -> Result<Stored, Refusal> {
         let limits = &self.limits;
-        let reading = body::read(body, limits.body_bytes_max, &self.budget, &self.metrics);
-        let received = tokio::time::timeout(limits.body_timeout, reading)
-            .await
-            .map_err(|_| body_timeout())??;
+        let received = body::read(body, limits.body, &self.budget, &self.metrics, exchange).await?;
+        exchange.complete();
         let admitted = self.admit(received.bytes.len())?;
 
         // A task of its own, so that it ends well whatever becomes of the client and of this wait.
         let deadline = Instant::now() + limits.ack_timeout;
-        let work = tokio::spawn(Arc::clone(self).store(cluster, received, admitted));
+        let work = tokio::spawn(Arc::clone(self).store(asked, received, admitted));
         match tokio::time::timeout_at(deadline, work).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_panicked)) => Err(internal()),
@@ -181,21 +221,22 @@ impl<Q: Queue> Ingest<Q> {
     /// Makes a body's events durable.
     async fn store(
         self: Arc<Self>,
-        cluster: ClusterName,
+        asked: Asked,
         received: Received,
         admitted: Admitted,
     ) -> Result<Stored, Refusal> {
         let received_unix_ms = now_unix_ms();
-        let Received { bytes, reservation } = received;
         let processor = self.processors.acquire().await.map_err(|_| internal())?;
         let ingest = Arc::clone(&self);
         // The reservation goes where the bytes go, and with the batch into the queue.
         let prepared = tokio::task::spawn_blocking(move || {
+            let (received, admitted) = ingest.decode(asked.encoding, received, admitted)?;
+            let Received { bytes, reservation } = received;
             let preparation = &ingest.preparation;
-            let prepared = preparation.batch(cluster.as_str(), received_unix_ms, &bytes)?;
-            Ok::<_, Refusal>((prepared, reservation))
+            let prepared = preparation.batch(asked.cluster.as_str(), received_unix_ms, &bytes)?;
+            Ok::<_, Refusal>((prepared, (reservation, admitted)))
         });
-        let ((batch, stored), reservation) = prepared.await.map_err(|_| internal())??;
+        let ((batch, stored), reserved) = prepared.await.map_err(|_| internal())??;
         drop(processor);
         if stored == Stored::default() {
             return Ok(stored);
@@ -207,7 +248,7 @@ impl<Q: Queue> Ingest<Q> {
         self.metrics
             .commit_duration_seconds
             .observe(duration.as_secs_f64());
-        drop((reservation, admitted));
+        drop(reserved);
         appended.map_err(|_| {
             Refusal::new(
                 Reason::Queue,
@@ -216,6 +257,28 @@ impl<Q: Queue> Ingest<Q> {
         })?;
         self.metrics.stored(&stored);
         Ok(stored)
+    }
+
+    /// The body itself, with memory and space in the queue for its real length.
+    fn decode(
+        &self,
+        encoding: Encoding,
+        received: Received,
+        admitted: Admitted,
+    ) -> Result<(Received, Admitted), Refusal> {
+        if encoding == Encoding::Identity {
+            return Ok((received, admitted));
+        }
+        drop(admitted);
+        let decoded = gunzip(received, self.limits.decoded_bytes_max, &self.budget)?;
+        let admitted = self.admit(decoded.bytes.len())?;
+        Ok((decoded, admitted))
+    }
+
+    /// Counts and tells of a connection that came to no request, or to no further one.
+    pub(crate) fn refuse_connection(&self, reason: Reason, message: &str, peer: SocketAddr) {
+        self.metrics.refused(reason);
+        self.log.warn(reason, message, peer);
     }
 }
 
@@ -248,31 +311,6 @@ fn require_post(method: &Method) -> Result<(), Refusal> {
         Reason::Method,
         "audit events are posted; use POST",
     ))
-}
-
-fn require_identity(headers: &HeaderMap) -> Result<(), Refusal> {
-    let is_identity = |value: &[u8]| {
-        let value = value.trim_ascii();
-        value.is_empty() || value.eq_ignore_ascii_case(b"identity")
-    };
-    let mut encodings = headers
-        .get_all(CONTENT_ENCODING)
-        .iter()
-        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
-    if encodings.all(is_identity) {
-        return Ok(());
-    }
-    Err(Refusal::new(
-        Reason::Encoding,
-        "the body has a Content-Encoding; post it without one",
-    ))
-}
-
-fn body_timeout() -> Refusal {
-    Refusal::new(
-        Reason::BodyTimeout,
-        "the body took longer than ingest.body_timeout_seconds; check the network on the way",
-    )
 }
 
 fn internal() -> Refusal {

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{
     Response, StatusCode,
-    header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER},
+    header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE},
 };
 use serde_json::{Value, json};
 
@@ -45,6 +45,9 @@ pub(crate) fn refused(refusal: &Refusal, turn: u64) -> Response<Full<Bytes>> {
         &status("Failure", code, &refusal.message, Some(reason.kubernetes())),
     );
     let headers = response.headers_mut();
+    for challenge in &refusal.challenges {
+        headers.append(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+    }
     match reason {
         Reason::Method => {
             headers.insert(ALLOW, HeaderValue::from_static("POST"));
@@ -56,24 +59,37 @@ pub(crate) fn refused(refusal: &Refusal, turn: u64) -> Response<Full<Bytes>> {
         Reason::Queue | Reason::AckTimeout => {
             headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }
+        // Another try may meet the same bug: it need not come at once.
+        Reason::Internal => {
+            headers.insert(RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS_MAX));
+        }
         _ => {}
     }
     response
 }
 
+/// What plain HTTP is told on a port that is encrypted.
+pub(crate) const SPEAK_HTTPS: &str = "this port speaks https; let the kubeconfig's URL begin with https, and name the relay's CA beside it";
+
 /// The whole answer for a connection that is one too many: there is no request yet.
 pub(crate) fn too_many_connections() -> Vec<u8> {
-    let reason = Reason::Connections;
-    let body = status(
-        "Failure",
-        reason.status(),
+    last_words(
+        "HTTP/1.1 503 Service Unavailable\r\nretry-after: 1",
+        Reason::Connections,
         "as many connections as ingest.connections_max allows are open; send again",
-        Some(reason.kubernetes()),
     )
-    .to_string();
+}
+
+/// The whole answer for one that speaks plain HTTP on a port that is encrypted.
+pub(crate) fn speak_https() -> Vec<u8> {
+    last_words("HTTP/1.1 400 Bad Request", Reason::PlainHttp, SPEAK_HTTPS)
+}
+
+fn last_words(head: &str, reason: Reason, message: &str) -> Vec<u8> {
+    let code = reason.status();
+    let body = status("Failure", code, message, Some(reason.kubernetes())).to_string();
     format!(
-        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 1\r\n\
-         connection: close\r\ncontent-length: {}\r\n\r\n{body}",
+        "{head}\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
         body.len()
     )
     .into_bytes()

@@ -9,22 +9,33 @@
 //! * what was not redacted reaches neither queue nor log, metric or answer (P8), except the first
 //!   bytes of quarantined items where the configuration asks for them.
 //!
-//! The way of a request stands in `accept`, what is done to its body in `prepare`, the life of a connection in `serve`.
+//! Beside the webhook, files of the log backend are read (`log_file`).
+//!
+//! The way of a request stands in `accept`, what is done to its body in `prepare`, the life of a
+//! connection in `connection`, who gets a place in `places`, and how they are taken in `serve`.
 
 mod accept;
 mod answer;
 mod body;
 mod clock;
+mod clocked;
+mod connection;
+mod encoding;
+mod handshake;
 mod keyring;
+pub mod log_file;
 mod metrics;
+mod places;
 mod prepare;
 mod refusal;
+mod refusal_log;
 mod seal;
 mod serve;
+mod turned_away;
 
 pub use accept::Ingest;
-pub use keyring::{Keyring, KeyringError};
+pub use keyring::{Keyring, KeyringError, RELOAD_INTERVAL};
 pub use metrics::Metrics;
 pub use prepare::{Advisor, Preparation, Stored};
 pub use seal::SealTo;
-pub use serve::serve;
+pub use serve::{listen, serve};

@@ -5,9 +5,9 @@
 //! happens in the processor's cache.
 
 use auditrelay_audit::{
-    Envelope, HashKey, NotAnEvent,
+    Envelope, HashKey,
     list::{Item, ListError, Readable},
-    redact::redact,
+    redact::{Bodies, Redactor},
 };
 use auditrelay_store::{BatchEncoder, Content, EncodedBatch, Hint, Unreadable};
 
@@ -16,12 +16,14 @@ use crate::seal::SealTo;
 /// How much is kept of an item that could not be read, where the configuration asks for it.
 const RAW_BYTES_MAX: usize = 4 * 1024;
 /// Of so many items of a list: sealing takes longer than all else that is done with one.
-const SEALED_PER_LIST_MAX: u64 = 100;
+pub(crate) const SEALED_PER_LIST_MAX: u64 = 100;
 
 /// How bodies are prepared.
 pub struct Preparation {
     /// Keys what tells one event from another.
     pub hash_key: HashKey,
+    /// Takes out what is not stored.
+    pub redactor: Redactor,
     /// To whom the first 4 KiB of items that cannot be read are sealed, to be kept.
     pub quarantine_raw: Option<SealTo>,
     /// A longer list is refused.
@@ -33,17 +35,18 @@ pub struct Preparation {
 /// Says what the routing table makes of an event, while its envelope is at hand: the router need not
 /// read the event again, and of an event that nobody wants no text is redacted, compressed or stored.
 pub struct Advisor {
-    hints_of: u64,
+    pub(crate) hints_of: u64,
     advise: Box<Advise>,
 }
 
-type Advise = dyn Fn(&Envelope<'_>) -> Option<Hint> + Send + Sync;
+type Advise = dyn Fn(&Envelope<'_>) -> Option<(Hint, Bodies)> + Send + Sync;
 
 impl Advisor {
-    /// Hints of the table that `hints_of` names; none for an event that nobody wants.
+    /// Hints of the table that `hints_of` names, and what is stored of the bodies; none for an event that nobody
+    /// wants.
     pub fn new(
         hints_of: u64,
-        advise: impl Fn(&Envelope<'_>) -> Option<Hint> + Send + Sync + 'static,
+        advise: impl Fn(&Envelope<'_>) -> Option<(Hint, Bodies)> + Send + Sync + 'static,
     ) -> Self {
         Self {
             hints_of,
@@ -53,7 +56,7 @@ impl Advisor {
 
     /// Everything is wanted, and the router reads it again.
     pub fn none() -> Self {
-        Self::new(0, |_| Some(Hint::default()))
+        Self::new(0, |_| Some((Hint::default(), Bodies::Keep)))
     }
 }
 
@@ -90,7 +93,8 @@ impl Preparation {
                 stored.unreadable += 1;
                 let keeps_raw = stored.unreadable <= SEALED_PER_LIST_MAX;
                 let key = self.hash_key.unreadable(cluster, item.wire);
-                let content = Content::Unreadable(self.quarantine(&item, reason, keeps_raw));
+                let content =
+                    Content::Unreadable(self.quarantine(&item, reason.as_str(), keeps_raw));
                 batch.push(&key, &content, Hint::default());
             }
         })?;
@@ -98,7 +102,7 @@ impl Preparation {
     }
 
     /// An event is keyed as it was received, and then redacted.
-    fn event(
+    pub(crate) fn event(
         &self,
         cluster: &str,
         item: &Item<'_>,
@@ -106,10 +110,13 @@ impl Preparation {
         batch: &mut BatchEncoder,
     ) {
         let key = self.hash_key.event(cluster, item, envelope);
-        let Some(hint) = (self.advisor.advise)(envelope) else {
+        let Some((hint, bodies)) = (self.advisor.advise)(envelope) else {
             return batch.push_unwanted(&key);
         };
-        let redacted = redact(item.text, envelope, !item.has_invalid_utf8);
+        let is_readable = !item.has_invalid_utf8;
+        let redacted = self
+            .redactor
+            .redact(item.text, envelope, is_readable, bodies);
         let content = Content::Event {
             json: redacted.json,
             body_unreadable: redacted.body_unreadable,
@@ -117,11 +124,11 @@ impl Preparation {
         batch.push(&key, &content, hint);
     }
 
-    fn quarantine(&self, item: &Item<'_>, reason: NotAnEvent, keeps_raw: bool) -> Unreadable {
+    pub(crate) fn quarantine(&self, item: &Item<'_>, reason: &str, keeps_raw: bool) -> Unreadable {
         let seal = self.quarantine_raw.as_ref().filter(|_| keeps_raw);
         let head = &item.wire[..item.wire.len().min(RAW_BYTES_MAX)];
         Unreadable {
-            reason: reason.as_str().to_owned(),
+            reason: reason.to_owned(),
             offset_bytes: item.offset as u64,
             length_bytes: item.wire.len() as u64,
             sealed: seal.and_then(|seal| seal.seal(head)),

@@ -3,24 +3,15 @@
 //! Invariants:
 //! * a message says what is wrong and what can be done, and never quotes what was sent: it goes to
 //!   logs, and what was sent may be secret (P8);
-//! * refusals are logged at most once a minute per reason, so that whoever can send them cannot fill
-//!   a disk; every one is counted.
+//! * every one is counted; how often one is logged is the affair of `refusal_log`.
 
-use std::{
-    borrow::Cow,
-    net::SocketAddr,
-    sync::{Mutex, PoisonError},
-    time::Duration,
-};
+use std::borrow::Cow;
 
 use auditrelay_audit::list::ListError;
 use hyper::StatusCode;
-use tokio::time::Instant;
-
-const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Why something was refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Reason {
     /// No such path, or no name a cluster can have.
     Path,
@@ -56,11 +47,49 @@ pub(crate) enum Reason {
     HeaderTimeout,
     /// Not HTTP, or a head too large; hyper answers 400, 414 or 431 without a body.
     MalformedHead,
+    /// A compressed body that is longer than `decoded_bytes_max` in itself.
+    DecodedTooLarge,
+    /// A body that says it is gzip and is not.
+    MalformedGzip,
+    /// The body came more slowly than `body_bytes_per_second_min`.
+    BodyTooSlow,
+    /// A connection that kept us waiting gave its place to another; closed.
+    GaveWay,
+    /// A TLS handshake took longer than `handshake_timeout_seconds`; closed.
+    HandshakeTimeout,
+    /// A TLS handshake failed; closed.
+    HandshakeFailed,
+    /// Plain HTTP on a port that is encrypted.
+    PlainHttp,
+    /// TLS on a port that is not encrypted.
+    UnexpectedTls,
+    /// The rules of HTTP/2 were broken, or its frames came as a flood; closed.
+    Http2,
+    /// Too many requests were taken back before they were answered; closed.
+    Resets,
+    /// Nothing was shown of who it is from.
+    Unauthenticated,
+    /// The `Authorization` header says nothing valid.
+    AuthorizationMalformed,
+    /// A bearer token that no client has.
+    UnknownToken,
+    /// A user or a password that no client has.
+    WrongPassword,
+    /// Some of what a client has to show, and not all of it.
+    CredentialsIncomplete,
+    /// The time of a connection's client certificate is over.
+    CertificateExpired,
+    /// The CA of a connection's client certificate was taken out of `tls.client_ca_file`.
+    CertificateUntrusted,
+    /// A CA of ours signed the certificate, and no client has its names.
+    UnknownCertificate,
+    /// The path names a cluster that is not the client's.
+    WrongCluster,
 }
 
 impl Reason {
     /// Every reason; the position of each is its own discriminant.
-    pub(crate) const ALL: [Self; 17] = [
+    pub(crate) const ALL: [Self; 36] = [
         Self::Path,
         Self::Method,
         Self::Encoding,
@@ -78,6 +107,25 @@ impl Reason {
         Self::Connections,
         Self::HeaderTimeout,
         Self::MalformedHead,
+        Self::DecodedTooLarge,
+        Self::MalformedGzip,
+        Self::BodyTooSlow,
+        Self::GaveWay,
+        Self::HandshakeTimeout,
+        Self::HandshakeFailed,
+        Self::PlainHttp,
+        Self::UnexpectedTls,
+        Self::Http2,
+        Self::Resets,
+        Self::Unauthenticated,
+        Self::AuthorizationMalformed,
+        Self::UnknownToken,
+        Self::WrongPassword,
+        Self::CredentialsIncomplete,
+        Self::CertificateExpired,
+        Self::CertificateUntrusted,
+        Self::UnknownCertificate,
+        Self::WrongCluster,
     ];
 
     /// The value of the metric's label `reason`.
@@ -100,6 +148,25 @@ impl Reason {
             Self::Connections => "connections",
             Self::HeaderTimeout => "header_timeout",
             Self::MalformedHead => "malformed_head",
+            Self::DecodedTooLarge => "decoded_too_large",
+            Self::MalformedGzip => "malformed_gzip",
+            Self::BodyTooSlow => "body_too_slow",
+            Self::GaveWay => "gave_way",
+            Self::HandshakeTimeout => "handshake_timeout",
+            Self::HandshakeFailed => "handshake_failed",
+            Self::PlainHttp => "plain_http",
+            Self::UnexpectedTls => "unexpected_tls",
+            Self::Http2 => "http2",
+            Self::Resets => "resets",
+            Self::Unauthenticated => "unauthenticated",
+            Self::AuthorizationMalformed => "authorization_malformed",
+            Self::UnknownToken => "unknown_token",
+            Self::WrongPassword => "wrong_password",
+            Self::CredentialsIncomplete => "credentials_incomplete",
+            Self::CertificateExpired => "certificate_expired",
+            Self::CertificateUntrusted => "certificate_untrusted",
+            Self::UnknownCertificate => "unknown_certificate",
+            Self::WrongCluster => "wrong_cluster",
         }
     }
 
@@ -109,14 +176,37 @@ impl Reason {
             Self::Path => StatusCode::NOT_FOUND,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::Encoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::BodyTooLarge | Self::TooManyEvents => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::BytesInFlight | Self::QueueFull => StatusCode::TOO_MANY_REQUESTS,
-            Self::BodyTimeout | Self::HeaderTimeout => StatusCode::REQUEST_TIMEOUT,
-            Self::BodyBroken | Self::Malformed | Self::MalformedHead => StatusCode::BAD_REQUEST,
-            Self::NotAnEventList => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::Queue | Self::AckTimeout | Self::Connections | Self::Internal => {
-                StatusCode::SERVICE_UNAVAILABLE
+            Self::BodyTooLarge | Self::DecodedTooLarge | Self::TooManyEvents => {
+                StatusCode::PAYLOAD_TOO_LARGE
             }
+            Self::BytesInFlight | Self::QueueFull => StatusCode::TOO_MANY_REQUESTS,
+            Self::BodyTimeout
+            | Self::BodyTooSlow
+            | Self::HeaderTimeout
+            | Self::HandshakeTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::BodyBroken
+            | Self::Malformed
+            | Self::MalformedGzip
+            | Self::MalformedHead
+            | Self::HandshakeFailed
+            | Self::PlainHttp
+            | Self::UnexpectedTls
+            | Self::Http2 => StatusCode::BAD_REQUEST,
+            Self::NotAnEventList => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::Unauthenticated
+            | Self::AuthorizationMalformed
+            | Self::UnknownToken
+            | Self::WrongPassword
+            | Self::CredentialsIncomplete
+            | Self::CertificateExpired
+            | Self::CertificateUntrusted => StatusCode::UNAUTHORIZED,
+            Self::UnknownCertificate | Self::WrongCluster => StatusCode::FORBIDDEN,
+            Self::Queue
+            | Self::AckTimeout
+            | Self::Connections
+            | Self::Internal
+            | Self::GaveWay
+            | Self::Resets => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
@@ -126,14 +216,37 @@ impl Reason {
             Self::Path => "NotFound",
             Self::Method => "MethodNotAllowed",
             Self::Encoding => "UnsupportedMediaType",
-            Self::BodyTooLarge | Self::TooManyEvents => "RequestEntityTooLarge",
-            Self::BytesInFlight | Self::QueueFull => "TooManyRequests",
-            Self::BodyTimeout | Self::HeaderTimeout => "Timeout",
-            Self::BodyBroken | Self::Malformed | Self::MalformedHead => "BadRequest",
-            Self::NotAnEventList => "Invalid",
-            Self::Queue | Self::AckTimeout | Self::Connections | Self::Internal => {
-                "ServiceUnavailable"
+            Self::BodyTooLarge | Self::DecodedTooLarge | Self::TooManyEvents => {
+                "RequestEntityTooLarge"
             }
+            Self::BytesInFlight | Self::QueueFull => "TooManyRequests",
+            Self::BodyTimeout
+            | Self::BodyTooSlow
+            | Self::HeaderTimeout
+            | Self::HandshakeTimeout => "Timeout",
+            Self::BodyBroken
+            | Self::Malformed
+            | Self::MalformedGzip
+            | Self::MalformedHead
+            | Self::HandshakeFailed
+            | Self::PlainHttp
+            | Self::UnexpectedTls
+            | Self::Http2 => "BadRequest",
+            Self::NotAnEventList => "Invalid",
+            Self::Unauthenticated
+            | Self::AuthorizationMalformed
+            | Self::UnknownToken
+            | Self::WrongPassword
+            | Self::CredentialsIncomplete
+            | Self::CertificateExpired
+            | Self::CertificateUntrusted => "Unauthorized",
+            Self::UnknownCertificate | Self::WrongCluster => "Forbidden",
+            Self::Queue
+            | Self::AckTimeout
+            | Self::Connections
+            | Self::Internal
+            | Self::GaveWay
+            | Self::Resets => "ServiceUnavailable",
         }
     }
 }
@@ -143,6 +256,8 @@ impl Reason {
 pub(crate) struct Refusal {
     pub(crate) reason: Reason,
     pub(crate) message: Cow<'static, str>,
+    /// What a 401 asks for (`WWW-Authenticate`); none where only a certificate would do.
+    pub(crate) challenges: Vec<&'static str>,
 }
 
 impl Refusal {
@@ -150,6 +265,7 @@ impl Refusal {
         Self {
             reason,
             message: message.into(),
+            challenges: Vec::new(),
         }
     }
 
@@ -195,52 +311,6 @@ impl From<ListError> for Refusal {
     }
 }
 
-/// Logs refusals, each reason at most once a minute.
-#[derive(Debug)]
-pub(crate) struct RefusalLog([Mutex<Gate>; Reason::ALL.len()]);
-
-/// Lets one through per [`LOG_INTERVAL`] and counts the others.
-#[derive(Debug, Default)]
-pub(crate) struct Gate {
-    opened: Option<Instant>,
-    suppressed: u64,
-}
-
-impl Gate {
-    /// Whether to speak now; if so, how many were not spoken of since the last time.
-    pub(crate) fn pass(&mut self, now: Instant) -> Option<u64> {
-        let is_closed = |opened: Instant| now.duration_since(opened) < LOG_INTERVAL;
-        if self.opened.is_some_and(is_closed) {
-            self.suppressed += 1;
-            return None;
-        }
-        self.opened = Some(now);
-        Some(std::mem::take(&mut self.suppressed))
-    }
-}
-
-impl RefusalLog {
-    pub(crate) fn new() -> Self {
-        Self(Reason::ALL.map(|_| Mutex::default()))
-    }
-
-    pub(crate) fn warn(&self, reason: Reason, message: &str, peer: SocketAddr) {
-        let gate = &self.0[reason as usize];
-        let passed = gate
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .pass(Instant::now());
-        if let Some(suppressed) = passed {
-            tracing::warn!(
-                reason = reason.label(),
-                %peer,
-                suppressed,
-                "refused what was sent to the audit webhook: {message}"
-            );
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -252,15 +322,19 @@ mod tests {
         }
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_gate_opens_once_a_minute_and_tells_what_it_held_back() {
-        let mut gate = Gate::default();
-        assert_eq!(gate.pass(Instant::now()), Some(0));
-        tokio::time::advance(Duration::from_secs(59)).await;
-        assert_eq!(gate.pass(Instant::now()), None);
-        assert_eq!(gate.pass(Instant::now()), None);
-        tokio::time::advance(Duration::from_secs(1)).await;
-        assert_eq!(gate.pass(Instant::now()), Some(2));
-        assert_eq!(gate.pass(Instant::now()), None);
+    #[test]
+    fn the_front_doors_page_has_each_reason_with_its_answer() {
+        const PAGE: &str = include_str!("../../docs/front-door.md");
+        for reason in Reason::ALL {
+            let label = format!("`{}`", reason.label());
+            let told = PAGE.lines().find(|line| {
+                let mut cells = line.split(" | ");
+                let answer = cells.next().unwrap_or_default();
+                let is_answer =
+                    answer == "| closed" || answer.contains(reason.status().as_str());
+                is_answer && cells.next().is_some_and(|when| when.contains(&label))
+            });
+            assert!(told.is_some(), "{reason:?}");
+        }
     }
 }

@@ -1,8 +1,9 @@
-//! The life of a connection.
+//! Taking connections.
 //!
 //! Invariants:
-//! * nobody waits to be let in: past `connections_max` a connection is told 503 and closed;
-//! * an idle connection is closed much later than the API server would close it itself (90 s);
+//! * nobody waits to be let in: past `connections_max` a newcomer takes the place of the connection that
+//!   has kept us waiting longest (`places`), or is told 503 and closed;
+//! * open files are bounded: connections that are open, that are leaving, and that are being told 503;
 //! * a failing `accept` (out of file descriptors) slows the loop down and never ends it;
 //! * on shutdown no connection is taken any more, idle ones are closed, and what is being received is
 //!   answered. How long that may take is the caller's decision: dropping the future of [`serve`] ends
@@ -11,34 +12,41 @@
 use std::{future::Future, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use auditrelay_store::Queue;
-use hyper::{server::conn::http1, service::service_fn};
-use hyper_util::rt::TokioIo;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    net::{TcpListener, TcpSocket, TcpStream},
+    sync::{Semaphore, watch},
     task::{JoinError, JoinSet},
     time::Instant,
 };
 
 use crate::{
-    Ingest, answer,
-    clock::{Clock, Clocked, Expired},
-    keyring::Peer,
-    metrics::Counted,
-    refusal::{Gate, Reason},
+    Ingest, answer, clock::Clock, connection::converse, places::Places, refusal::Reason,
+    refusal_log::Gate, turned_away::turn_away,
 };
 
-/// Twice the API server's own idle timeout; also frees the connections of peers that vanished.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(180);
-/// Largest head of a request, and what a connection may buffer. The API server's are under 4 KiB.
-const BUFFER_BYTES_MAX: usize = 64 * 1024;
+/// Connections that the kernel completes before they are taken (Linux: at most `net.core.somaxconn`).
+/// When it is full a newcomer's first packet is dropped, and sent again after a second.
+const BACKLOG: u32 = 4_096;
 /// Connections that may linger at once to be told that they are one too many.
 const TURNED_AWAY_MAX: usize = 256;
-/// How long one of them lingers.
-const TURN_AWAY_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long accepting rests after it failed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Listens for what [`serve`] serves.
+///
+/// # Errors
+/// The address is taken, or not to be had.
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() {
+        TcpSocket::new_v4()?
+    } else {
+        TcpSocket::new_v6()?
+    };
+    // A restart must not wait until the kernel has forgotten the last connections.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
 
 /// Serves the webhook on `listener` until `shutdown` completes and every request under way is answered.
 pub async fn serve<Q: Queue>(
@@ -46,36 +54,27 @@ pub async fn serve<Q: Queue>(
     ingest: Arc<Ingest<Q>>,
     shutdown: impl Future<Output = ()>,
 ) {
-    let places = Arc::new(Semaphore::new(ingest.limits.connections_max));
-    let exits = Arc::new(Semaphore::new(TURNED_AWAY_MAX));
     let (stop, stopping) = watch::channel(false);
-    let mut connections = JoinSet::new();
+    let mut hall = Hall {
+        places: Places::new(ingest.limits.connections_max),
+        exits: Arc::new(Semaphore::new(TURNED_AWAY_MAX)),
+        connections: JoinSet::new(),
+        ingest,
+        stopping,
+    };
     let mut accept_failures = Gate::default();
     let mut shutdown = pin!(shutdown);
     loop {
         let accepted = tokio::select! {
             () = shutdown.as_mut() => break,
-            Some(ended) = connections.join_next() => {
+            Some(ended) = hall.connections.join_next() => {
                 report_panic(ended);
                 continue;
             }
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, peer)) => {
-                if let Ok(place) = Arc::clone(&places).try_acquire_owned() {
-                    let ingest = Arc::clone(&ingest);
-                    connections.spawn(converse(stream, peer, ingest, stopping.clone(), place));
-                    continue;
-                }
-                ingest.metrics.refused(Reason::Connections);
-                let message = "ingest.connections_max are open";
-                ingest.log.warn(Reason::Connections, message, peer);
-                // Without an exit it is closed at once: telling must not cost what is short.
-                if let Ok(exit) = Arc::clone(&exits).try_acquire_owned() {
-                    connections.spawn(turn_away(stream, exit));
-                }
-            }
+            Ok((stream, peer)) => hall.take(stream, peer),
             // The peer gave up before it was let in.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
@@ -88,95 +87,45 @@ pub async fn serve<Q: Queue>(
     }
     drop(listener);
     stop.send_replace(true);
-    while let Some(ended) = connections.join_next().await {
+    while let Some(ended) = hall.connections.join_next().await {
         report_panic(ended);
     }
 }
 
-async fn converse<Q: Queue>(
-    stream: TcpStream,
-    peer: SocketAddr,
+/// All connections.
+struct Hall<Q> {
     ingest: Arc<Ingest<Q>>,
-    mut stopping: watch::Receiver<bool>,
-    place: OwnedSemaphorePermit,
-) {
-    let _counted = Counted::new(&ingest.metrics.connections);
-    // Dropped before the count: whoever sees the count fall finds the place free.
-    let _place = place;
-    // Answers are one small write each; waiting to send them only adds to the batch's time.
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%peer, %error, "cannot set TCP_NODELAY");
-    }
-    let clock = Clock::start(ingest.limits.header_timeout, IDLE_TIMEOUT);
-    let io = TokioIo::new(Clocked {
-        stream,
-        clock: Arc::clone(&clock),
-    });
-    let caller = Peer {
-        address: peer,
-        certificate_names: Arc::default(),
-    };
-    let service =
-        service_fn(|request| Arc::clone(&ingest).answer(request, caller.clone(), clock.begin()));
-    let connection = http1::Builder::new()
-        .header_read_timeout(None::<Duration>) // The clock does it; hyper's own also ends idle ones.
-        .max_buf_size(BUFFER_BYTES_MAX)
-        .serve_connection(io, service);
-    let mut connection = pin!(connection);
-    let mut is_stopping = false;
-    loop {
-        tokio::select! {
-            biased;
-            ended = connection.as_mut() => {
-                if let Err(error) = ended {
-                    report_early_end(&ingest, peer, &error);
-                }
-                return;
-            }
-            () = stopped(&mut stopping), if !is_stopping => {
-                is_stopping = true;
-                connection.as_mut().graceful_shutdown();
-            }
-            expired = clock.expired() => {
-                if expired == Expired::Head {
-                    ingest.metrics.refused(Reason::HeaderTimeout);
-                    let message = "a request's head took longer than ingest.header_timeout_seconds";
-                    ingest.log.warn(Reason::HeaderTimeout, message, peer);
-                }
-                return;
-            }
+    places: Arc<Places>,
+    exits: Arc<Semaphore>,
+    connections: JoinSet<()>,
+    stopping: watch::Receiver<bool>,
+}
+
+impl<Q: Queue> Hall<Q> {
+    fn take(&mut self, stream: TcpStream, peer: SocketAddr) {
+        let ingest = Arc::clone(&self.ingest);
+        let clock = Clock::start(ingest.limits.patience);
+        if let Some(place) = self.places.enter(&clock) {
+            let stopping = self.stopping.clone();
+            self.connections
+                .spawn(converse(stream, peer, ingest, clock, stopping, place));
+            return;
+        }
+        let message =
+            "ingest.connections_max are open, and what all of them sent is being worked on";
+        ingest.refuse_connection(Reason::Connections, message, peer);
+        // On an encrypted port it could be told only after a handshake, which costs what is short.
+        if ingest.keyring.tls().is_some() {
+            return;
+        }
+        // Without an exit it is closed at once, for the same reason.
+        if let Ok(exit) = Arc::clone(&self.exits).try_acquire_owned() {
+            self.connections.spawn(async move {
+                turn_away(stream, &answer::too_many_connections()).await;
+                drop(exit);
+            });
         }
     }
-}
-
-fn report_early_end<Q: Queue>(ingest: &Ingest<Q>, peer: SocketAddr, error: &hyper::Error) {
-    if error.is_parse() {
-        ingest.metrics.refused(Reason::MalformedHead);
-        let message =
-            "not HTTP/1.1, or its head is too large; does its URL say https instead of http?";
-        ingest.log.warn(Reason::MalformedHead, message, peer);
-    } else {
-        tracing::debug!(%peer, %error, "a connection ended early");
-    }
-}
-
-async fn stopped(stopping: &mut watch::Receiver<bool>) {
-    // The sender goes away only when everything is torn down: then stop as well.
-    let _ = stopping.wait_for(|stop| *stop).await;
-}
-
-/// Says 503 and closes. What the peer sends is read away meanwhile: closing over unread bytes would
-/// reset the connection, and the peer's kernel would drop the answer.
-async fn turn_away(mut stream: TcpStream, _exit: OwnedSemaphorePermit) {
-    let telling = async {
-        stream.write_all(&answer::too_many_connections()).await?;
-        stream.shutdown().await?;
-        let mut ignored = [0; 4096];
-        while stream.read(&mut ignored).await? > 0 {}
-        io::Result::Ok(())
-    };
-    // Either way it is over: nobody is left to tell.
-    let _ = tokio::time::timeout(TURN_AWAY_TIMEOUT, telling).await;
 }
 
 fn report_panic(ended: Result<(), JoinError>) {

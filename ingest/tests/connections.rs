@@ -191,41 +191,6 @@ async fn a_slow_head_ends_the_connection_and_idling_does_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_connection_too_many_is_told_so_and_closed() {
-    let config = IngestConfig {
-        connections_max: bounded(1),
-        ..config()
-    };
-    let (server, _dir) = start(&config).await;
-    let connections = || server.metric("auditrelay_ingest_connections", "");
-    let held = server.connect().await;
-    eventually("the first is in", || connections() == 1.0).await;
-
-    // Without having said a word.
-    let mut second = server.connect().await;
-    let answer = read_answer(&mut second).await;
-    answer.expect(503, "ServiceUnavailable");
-    assert_eq!(answer.retry_after(), Some(1));
-    assert_eq!(answer.headers["connection"], "close");
-    expect_closed(&mut second).await;
-
-    // And with a request on its way.
-    let mut third = server.connect().await;
-    write(&mut third, head("/webhook", body().len())).await;
-    read_answer(&mut third)
-        .await
-        .expect(503, "ServiceUnavailable");
-
-    drop(held);
-    eventually("the first is gone", || connections() == 0.0).await;
-    assert_eq!(server.post("/webhook", body()).await.code, 200);
-    assert_eq!(
-        server.metric("auditrelay_ingest_refused_total", "connections"),
-        2.0
-    );
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn pipelined_requests_are_answered_in_turn() {
     let (server, _dir) = start(&config()).await;
     let mut stream = server.connect().await;
@@ -240,18 +205,20 @@ async fn pipelined_requests_are_answered_in_turn() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_no_http_is_counted_and_closed() {
     let (server, _dir) = start(&config()).await;
-    let mut stream = server.connect().await;
-    // How a TLS client begins: the kubeconfig says https where http is served.
-    write(
-        &mut stream,
-        b"\x16\x03\x01\x00\xee\x01\x00\x00\xea\x03\x03 hello\r\n\r\n",
-    )
-    .await;
-    let mut said = Vec::new();
-    within(stream.read_to_end(&mut said)).await.unwrap();
-    assert!(said.starts_with(b"HTTP/1.1 400"), "{said:?}");
-    let refused = || server.metric("auditrelay_ingest_refused_total", "malformed_head");
-    eventually("it is counted", || refused() == 1.0).await;
+    let tls = b"\x16\x03\x01\x00\xee\x01\x00\x00\xea\x03\x03 hello\r\n\r\n";
+    for (sent, reason) in [
+        // How a TLS client begins: the kubeconfig says https where http is served.
+        (&tls[..], "unexpected_tls"),
+        (b"SSH-2.0-OpenSSH_9.9\r\n\r\n", "malformed_head"),
+    ] {
+        let mut stream = server.connect().await;
+        write(&mut stream, sent).await;
+        let mut said = Vec::new();
+        within(stream.read_to_end(&mut said)).await.unwrap();
+        assert!(said.starts_with(b"HTTP/1.1 400"), "{said:?}");
+        let refused = || server.metric("auditrelay_ingest_refused_total", reason);
+        eventually("it is counted", || refused() == 1.0).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -13,7 +13,7 @@ use std::{
 use auditrelay_audit::{
     Envelope, Severity,
     list::{ITEMS_MAX, Item, ListError, Readable},
-    redact::redact,
+    redact::{Bodies, Redactor},
 };
 use auditrelay_dispatch::Routes;
 use auditrelay_store::{EventDelivery, Marks};
@@ -51,6 +51,7 @@ impl Found {
 /// Reads events for one channel.
 pub(super) struct Reader<'a> {
     pub(super) routes: &'a Routes,
+    pub(super) redactor: &'a Redactor,
     pub(super) channel: &'a str,
     pub(super) cluster: &'a str,
 }
@@ -127,7 +128,14 @@ impl Reader<'_> {
             None => found.unwanted += 1,
             Some(target) if target.channel != self.channel => found.elsewhere += 1,
             Some(target) => {
-                let redacted = redact(item.text, envelope, !item.has_invalid_utf8);
+                let is_readable = !item.has_invalid_utf8;
+                let bodies = self
+                    .routes
+                    .advice(envelope)
+                    .map_or(Bodies::Keep, |(_, bodies)| bodies);
+                let redacted = self
+                    .redactor
+                    .redact(item.text, envelope, is_readable, bodies);
                 let event = EventDelivery {
                     cluster: self.cluster.to_owned(),
                     route: target.route.to_owned(),
@@ -167,6 +175,7 @@ fn bytes(path: &Path) -> io::Result<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
+    use auditrelay_audit::HashKey;
     use auditrelay_config::{Overrides, load};
 
     use super::*;
@@ -177,8 +186,10 @@ mod tests {
     fn read(input: &str) -> Result<(u64, u64, u64, usize), String> {
         let config = load(None, [], Overrides::default()).expect("valid").config;
         let routes = Routes::new(&config);
+        let redactor = Redactor::new(HashKey::new([7; 32]));
         let reader = Reader {
             routes: &routes,
+            redactor: &redactor,
             channel: "default",
             cluster: "prod",
         };

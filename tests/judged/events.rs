@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use auditrelay_audit::{Envelope, redact::redact};
+use auditrelay_audit::{Envelope, redact::Bodies};
 use auditrelay_store::{EventDelivery, Marks};
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
@@ -213,7 +213,10 @@ impl Recipe {
         }
         let text = event.to_string();
         match Envelope::parse(&text) {
-            Ok(envelope) if self.redacted => redact(&text, &envelope, true).json.into_owned(),
+            Ok(envelope) if self.redacted => crate::secrets::redactor()
+                .redact(&text, &envelope, true, Bodies::Keep)
+                .json
+                .into_owned(),
             _ => text,
         }
     }

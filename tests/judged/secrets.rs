@@ -1,7 +1,10 @@
 //! Known secrets, planted wherever the redaction at the door and the masking of messages claim to find them:
 //! none stands in what would be posted or listed. Commands and bodies stand in `planted.rs`.
 
-use auditrelay_audit::{Envelope, Severity, redact::redact};
+use auditrelay_audit::{
+    Envelope, HashKey, Severity,
+    redact::{Bodies, Redactor},
+};
 use auditrelay_dispatch::{
     Message,
     details::{listing, replies},
@@ -52,11 +55,18 @@ const DOCUMENTS: [&str; 2] = [
     "apiVersion: v1\nkind: Config\nusers:\n- name: admin\n  user:\n    token: abcdefsecret\n",
 ];
 
+pub fn redactor() -> Redactor {
+    Redactor::new(HashKey::new([7; 32]))
+}
+
 /// Everything that anybody sees of an event, in every form, behind the door or without it.
 fn shown(event: &Value, with_door: bool) -> String {
     let text = event.to_string();
     let json = match Envelope::parse(&text) {
-        Ok(envelope) if with_door => redact(&text, &envelope, true).json.into_owned(),
+        Ok(envelope) if with_door => redactor()
+            .redact(&text, &envelope, true, Bodies::Keep)
+            .json
+            .into_owned(),
         _ => text,
     };
     let member = |json: &str| {

@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Deserializer, de::Error};
 
-use super::{Annotations, Envelope, Level, ObjectRef, ResponseStatus, Stage, Text, User};
+use super::{Annotations, Envelope, LEFT_OUT, Level, ObjectRef, ResponseStatus, Stage, Text, User};
 use crate::scan::Scanner;
 
 /// Which fields were seen; one that comes again is serde's to refuse.
@@ -32,7 +32,10 @@ impl<'a> Envelope<'a> {
         let mut event = Self::empty();
         scanner.object(|scanner, name| match event.scan_field(scanner, name)? {
             Some(number) => once.field(number),
-            None => scanner.skip(),
+            None => {
+                event.has_unknown |= !LEFT_OUT.contains(&name);
+                scanner.skip()
+            }
         })?;
         once.has(LEVEL).zip(once.has(STAGE))?;
         Some(event)
@@ -91,6 +94,7 @@ impl<'a> Envelope<'a> {
             response_object: None,
             kind: None,
             api_version: None,
+            has_unknown: false,
         }
     }
 }

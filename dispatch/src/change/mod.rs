@@ -4,7 +4,7 @@
 //! in nodes, lines and characters. An event never holds the old values: nothing here pretends to know them.
 //!
 //! Invariant (promise P8): a value stands in a line only if neither its name nor itself looks secret
-//! (`names.rs`, [`crate::mask`]); bodies were redacted at the door before, this is the second line of defence.
+//! (`names.rs`, [`auditrelay_audit::mask`]); bodies were redacted at the door before, this is the second line of defence.
 
 use auditrelay_audit::{Envelope, Level, Stage};
 use serde::{Deserialize, de::IgnoredAny};
@@ -298,5 +298,7 @@ fn name(value: &Value) -> String {
     quoted(value.as_str().unwrap_or_default(), 80)
 }
 
+#[cfg(test)]
+mod redacted_tests;
 #[cfg(test)]
 mod tests;

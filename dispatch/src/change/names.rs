@@ -1,6 +1,6 @@
 //! What fields are called, and what follows from that: whether their values may be shown, and how early.
 
-use crate::mask::is_secret_name;
+use auditrelay_audit::mask::is_secret_name;
 
 /// Names by which an object refers to a secret or asks for a token, without holding it.
 const REFERENCES: [&str; 7] = [

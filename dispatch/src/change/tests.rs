@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::*;
 
-fn event(verb: &str, object: &str, request: &Value, response: &Value) -> String {
+pub(super) fn event(verb: &str, object: &str, request: &Value, response: &Value) -> String {
     let (resource, subresource) = object.split_once('/').unwrap_or((object, ""));
     json!({
         "level": "RequestResponse", "stage": "ResponseComplete", "verb": verb, "requestURI": "/x",
@@ -300,7 +300,7 @@ fn scale_approval_and_deletion_have_their_words() {
     let redacted = change(
         "create",
         "serviceaccounts/token",
-        &json!({"spec": {"audiences": ["[redacted]"], "expirationSeconds": "[redacted]"}}),
+        &json!({"spec": {"audiences": ["[redacted 0123abcd]"], "expirationSeconds": "[redacted]"}}),
         &json!({}),
     );
     assert_eq!(redacted.fields, []);

@@ -7,15 +7,15 @@
 //!   reference is shown of them;
 //! * long text, and text with line breaks, is told by its length: nobody can say what is in it.
 
-use auditrelay_audit::Envelope;
-use auditrelay_audit::redact::REDACTED;
+use auditrelay_audit::{
+    Envelope,
+    mask::{MASK, Masker, is_secret_name},
+    redact::is_redacted,
+};
 use serde_json::{Map, Value};
 
 use super::names::{BORING, TELLING, Trust};
-use crate::{
-    escape::{clean, quoted},
-    mask::{MASK, Masker, is_secret_name},
-};
+use crate::escape::{clean, quoted};
 
 const NODES_MAX: usize = 2_000;
 const PATH_CHARS_MAX: usize = 200;
@@ -269,7 +269,8 @@ fn bounded(path: String) -> String {
 /// A value, if nothing speaks against showing it.
 fn shown(value: &Value, trust: Trust) -> String {
     match (value, trust) {
-        (Value::String(text), _) if text == REDACTED => REDACTED.to_owned(),
+        // Its form leaves no room for anything of the event's author.
+        (Value::String(text), _) if is_redacted(text) => text.clone(),
         (_, Trust::Secret) => MASK.to_owned(),
         (Value::Bool(_) | Value::Number(_), _) => clean(&value.to_string(), 40),
         (_, Trust::Reference) => MASK.to_owned(),
@@ -277,6 +278,7 @@ fn shown(value: &Value, trust: Trust) -> String {
         (Value::Array(items), _) => {
             let mut masker = Masker::default();
             let parts = items.iter().take(ITEMS_MAX).map(|item| match item {
+                Value::String(text) if is_redacted(text) => text.clone(),
                 Value::String(text) => string(text, &mut masker),
                 other => clean(&other.to_string(), 40),
             });
@@ -306,13 +308,13 @@ fn string(text: &str, masker: &mut Masker) -> String {
 /// A string or a list of strings, as a field shows it; nothing where it was redacted.
 pub(super) fn words(value: &Value) -> Option<String> {
     match value {
-        Value::String(text) if text == REDACTED || text.is_empty() => None,
+        Value::String(text) if is_redacted(text) || text.is_empty() => None,
         Value::String(_) => Some(shown(value, Trust::Plain)),
         Value::Array(items)
             if !items.is_empty()
                 && items
                     .iter()
-                    .all(|item| item.is_string() && item != REDACTED) =>
+                    .all(|item| item.as_str().is_some_and(|text| !is_redacted(text))) =>
         {
             let text = shown(value, Trust::Plain);
             Some(text.trim_matches(['[', ']']).to_owned())

@@ -1,11 +1,8 @@
 //! Whether it was allowed, why, and how it ended.
 
-use auditrelay_audit::{Envelope, Stage, User};
+use auditrelay_audit::{Envelope, Stage, User, mask::without_tokens};
 
-use crate::{
-    escape::{clean, quoted},
-    mask::without_tokens,
-};
+use crate::escape::{clean, quoted};
 
 const REASON_CHARS_MAX: usize = 160;
 const MESSAGE_CHARS_MAX: usize = 240;

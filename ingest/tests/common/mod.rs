@@ -1,14 +1,23 @@
 //! A webhook on a real socket over a real queue, and clients for it.
 #![allow(dead_code)] // Each test file uses its own part.
 
+pub mod frames;
 mod gated;
+pub mod guests;
+pub mod pki;
+mod tls;
 
 #[allow(unused_imports)] // Each test file uses its own part.
 pub use gated::GatedQueue;
+#[allow(unused_imports)] // Each test file uses its own part.
+pub use tls::*;
 
 use std::{fs, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
-use auditrelay_audit::HashKey;
+use auditrelay_audit::{
+    HashKey,
+    redact::{Bodies, Redactor},
+};
 use auditrelay_config::{Bounded, IngestConfig, TlsConfig};
 use auditrelay_ingest::{Advisor, Ingest, Keyring, Metrics, Preparation, SealTo, serve};
 use auditrelay_store::{
@@ -22,7 +31,7 @@ use prometheus::{Registry, proto::MetricType};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     sync::oneshot,
     task::JoinHandle,
@@ -75,21 +84,35 @@ pub async fn start_with<Q: Queue>(
     config: &IngestConfig,
     quarantine_raw: bool,
 ) -> Server<Q> {
+    let keyring = Keyring::open(&TlsConfig::default(), &[]).unwrap();
+    start_behind(queue, config, quarantine_raw, keyring).await
+}
+
+pub async fn start_behind<Q: Queue>(
+    queue: Q,
+    config: &IngestConfig,
+    quarantine_raw: bool,
+    keyring: impl Into<Arc<Keyring>>,
+) -> Server<Q> {
     let registry = Registry::new();
+    let keyring = keyring.into();
+    keyring.register(&registry).unwrap();
     let ingest = Arc::new(Ingest::new(
         queue.clone(),
         Preparation {
             hash_key: HashKey::new(KEY),
+            redactor: Redactor::new(HashKey::new(KEY)),
             quarantine_raw: quarantine_raw
                 .then(|| SealTo::new(*seal_key().public_key().as_bytes())),
             events_per_list_max: config.events_per_list_max.as_usize(),
             advisor: Advisor::new(7, |event| {
-                (&*event.verb != "unwanted").then(|| Hint(event.verb.len() as u16))
+                let hint = Hint(event.verb.len() as u16);
+                (&*event.verb != "unwanted").then_some((hint, Bodies::Keep))
             }),
         },
         config,
         "home".parse().unwrap(),
-        Arc::new(Keyring::open(&TlsConfig::default(), &[]).unwrap()),
+        keyring,
         Metrics::new(&registry).unwrap(),
     ));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -202,7 +225,7 @@ impl Answer {
 }
 
 /// One answer off a raw connection, which stays open; nothing of the next one is read.
-pub async fn read_answer(stream: &mut TcpStream) -> Answer {
+pub async fn read_answer(stream: &mut (impl AsyncRead + Unpin)) -> Answer {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         head.push(within(stream.read_u8()).await.expect("closed early"));
@@ -232,13 +255,13 @@ pub async fn read_answer(stream: &mut TcpStream) -> Answer {
 }
 
 /// Waits until the peer closes; fails if it says anything.
-pub async fn expect_closed(stream: &mut TcpStream) {
+pub async fn expect_closed(stream: &mut (impl AsyncRead + Unpin)) {
     let mut byte = [0];
     let read = within(stream.read(&mut byte)).await;
     assert!(matches!(read, Ok(0) | Err(_)), "it said something");
 }
 
-pub async fn write(stream: &mut TcpStream, bytes: impl AsRef<[u8]>) {
+pub async fn write(stream: &mut (impl AsyncWrite + Unpin), bytes: impl AsRef<[u8]>) {
     within(stream.write_all(bytes.as_ref())).await.unwrap();
 }
 

@@ -19,9 +19,12 @@ use hyper_util::rt::TokioIo;
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::Instant;
 
+use super::access::Access;
 use super::tally::Tally;
 
 const HTTP_PORT: u16 = 80;
+const HTTPS_PORT: u16 = 443;
+const HTTP_1_ONLY: &[&[u8]] = &[b"http/1.1"];
 
 /// When the connection was last written to.
 #[derive(Clone, Debug)]
@@ -37,9 +40,14 @@ impl LastWrite {
     }
 }
 
-/// Opens connections and counts them.
+/// Opens connections and counts them: as a service, for HTTP/1.1.
 #[derive(Clone, Debug)]
-pub(super) struct Connector(pub(super) Arc<Tally>);
+pub(super) struct Connector {
+    pub(super) access: Arc<Access>,
+    pub(super) tally: Arc<Tally>,
+    /// A connection that was opened to learn what the sink speaks, and turned out to be one of these.
+    pub(super) spare: Arc<Mutex<Option<Timed>>>,
+}
 
 impl tower_service::Service<Uri> for Connector {
     type Response = Timed;
@@ -51,36 +59,70 @@ impl tower_service::Service<Uri> for Connector {
     }
 
     fn call(&mut self, uri: Uri) -> Self::Future {
-        let tally = Arc::clone(&self.0);
+        let connector = self.clone();
         Box::pin(async move {
-            let connection = connect(&uri).await?;
-            tally.connected();
-            Ok(connection)
+            let spare = connector.spare.lock();
+            let spare = spare.unwrap_or_else(PoisonError::into_inner).take();
+            match spare {
+                Some(connection) => Ok(connection),
+                None => connector.connect(&uri, HTTP_1_ONLY).await,
+            }
         })
     }
 }
 
-async fn connect(uri: &Uri) -> io::Result<Timed> {
+impl Connector {
+    /// Opens a connection; with `https` one that offers these protocols.
+    pub(super) async fn connect(&self, uri: &Uri, protocols: &[&[u8]]) -> io::Result<Timed> {
+        let connection = connect(uri, &self.access, protocols).await?;
+        self.tally.connected();
+        Ok(connection)
+    }
+}
+
+async fn connect(uri: &Uri, access: &Access, protocols: &[&[u8]]) -> io::Result<Timed> {
     let host = uri.host().unwrap_or_default();
     let host = host.trim_start_matches('[').trim_end_matches(']');
-    let port = uri.port_u16().unwrap_or(HTTP_PORT);
+    let is_encrypted = uri.scheme_str() == Some("https");
+    let port = uri.port_u16();
+    let port = port.unwrap_or(if is_encrypted { HTTPS_PORT } else { HTTP_PORT });
     let addresses = lookup_host((host, port)).await?;
     let loopback: Vec<SocketAddr> = addresses.filter(|addr| addr.ip().is_loopback()).collect();
     // With no address left this is an error, as it should be.
     let stream = TcpStream::connect(loopback.as_slice()).await?;
     // Go sets it on every connection.
     stream.set_nodelay(true)?;
+    let (stream, is_http2): (Box<dyn Duplex>, bool) = if is_encrypted {
+        let stream = access.encrypt(stream, host, protocols).await?;
+        let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+        (Box::new(TokioIo::new(stream)), is_http2)
+    } else {
+        (Box::new(TokioIo::new(stream)), false)
+    };
     Ok(Timed {
-        stream: TokioIo::new(stream),
+        stream,
+        is_http2,
         last_write: LastWrite(Arc::new(Mutex::new(Instant::now()))),
     })
 }
 
+/// A connection, encrypted or not.
+trait Duplex: Read + Write + Send + Unpin {}
+
+impl<T: Read + Write + Send + Unpin> Duplex for T {}
+
 /// A connection that notes when it was written to.
-#[derive(Debug)]
 pub(super) struct Timed {
-    stream: TokioIo<TcpStream>,
+    stream: Box<dyn Duplex>,
+    /// What was agreed on in the handshake.
+    pub(super) is_http2: bool,
     last_write: LastWrite,
+}
+
+impl std::fmt::Debug for Timed {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Timed").finish_non_exhaustive()
+    }
 }
 
 impl Timed {
@@ -104,7 +146,7 @@ impl Read for Timed {
         context: &mut Context<'_>,
         buffer: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        Pin::new(&mut *self.stream).poll_read(context, buffer)
     }
 }
 
@@ -114,7 +156,7 @@ impl Write for Timed {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
+        let written = Pin::new(&mut *self.stream).poll_write(context, bytes);
         self.note(written)
     }
 
@@ -123,7 +165,7 @@ impl Write for Timed {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
+        let written = Pin::new(&mut *self.stream).poll_write_vectored(context, slices);
         self.note(written)
     }
 
@@ -132,11 +174,11 @@ impl Write for Timed {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+        Pin::new(&mut *self.stream).poll_flush(context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+        Pin::new(&mut *self.stream).poll_shutdown(context)
     }
 }
 
@@ -155,9 +197,11 @@ mod tests {
                 .parse::<Uri>()
                 .expect("a URI")
         };
-        assert!(connect(&uri("127.0.0.1")).await.is_ok());
-        assert!(connect(&uri("localhost")).await.is_ok());
+        let plain = Access::default();
+        let connects = async |host: &str| connect(&uri(host), &plain, &[]).await.is_ok();
+        assert!(connects("127.0.0.1").await);
+        assert!(connects("localhost").await);
         // Linux connects 0.0.0.0 to this machine: without the check it would succeed.
-        assert!(connect(&uri("0.0.0.0")).await.is_err());
+        assert!(!connects("0.0.0.0").await);
     }
 }

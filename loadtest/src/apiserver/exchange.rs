@@ -17,17 +17,19 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
 use hyper::header::{
-    ACCEPT, ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, LOCATION,
-    RETRY_AFTER, USER_AGENT,
+    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap,
+    HeaderValue, LOCATION, RETRY_AFTER, USER_AGENT,
 };
-use hyper::{Method, Request, StatusCode};
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::time::{Instant, timeout_at};
 use url::{Position, Url};
 
 use super::connect::{Connector, LastWrite};
+use super::multiplex::{self, Multiplex};
 use super::retry::Answer;
 use super::tally::Tally;
 use super::target::{Target, is_reachable};
@@ -43,6 +45,7 @@ const IDLE_CONNECTIONS_MAX: usize = 25;
 #[derive(Debug)]
 pub(super) struct Exchange {
     client: Client<Connector, Full<Bytes>>,
+    multiplex: Option<Multiplex>,
     target: Target,
     tally: Arc<Tally>,
 }
@@ -63,14 +66,22 @@ const TIMED_OUT: Failure = "timed out";
 
 impl Exchange {
     pub(super) fn new(target: Target, tally: Arc<Tally>) -> Self {
+        let connector = Connector {
+            access: Arc::clone(target.access()),
+            tally: Arc::clone(&tally),
+            spare: Arc::default(),
+        };
+        let is_encrypted = target.url().scheme() == "https";
+        let multiplex = is_encrypted.then(|| Multiplex::new(connector.clone()));
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE_TIMEOUT)
             .pool_max_idle_per_host(IDLE_CONNECTIONS_MAX)
             .http1_title_case_headers(true)
-            .build(Connector(Arc::clone(&tally)));
+            .build(connector);
         Self {
             client,
+            multiplex,
             target,
             tally,
         }
@@ -100,7 +111,10 @@ impl Exchange {
     /// One request, counted; `None` if it had no answer.
     async fn request(&self, url: &Url, body: Option<Bytes>, deadline: Instant) -> Option<Reply> {
         let with_body = body.is_some();
-        let asked = match timeout_at(deadline, self.ask(request(url, body))).await {
+        let authorization = self.target.access().authorization(url);
+        let is_target = url.origin() == self.target.url().origin();
+        let request = request(url, body, authorization);
+        let asked = match timeout_at(deadline, self.ask(request, is_target)).await {
             Ok(asked) => asked,
             Err(_elapsed) => Err(TIMED_OUT),
         };
@@ -110,6 +124,9 @@ impl Exchange {
                 self.tally.failed(&format!("{code}, bad Content-Type"));
             }
             Ok(reply) => {
+                if reply.status == StatusCode::UNAUTHORIZED {
+                    self.target.access().was_refused();
+                }
                 let is_ack = is_accepting(reply.status) && with_body;
                 let latency = reply.latency;
                 self.tally.answered(reply.status.as_str(), is_ack, latency);
@@ -119,15 +136,9 @@ impl Exchange {
         asked.ok()
     }
 
-    async fn ask(&self, request: Request<Full<Bytes>>) -> Result<Reply, Failure> {
+    async fn ask(&self, request: Request<Full<Bytes>>, is_target: bool) -> Result<Reply, Failure> {
         let begun = Instant::now();
-        let response = self.client.request(request).await.map_err(|error| {
-            if error.is_connect() {
-                NOT_CONNECTED
-            } else {
-                BROKEN_OFF
-            }
-        })?;
+        let response = self.send(request, is_target).await?;
         let answered = Instant::now();
         let (head, mut body) = response.into_parts();
         let written = head.extensions.get::<LastWrite>().map(LastWrite::get);
@@ -148,10 +159,38 @@ impl Exchange {
             latency: answered - written.unwrap_or(begun),
         })
     }
+
+    /// Over the one HTTP/2 connection if there can be one, else over one of many. A redirect to
+    /// somewhere else is followed over HTTP/1.1.
+    async fn send(
+        &self,
+        request: Request<Full<Bytes>>,
+        is_target: bool,
+    ) -> Result<Response<Incoming>, Failure> {
+        if let (Some(multiplex), true) = (&self.multiplex, is_target) {
+            let sender = multiplex.sender(request.uri()).await;
+            if let Some(sender) = sender.map_err(|_| NOT_CONNECTED)? {
+                return multiplex::send(sender, request)
+                    .await
+                    .map_err(|_| BROKEN_OFF);
+            }
+        }
+        self.client.request(request).await.map_err(|error| {
+            if error.is_connect() {
+                NOT_CONNECTED
+            } else {
+                BROKEN_OFF
+            }
+        })
+    }
 }
 
-/// The request as Go writes it: POST with a body, else GET.
-fn request(url: &Url, body: Option<Bytes>) -> Request<Full<Bytes>> {
+/// The request as Go writes it over HTTP/1.1: POST with a body, else GET.
+fn request(
+    url: &Url,
+    body: Option<Bytes>,
+    authorization: Option<HeaderValue>,
+) -> Request<Full<Bytes>> {
     let method = match body {
         Some(_) => Method::POST,
         None => Method::GET,
@@ -172,6 +211,9 @@ fn request(url: &Url, body: Option<Bytes>) -> Request<Full<Bytes>> {
     }
     let accept = HeaderValue::from_static("application/json, */*");
     headers.insert(ACCEPT, accept);
+    if let Some(value) = authorization {
+        headers.insert(AUTHORIZATION, value);
+    }
     if body.is_some() {
         let json = HeaderValue::from_static("application/json");
         headers.insert(CONTENT_TYPE, json);
@@ -185,7 +227,7 @@ fn request(url: &Url, body: Option<Bytes>) -> Request<Full<Bytes>> {
 fn redirect(from: &Url, headers: &HeaderMap) -> Option<Url> {
     let location = headers.get(LOCATION)?.to_str().ok()?;
     let next = from.join(location).ok()?;
-    is_reachable(&next).then_some(next)
+    is_reachable(from, &next).then_some(next)
 }
 
 fn judge(status: StatusCode, headers: &HeaderMap, with_body: bool) -> Answer {

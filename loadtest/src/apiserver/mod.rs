@@ -16,14 +16,21 @@
 //!   exactly one entry under `answers`;
 //! * nothing is sent anywhere but to loopback, redirects included.
 //!
-//! Left out: TLS and HTTP/2, blocking modes, truncation, credentials.
+//! Over https (`kubeconfig`) requests share one HTTP/2 connection where the sink's ALPN offers that.
+//!
+//! Left out: blocking modes, truncation, `exec` plugins; over HTTP/2 a second connection when the sink
+//! allows no more streams (requests wait for one), and a request that a closing connection did not
+//! look at is sent again by Go itself, here by the next try.
 //! Memory is bounded by nothing but the buffer and what is in flight: as in the API server, whose
 //! behaviour on a hanging sink is part of what this shows.
 
+mod access;
 mod backend;
 mod buffer;
 mod connect;
 mod exchange;
+mod kubeconfig;
+mod multiplex;
 mod report;
 mod retry;
 mod tally;
@@ -39,6 +46,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::events::Shape;
+pub use kubeconfig::KubeconfigError;
 pub use report::{Latency, Report};
 pub use target::{Target, TargetError};
 

@@ -37,6 +37,7 @@ struct Counts {
     tries: u64,
     requests: u64,
     connections: u64,
+    multiplexed: bool,
     answers: BTreeMap<String, u64>,
     acks: Histogram<u64>,
     refusals: Histogram<u64>,
@@ -63,6 +64,7 @@ impl Tally {
             tries: 0,
             requests: 0,
             connections: 0,
+            multiplexed: false,
             answers: BTreeMap::new(),
             acks: histogram(),
             refusals: histogram(),
@@ -85,6 +87,11 @@ impl Tally {
 
     pub(super) fn connected(&self) {
         self.counts().connections += 1;
+    }
+
+    /// Requests share a connection: what was written last on it may be another's.
+    pub(super) fn multiplexed(&self) {
+        self.counts().multiplexed = true;
     }
 
     pub(super) fn batch_begins(&self) {
@@ -151,7 +158,11 @@ impl Tally {
             requests: counts.requests,
             connections: counts.connections,
             answers: counts.answers.clone(),
-            latencies_begin: "the last byte of the request written".to_owned(),
+            latencies_begin: if counts.multiplexed {
+                "the request begun (HTTP/2)".to_owned()
+            } else {
+                "the last byte of the request written".to_owned()
+            },
             ack_ms: Latency::of(&counts.acks),
             refusal_ms: Latency::of(&counts.refusals),
             acceptance_ms: Latency::of(&counts.acceptances),

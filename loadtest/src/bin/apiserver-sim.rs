@@ -7,11 +7,12 @@
 
 use std::io::{self, ErrorKind, Write};
 use std::num::NonZeroU32;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
-use auditrelay_loadtest::apiserver::{self, Options, Report, Target};
+use auditrelay_loadtest::apiserver::{self, KubeconfigError, Options, Report, Target};
 use auditrelay_loadtest::events::Shape;
 use clap::Parser;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -22,8 +23,16 @@ use tokio::sync::oneshot;
 #[command(version)]
 struct Arguments {
     /// Where to send: an http:// URL on loopback.
-    #[arg(long)]
-    url: Target,
+    #[arg(
+        long,
+        required_unless_present = "kubeconfig",
+        conflicts_with = "kubeconfig"
+    )]
+    url: Option<Target>,
+    /// Where to send, whom to trust and what to show: the file that an API server is given as
+    /// --audit-webhook-config-file. Its server is on loopback.
+    #[arg(long, value_name = "FILE", value_parser = kubeconfig)]
+    kubeconfig: Option<Target>,
     /// Events that each API server makes a second, whether the sink keeps up or not.
     #[arg(long, default_value = "4000")]
     events_per_second: NonZeroU32,
@@ -73,9 +82,18 @@ impl Arguments {
             qps: self.qps,
             burst: self.burst,
             initial_backoff: milliseconds(self.initial_backoff_milliseconds),
-            ..Options::new(self.url.clone())
+            ..Options::new(self.target().clone())
         }
     }
+
+    fn target(&self) -> &Target {
+        let target = self.kubeconfig.as_ref().or(self.url.as_ref());
+        target.expect("one of the two is required")
+    }
+}
+
+fn kubeconfig(path: &str) -> Result<Target, KubeconfigError> {
+    Target::from_kubeconfig(Path::new(path))
 }
 
 /// SIGINT or SIGTERM.

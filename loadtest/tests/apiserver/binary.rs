@@ -28,6 +28,12 @@ async fn sim(sink: &Sink, arguments: &[&str]) -> Output {
     output(command).await
 }
 
+pub async fn with_kubeconfig(path: &str, arguments: &[&str]) -> Output {
+    let mut command = command(&["--kubeconfig", path]);
+    command.args(arguments);
+    output(command).await
+}
+
 #[tokio::test]
 async fn all_events_accepted_is_status_0_and_json_is_the_report() {
     let sink = Sink::start(|_, _| ok()).await;
@@ -70,6 +76,7 @@ async fn a_wrong_command_line_is_status_2() {
         &[][..],
         &["--url", "http://192.0.2.1/webhook"],
         &["--url", "https://127.0.0.1/webhook"],
+        &["--url", "http://127.0.0.1/", "--kubeconfig", "/dev/null"],
         &["--url", "http://127.0.0.1/", "--qps", "0"],
         &["--url", "http://127.0.0.1/", "--shape", "round"],
     ] {

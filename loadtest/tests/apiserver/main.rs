@@ -15,4 +15,6 @@ mod flow;
 mod redirects;
 mod retries;
 mod support;
+mod tls;
+mod tls_server;
 mod wire;

@@ -1,7 +1,8 @@
-//! What looks like a secret, in commands and in values: masked, and said to be masked.
+//! What looks like a secret, in commands, in values and in addresses: masked, and said to be masked.
 //!
-//! The second line of defence behind the redaction at the door (`audit/src/redact.rs`), and the first one for
-//! commands, which the API server logs at every level. These are guesses that would rather hide too much:
+//! Addresses are masked at the door ([`address`]), commands among them, which the API server logs at every
+//! level. Where values are shown this is the second line of defence behind [`crate::redact`]. What is masked
+//! stays as it is when it is masked again. These are guesses that would rather hide too much:
 //! * what follows a flag or a name that says secret (`--password x`, `-p x`, `-px`, `TOKEN=x`, `"token": "x"`);
 //! * what stands before the `@` of an address (`postgres://user:x@host`), and after the `:` of `-u user:x`, `-uuser:x`;
 //! * bearer tokens and `Authorization:` headers;
@@ -9,6 +10,7 @@
 //!
 //! A word such as `hunter2` that nothing points to cannot be known for what it is.
 
+pub mod address;
 mod looks;
 
 use self::looks::KEY_START;
@@ -38,7 +40,7 @@ const FLAGS_P: [&str; 8] = [
 ];
 
 /// Masks the words of a command, of all its arguments in their order.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub struct Masker {
     /// Something was masked.
     pub masked: bool,

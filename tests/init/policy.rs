@@ -1,0 +1,275 @@
+//! The audit policy that is written: what the API server would take for one, and which requests it asks for.
+
+use auditrelay_audit::{
+    Envelope,
+    policy::{GroupResources, Matcher},
+};
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::yaml;
+
+const POLICY: &str = include_str!("../../src/init/set/audit-policy.yaml");
+const STAGES: [&str; 4] = [
+    "RequestReceived",
+    "ResponseStarted",
+    "ResponseComplete",
+    "Panic",
+];
+
+/// Kubernetes: `audit.k8s.io/v1` `Policy`, as far as a policy may go.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct Policy {
+    api_version: String,
+    kind: String,
+    omit_stages: Vec<String>,
+    omit_managed_fields: bool,
+    rules: Vec<Rule>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Rule {
+    level: String,
+    #[serde(default)]
+    users: Vec<String>,
+    #[serde(default, rename = "userGroups")]
+    user_groups: Vec<String>,
+    #[serde(default)]
+    verbs: Vec<String>,
+    #[serde(default)]
+    resources: Vec<Resources>,
+    #[serde(default, rename = "nonResourceURLs")]
+    non_resource_urls: Vec<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Resources {
+    group: String,
+    #[serde(default)]
+    resources: Vec<String>,
+}
+
+impl Rule {
+    fn matcher(&self) -> Matcher {
+        Matcher {
+            users: self.users.clone(),
+            user_groups: self.user_groups.clone(),
+            verbs: self.verbs.clone(),
+            resources: self.resources.iter().map(Resources::group).collect(),
+            non_resource_urls: self.non_resource_urls.clone(),
+            ..Matcher::default()
+        }
+    }
+}
+
+impl Resources {
+    fn group(&self) -> GroupResources {
+        GroupResources {
+            group: self.group.clone(),
+            resources: self.resources.clone(),
+            resource_names: Vec::new(),
+        }
+    }
+}
+
+fn policy() -> Policy {
+    yaml(POLICY)
+}
+
+#[test]
+fn it_is_a_policy_and_its_rules_are_what_rules_may_be() {
+    let policy = policy();
+    assert_eq!(
+        (&*policy.api_version, &*policy.kind),
+        ("audit.k8s.io/v1", "Policy")
+    );
+    assert_eq!(policy.omit_stages, ["RequestReceived"]);
+    assert!(
+        policy
+            .omit_stages
+            .iter()
+            .all(|stage| STAGES.contains(&&**stage))
+    );
+    assert!(policy.omit_managed_fields);
+    for rule in &policy.rules {
+        // Bodies of answers are asked for nowhere.
+        assert!(
+            ["None", "Metadata", "Request"].contains(&&*rule.level),
+            "{rule:?}"
+        );
+        let urls = &rule.non_resource_urls;
+        assert!(urls.is_empty() || rule.resources.is_empty(), "{rule:?}");
+        assert!(urls.iter().all(|url| url.starts_with('/')), "{rule:?}");
+        // Users, groups and verbs know no patterns.
+        let exact = rule
+            .users
+            .iter()
+            .chain(&rule.user_groups)
+            .chain(&rule.verbs);
+        assert!(exact.clone().all(|one| !one.contains('*')), "{rule:?}");
+    }
+    let last = policy.rules.last().expect("rules");
+    assert_eq!(
+        (&*last.level, last.matcher()),
+        ("Metadata", Matcher::default())
+    );
+    let lines: Vec<&str> = POLICY.lines().collect();
+    for (place, line) in lines.iter().enumerate() {
+        if line.trim_start().starts_with("- level:") {
+            assert!(
+                lines[place - 1].trim_start().starts_with('#'),
+                "line {place}: no reason is given"
+            );
+        }
+    }
+}
+
+/// Who asks: user, groups.
+type Who = (&'static str, &'static [&'static str]);
+const ALICE: Who = ("alice", &["dev", "system:authenticated"]);
+const NODE: Who = ("system:node:a", &["system:nodes", "system:authenticated"]);
+const MANAGER: Who = ("system:kube-controller-manager", &["system:authenticated"]);
+const NOBODY: Who = ("system:anonymous", &["system:unauthenticated"]);
+const CONTROLLER: Who = (
+    "system:serviceaccount:kube-system:deployment-controller",
+    &[
+        "system:serviceaccounts",
+        "system:serviceaccounts:kube-system",
+        "system:authenticated",
+    ],
+);
+const OPERATOR: Who = (
+    "system:serviceaccount:shop:operator",
+    &[
+        "system:serviceaccounts",
+        "system:serviceaccounts:shop",
+        "system:authenticated",
+    ],
+);
+
+fn level(policy: &Policy, (user, groups): Who, verb: &str, what: &str) -> String {
+    let mut event = json!({
+        "level": "Metadata", "auditID": "a", "stage": "ResponseComplete", "requestURI": "/x", "verb": verb,
+        "user": {"username": user, "groups": groups}, "sourceIPs": [],
+        "requestReceivedTimestamp": "2026-11-21T03:15:29.131663Z",
+        "stageTimestamp": "2026-11-21T03:15:29.133245Z",
+    });
+    if what.starts_with('/') {
+        event["requestURI"] = what.into();
+    } else {
+        let (group, rest) = what.split_once(':').unwrap_or(("", what));
+        let (resource, subresource) = rest.split_once('/').unwrap_or((rest, ""));
+        event["objectRef"] = json!({
+            "apiGroup": group, "resource": resource, "subresource": subresource, "name": "x", "namespace": "y",
+        });
+    }
+    let event = event.to_string();
+    let event = Envelope::parse(&event).expect("readable");
+    let rule = policy
+        .rules
+        .iter()
+        .find(|rule| rule.matcher().matches(&event));
+    rule.map_or("no rule", |rule| &rule.level).to_owned()
+}
+
+#[test]
+fn the_first_rule_that_matches_asks_for_what_it_should() {
+    let policy = policy();
+    let rbac = "rbac.authorization.k8s.io:clusterrolebindings";
+    for (who, verb, what, expected) in [
+        // Quiet.
+        (NOBODY, "get", "/healthz", "None"),
+        (ALICE, "get", "/readyz/etcd", "None"),
+        (ALICE, "get", "/apis/apps/v1", "None"),
+        (NODE, "update", "coordination.k8s.io:leases", "None"),
+        (ALICE, "create", "events", "None"),
+        (NODE, "watch", "secrets", "None"),
+        (NODE, "patch", "pods/status", "None"),
+        (MANAGER, "list", "secrets", "None"),
+        (OPERATOR, "watch", "shop.example:carts", "None"),
+        (OPERATOR, "patch", "shop.example:carts/status", "None"),
+        (CONTROLLER, "get", "apps:deployments", "None"),
+        // What hides nothing must not be quiet.
+        (NOBODY, "get", "/api/v1", "Metadata"),
+        (NOBODY, "get", "/x", "Metadata"),
+        (ALICE, "delete", "events", "Metadata"),
+        (ALICE, "delete", "coordination.k8s.io:leases", "Metadata"),
+        (ALICE, "watch", "pods", "Metadata"),
+        (ALICE, "list", "pods", "Metadata"),
+        (OPERATOR, "list", "pods", "Metadata"),
+        (OPERATOR, "watch", "secrets", "Metadata"),
+        (NODE, "create", "serviceaccounts/token", "Metadata"),
+        (MANAGER, "delete", "nodes", "Request"),
+        // Sessions.
+        (ALICE, "create", "pods/exec", "Metadata"),
+        (ALICE, "get", "pods/portforward", "Metadata"),
+        // With what was sent.
+        (ALICE, "create", rbac, "Request"),
+        (CONTROLLER, "patch", rbac, "Request"),
+        (ALICE, "delete", "pods", "Request"),
+        (ALICE, "patch", "apps:deployments", "Request"),
+        (OPERATOR, "update", "apps:deployments/scale", "Request"),
+        (ALICE, "create", "pods/ephemeralcontainers", "Request"),
+        (
+            ALICE,
+            "create",
+            "admissionregistration.k8s.io:mutatingwebhookconfigurations",
+            "Request",
+        ),
+        // Without.
+        (CONTROLLER, "create", "pods", "Metadata"),
+        (ALICE, "patch", "configmaps", "Metadata"),
+        (ALICE, "create", "shop.example:carts", "Metadata"),
+        (ALICE, "get", rbac, "Metadata"),
+    ] {
+        assert_eq!(
+            level(&policy, who, verb, what),
+            expected,
+            "{} {verb} {what}",
+            who.0
+        );
+    }
+}
+
+#[test]
+fn no_body_of_a_secret_is_ever_asked_for() {
+    let policy = policy();
+    let verbs = [
+        "get",
+        "list",
+        "watch",
+        "create",
+        "update",
+        "patch",
+        "delete",
+        "deletecollection",
+    ];
+    for who in [ALICE, NODE, MANAGER, NOBODY, CONTROLLER, OPERATOR] {
+        for verb in verbs {
+            for what in [
+                "secrets",
+                "serviceaccounts/token",
+                "authentication.k8s.io:tokenreviews",
+            ] {
+                let level = level(&policy, who, verb, what);
+                assert!(
+                    ["None", "Metadata"].contains(&&*level),
+                    "{} {verb} {what}: {level}",
+                    who.0
+                );
+            }
+        }
+        // Writes of secrets are told, whoever does it.
+        for verb in ["create", "update", "patch", "delete", "deletecollection"] {
+            assert_eq!(
+                level(&policy, who, verb, "secrets"),
+                "Metadata",
+                "{} {verb}",
+                who.0
+            );
+        }
+    }
+}
