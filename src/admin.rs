@@ -17,7 +17,7 @@ use tokio::{net::TcpListener, sync::Semaphore};
 
 use crate::{
     commands_port::{self, Answer, Commands},
-    health, ledger,
+    health, import, ledger,
     metrics::LedgerMetrics,
 };
 
@@ -68,6 +68,8 @@ impl Admin {
     async fn route(&self, request: Request<Incoming>) -> Answer {
         if request.uri().path() == commands_port::PATH {
             self.commands.answer(request).await
+        } else if request.uri().path() == import::PATH {
+            self.commands.import(request).await
         } else {
             self.answer(&request).map(BodyExt::boxed)
         }

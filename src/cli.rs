@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::{
     Failure, check, dead, demo, events, export, import, init, ledger, logs, online,
     quarantine::{self, QuarantineCommand},
-    render, replay, salvage, serve,
+    render, replay, salvage, serve, tail,
     when::{self, UnixMs},
 };
 
@@ -27,6 +27,8 @@ struct Cli {
 enum Command {
     /// Run the relay (the default).
     Serve(ServeArgs),
+    /// Run the relay on log files that API servers write (--audit-log-path), without a webhook.
+    Tail(TailArgs),
     /// Read the configuration, say what is wrong with it or that it is fine, and end; with `--online`, ask
     /// Slack too: exit code 1 if something will not be delivered.
     Check(CheckArgs),
@@ -54,7 +56,8 @@ enum Command {
     Salvage(SalvageArgs),
     /// Write everything that the queue of a stopped relay holds as JSON lines.
     Export(ExportArgs),
-    /// Read what `export` wrote into a data directory that was never used.
+    /// Read an old audit log once, into a relay that runs or one that is stopped; or what `export` wrote, into a
+    /// data directory that was never used.
     Import(ImportArgs),
 }
 
@@ -85,6 +88,36 @@ impl ServeArgs {
             allow_plain_http: self.allow_plain_http,
             data_dir: self.data_dir.clone(),
             admin_listen: self.admin_listen,
+        }
+    }
+}
+
+/// What `tail` takes.
+#[derive(Debug, Args)]
+pub(crate) struct TailArgs {
+    /// Files to follow through rotation; a pattern with * ? [...] in quotes follows what will match it too.
+    #[arg(value_name = "FILE", required = true)]
+    pub(crate) files: Vec<PathBuf>,
+    /// The cluster that writes them; the default is the configuration's.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) cluster: Option<ClusterName>,
+    /// Configuration file (YAML); without one the built-in defaults and the environment count.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Where to serve metrics, health and the ledger (loopback only).
+    #[arg(long, value_name = "ADDRESS")]
+    admin_listen: Option<SocketAddr>,
+    /// The folder of the queue.
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+}
+
+impl TailArgs {
+    pub(crate) fn overrides(&self) -> Overrides {
+        Overrides {
+            data_dir: self.data_dir.clone(),
+            admin_listen: self.admin_listen,
+            ..Overrides::default()
         }
     }
 }
@@ -299,8 +332,20 @@ pub(crate) struct ExportArgs {
 /// What `import` takes.
 #[derive(Debug, Args)]
 pub(crate) struct ImportArgs {
-    /// Where from; compressed if its name ends in .zst, `-` is standard input.
+    /// An audit log (JSON lines) or an export, plain or packed by gzip or zstd; `-` is standard input.
     pub(crate) file: PathBuf,
+    /// The cluster that wrote the log; the default is the relay's.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) cluster: Option<ClusterName>,
+    /// Tell no channel: events are only counted, and kept for `replay` where queue.retain_hours says so.
+    #[arg(long)]
+    pub(crate) quiet: bool,
+    /// Read a log from its beginning that was read before.
+    #[arg(long)]
+    pub(crate) again: bool,
+    /// Print the report of a log as JSON for scripts.
+    #[arg(long)]
+    pub(crate) json: bool,
     #[command(flatten)]
     pub(crate) place: PlaceArgs,
 }
@@ -315,6 +360,10 @@ pub fn run() -> Result<ExitCode, Failure> {
         Command::Serve(args) => {
             logs::start();
             block_on(serve::run(&args))?
+        }
+        Command::Tail(args) => {
+            logs::start();
+            block_on(tail::run(&args))?
         }
         Command::Check(args) if args.online => block_on(online::run(&args))?,
         Command::Check(args) => check::run(args.config.as_deref()),

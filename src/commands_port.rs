@@ -35,6 +35,7 @@ use tokio::{
 
 use crate::{
     execute::{Context, execute},
+    import::Importer,
     request::{Line, Outcome, Request},
 };
 
@@ -81,17 +82,22 @@ pub(crate) struct Commands {
     token: Token,
     looking: Arc<Semaphore>,
     changing: Arc<Semaphore>,
+    /// What is asked of by imports, and one of them at a time.
+    pub(crate) importer: Importer,
+    pub(crate) importing: Semaphore,
     /// Whether a refusal was logged: anybody on the machine could fill the log with them.
     refused: AtomicBool,
 }
 
 impl Commands {
-    pub(crate) fn new(context: Context, token: Token) -> Self {
+    pub(crate) fn new(context: Context, importer: Importer, token: Token) -> Self {
         Self {
             context: Arc::new(context),
             token,
             looking: Arc::new(Semaphore::new(LOOKING_MAX)),
             changing: Arc::new(Semaphore::new(1)),
+            importer,
+            importing: Semaphore::new(1),
             refused: AtomicBool::new(false),
         }
     }
@@ -108,6 +114,23 @@ impl Commands {
         }
     }
 
+    /// Refuses who does not know this run's token.
+    pub(crate) fn needs_token(
+        &self,
+        header: Option<&HeaderValue>,
+    ) -> Result<(), (StatusCode, &'static str)> {
+        if self.token.is_in(header) {
+            return Ok(());
+        }
+        if !self.refused.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                "a command on the admin port was refused: it came without this run's token; said once"
+            );
+        }
+        let reason = "the token in the data directory's admin.address is needed";
+        Err((StatusCode::UNAUTHORIZED, reason))
+    }
+
     async fn accept(
         &self,
         request: hyper::Request<Incoming>,
@@ -117,15 +140,8 @@ impl Commands {
             let reason = "only POST is served here";
             return Err(refusal(StatusCode::METHOD_NOT_ALLOWED, reason));
         }
-        if !self.token.is_in(request.headers().get(AUTHORIZATION)) {
-            if !self.refused.swap(true, Ordering::Relaxed) {
-                tracing::warn!(
-                    "a command on the admin port was refused: it came without this run's token; said once"
-                );
-            }
-            let reason = "the token in the data directory's admin.address is needed";
-            return Err(refusal(StatusCode::UNAUTHORIZED, reason));
-        }
+        self.needs_token(request.headers().get(AUTHORIZATION))
+            .map_err(|(status, reason)| refusal(status, reason))?;
         let content_type = request.headers().get(CONTENT_TYPE);
         if content_type.is_none_or(|one| one.as_bytes() != b"application/json") {
             let reason = "the content type must be application/json";
@@ -253,7 +269,7 @@ impl Body for Lines {
     }
 }
 
-fn refuse(status: StatusCode, reason: String) -> Answer {
+pub(crate) fn refuse(status: StatusCode, reason: String) -> Answer {
     let mut answer = hyper::Response::new(Full::from(reason + "\n").boxed());
     *answer.status_mut() = status;
     let value = HeaderValue::from_static("text/plain; charset=utf-8");

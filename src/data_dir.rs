@@ -1,14 +1,17 @@
-//! What the data directory holds beside the queue: files that are whole or not there.
+//! What the data directory holds: files that are whole or not there, and the queue as a configuration wants it.
 
 use std::{
     fs,
     io::{self, Write},
     path::{Path, PathBuf},
+    time::SystemTime,
 };
 
 use auditrelay_audit::HashKey;
+use auditrelay_config::Config;
+use auditrelay_store::{MovedAside, Opened, SledOptions, SledQueue};
 
-use crate::Failure;
+use crate::{Failure, limits::limits};
 
 /// The key for a command that writes nothing: the relay's, or one that is not kept where there is none that
 /// this user may read. What is hashed with that is comparable within one run.
@@ -66,4 +69,47 @@ pub(crate) fn write_durably(file: &Path, content: &[u8]) -> io::Result<()> {
     fs::rename(&path, file)?;
     path.keep()?;
     fs::File::open(folder)?.sync_all()
+}
+
+/// How the queue of a configuration is opened, by the relay and by commands.
+pub(crate) fn sled_options(data_dir: &Path, config: Option<&Config>) -> SledOptions {
+    let now = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    let now_unix_ms = i64::try_from(now.as_millis()).unwrap_or(i64::MAX);
+    // A command that only looks leaves everything where it is.
+    let looking = SledOptions::new(data_dir, now_unix_ms);
+    let Some(config) = config else { return looking };
+    let bytes_max = config.queue.bytes_max.get();
+    SledOptions {
+        cache_bytes_max: config.queue.cache_bytes_max.get(),
+        // A small queue gives its space back in small pieces.
+        segment_bytes: looking.segment_bytes.min(bytes_max / 64),
+        index_bytes: looking.index_bytes.min(bytes_max / 16),
+        limits: limits(&config.queue),
+        move_damaged_aside: true,
+        ..looking
+    }
+}
+
+/// Opens the queue for a relay.
+pub(crate) async fn open_queue(
+    config: &Config,
+) -> Result<(SledQueue, Option<MovedAside>), Failure> {
+    let options = sled_options(&config.data_dir, Some(config));
+    let opened = tokio::task::spawn_blocking(move || SledQueue::open(&options)).await;
+    // sled panics where it cannot sync while it closes what it has just opened.
+    let opened = opened.map_err(|_panic| {
+        let path = config.data_dir.display();
+        Failure::Disk(format!("the queue in {path} panicked while it was opened"))
+    })?;
+    let Opened { queue, moved_aside } = opened?;
+    if let Some(moved) = &moved_aside {
+        tracing::error!(
+            reason = moved.reason, moved_to = %moved.path.display(), kept_events = moved.kept_events,
+            "the queue's store is damaged and was moved aside; the relay starts with an empty one. \
+             Look at the disk; `auditrelay salvage` brings back what is whole in the old one"
+        );
+    }
+    Ok((queue, moved_aside))
 }

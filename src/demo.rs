@@ -49,7 +49,9 @@ pub(crate) async fn run() -> Result<ExitCode, Failure> {
     ];
     let config = load(Some(&file), environment, Overrides::default())?.config;
     let relay = Relay::open(config).await?;
-    let (queue, webhook) = (relay.queue(), relay.webhook_address().map_err(other)?);
+    let webhook = relay.webhook_address().map_err(other)?;
+    let webhook = webhook.ok_or_else(|| Failure::Other("the demo has a webhook".to_owned()))?;
+    let queue = relay.queue();
     let (stop, stopped) = oneshot::channel::<()>();
     let relay = tokio::spawn(relay.run(async move { drop(stopped.await) }));
     say(&format!(

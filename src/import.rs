@@ -1,26 +1,59 @@
-//! `auditrelay import FILE`: what `export` wrote, into a data directory that was never used.
+//! `auditrelay import FILE|-`: lines of an audit log, into a queue that may be in use; or what `export` wrote, into a
+//! data directory that was never used. The first line tells which.
+
+mod chunk;
+mod log;
+mod port;
+mod target;
 
 use std::{
     fs::File,
-    io::{self, BufRead, BufReader},
+    io::{self, BufRead, BufReader, Read},
     path::Path,
     process::ExitCode,
 };
 
+use auditrelay_ingest::log_file::{Form, HEAD_BYTES, Place};
+
 use crate::{
     Failure,
     cli::ImportArgs,
-    export::{failure, is_zstd, open_at_rest, told},
+    export::{failure, open_at_rest, told},
     output::say,
     progress::Progress,
 };
+
+pub(crate) use chunk::Importer;
+use log::{Source, begin, unreadable};
+pub(crate) use port::PATH;
+
+/// An export begins so.
+const EXPORT: &[u8] = br#"{"kind":"header","#;
 
 pub(crate) async fn run(args: &ImportArgs) -> Result<ExitCode, Failure> {
     let file = args.file.as_path();
     let progress = Progress::new("importing");
     // Before anything is made.
-    let lines = lines(file, &progress)
-        .map_err(|error| Failure::Other(format!("cannot read {}: {error}", file.display())))?;
+    let source = source(file, &progress).map_err(|error| unreadable(file, &error))?;
+    if source.head.starts_with(EXPORT) {
+        return queue(args, BufReader::new(source.reader), &progress).await;
+    }
+    if source.head.is_empty() {
+        return Err(Failure::Other(format!("{} is empty", file.display())));
+    }
+    log::run(args, source, progress).await
+}
+
+/// What an export holds.
+async fn queue(
+    args: &ImportArgs,
+    lines: impl BufRead + Send + 'static,
+    progress: &Progress,
+) -> Result<ExitCode, Failure> {
+    if args.again || args.json || args.quiet || args.cluster.is_some() {
+        let reason = "--cluster, --quiet, --again and --json are for audit logs; this is an export";
+        return Err(Failure::Usage(reason.to_owned()));
+    }
     let data_dir = args.place.data_dir()?;
     let queue = open_at_rest(&data_dir)?;
     let moved = queue.import(lines, |_| {}).await;
@@ -37,16 +70,26 @@ pub(crate) async fn run(args: &ImportArgs) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn lines(file: &Path, progress: &Progress) -> io::Result<Box<dyn BufRead + Send>> {
-    if file == Path::new("-") {
-        return Ok(Box::new(BufReader::new(io::stdin())));
-    }
-    let opened = File::open(file)?;
-    let total = opened.metadata()?.len();
-    let read = progress.reading(total, opened);
-    Ok(if is_zstd(file) {
-        Box::new(BufReader::new(zstd::Decoder::new(read)?))
+/// Opens a file, whatever it is packed with.
+fn source(file: &Path, progress: &Progress) -> io::Result<Source> {
+    let (from, place): (Box<dyn Read + Send>, _) = if file == Path::new("-") {
+        (Box::new(io::stdin()), Place::default())
     } else {
-        Box::new(BufReader::new(read))
+        let opened = File::open(file)?;
+        let place = Place::of(&opened.metadata()?);
+        (Box::new(progress.reading(place.size, opened)), place)
+    };
+    let mut from = from;
+    let mut mark = Vec::new();
+    (&mut from)
+        .take(Form::MARK_BYTES as u64)
+        .read_to_end(&mut mark)?;
+    let form = Form::of(&mark);
+    let whole = io::Cursor::new(mark).chain(from);
+    let (head, reader) = begin(whole, form, HEAD_BYTES)?;
+    Ok(Source {
+        reader,
+        head,
+        place,
     })
 }

@@ -24,6 +24,7 @@ mod logs;
 mod metrics;
 mod online;
 mod output;
+mod preparation;
 mod progress;
 mod quarantine;
 mod reach;
@@ -35,6 +36,7 @@ mod salvage;
 mod serve;
 mod session;
 mod space_metrics;
+mod tail;
 mod when;
 
 pub use failure::Failure;

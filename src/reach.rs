@@ -22,10 +22,7 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use crate::{
-    Failure,
-    relay::{ADMIN_ADDRESS_FILE, sled_options},
-};
+use crate::{Failure, data_dir::sled_options, relay::ADMIN_ADDRESS_FILE};
 
 /// How long somebody may have the store without answering.
 const IN_USE_TIMEOUT: Duration = Duration::from_secs(5);

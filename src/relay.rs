@@ -4,35 +4,29 @@
 //! fails, everything stops and the error is returned (the supervisor restarts the process); at a
 //! shutdown the door closes first, then what is under way is finished, within the configured time.
 
-use std::{
-    collections::BTreeMap,
-    fs, io,
-    net::SocketAddr,
-    path::Path,
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{collections::BTreeMap, fs, io, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
-use auditrelay_audit::{
-    HashKey,
-    redact::{Bodies, Redactor},
-};
-use auditrelay_config::{Config, RouteResources};
+use auditrelay_audit::HashKey;
+use auditrelay_config::Config;
 use auditrelay_dispatch::{Metrics, Router, Routes, Templates};
-use auditrelay_ingest::{Advisor, Ingest, Keyring, Preparation, RELOAD_INTERVAL, SealTo};
-use auditrelay_store::{MovedAside, Opened, Queue, QueueError, SledOptions, SledQueue};
+use auditrelay_ingest::{
+    Ingest, Keyring, RELOAD_INTERVAL,
+    log_file::{InUse, LogFileMetrics},
+};
+use auditrelay_store::{Queue, QueueError, SledQueue};
 use prometheus::Registry;
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 
 use crate::{
     Failure, admin,
     commands_port::{Commands, Token},
-    data_dir::{hash_key, write_durably},
+    data_dir::{hash_key, open_queue, write_durably},
     execute::Context,
+    import::Importer,
     lanes::Lanes,
-    limits::limits,
     metrics::LedgerMetrics,
     online,
+    preparation::{follow_files, for_nobody, preparation},
 };
 
 /// How long a failed queue's callers have to get their answer.
@@ -40,6 +34,15 @@ const FAILURE_GRACE: Duration = Duration::from_secs(1);
 /// Where a running relay writes the address of its admin port, and behind it the token that commands
 /// need, inside the data directory.
 pub(crate) const ADMIN_ADDRESS_FILE: &str = "admin.address";
+
+/// How events come in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Door {
+    /// By the webhook, and from the files of `inputs.log_file`.
+    Webhook,
+    /// From the files alone.
+    FilesOnly,
+}
 
 /// An opened relay.
 pub struct Relay {
@@ -52,7 +55,8 @@ pub struct Relay {
     dispatch_metrics: Metrics,
     ledger_metrics: LedgerMetrics,
     keyring: Arc<Keyring>,
-    webhook: TcpListener,
+    /// None where log files are the only door.
+    webhook: Option<TcpListener>,
     admin: TcpListener,
     token: Token,
 }
@@ -63,12 +67,25 @@ impl Relay {
     /// # Errors
     /// A template cannot work; the queue, the dedup key or a port is not to be had.
     pub async fn open(config: Config) -> Result<Self, Failure> {
+        Self::open_with(config, Door::Webhook).await
+    }
+
+    /// The same without a webhook: `inputs.log_file` is the only door.
+    ///
+    /// # Errors
+    /// As [`Relay::open`].
+    pub async fn open_for_files(config: Config) -> Result<Self, Failure> {
+        Self::open_with(config, Door::FilesOnly).await
+    }
+
+    async fn open_with(config: Config, door: Door) -> Result<Self, Failure> {
         let templates = Templates::all(&config).map_err(Failure::Template)?;
         let keyring = keyring(&config)?;
         let (queue, moved_aside) = open_queue(&config).await?;
         forget_address(&config.data_dir);
         let opened = Self::open_around(
             config,
+            door,
             templates,
             keyring,
             queue.clone(),
@@ -84,6 +101,7 @@ impl Relay {
 
     async fn open_around(
         config: Config,
+        door: Door,
         templates: BTreeMap<String, Arc<Templates>>,
         keyring: Keyring,
         queue: SledQueue,
@@ -104,8 +122,15 @@ impl Relay {
             dispatch_metrics.clone(),
         )
         .await?;
-        let webhook = bind(config.listen).await?;
-        let admin = bind(config.admin_listen).await?;
+        let webhook = match door {
+            Door::Webhook => Some(bound(
+                config.listen,
+                auditrelay_ingest::listen(config.listen),
+            )?),
+            Door::FilesOnly => None,
+        };
+        let admin = TcpListener::bind(config.admin_listen).await;
+        let admin = bound(config.admin_listen, admin)?;
         warn_of_orphans(&config, &queue);
         // Before anybody is told that the relay is ready: a command may come at once.
         let token = Token::new().map_err(other)?;
@@ -130,12 +155,13 @@ impl Relay {
         })
     }
 
-    /// Where audit events are received.
+    /// Where audit events are received, if they are.
     ///
     /// # Errors
     /// The system does not know.
-    pub fn webhook_address(&self) -> io::Result<SocketAddr> {
-        self.webhook.local_addr()
+    pub fn webhook_address(&self) -> io::Result<Option<SocketAddr>> {
+        let webhook = self.webhook.as_ref();
+        webhook.map(TcpListener::local_addr).transpose()
     }
 
     /// Where metrics, health and the ledger are served.
@@ -208,46 +234,55 @@ impl Relay {
         // Ingest and router meet in the queue alone; both have the table.
         let routes = Arc::new(Routes::new(&self.config));
         let context = Context::new(self.queue.clone(), &self.config, Arc::clone(&routes));
-        // A replay may go through other routes, which want other events.
-        let keeps_all = self.config.queue.retain_hours.get() > 0;
-        let for_nobody = keeps_all.then_some((Routes::NOBODY, Bodies::Keep));
-        let lane_key = self.hash_key.clone();
-        let preparation = Preparation {
-            redactor: redactor(&self.config, self.hash_key.clone()),
-            hash_key: self.hash_key,
-            quarantine_raw: self
-                .config
-                .queue
-                .quarantine_raw
-                .map(|key| SealTo::new(key.bytes())),
-            events_per_list_max: self.config.ingest.events_per_list_max.as_usize(),
-            advisor: Advisor::new(routes.id(), move |event| {
-                routes.advice(event).or(for_nobody)
-            }),
-        };
-        self.keyring.register(&self.registry).map_err(other)?;
-        let watching = Arc::clone(&self.keyring).watch(RELOAD_INTERVAL);
-        tasks.spawn(until(stopped.clone(), watching));
-        let ingest = Ingest::new(
-            self.queue.clone(),
-            preparation,
-            &self.config.ingest,
-            self.config.cluster.clone(),
-            self.keyring,
-            ingest_metrics,
+        // One for each door.
+        let prepare = || preparation(&self.config, &self.hash_key, &routes);
+        let for_files = Arc::new(prepare());
+        let in_use = InUse::default();
+        let log_files = LogFileMetrics::new(&self.registry).map_err(other)?;
+        follow_files(
+            &self.config,
+            &self.queue,
+            &self.hash_key,
+            &for_files,
+            (&log_files, &ingest_metrics),
+            &in_use,
+            stopped,
+            &mut tasks,
         );
-        let mut stop = stopped.clone();
-        let webhook = self.webhook;
-        tasks.spawn(async move {
-            let stopping = async move { drop(stop.wait_for(|stop| *stop).await) };
-            auditrelay_ingest::serve(webhook, Arc::new(ingest), stopping).await;
-            Ok(())
-        });
+        let importer = Importer::new(
+            self.queue.clone(),
+            (
+                for_files,
+                Arc::new(for_nobody(&self.config, &self.hash_key, &routes)),
+            ),
+            self.hash_key.clone(),
+            in_use,
+            self.config.cluster.to_string(),
+        );
+        if let Some(webhook) = self.webhook {
+            self.keyring.register(&self.registry).map_err(other)?;
+            let watching = Arc::clone(&self.keyring).watch(RELOAD_INTERVAL);
+            tasks.spawn(until(stopped.clone(), watching));
+            let ingest = Ingest::new(
+                self.queue.clone(),
+                prepare(),
+                &self.config.ingest,
+                self.config.cluster.clone(),
+                self.keyring,
+                ingest_metrics,
+            );
+            let mut stop = stopped.clone();
+            tasks.spawn(async move {
+                let stopping = async move { drop(stop.wait_for(|stop| *stop).await) };
+                auditrelay_ingest::serve(webhook, Arc::new(ingest), stopping).await;
+                Ok(())
+            });
+        }
         let lanes = Lanes::new(
             &self.config,
             &self.queue,
             &self.dispatch_metrics,
-            &lane_key,
+            &self.hash_key,
             &self.templates,
         );
         let shared = lanes.start(&mut tasks, stopped)?;
@@ -256,7 +291,7 @@ impl Relay {
         let admin = admin::Admin {
             queue: self.queue,
             metrics: self.ledger_metrics,
-            commands: Commands::new(context, self.token),
+            commands: Commands::new(context, importer, self.token),
         };
         let serving = admin::serve(self.admin, Arc::new(admin));
         tasks.spawn(until(stopped.clone(), serving));
@@ -286,14 +321,6 @@ fn other(error: impl std::fmt::Display) -> Failure {
     Failure::Other(error.to_string())
 }
 
-/// What a configuration wants taken out of events.
-pub(crate) fn redactor(config: &Config, key: HashKey) -> Redactor {
-    let listed = config.redaction.resources.iter();
-    Redactor::new(key)
-        .resources(listed.map(RouteResources::matched).collect())
-        .environment(config.redaction.environment)
-}
-
 /// How many events dedup remembers: their keys have an eighth of the queue at the most.
 fn dedup_entries(config: &Config) -> usize {
     const KEY_BYTES: u64 = 24;
@@ -308,46 +335,6 @@ fn dedup_entries(config: &Config) -> usize {
     usize::try_from(wanted.min(fit)).unwrap_or(usize::MAX)
 }
 
-/// How the queue of a configuration is opened, by the relay and by commands.
-pub(crate) fn sled_options(data_dir: &Path, config: Option<&Config>) -> SledOptions {
-    let now = SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default();
-    let now_unix_ms = i64::try_from(now.as_millis()).unwrap_or(i64::MAX);
-    // A command that only looks leaves everything where it is.
-    let looking = SledOptions::new(data_dir, now_unix_ms);
-    let Some(config) = config else { return looking };
-    let bytes_max = config.queue.bytes_max.get();
-    SledOptions {
-        cache_bytes_max: config.queue.cache_bytes_max.get(),
-        // A small queue gives its space back in small pieces.
-        segment_bytes: looking.segment_bytes.min(bytes_max / 64),
-        index_bytes: looking.index_bytes.min(bytes_max / 16),
-        limits: limits(&config.queue),
-        move_damaged_aside: true,
-        ..looking
-    }
-}
-
-async fn open_queue(config: &Config) -> Result<(SledQueue, Option<MovedAside>), Failure> {
-    let options = sled_options(&config.data_dir, Some(config));
-    let opened = tokio::task::spawn_blocking(move || SledQueue::open(&options)).await;
-    // sled panics where it cannot sync while it closes what it has just opened.
-    let opened = opened.map_err(|_panic| {
-        let path = config.data_dir.display();
-        Failure::Disk(format!("the queue in {path} panicked while it was opened"))
-    })?;
-    let Opened { queue, moved_aside } = opened?;
-    if let Some(moved) = &moved_aside {
-        tracing::error!(
-            reason = moved.reason, moved_to = %moved.path.display(), kept_events = moved.kept_events,
-            "the queue's store is damaged and was moved aside; the relay starts with an empty one. \
-             Look at the disk; `auditrelay salvage` brings back what is whole in the old one"
-        );
-    }
-    Ok((queue, moved_aside))
-}
-
 /// Nobody answers there: the relay stops, or it starts after another one was killed.
 fn forget_address(data_dir: &Path) {
     let file = data_dir.join(ADMIN_ADDRESS_FILE);
@@ -359,10 +346,8 @@ fn forget_address(data_dir: &Path) {
     }
 }
 
-async fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {
-    TcpListener::bind(address)
-        .await
-        .map_err(|error| Failure::Other(format!("cannot listen on {address}: {error}")))
+fn bound(address: SocketAddr, listener: io::Result<TcpListener>) -> Result<TcpListener, Failure> {
+    listener.map_err(|error| Failure::Other(format!("cannot listen on {address}: {error}")))
 }
 
 /// The backlog of a channel that is not configured any more stays; somebody has to know.

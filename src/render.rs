@@ -27,7 +27,7 @@ use crate::{
     data_dir::hash_key_to_look,
     lanes::keeps_members,
     output::{count, say, say_json_line},
-    relay::redactor,
+    preparation::redactor,
 };
 use input::{Found, Reader};
 

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use auditrelay_config::{Loaded, load};
+use auditrelay_config::{Config, Loaded, load};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{
@@ -19,6 +19,11 @@ pub(crate) async fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
     for note in notes {
         tracing::info!("{note}");
     }
+    serve(config, false).await
+}
+
+/// Runs the relay of a configuration until a signal; `only_files` without its webhook.
+pub(crate) async fn serve(config: Config, only_files: bool) -> Result<ExitCode, Failure> {
     leave_no_core();
     raise_open_files_limit(config.ingest.connections_max.as_usize());
     let _listened = outlive_file_size_limit()?;
@@ -28,18 +33,24 @@ pub(crate) async fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
         None => "http",
     };
     // Recovering a large queue takes its time; nothing was accepted yet that would have to be finished.
+    let opening = async {
+        match only_files {
+            true => Relay::open_for_files(config).await,
+            false => Relay::open(config).await,
+        }
+    };
     let relay = tokio::select! {
-        relay = Relay::open(config) => relay?,
+        relay = opening => relay?,
         () = shutdown.one() => return Ok(ExitCode::SUCCESS),
     };
-    let address = |address: std::io::Result<std::net::SocketAddr>| {
-        address.map_err(|error| Failure::Other(error.to_string()))
-    };
-    tracing::info!(
-        webhook = %format_args!("{scheme}://{}/webhook", address(relay.webhook_address())?),
-        admin = %format_args!("http://{}", address(relay.admin_address())?),
-        "ready"
-    );
+    let unknown = |error: std::io::Error| Failure::Other(error.to_string());
+    let admin = format!("http://{}", relay.admin_address().map_err(unknown)?);
+    match relay.webhook_address().map_err(unknown)? {
+        Some(address) => {
+            tracing::info!(webhook = %format_args!("{scheme}://{address}/webhook"), admin, "ready");
+        }
+        None => tracing::info!(admin, "ready"),
+    }
     relay.run(shutdown.asked()).await?;
     tracing::info!("stopped");
     Ok(ExitCode::SUCCESS)

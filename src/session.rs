@@ -40,7 +40,7 @@ impl PlaceArgs {
     }
 
     /// The configuration, as `serve` reads it.
-    fn load(&self) -> Result<Config, Failure> {
+    pub(crate) fn load(&self) -> Result<Config, Failure> {
         let overrides = Overrides {
             data_dir: self.data_dir.clone(),
             ..Overrides::default()

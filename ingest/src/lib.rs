@@ -9,6 +9,8 @@
 //! * what was not redacted reaches neither queue nor log, metric or answer (P8), except the first
 //!   bytes of quarantined items where the configuration asks for them.
 //!
+//! Beside the webhook, files of the log backend are read (`log_file`).
+//!
 //! The way of a request stands in `accept`, what is done to its body in `prepare`, the life of a
 //! connection in `connection`, who gets a place in `places`, and how they are taken in `serve`.
 
@@ -21,6 +23,7 @@ mod connection;
 mod encoding;
 mod handshake;
 mod keyring;
+pub mod log_file;
 mod metrics;
 mod places;
 mod prepare;
@@ -35,4 +38,4 @@ pub use keyring::{Keyring, KeyringError, RELOAD_INTERVAL};
 pub use metrics::Metrics;
 pub use prepare::{Advisor, Preparation, Stored};
 pub use seal::SealTo;
-pub use serve::serve;
+pub use serve::{listen, serve};

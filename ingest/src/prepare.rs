@@ -5,7 +5,7 @@
 //! happens in the processor's cache.
 
 use auditrelay_audit::{
-    Envelope, HashKey, NotAnEvent,
+    Envelope, HashKey,
     list::{Item, ListError, Readable},
     redact::{Bodies, Redactor},
 };
@@ -16,7 +16,7 @@ use crate::seal::SealTo;
 /// How much is kept of an item that could not be read, where the configuration asks for it.
 const RAW_BYTES_MAX: usize = 4 * 1024;
 /// Of so many items of a list: sealing takes longer than all else that is done with one.
-const SEALED_PER_LIST_MAX: u64 = 100;
+pub(crate) const SEALED_PER_LIST_MAX: u64 = 100;
 
 /// How bodies are prepared.
 pub struct Preparation {
@@ -35,7 +35,7 @@ pub struct Preparation {
 /// Says what the routing table makes of an event, while its envelope is at hand: the router need not
 /// read the event again, and of an event that nobody wants no text is redacted, compressed or stored.
 pub struct Advisor {
-    hints_of: u64,
+    pub(crate) hints_of: u64,
     advise: Box<Advise>,
 }
 
@@ -93,7 +93,8 @@ impl Preparation {
                 stored.unreadable += 1;
                 let keeps_raw = stored.unreadable <= SEALED_PER_LIST_MAX;
                 let key = self.hash_key.unreadable(cluster, item.wire);
-                let content = Content::Unreadable(self.quarantine(&item, reason, keeps_raw));
+                let content =
+                    Content::Unreadable(self.quarantine(&item, reason.as_str(), keeps_raw));
                 batch.push(&key, &content, Hint::default());
             }
         })?;
@@ -101,7 +102,7 @@ impl Preparation {
     }
 
     /// An event is keyed as it was received, and then redacted.
-    fn event(
+    pub(crate) fn event(
         &self,
         cluster: &str,
         item: &Item<'_>,
@@ -123,11 +124,11 @@ impl Preparation {
         batch.push(&key, &content, hint);
     }
 
-    fn quarantine(&self, item: &Item<'_>, reason: NotAnEvent, keeps_raw: bool) -> Unreadable {
+    pub(crate) fn quarantine(&self, item: &Item<'_>, reason: &str, keeps_raw: bool) -> Unreadable {
         let seal = self.quarantine_raw.as_ref().filter(|_| keeps_raw);
         let head = &item.wire[..item.wire.len().min(RAW_BYTES_MAX)];
         Unreadable {
-            reason: reason.as_str().to_owned(),
+            reason: reason.to_owned(),
             offset_bytes: item.offset as u64,
             length_bytes: item.wire.len() as u64,
             sealed: seal.and_then(|seal| seal.seal(head)),

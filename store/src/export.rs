@@ -10,12 +10,14 @@ use auditrelay_audit::{EventKey, Severity};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Burial, ChannelCounts, Counts, Delivery, Ledger, OtherCounts, QuarantineRecord, QueueError,
-    Unreadable,
+    Burial, ChannelCounts, Counts, Delivery, InputPosition, Ledger, OtherCounts, QuarantineRecord,
+    QueueError, Unreadable,
 };
 
 /// The version of the lines.
-pub(crate) const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 2;
+/// Of an export that holds nothing that came with version 2: [`Line::Input`].
+pub(crate) const VERSION_WITHOUT_INPUTS: u32 = 1;
 
 /// One line.
 #[derive(Debug, Serialize, Deserialize)]
@@ -47,6 +49,8 @@ pub(crate) enum Line {
         deliveries: Vec<Delivery>,
     },
     Quarantine(QuarantineRecord),
+    /// How far an input was read.
+    Input(InputPosition),
     /// What the dedup window remembers.
     Seen {
         seen_unix_ms: i64,

@@ -36,6 +36,8 @@ pub(crate) enum Kind {
     Closed = 15,
     FellBack = 16,
     Thread = 17,
+    /// In the index: how far an input was read.
+    Input = 18,
 }
 
 /// The readable part of a frame's header.

@@ -17,6 +17,7 @@
 mod codec;
 mod export;
 mod frame;
+mod inputs;
 mod ledger;
 mod log;
 mod model;
@@ -32,6 +33,7 @@ pub use codec::{
     Texts,
 };
 pub use export::{MoveError, Moved};
+pub use inputs::{INPUT_BYTES_MAX, INPUTS_MAX, InputNote, InputPosition, TooLong};
 pub use ledger::{ChannelCounts, Counts, Dropped, Ledger, OtherCounts};
 pub use model::{
     Accepted, Batch, Block, BlockItem, Content, Delivery, DeliveryBlock, Entry, EventDelivery,
@@ -182,6 +184,16 @@ pub trait Queue: Clone + Send + Sync + 'static {
 
     /// Routed blocks that are still kept, from a cursor on, in the order of appending.
     fn retained(&self, from: Cursor) -> impl Future<Output = Result<Retained, QueueError>> + Send;
+
+    /// How far inputs other than the webhook have been read: what came with a batch counts once the batch is
+    /// durable.
+    fn inputs(&self) -> Vec<InputPosition>;
+
+    /// Changes what is remembered of inputs, without a batch. It counts more than batches before it.
+    fn note_inputs(
+        &self,
+        notes: Vec<InputNote>,
+    ) -> impl Future<Output = Result<(), QueueError>> + Send;
 
     /// Reserves space for a request's body, or says that there is none: the caller refuses it then, and
     /// its client comes back. The space is free again when the answer is dropped.

@@ -63,6 +63,13 @@ impl Running {
         Self::spawn(command(folder), folder, env, args)
     }
 
+    /// Starts `tail` instead, which has no webhook: the field holds the admin port then.
+    pub fn tail(folder: &Path, args: &[&str]) -> Self {
+        let mut command = command(folder);
+        command.args(["tail", "--admin-listen", "127.0.0.1:0"]);
+        Self::ready(command, folder, &[], args)
+    }
+
     /// The same under another program, which must become this child.
     pub fn start_under(program: &[&str], folder: &Path, args: &[&str]) -> Self {
         let mut command = Command::new(program[0]);
@@ -74,11 +81,15 @@ impl Running {
         Self::spawn(command, folder, &[], args)
     }
 
-    #[expect(clippy::zombie_processes, reason = "`Drop` waits for it")]
     fn spawn(mut command: Command, folder: &Path, env: &[(&str, &str)], args: &[&str]) -> Self {
         command
             .arg("serve")
             .args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]);
+        Self::ready(command, folder, env, args)
+    }
+
+    #[expect(clippy::zombie_processes, reason = "`Drop` waits for it")]
+    fn ready(mut command: Command, folder: &Path, env: &[(&str, &str)], args: &[&str]) -> Self {
         command.args(args).envs(env.iter().copied());
         let output = fs::File::create(folder.join("stdout")).expect("a file");
         let mut child = command
@@ -111,10 +122,15 @@ impl Running {
                         .trim_end_matches("/webhook");
                     url.parse().expect("an address")
                 };
+                let admin = address("admin");
+                let webhook = match log["webhook"].is_null() {
+                    true => admin,
+                    false => address("webhook"),
+                };
                 return Self {
                     child,
-                    webhook: address("webhook"),
-                    admin: address("admin"),
+                    webhook,
+                    admin,
                     logs,
                     seen,
                 };

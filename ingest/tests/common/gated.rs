@@ -7,8 +7,8 @@ use std::sync::{
 
 use auditrelay_store::{
     Accepted, Admitted, Block, Burial, Cursor, DeadFilter, DeadLetter, DeliveryBlock, EncodedBatch,
-    FellBack, Full, Lease, LeaseId, LeaseLimit, Ledger, Members, Quarantined, Queue, QueueError,
-    Retained, Routed, SeenBlock, Space, Thread, Told,
+    FellBack, Full, InputNote, InputPosition, Lease, LeaseId, LeaseLimit, Ledger, Members,
+    Quarantined, Queue, QueueError, Retained, Routed, SeenBlock, Space, Thread, Told,
 };
 use tokio::sync::Semaphore;
 
@@ -107,6 +107,12 @@ impl Queue for GatedQueue {
         unreachable!()
     }
     async fn retained(&self, _: Cursor) -> Result<Retained, QueueError> {
+        unreachable!()
+    }
+    fn inputs(&self) -> Vec<InputPosition> {
+        unreachable!()
+    }
+    async fn note_inputs(&self, _: Vec<InputNote>) -> Result<(), QueueError> {
         unreachable!()
     }
     fn admit(&self, body_bytes: u64) -> Result<Admitted, Full> {

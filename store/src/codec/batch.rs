@@ -6,10 +6,11 @@ use auditrelay_audit::EventKey;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    BLOCK_ITEMS_MAX, BLOCK_PLAIN_BYTES, KEY_BYTES, Packed, Texts, compress, plain, put_key,
-    read_keys,
+    BLOCK_ITEMS_MAX, BLOCK_PLAIN_BYTES, KEY_BYTES, Packed, Texts, compress, from_plain, plain,
+    put_key, read_keys,
 };
 use crate::{
+    InputPosition,
     frame::{Damaged, HEADER_BYTES},
     model::{Batch, Block, BlockItem, Content, Hint, ItemKind, PackedTexts},
 };
@@ -18,6 +19,8 @@ use crate::{
 #[derive(Debug, Clone)]
 pub struct EncodedBatch {
     pub(crate) blocks: Vec<Packed>,
+    /// How far some of them bring an input, by the block's number.
+    pub(crate) reached: Vec<(usize, InputPosition)>,
 }
 
 impl EncodedBatch {
@@ -29,6 +32,15 @@ impl EncodedBatch {
             encoder.push(&entry.key, &entry.content, Hint::default());
         }
         encoder.finish()
+    }
+
+    /// Puts another batch behind this one: they are appended by one call, and each block is still durable with
+    /// its own position.
+    pub fn join(&mut self, other: Self) {
+        let before = self.blocks.len();
+        self.blocks.extend(other.blocks);
+        let moved = |(block, position)| (before + block, position);
+        self.reached.extend(other.reached.into_iter().map(moved));
     }
 
     /// How many bytes it takes in the log of appended events.
@@ -50,6 +62,8 @@ pub struct BatchEncoder {
     items: Vec<ItemKind>,
     texts: Vec<u8>,
     bytes: usize,
+    reached: Vec<(usize, InputPosition)>,
+    one_block: bool,
 }
 
 impl BatchEncoder {
@@ -67,7 +81,28 @@ impl BatchEncoder {
             items: Vec::new(),
             texts: Vec::with_capacity(capacity),
             bytes: 0,
+            reached: Vec::new(),
+            one_block: false,
         }
+    }
+
+    /// A batch of one block, whatever is put into it, so that all of it is durable at once with
+    /// [`BatchEncoder::finish_at`]'s position. Who fills it minds its size: [`BatchEncoder::is_full`].
+    pub fn of_one_block(
+        cluster: &str,
+        received_unix_ms: i64,
+        hints_of: u64,
+        bytes_expected: usize,
+    ) -> Self {
+        Self {
+            one_block: true,
+            ..Self::new(cluster, received_unix_ms, hints_of, bytes_expected)
+        }
+    }
+
+    /// Whether a block would be closed now.
+    pub fn is_full(&self) -> bool {
+        self.bytes >= BLOCK_PLAIN_BYTES || self.items.len() >= BLOCK_ITEMS_MAX
     }
 
     /// Adds an item.
@@ -106,12 +141,12 @@ impl BatchEncoder {
     }
 
     fn close_if_full(&mut self) {
-        if self.bytes >= BLOCK_PLAIN_BYTES || self.items.len() == BLOCK_ITEMS_MAX {
-            self.close();
+        if !self.one_block && self.is_full() {
+            self.close(None);
         }
     }
 
-    fn close(&mut self) {
+    fn close(&mut self, reached: Option<InputPosition>) {
         let table = BlockTable {
             cluster: Cow::Borrowed(&self.cluster),
             received_unix_ms: self.received_unix_ms,
@@ -120,6 +155,10 @@ impl BatchEncoder {
         };
         let mut payload = plain(&table);
         payload.append(&mut self.keys);
+        if let Some(position) = reached {
+            put_reached(&position, &mut payload);
+            self.reached.push((self.blocks.len(), position));
+        }
         compress(&self.texts, &mut payload);
         self.blocks.push(Packed {
             items: self.items.len() as u32,
@@ -134,12 +173,64 @@ impl BatchEncoder {
     /// The whole batch.
     pub fn finish(mut self) -> EncodedBatch {
         if !self.items.is_empty() {
-            self.close();
+            self.close(None);
         }
         EncodedBatch {
             blocks: self.blocks,
+            reached: self.reached,
         }
     }
+
+    /// The whole batch, with which an input is read up to `position`. An empty batch has no block that could
+    /// bring it: see [`crate::Queue::note_inputs`].
+    pub fn finish_at(mut self, position: InputPosition) -> EncodedBatch {
+        if !self.items.is_empty() {
+            self.close(Some(position));
+        }
+        self.finish()
+    }
+}
+
+/// zstd's mark of a frame that is to be skipped, as its format defines it; any of 16 would do. What is in such a
+/// frame before the texts is read here, and by an earlier version it is skipped.
+const SKIPPED: [u8; 4] = [0x5a, 0x2a, 0x4d, 0x18];
+
+fn put_reached(position: &InputPosition, payload: &mut Vec<u8>) {
+    let position = plain(position);
+    payload.extend_from_slice(&SKIPPED);
+    payload.extend_from_slice(&(position.len() as u32).to_le_bytes());
+    payload.extend_from_slice(&position);
+}
+
+/// Takes a position off the front of a block's texts, if one is there.
+fn take_reached(texts: &[u8]) -> (Option<InputPosition>, &[u8]) {
+    let split = || {
+        let (length, rest) = texts.strip_prefix(&SKIPPED)?.split_first_chunk::<4>()?;
+        let (position, rest) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
+        Some((from_plain(position).ok()?, rest))
+    };
+    split().map_or((None, texts), |(position, rest)| (Some(position), rest))
+}
+
+/// Where in a block's payload what follows its keys begins.
+fn texts_start(items: u32, payload: &[u8]) -> Option<usize> {
+    let (_, rest) = postcard::take_from_bytes::<BlockTable<'_>>(payload).ok()?;
+    let texts = rest.get(items as usize * KEY_BYTES..)?;
+    Some(payload.len() - texts.len())
+}
+
+/// How far a block brings an input, if it brings one.
+pub(crate) fn reached(items: u32, payload: &[u8]) -> Option<InputPosition> {
+    take_reached(&payload[texts_start(items, payload)?..]).0
+}
+
+/// A block's payload without its position.
+pub(crate) fn without_reached(items: u32, payload: &[u8]) -> Vec<u8> {
+    let Some(start) = texts_start(items, payload) else {
+        return payload.to_vec();
+    };
+    let (head, texts) = payload.split_at(start);
+    [head, take_reached(texts).1].concat()
 }
 
 /// What a block begins with.
@@ -171,7 +262,7 @@ pub(crate) fn unpack_block(
     if table.items.len() != items as usize {
         return Err(Damaged("it holds another number of events than it says"));
     }
-    let start = record.len() - texts.len();
+    let start = record.len() - take_reached(texts).1.len();
     let cluster = table.cluster.into_owned();
     let (received_unix_ms, hints_of) = (table.received_unix_ms, table.hints_of);
     let kinds = table.items.into_owned();

@@ -19,8 +19,8 @@ use serde::{Serialize, de::DeserializeOwned};
 use crate::frame::Damaged;
 
 pub(crate) use address::{Class, addressed, take_address};
-pub(crate) use batch::unpack_block;
 pub use batch::{BatchEncoder, DamagedTexts, EncodedBatch};
+pub(crate) use batch::{reached, unpack_block, without_reached};
 pub use deliveries::{DeliveriesEncoder, EncodedDeliveries, EventToDeliver};
 pub(crate) use deliveries::{cut, repack, told_by, unpack};
 pub(crate) use unreadable::{StoredKind, quarantined, read_quarantined};

@@ -30,14 +30,14 @@ pub(crate) enum ScanError {
     },
 }
 
-/// Tells of every record from `from` on.
+/// Tells of every record from `from` on, and its payload.
 ///
 /// A record that is not whole ends the log if nothing proves that it was acknowledged: it is in the
 /// last segment, and no whole record follows that belongs to a later commit. Otherwise it is damage.
 pub(crate) fn scan(
     files: &LogFiles,
     from: Position,
-    mut found: impl FnMut(&Header, Place),
+    mut found: impl FnMut(&Header, Place, &[u8]),
 ) -> Result<Scanned, ScanError> {
     let segments = files.segments()?;
     let last = segments
@@ -70,15 +70,15 @@ pub(crate) fn scan(
         let mut frame = Vec::new();
         while end.offset < length {
             let whole = read_frame(&mut bytes, length - end.offset, &mut frame)?
-                .and_then(|()| frame::decode(&frame).map(|(header, _)| header));
+                .and_then(|()| frame::decode(&frame));
             match whole {
-                Ok(header) => {
+                Ok((header, payload)) => {
                     let place = Place {
                         start: end,
                         bytes: frame.len() as u32,
                     };
                     if header.kind != Kind::Begin as u8 {
-                        found(&header, place);
+                        found(&header, place, payload);
                     }
                     end = place.end();
                 }

@@ -29,7 +29,7 @@ impl Fixture {
 
     fn scan(&self) -> (Vec<u64>, Result<Scanned, ScanError>) {
         let mut seqs = Vec::new();
-        let scanned = scan(&self.files(), START, |header, _| seqs.push(header.seq));
+        let scanned = scan(&self.files(), START, |header, _, _| seqs.push(header.seq));
         (seqs, scanned)
     }
 
@@ -166,6 +166,6 @@ fn a_full_segment_is_followed_by_another_and_removed_by_itself() {
         offset: 0,
     };
     let mut seqs = Vec::new();
-    scan(&fixture.files(), from, |header, _| seqs.push(header.seq)).expect("sound");
+    scan(&fixture.files(), from, |header, _, _| seqs.push(header.seq)).expect("sound");
     assert_eq!(seqs, [3, 4]);
 }

@@ -8,9 +8,9 @@ use super::{
     records::DeadRow,
 };
 use crate::{
-    Block, Delivery, ItemKind, Ledger, Marks, Members, MoveError, Moved, QueueError,
+    Block, Delivery, InputPosition, ItemKind, Ledger, Marks, Members, MoveError, Moved, QueueError,
     codec::Class,
-    export::{BatchItem, Key, LedgerLine, Line, LineClass, VERSION},
+    export::{BatchItem, Key, LedgerLine, Line, LineClass, VERSION, VERSION_WITHOUT_INPUTS},
     log::Reader,
 };
 
@@ -83,8 +83,13 @@ struct Export<W, P> {
 
 impl<W: Write, P: Fn(u64, u64)> Export<W, P> {
     fn all(&mut self, inner: &Inner) -> Result<(), MoveError> {
+        let inputs = locked(&inner.shared.inputs).clone();
+        let version = match inputs.is_empty() {
+            true => VERSION_WITHOUT_INPUTS,
+            false => VERSION,
+        };
         self.line(&Line::Header {
-            version: VERSION,
+            version,
             relay_version: env!("CARGO_PKG_VERSION").to_owned(),
         })?;
         // Before what is routed after them, so that their sequences are lower there too.
@@ -105,6 +110,9 @@ impl<W: Write, P: Fn(u64, u64)> Export<W, P> {
         for row in inner.index.db().scan_prefix(keys::QUARANTINE) {
             let record = look::quarantined_row(&row.map_err(ReadError::from)?.1)?;
             self.line(&Line::Quarantine(record))?;
+        }
+        for (input, (_, state)) in inputs {
+            self.line(&Line::Input(InputPosition { input, state }))?;
         }
         let ledger: Ledger = locked(&inner.shared.ledger).clone();
         self.line(&Line::Ledger(LedgerLine::from(ledger)))?;

@@ -11,8 +11,8 @@ use super::{
     records::ChannelRow,
 };
 use crate::{
-    BatchEncoder, Burial, Content, Counts, Delivery, EncodedBatch, Hint, MoveError, Moved, Queue,
-    QueueError, SeenBlock, codec,
+    BatchEncoder, Burial, Content, Counts, Delivery, EncodedBatch, Hint, InputNote, MoveError,
+    Moved, Queue, QueueError, SeenBlock, codec,
     export::{BatchItem, LedgerLine, Line, LineClass, VERSION},
 };
 
@@ -145,7 +145,8 @@ impl Import<'_> {
             } => {
                 self.moved.unrouted_events += items.len() as u64;
                 let blocks = batch(&cluster, received_unix_ms, items).blocks;
-                Op::Append { blocks }
+                let reached = Vec::new();
+                Op::Append { blocks, reached }
             }
             Line::Waiting {
                 channel,
@@ -166,6 +167,7 @@ impl Import<'_> {
                 self.moved.dead_events += deliveries.len() as u64;
                 deliveries_op(&channel, severity, class, Some(burial), deliveries)
             }
+            Line::Input(position) => Op::NoteInputs(vec![InputNote::Reached(position)]),
             Line::Quarantine(record) => Op::Restore(Restored {
                 quarantine: vec![record],
                 ..Restored::default()

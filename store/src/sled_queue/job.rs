@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 
 use super::{fall_back::Copies, records::Slice};
 use crate::{
-    Accepted, Burial, DeliveryBlock, QueueError, Routed,
+    Accepted, Burial, DeliveryBlock, InputNote, InputPosition, QueueError, Routed,
     codec::{Class, Packed},
 };
 
@@ -24,6 +24,8 @@ pub(super) enum Fate {
 pub(super) enum Op {
     Append {
         blocks: Vec<Packed>,
+        /// How far some of them bring an input, by the block's number.
+        reached: Vec<(usize, InputPosition)>,
     },
     Route(Routed),
     Copies(Vec<DeliveryBlock>),
@@ -41,6 +43,7 @@ pub(super) enum Op {
         fate: Fate,
     },
     FallBack(Copies),
+    NoteInputs(Vec<InputNote>),
     NoteThread {
         channel: String,
         message: u64,

@@ -9,6 +9,7 @@
 //! | `f` channel | up to which sequence what waits critically for it was copied to its fallback |
 //! | `t` channel message | a message of which details are still to be posted, and under what |
 //! | `q` seq | a quarantined item |
+//! | `i` name | how far an input other than the webhook was read, by what is routed |
 //! | `l` | totals of the ledger, next sequence, how far each log goes |
 //! | `c` name | a channel's counts |
 //! | `v` name | how far a store that was moved aside has been salvaged |
@@ -32,6 +33,7 @@ pub(super) const SEALS: &[u8] = b"s";
 pub(super) const SALVAGES: &[u8] = b"v";
 pub(super) const FALLBACKS: &[u8] = b"f";
 pub(super) const THREADS: &[u8] = b"t";
+pub(super) const INPUTS: &[u8] = b"i";
 
 pub(super) fn quarantine(seq: u64) -> Vec<u8> {
     with_seq(QUARANTINE, seq)
@@ -89,6 +91,10 @@ pub(super) fn channel_counts(channel: &str) -> Vec<u8> {
 
 pub(super) fn salvage(store: &str) -> Vec<u8> {
     [SALVAGES, store.as_bytes()].concat()
+}
+
+pub(super) fn input(name: &str) -> Vec<u8> {
+    [INPUTS, name.as_bytes()].concat()
 }
 
 /// The channel, severity and sequence in a key of deliveries that wait.

@@ -23,6 +23,7 @@ mod flush;
 mod holdings;
 mod import;
 mod index;
+mod inputs;
 mod job;
 mod keys;
 mod look;

@@ -28,6 +28,7 @@ use super::{
     compact::Moving,
     files::{self, Database},
     holdings::Holdings,
+    inputs::Inputs,
     job::{Answer, Job, Op, Reply, gather},
     keys,
     notes::Sequences,
@@ -64,6 +65,7 @@ pub(super) struct Owner {
     /// Up to which sequence what waits critically for a channel was copied to its fallback.
     pub(super) fallbacks: BTreeMap<String, u64>,
     pub(super) threads: Threads,
+    pub(super) inputs: Inputs,
     /// After which commit nothing was found that a channel over its quota could give up.
     pub(super) nothing_to_shed_at: Option<u64>,
     /// Files of deliveries that records were moved into.
@@ -96,6 +98,7 @@ impl Owner {
         now_unix_ms: i64,
     ) -> Self {
         let waiting = counters.unrouted.iter().map(|block| u64::from(block.items));
+        let inputs = Inputs::new(counters.inputs, counters.reached, &shared);
         let mut owner = Self {
             database,
             shared,
@@ -111,6 +114,7 @@ impl Owner {
             tallies: BTreeMap::new(),
             fallbacks: counters.fallbacks,
             threads: counters.threads,
+            inputs,
             nothing_to_shed_at: None,
             moved_into: BTreeSet::new(),
             carried: 0,
@@ -253,6 +257,7 @@ impl Owner {
             ledger.waiting += events;
         });
         self.shared.room.appended(bytes);
+        self.publish_reached(round);
         self.shared.appended.notify_one();
         Ok(())
     }
@@ -293,6 +298,7 @@ impl Owner {
             .sum();
         self.shared.room.routed(bytes);
         self.publish(&round.touched);
+        self.publish_noted(round);
         Ok(())
     }
 

@@ -9,14 +9,16 @@ use super::{
 };
 use crate::{
     Accepted, Admitted, Block, Burial, Cursor, DeadFilter, DeadLetter, DeliveryBlock, EncodedBatch,
-    FellBack, Full, Lease, LeaseId, LeaseLimit, Ledger, Members, Quarantined, Queue, QueueError,
-    Retained, Routed, SeenBlock, Space, Thread, Told, frame::Damaged,
+    FellBack, Full, InputNote, InputPosition, Lease, LeaseId, LeaseLimit, Ledger, Members,
+    Quarantined, Queue, QueueError, Retained, Routed, SeenBlock, Space, Thread, Told,
+    frame::Damaged,
 };
 
 impl Queue for SledQueue {
     async fn append(&self, batch: EncodedBatch) -> Result<(), QueueError> {
         self.write(Op::Append {
             blocks: batch.blocks,
+            reached: batch.reached,
         })
         .await
         .map(drop)
@@ -190,6 +192,19 @@ impl Queue for SledQueue {
 
     async fn retained(&self, from: Cursor) -> Result<Retained, QueueError> {
         self.look(move |inner| look::retained(inner, from)).await
+    }
+
+    fn inputs(&self) -> Vec<InputPosition> {
+        let told = locked(&self.0.shared.inputs);
+        let position = |(input, (_, state)): (&String, &(u64, String))| InputPosition {
+            input: input.clone(),
+            state: state.clone(),
+        };
+        told.iter().map(position).collect()
+    }
+
+    async fn note_inputs(&self, notes: Vec<InputNote>) -> Result<(), QueueError> {
+        self.write(Op::NoteInputs(notes)).await.map(drop)
     }
 
     fn admit(&self, body_bytes: u64) -> Result<Admitted, Full> {

@@ -97,7 +97,7 @@ pub(super) fn seen(db: &sled::Db, log: &LogFiles) -> Result<Vec<SeenBlock>, Read
     let oldest = log.segments().map_err(LogError::Io)?.first().copied();
     let from = oldest.map_or(START, |segment| Position { segment, offset: 0 });
     let mut places = Vec::new();
-    scan(log, from, |header, place| {
+    scan(log, from, |header, place, _| {
         if header.seq > totals.seen_forgotten {
             places.push(place);
         }
@@ -233,7 +233,7 @@ pub(super) fn count(index: &Index, logs: &files::LogNames) -> Result<Counted, Re
     loop {
         let routed_end = totals(&index.db())?.routed_end;
         counted.waiting = 0;
-        let scanned = scan(&logs.events, routed_end, |header, _| {
+        let scanned = scan(&logs.events, routed_end, |header, _, _| {
             counted.waiting += u64::from(header.items);
         });
         match scanned {

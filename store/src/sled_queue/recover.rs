@@ -14,13 +14,14 @@ use super::{
     files::{DAMAGED_MARK, LogNames, Logs, config},
     holdings::{Counted, Holder, Holdings},
     index::{self, Named},
-    keys,
+    inputs, keys,
     records::{ChannelRow, Held, START, Totals, small},
     shared::UnroutedBlock,
     snapshot,
     threads::{self, Threads},
 };
 use crate::{
+    InputPosition, codec,
     frame::{self, Damaged, Kind},
     log::{Log, LogFiles, Position, ScanError, scan},
 };
@@ -37,6 +38,9 @@ pub(super) struct Counters {
     pub(super) events_written: BTreeMap<u64, i64>,
     pub(super) fallbacks: BTreeMap<String, u64>,
     pub(super) threads: Threads,
+    pub(super) inputs: inputs::Told,
+    /// How far blocks that are not routed brought their inputs, by the block's sequence.
+    pub(super) reached: VecDeque<(u64, InputPosition)>,
 }
 
 /// A store that was opened.
@@ -155,6 +159,8 @@ fn read_index(db: &sled::Db) -> Result<Counters, Unsound> {
         events_written: BTreeMap::new(),
         fallbacks: fall_back::all(db)?,
         threads: threads::all(db)?,
+        inputs: inputs::all(db)?,
+        reached: VecDeque::new(),
     };
     for row in db.scan_prefix(keys::CHANNELS) {
         let (name, channel) = small(&row?.1)?;
@@ -200,23 +206,31 @@ fn open_logs(dir: &Path, segment_bytes: u64, counters: &mut Counters) -> Result<
         holdings,
         seen_segments,
         events_written,
+        reached,
         ..
     } = counters;
     // They do not rise when files of a log stand in each other's place.
     let (mut in_order, mut last) = (true, 0);
-    let scanned = scan(&names.events, totals.routed_end, |header, place| {
-        in_order &= header.kind == Kind::Block as u8 && header.seq > last;
-        last = header.seq;
-        if place.start >= totals.events_end {
-            totals.received += u64::from(header.items);
-        }
-        unrouted.push_back(UnroutedBlock {
-            seq: header.seq,
-            place,
-            items: header.items,
-            plain_bytes: header.plain_bytes,
-        });
-    })?;
+    let scanned = scan(
+        &names.events,
+        totals.routed_end,
+        |header, place, payload| {
+            in_order &= header.kind == Kind::Block as u8 && header.seq > last;
+            last = header.seq;
+            if place.start >= totals.events_end {
+                totals.received += u64::from(header.items);
+            }
+            unrouted.push_back(UnroutedBlock {
+                seq: header.seq,
+                place,
+                items: header.items,
+                plain_bytes: header.plain_bytes,
+            });
+            if let Some(position) = codec::reached(header.items, payload) {
+                reached.push_back((header.seq, position));
+            }
+        },
+    )?;
     if !in_order {
         let reason = "the log of appended events has records of another log or in another order";
         return Err(Unsound::Damaged(reason.to_owned()));
@@ -278,7 +292,7 @@ fn look_at_seen(
     let oldest = seen_segments.keys().next().copied();
     let from = oldest.map_or(START, |segment| Position { segment, offset: 0 });
     let mut is_own = true;
-    let scanned = scan(&names.seen, from, |header, place| {
+    let scanned = scan(&names.seen, from, |header, place, _| {
         is_own &= header.kind == Kind::Seen as u8;
         seen_segments.insert(place.start.segment, header.seq);
     })?;

@@ -347,15 +347,19 @@ impl Work<'_> {
             .read(place)
             .map_err(|error| unreadable(error.to_string()))?;
         let (items, plain_bytes) = (record.header.items, record.header.plain_bytes);
-        let payload = record.payload().to_vec();
+        // How far its input had come then says nothing to a reader that began anew since.
+        let payload = codec::without_reached(items, record.payload());
         let _admitted = self.room(payload.len())?;
         let block = Packed {
             items,
             plain_bytes,
             payload,
         };
-        let blocks = vec![block];
-        self.queue.write(Op::Append { blocks }).await?;
+        let append = Op::Append {
+            blocks: vec![block],
+            reached: Vec::new(),
+        };
+        self.queue.write(append).await?;
         self.salvaged.unrouted_events += u64::from(items);
         self.commit(Restored {
             found: u64::from(items),

@@ -8,7 +8,7 @@ use std::{
 
 use tokio::sync::{Notify, watch};
 
-use super::{owner::Owner, room::Room, tidy::bytes_before};
+use super::{inputs::Told, owner::Owner, room::Room, tidy::bytes_before};
 use crate::{Ledger, Limits, QueueError, Space, log::Place};
 
 /// What the owner tells everybody.
@@ -20,6 +20,8 @@ pub(super) struct Shared {
     /// Oldest first; 48 bytes for a block of a few hundred events.
     pub(super) unrouted: Mutex<VecDeque<UnroutedBlock>>,
     pub(super) appended: Notify,
+    /// How far inputs were read, durably.
+    pub(super) inputs: Mutex<Told>,
     channels: Mutex<HashMap<String, Arc<Notify>>>,
     pub(super) failure: watch::Sender<Option<Arc<str>>>,
 }
@@ -52,6 +54,7 @@ impl Shared {
             room: Room::new(data_dir.to_owned(), limits),
             unrouted: Mutex::default(),
             appended: Notify::new(),
+            inputs: Mutex::default(),
             channels: Mutex::default(),
             failure: watch::channel(None).0,
         }

@@ -17,7 +17,8 @@ use super::{
     shared::{UnroutedBlock, locked},
 };
 use crate::{
-    ChannelCounts, DeliveryBlock, OtherCounts, QueueError, Routed, RoutedBlock, SeenBlock,
+    ChannelCounts, DeliveryBlock, InputPosition, OtherCounts, QueueError, Routed, RoutedBlock,
+    SeenBlock,
     codec::{self, Class, Packed},
     frame::{self, Kind},
 };
@@ -28,6 +29,11 @@ pub(super) struct Round {
     pub(super) batch: sled::Batch,
     pub(super) touched: BTreeSet<String>,
     pub(super) appended: Vec<UnroutedBlock>,
+    /// How far appended blocks bring their inputs, with the block's sequence.
+    pub(super) reached: Vec<(u64, InputPosition)>,
+    /// The same of notes without a block, and inputs that are forgotten.
+    pub(super) noted: Vec<(u64, InputPosition)>,
+    pub(super) forgotten: Vec<String>,
     /// How many blocks were routed, oldest first.
     pub(super) routed: usize,
     /// Whether the index changes.
@@ -62,8 +68,11 @@ impl Owner {
     pub(super) fn stage(&mut self, op: Op, round: &mut Round) -> Result<Answer, StageError> {
         let mut answer = Answer::Done;
         match op {
-            Op::Append { blocks } => {
+            Op::Append { blocks, reached } => {
+                let first = self.totals.next_seq;
                 self.append(&blocks, round);
+                let of = |(block, position)| (first + block as u64, position);
+                round.reached.extend(reached.into_iter().map(of));
                 return Ok(answer);
             }
             Op::Route(routed) => self.route(routed, round)?,
@@ -87,6 +96,7 @@ impl Owner {
                 message,
                 done,
             } => answer = self.note_thread(&channel, message, done, round),
+            Op::NoteInputs(notes) => self.note_inputs(notes, round),
             Op::Redrive { messages } => answer = self.redrive(&messages, round)?,
             Op::DropDead { messages } => answer = self.drop_dead(&messages, round)?,
             Op::Restore(restored) => self.restore(restored, round),
@@ -148,6 +158,7 @@ impl Owner {
         for record in &block.quarantine {
             self.quarantine(record, round);
         }
+        self.route_input(block.seq, round);
         self.totals.counts.add(&block.counts);
         self.waiting -= block.counts.total();
         Ok(())

@@ -6,6 +6,7 @@ mod support;
 mod appending;
 mod falling_at_once;
 mod falling_back;
+mod inputs;
 mod leasing;
 mod quarantine;
 mod quotas;
@@ -67,6 +68,12 @@ contract!(SledQueue:
         a_writer_that_panics_is_a_queue_that_failed,
         seen_keys_survive_and_are_forgotten_by_block,
         routed_batches_are_kept_for_a_replay_as_long_as_they_may,
+    }
+    inputs {
+        what_was_read_is_known_with_its_batch_and_after_a_restart,
+        a_batch_of_one_block_is_one_however_much_is_in_it,
+        a_note_counts_more_than_batches_before_it,
+        an_input_is_forgotten_on_request_and_the_oldest_beyond_the_limit,
     }
     leasing {
         severe_first_then_old_first,

@@ -1,0 +1,359 @@
+//! The files of one configured path: which are read, from where, and which are left alone.
+//!
+//! Invariants:
+//! * what a mark stands for is read by one file at a time. Another of the same content waits until that one is gone
+//!   or is something else: a copy (copy-truncate), or what is being compressed;
+//! * what was rotated before the path was first followed is left alone, what is rotated later is read to its end,
+//!   also if the relay was not there when it happened.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    io,
+    path::PathBuf,
+};
+
+use auditrelay_audit::HashKey;
+use auditrelay_store::{EncodedBatch, InputNote, InputPosition};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    find::{self, Found, Listing},
+    in_use::Followed,
+    lines::Noted,
+    mark::Mark,
+    tracked::{Looked, Tracked},
+};
+use crate::prepare::{Preparation, Stored};
+
+/// A file, as the file system knows it.
+pub(super) type Id = (u64, u64);
+
+pub(super) struct Files {
+    configured: PathBuf,
+    key: HashKey,
+    tracked: HashMap<Id, Tracked>,
+    /// What was rotated from which path before it was followed.
+    since: HashMap<PathBuf, Since>,
+    /// Rotated before that, and as they are not looked into again.
+    ignored: HashMap<Id, Found>,
+    failing: BTreeMap<PathBuf, String>,
+}
+
+/// The newest file that had been rotated when a path was first followed, as stored.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Since {
+    path: String,
+    modified_ns: i64,
+    stamp: String,
+}
+
+/// Lines of a file, ready to be appended.
+#[derive(Default)]
+pub(super) struct Turn {
+    pub(super) batch: Option<EncodedBatch>,
+    pub(super) stored: Stored,
+    pub(super) lines: u64,
+    pub(super) bytes: u64,
+    /// What to note once they are durable.
+    pub(super) note: Option<InputNote>,
+}
+
+impl Files {
+    pub(super) fn new(configured: PathBuf, key: HashKey) -> Self {
+        Self {
+            configured,
+            key,
+            tracked: HashMap::new(),
+            since: HashMap::new(),
+            ignored: HashMap::new(),
+            failing: BTreeMap::new(),
+        }
+    }
+
+    /// But for those that were read to their end and lie closed.
+    pub(super) fn in_use(&self) -> Vec<Followed> {
+        let open = self.tracked.values().filter(|one| !one.is_closed());
+        let open = open.map(|one| Followed {
+            place: one.place,
+            input: one.input.clone(),
+        });
+        open.collect()
+    }
+
+    pub(super) fn followed(&self) -> usize {
+        self.tracked.len()
+    }
+
+    pub(super) fn failing(&self) -> usize {
+        let broken = self.tracked.values().filter(|one| one.broken.is_some());
+        self.failing.len() + broken.count()
+    }
+
+    pub(super) fn lag_bytes(&self) -> u64 {
+        self.tracked.values().map(Tracked::lag_bytes).sum()
+    }
+
+    /// Looks what there is now. What it returns has to be durable before anything is read.
+    pub(super) fn look(&mut self, positions: &[InputPosition], now_unix_ms: i64) -> Vec<InputNote> {
+        let listing = find::all(&self.configured);
+        let notes = self.learn_since(&listing, positions);
+        let mut failing: BTreeMap<PathBuf, String> = listing.errors.into_iter().collect();
+        for tracked in self.tracked.values_mut() {
+            tracked.is_listed = false;
+        }
+        let mut unknown = Vec::new();
+        for found in listing.files {
+            let id = found.place.identity();
+            if let Some(tracked) = self.tracked.get_mut(&id) {
+                if tracked.still_is(&found) {
+                    continue;
+                }
+                tracing::info!(file = %found.path.display(), "the file is another one now, or was cut: it is \
+                    looked at anew");
+                self.tracked.remove(&id);
+            }
+            if self
+                .ignored
+                .get(&id)
+                .is_none_or(|known| known.place != found.place)
+            {
+                unknown.push(found);
+            }
+        }
+        self.tracked
+            .retain(|_, one| one.is_listed || one.stays_without_name(now_unix_ms));
+        if !unknown.is_empty() {
+            self.resolve(unknown, &Mark::all(positions), now_unix_ms, &mut failing);
+        }
+        self.say_failing(failing);
+        notes
+    }
+
+    /// What is behind, the oldest first.
+    pub(super) fn behind(&self, now_unix_ms: i64) -> Vec<Id> {
+        let behind = self.tracked.iter();
+        let behind = behind.filter(|(_, one)| one.is_behind(now_unix_ms));
+        let mut behind: Vec<_> = behind
+            .map(|(id, one)| (one.place.modified_ns, !one.is_rotated, *id))
+            .collect();
+        behind.sort_unstable();
+        behind.into_iter().map(|(.., id)| id).collect()
+    }
+
+    /// Reads lines of a file, and makes a batch of them.
+    pub(super) fn read(
+        &mut self,
+        id: Id,
+        preparation: &Preparation,
+        cluster: &str,
+        bytes_max: u64,
+        now_unix_ms: i64,
+    ) -> Turn {
+        let mut turn = Turn::default();
+        let Some(tracked) = self.tracked.get_mut(&id) else {
+            return turn;
+        };
+        let read = match tracked.read(bytes_max, now_unix_ms) {
+            Ok(read) => read,
+            Err(error) => {
+                let (file, error) = (tracked.path.display().to_string(), error.to_string());
+                tracing::error!(
+                    file,
+                    error,
+                    "a log file cannot be read on; it is tried again when it changes"
+                );
+                tracked.set_broken(error);
+                return turn;
+            }
+        };
+        for chunk in &read.chunks {
+            let (path, place) = (&tracked.path, tracked.place);
+            let mark = Mark::new(&self.key, path, place, &chunk.end, now_unix_ms);
+            let Ok(position) = mark.position(&tracked.input) else {
+                unreachable!("a mark is bounded");
+            };
+            let made = preparation.lines(cluster, now_unix_ms, path, chunk, position);
+            turn.lines += chunk.lines.len() as u64;
+            turn.bytes += chunk.bytes;
+            turn.stored.events += made.stored.events;
+            turn.stored.unreadable += made.stored.unreadable;
+            say_unreadable(tracked, &made.noted, made.legacy);
+            match (&mut turn.batch, made.batch) {
+                (Some(all), Some(more)) => all.join(more),
+                (none, more) => *none = none.take().or(more),
+            }
+        }
+        if read.is_at_end && tracked.is_closed() && tracked.reached().offset > 0 {
+            let (path, place) = (&tracked.path, tracked.place);
+            let mark = Mark::new(&self.key, path, place, tracked.reached(), now_unix_ms);
+            let mark = mark.ended();
+            turn.note = mark.position(&tracked.input).ok().map(InputNote::Reached);
+        }
+        turn
+    }
+
+    /// Notes what had been rotated before a path was followed.
+    fn learn_since(&mut self, listing: &Listing, positions: &[InputPosition]) -> Vec<InputNote> {
+        let mut notes = Vec::new();
+        for base in &listing.bases {
+            if self.since.contains_key(base) {
+                continue;
+            }
+            let path = base.to_string_lossy();
+            let hash = self.key.message([b"log file since", path.as_bytes()]);
+            let input = format!("log-file-since/{hash:032x}");
+            let known = positions.iter().find(|one| one.input == input);
+            let known = known.and_then(|one| serde_json::from_str(&one.state).ok());
+            let since = known.unwrap_or_else(|| {
+                let rotated = listing
+                    .files
+                    .iter()
+                    .filter(|one| one.rotated_from.as_ref() == Some(base));
+                let mut since = Since {
+                    path: path.chars().take(500).collect(),
+                    ..Since::default()
+                };
+                for one in rotated {
+                    since.modified_ns = since.modified_ns.max(one.place.modified_ns);
+                    since.stamp = since.stamp.max(one.stamp.clone());
+                }
+                let state = serde_json::json!(since).to_string();
+                let position = InputPosition::new(input, state).ok();
+                notes.extend(position.map(InputNote::Reached));
+                since
+            });
+            self.since.insert(base.clone(), since);
+        }
+        notes
+    }
+
+    /// Whether it was rotated before its path was followed.
+    fn is_old(&self, found: &Found) -> bool {
+        let base = found.rotated_from.as_ref();
+        let since = base.and_then(|base| self.since.get(base));
+        since.is_some_and(|since| match found.stamp.is_empty() {
+            true => found.place.modified_ns <= since.modified_ns,
+            false => found.stamp <= since.stamp,
+        })
+    }
+
+    /// Finds out which files these are. A mark is given first to the file that is where the mark says.
+    fn resolve(
+        &mut self,
+        unknown: Vec<Found>,
+        marks: &[(String, Mark)],
+        now_unix_ms: i64,
+        failing: &mut BTreeMap<PathBuf, String>,
+    ) {
+        let is_in_place = |found: &Found| {
+            let id = found.place.identity();
+            marks.iter().any(|(_, mark)| mark.place.identity() == id)
+        };
+        let (first, then): (Vec<_>, Vec<_>) = unknown.into_iter().partition(is_in_place);
+        for found in first.into_iter().chain(then) {
+            match self.open(&found, marks, now_unix_ms) {
+                Ok(Some(tracked)) => drop(self.tracked.insert(found.place.identity(), tracked)),
+                Ok(None) => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => drop(failing.insert(found.path, error.to_string())),
+            }
+        }
+    }
+
+    /// Opens a file at the place where reading goes on; `None` if it is left alone for now.
+    fn open(
+        &mut self,
+        found: &Found,
+        marks: &[(String, Mark)],
+        now_unix_ms: i64,
+    ) -> io::Result<Option<Tracked>> {
+        let unchanged = marks
+            .iter()
+            .find(|(_, mark)| mark.ended && mark.place == found.place);
+        if let Some((input, _)) = unchanged
+            && !self.is_in_use(input)
+        {
+            return Ok(Some(Tracked::closed(found, input.clone())));
+        }
+        let looked = Looked::at(found)?;
+        if !looked.has_a_line() {
+            return Ok(None);
+        }
+        let key = self.key.clone();
+        let id = found.place.identity();
+        let mut of_it: Vec<_> = marks
+            .iter()
+            .filter(|(_, mark)| mark.has_head(&key, &looked.head))
+            .collect();
+        of_it.sort_by_key(|(_, mark)| mark.place.identity() != id);
+        for (input, mark) in of_it {
+            match looked.is_of(found, mark, &key)? {
+                Some(false) => {}
+                // A copy of what is read elsewhere, or one that is being made.
+                None => return Ok(None),
+                Some(true) if self.is_in_use(input) => return Ok(None),
+                Some(true) => return looked.behind(found, input.clone(), mark, &key),
+            }
+        }
+        if self.is_old(found) {
+            self.ignored.insert(id, found.clone());
+            return Ok(None);
+        }
+        if self.begins_like_another(&looked.head) {
+            return Ok(None);
+        }
+        let input = Mark::new_input(&key, found.place, &looked.head, Some(now_unix_ms));
+        tracing::info!(file = %found.path.display(), "a log file is read from its beginning");
+        looked.from_start(found, input).map(Some)
+    }
+
+    fn is_in_use(&self, input: &str) -> bool {
+        self.tracked.values().any(|one| one.input == input)
+    }
+
+    /// Whether another file that is read begins with the same bytes. It may have no mark yet.
+    fn begins_like_another(&self, head: &[u8]) -> bool {
+        self.tracked.values().any(|one| {
+            let shorter = head.len().min(one.begins().len());
+            shorter > 0 && head[..shorter] == one.begins()[..shorter]
+        })
+    }
+
+    /// Says each failure once, and when it is over.
+    fn say_failing(&mut self, failing: BTreeMap<PathBuf, String>) {
+        for (path, error) in &failing {
+            if self.failing.get(path) != Some(error) {
+                tracing::error!(
+                    file = %path.display(), error,
+                    "a log file cannot be read; its lines wait in it, and it is tried again. Look at its \
+                     permissions and those of its folder"
+                );
+            }
+        }
+        for path in self.failing.keys() {
+            if !failing.contains_key(path) {
+                tracing::info!(file = %path.display(), "the log file can be read again");
+            }
+        }
+        self.failing = failing;
+    }
+}
+
+/// Each file says once that there are lines in it that are no events.
+fn say_unreadable(tracked: &mut Tracked, noted: &[Noted], legacy: u64) {
+    let file = tracked.path.display();
+    if legacy > 0 && !tracked.said_legacy {
+        tracked.said_legacy = true;
+        tracing::error!(
+            %file,
+            "the log file is written in the legacy text format, which holds no events that could be read: its \
+             lines go to quarantine. Start the API server with --audit-log-format=json"
+        );
+    } else if let Some(Noted { line, reason }) = noted.first()
+        && legacy == 0
+        && !tracked.said_unreadable
+    {
+        tracked.said_unreadable = true;
+        tracing::warn!(%file, line, reason, "a line of the log file is no event and goes to quarantine; said once a file");
+    }
+}

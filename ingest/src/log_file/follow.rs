@@ -1,0 +1,193 @@
+//! Follows the files of one configured path until it is told to stop.
+//!
+//! Invariants:
+//! * a line counts as read when the block that holds it is durable, and how far the file is read is in that block;
+//! * a queue without space makes reading rest: what is in the files stays there;
+//! * reading and looking at files happens on threads that may block.
+
+use std::{
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use auditrelay_audit::HashKey;
+use auditrelay_store::{Admitted, Queue, QueueError};
+use tokio::sync::watch;
+
+use super::{
+    files::{Files, Id, Turn},
+    in_use::InUse,
+    metrics::LogFileMetrics,
+};
+use crate::prepare::Preparation;
+
+/// How often files are looked at while nothing is behind.
+pub const POLL_INTERVAL: Duration = Duration::from_millis(500);
+/// How soon a queue without space is asked again.
+const REST_INTERVAL: Duration = Duration::from_secs(1);
+/// Read of one file before the next one has its turn, in bytes.
+const TURN_BYTES: u64 = 4 << 20;
+
+/// What is needed to follow a path.
+pub struct Follow<Q> {
+    /// Where lines go.
+    pub queue: Q,
+    /// How they get there.
+    pub preparation: Arc<Preparation>,
+    /// Keys what tells files apart.
+    pub hash_key: HashKey,
+    /// The path as configured, perhaps a pattern.
+    pub path: PathBuf,
+    /// The cluster whose API server writes there.
+    pub cluster: String,
+    /// What is counted.
+    pub metrics: LogFileMetrics,
+    /// Where it is told which files are followed.
+    pub in_use: InUse,
+    /// The same as of the webhook.
+    pub ingest_metrics: crate::Metrics,
+}
+
+impl<Q: Queue> Follow<Q> {
+    /// Follows the path until `stop` says so.
+    ///
+    /// # Errors
+    /// The queue failed.
+    pub async fn run(self, mut stop: watch::Receiver<bool>) -> Result<(), QueueError> {
+        let label = self.path.display().to_string();
+        self.metrics.create(&label);
+        let mut files = Files::new(self.path.clone(), self.hash_key.clone());
+        while !*stop.borrow() {
+            let positions = self.queue.inputs();
+            let notes;
+            (files, notes) = blocking(move || {
+                let notes = files.look(&positions, now_unix_ms());
+                (files, notes)
+            })
+            .await;
+            self.in_use.set(&label, files.in_use());
+            if !notes.is_empty() {
+                self.queue.note_inputs(notes).await?;
+            }
+            self.show(&label, &files);
+            let behind = files.behind(now_unix_ms());
+            if behind.is_empty() {
+                pause(POLL_INTERVAL, &mut stop).await;
+                continue;
+            }
+            for id in behind {
+                if let Some(admitted) = self.space(&label, &mut stop).await {
+                    files = self.turn(files, id, &label, admitted).await?;
+                }
+                if *stop.borrow() {
+                    break;
+                }
+            }
+            self.show(&label, &files);
+        }
+        Ok(())
+    }
+
+    /// Waits until the queue has space; `None` if it is to stop before.
+    async fn space(&self, label: &str, stop: &mut watch::Receiver<bool>) -> Option<Admitted> {
+        let resting = self.metrics.resting.with_label_values(&[label]);
+        let mut is_said = false;
+        while !*stop.borrow() {
+            match self.queue.admit(TURN_BYTES) {
+                Ok(admitted) => {
+                    if is_said {
+                        tracing::info!(path = label, "there is room again: log files are read on");
+                    }
+                    resting.set(0);
+                    return Some(admitted);
+                }
+                Err(full) => {
+                    resting.set(1);
+                    if !is_said {
+                        is_said = true;
+                        tracing::warn!(
+                            path = label, reason = %full.0,
+                            "reading of log files rests until the queue has room; their lines wait in them"
+                        );
+                    }
+                    pause(REST_INTERVAL, stop).await;
+                }
+            }
+        }
+        None
+    }
+
+    /// Reads lines of one file and makes them durable.
+    async fn turn(
+        &self,
+        mut files: Files,
+        id: Id,
+        label: &str,
+        admitted: Admitted,
+    ) -> Result<Files, QueueError> {
+        let (preparation, cluster) = (Arc::clone(&self.preparation), self.cluster.clone());
+        let turn: Turn;
+        (files, turn) = blocking(move || {
+            let now = now_unix_ms();
+            let turn = files.read(id, &preparation, &cluster, TURN_BYTES, now);
+            (files, turn)
+        })
+        .await;
+        if let Some(batch) = turn.batch {
+            self.queue.append(batch).await?;
+            self.ingest_metrics.stored(&turn.stored);
+            let last_read = self.metrics.last_read.with_label_values(&[label]);
+            last_read.set(now_unix_ms() / 1_000);
+        }
+        drop(admitted);
+        for (counter, count) in [
+            (&self.metrics.lines, turn.lines),
+            (&self.metrics.bytes, turn.bytes),
+            (&self.metrics.unreadable, turn.stored.unreadable),
+        ] {
+            counter.with_label_values(&[label]).inc_by(count);
+        }
+        if let Some(note) = turn.note {
+            self.queue.note_inputs(vec![note]).await?;
+        }
+        Ok(files)
+    }
+
+    fn show(&self, label: &str, files: &Files) {
+        for (gauge, value) in [
+            (&self.metrics.files, files.followed() as i64),
+            (&self.metrics.failing_files, files.failing() as i64),
+            (
+                &self.metrics.lag_bytes,
+                i64::try_from(files.lag_bytes()).unwrap_or(i64::MAX),
+            ),
+        ] {
+            gauge.with_label_values(&[label]).set(value);
+        }
+    }
+}
+
+/// Waits, or ends at once when it is to stop.
+async fn pause(time: Duration, stop: &mut watch::Receiver<bool>) {
+    tokio::select! {
+        () = tokio::time::sleep(time) => {}
+        _ = stop.wait_for(|stop| *stop) => {}
+    }
+}
+
+/// A panic goes on here; a runtime that ends waits for nobody.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_cancelled) => std::future::pending().await,
+        },
+    }
+}
+
+fn now_unix_ms() -> i64 {
+    let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since_1970.map_or(0, |since| since.as_millis() as i64)
+}

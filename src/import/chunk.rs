@@ -1,0 +1,221 @@
+//! Takes lines of a log file into the queue: for a command that has the store, and in the running relay for one
+//! that has not.
+//!
+//! Invariants:
+//! * lines are taken only behind what was taken before: who sends them says how far the file was read, and that
+//!   has to be how far the queue knows it was read. So two imports of one file cannot take a line twice;
+//! * a line counts as taken when its block is durable, and how far the file is read is in that block.
+
+use std::{path::Path, sync::Arc};
+
+use auditrelay_audit::HashKey;
+use auditrelay_ingest::{
+    Preparation,
+    log_file::{Chunk, InUse, LinesInBatch, Mark, Place},
+};
+use auditrelay_store::{Queue, SledQueue};
+use serde::{Deserialize, Serialize};
+use tokio::sync::Mutex;
+
+/// What an import asks.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub(crate) enum Ask {
+    /// Which file begins like this, and how far was it read?
+    Known {
+        head: Vec<u8>,
+        place: Place,
+        /// It is to be read from its beginning, whatever was read before.
+        again: bool,
+    },
+    /// Take these lines; their text follows the request's first line.
+    Take(Box<Take>),
+}
+
+/// Lines to take.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Take {
+    /// The cluster that wrote them; the relay's own if it is left out.
+    pub(crate) cluster: Option<String>,
+    pub(crate) path: String,
+    pub(crate) place: Place,
+    pub(crate) input: String,
+    /// Nobody is told of them.
+    pub(crate) quiet: bool,
+    /// How far the file was read before, as the queue has to know it: bytes, and the last of them.
+    pub(crate) offset_before: u64,
+    pub(crate) tail_before: Vec<u8>,
+    /// Without its text.
+    pub(crate) chunk: Chunk,
+}
+
+/// What is answered.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub(crate) enum Said {
+    /// Files that begin so, the one that is in its place first; and a name for one that is none of them.
+    Known {
+        marks: Vec<(String, Mark)>,
+        new_input: String,
+    },
+    Taken(Taken),
+    /// Lines behind these were taken meanwhile: by an import that was killed while it sent them, or by another one.
+    Moved(Box<Mark>),
+    /// There is no room in the queue now.
+    Full(String),
+    /// It cannot be done.
+    Refused(String),
+}
+
+/// What lines became.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Taken {
+    pub(crate) events: u64,
+    pub(crate) unreadable: u64,
+    pub(crate) legacy: u64,
+    pub(crate) blank: u64,
+    pub(crate) noted: Vec<Noted>,
+}
+
+/// A line that is no event.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Noted {
+    pub(crate) line: u64,
+    pub(crate) reason: String,
+}
+
+/// Takes lines.
+pub(crate) struct Importer {
+    queue: SledQueue,
+    preparation: Arc<Preparation>,
+    /// The same for what nobody is told of.
+    quiet: Arc<Preparation>,
+    key: HashKey,
+    in_use: InUse,
+    cluster: String,
+    one_at_a_time: Mutex<()>,
+}
+
+impl Importer {
+    pub(crate) fn new(
+        queue: SledQueue,
+        (preparation, quiet): (Arc<Preparation>, Arc<Preparation>),
+        key: HashKey,
+        in_use: InUse,
+        cluster: String,
+    ) -> Self {
+        Self {
+            queue,
+            preparation,
+            quiet,
+            key,
+            in_use,
+            cluster,
+            one_at_a_time: Mutex::new(()),
+        }
+    }
+
+    /// Answers; `text` is that of the lines.
+    pub(crate) async fn answer(&self, ask: Ask, text: Vec<u8>, now_unix_ms: i64) -> Said {
+        match ask {
+            Ask::Known { head, place, again } => {
+                self.known(&head, place, again.then_some(now_unix_ms))
+            }
+            Ask::Take(mut take) => {
+                take.chunk.text = text;
+                self.take(*take, now_unix_ms).await
+            }
+        }
+    }
+
+    fn known(&self, head: &[u8], place: Place, again_at: Option<i64>) -> Said {
+        let mut marks = Mark::all(&self.queue.inputs());
+        marks.retain(|(_, mark)| mark.has_head(&self.key, head));
+        let is_elsewhere =
+            |mark: &Mark| (mark.place.device, mark.place.inode) != (place.device, place.inode);
+        if self
+            .in_use
+            .has(place, marks.iter().map(|(input, _)| input.as_str()))
+        {
+            return Said::Refused(
+                "the relay follows this file, and reads it without an import".to_owned(),
+            );
+        }
+        // Of the same content it may be any; the furthest leaves least to be told twice.
+        marks.sort_by_key(|(_, mark)| (is_elsewhere(mark), std::cmp::Reverse(mark.offset)));
+        Said::Known {
+            marks,
+            new_input: Mark::new_input(&self.key, place, head, again_at),
+        }
+    }
+
+    async fn take(&self, take: Take, now_unix_ms: i64) -> Said {
+        let _only = self.one_at_a_time.lock().await;
+        let mark = Mark::all(&self.queue.inputs())
+            .into_iter()
+            .find(|(input, _)| *input == take.input)
+            .map(|(_, mark)| mark);
+        let goes_on = match &mark {
+            None => take.offset_before == 0,
+            Some(mark) => {
+                mark.offset == take.offset_before && mark.has_tail(&self.key, &take.tail_before)
+            }
+        };
+        if let Some(mark) = mark
+            && mark.offset > take.offset_before
+        {
+            return Said::Moved(Box::new(mark));
+        }
+        if !goes_on {
+            return Said::Refused(
+                "the file is not as it was when it was read before, or something else reads it now"
+                    .to_owned(),
+            );
+        }
+        let admitted = match self.queue.admit(take.chunk.bytes) {
+            Ok(admitted) => admitted,
+            Err(full) => return Said::Full(full.0.to_string()),
+        };
+        let Some(made) = self.prepare(take, now_unix_ms).await else {
+            return Said::Refused("the relay failed on these lines".to_owned());
+        };
+        if let Some(batch) = made.batch
+            && let Err(error) = self.queue.append(batch).await
+        {
+            return Said::Refused(error.to_string());
+        }
+        drop(admitted);
+        let noted = made.noted.into_iter();
+        Said::Taken(Taken {
+            events: made.stored.events,
+            unreadable: made.stored.unreadable,
+            legacy: made.legacy,
+            blank: made.blank,
+            noted: noted
+                .map(|noted| Noted {
+                    line: noted.line,
+                    reason: noted.reason.to_owned(),
+                })
+                .collect(),
+        })
+    }
+
+    async fn prepare(&self, take: Take, now_unix_ms: i64) -> Option<LinesInBatch> {
+        let preparation = match take.quiet {
+            true => Arc::clone(&self.quiet),
+            false => Arc::clone(&self.preparation),
+        };
+        let key = self.key.clone();
+        let cluster = take.cluster.unwrap_or_else(|| self.cluster.clone());
+        let made = tokio::task::spawn_blocking(move || {
+            let path = Path::new(&take.path);
+            let mark = Mark::new(&key, path, take.place, &take.chunk.end, now_unix_ms);
+            let position = mark.position(&take.input).ok()?;
+            Some(preparation.lines(&cluster, now_unix_ms, path, &take.chunk, position))
+        });
+        made.await.ok().flatten()
+    }
+}

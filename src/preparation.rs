@@ -1,0 +1,85 @@
+//! How events are prepared for the queue, whichever door they come through; and the doors that are log files.
+
+use std::sync::Arc;
+
+use auditrelay_audit::{
+    HashKey,
+    redact::{Bodies, Redactor},
+};
+use auditrelay_config::{Config, RouteResources};
+use auditrelay_dispatch::Routes;
+use auditrelay_ingest::{
+    Advisor, Preparation, SealTo,
+    log_file::{Follow, InUse, LogFileMetrics},
+};
+use auditrelay_store::{QueueError, SledQueue};
+use tokio::{sync::watch, task::JoinSet};
+
+/// As the configuration says.
+pub(crate) fn preparation(config: &Config, key: &HashKey, routes: &Arc<Routes>) -> Preparation {
+    // A replay may go through other routes, which want other events.
+    let keeps_all = config.queue.retain_hours.get() > 0;
+    let for_nobody = keeps_all.then_some((Routes::NOBODY, Bodies::Keep));
+    let routes = Arc::clone(routes);
+    Preparation {
+        redactor: redactor(config, key.clone()),
+        hash_key: key.clone(),
+        quarantine_raw: config
+            .queue
+            .quarantine_raw
+            .map(|key| SealTo::new(key.bytes())),
+        events_per_list_max: config.ingest.events_per_list_max.as_usize(),
+        advisor: Advisor::new(routes.id(), move |event| {
+            routes.advice(event).or(for_nobody)
+        }),
+    }
+}
+
+/// What a configuration wants taken out of events.
+pub(crate) fn redactor(config: &Config, key: HashKey) -> Redactor {
+    let listed = config.redaction.resources.iter();
+    Redactor::new(key)
+        .resources(listed.map(RouteResources::matched).collect())
+        .environment(config.redaction.environment)
+}
+
+/// The same for events that nobody is told of: they are counted and recognised, and kept only for a replay.
+pub(crate) fn for_nobody(config: &Config, key: &HashKey, routes: &Arc<Routes>) -> Preparation {
+    let keeps_all = config.queue.retain_hours.get() > 0;
+    let for_nobody = keeps_all.then_some((Routes::NOBODY, Bodies::Keep));
+    Preparation {
+        advisor: Advisor::new(routes.id(), move |_| for_nobody),
+        ..preparation(config, key, routes)
+    }
+}
+
+/// Follows every configured path.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "each is a part of the relay, and none belongs to another"
+)]
+pub(crate) fn follow_files(
+    config: &Config,
+    queue: &SledQueue,
+    key: &HashKey,
+    preparation: &Arc<Preparation>,
+    (metrics, ingest_metrics): (&LogFileMetrics, &auditrelay_ingest::Metrics),
+    in_use: &InUse,
+    stopped: &watch::Receiver<bool>,
+    tasks: &mut JoinSet<Result<(), QueueError>>,
+) {
+    for input in &config.inputs.log_file {
+        let cluster = input.cluster.as_ref().unwrap_or(&config.cluster);
+        let follow = Follow {
+            queue: queue.clone(),
+            preparation: Arc::clone(preparation),
+            hash_key: key.clone(),
+            path: input.path.clone(),
+            cluster: cluster.to_string(),
+            metrics: metrics.clone(),
+            in_use: in_use.clone(),
+            ingest_metrics: ingest_metrics.clone(),
+        };
+        tasks.spawn(follow.run(stopped.clone()));
+    }
+}

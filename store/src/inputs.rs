@@ -1,0 +1,48 @@
+//! How far inputs other than the webhook have been read.
+//!
+//! Contract: a position that came with a batch ([`crate::BatchEncoder::finish_at`]) is durable exactly when the
+//! batch is. Who reads on from [`crate::Queue::inputs`] after any crash neither leaves out nor repeats what
+//! was in a batch. What a position says is its reader's business; it must not hold text of events.
+
+use serde::{Deserialize, Serialize};
+
+/// So many inputs are remembered; of more, what was read longest ago is forgotten.
+pub const INPUTS_MAX: usize = 4_096;
+/// Longest name and state together, in bytes: a position fits a record of the index.
+pub const INPUT_BYTES_MAX: usize = 4 * 1024;
+
+/// How far one input was read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InputPosition {
+    /// Which input.
+    pub input: String,
+    /// Where its reader goes on, in its reader's words.
+    pub state: String,
+}
+
+impl InputPosition {
+    /// A position that can be stored.
+    ///
+    /// # Errors
+    /// Name and state are longer than [`INPUT_BYTES_MAX`] together.
+    pub fn new(input: String, state: String) -> Result<Self, TooLong> {
+        match input.len() + state.len() {
+            0..=INPUT_BYTES_MAX => Ok(Self { input, state }),
+            bytes => Err(TooLong(bytes)),
+        }
+    }
+}
+
+/// A position that cannot be stored.
+#[derive(Debug, thiserror::Error)]
+#[error("a position of {0} bytes, more than {INPUT_BYTES_MAX}")]
+pub struct TooLong(usize);
+
+/// A change of what is remembered of an input, without a batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum InputNote {
+    /// It was read up to here.
+    Reached(InputPosition),
+    /// It will not be asked for any more.
+    Forget(String),
+}

@@ -1,0 +1,153 @@
+//! How far inputs were read: in the block that brought it, and once that is routed in the index.
+//!
+//! Invariants:
+//! * the newest word on an input counts, by its sequence: that of its block, or of the note without a block;
+//! * what others are told is durable;
+//! * a position never outlives its block but by standing in the index, in the commit that routes the block.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::{
+    keys,
+    owner::Owner,
+    recover::Unsound,
+    shared::{Shared, locked},
+    stage::Round,
+};
+use crate::{
+    INPUTS_MAX, InputNote, InputPosition, codec,
+    frame::{self, Kind},
+};
+
+/// The sequence of the newest word on each input, and what it says.
+pub(super) type Told = BTreeMap<String, (u64, String)>;
+
+/// What the writer knows of inputs.
+#[derive(Debug, Default)]
+pub(super) struct Inputs {
+    /// What the index says of which input, by sequence.
+    indexed: BTreeMap<String, u64>,
+    /// Of blocks that are not routed, oldest first.
+    unrouted: VecDeque<(u64, InputPosition)>,
+}
+
+/// What the index says.
+pub(super) fn all(db: &sled::Db) -> Result<Told, Unsound> {
+    let mut told = Told::new();
+    for row in db.scan_prefix(keys::INPUTS) {
+        let (_, stored) = row?;
+        let (header, payload) = frame::decode(&stored)?;
+        let InputPosition { input, state } = codec::from_plain(payload)?;
+        told.insert(input, (header.seq, state));
+    }
+    Ok(told)
+}
+
+impl Inputs {
+    /// From the index and the blocks that are not routed; tells everybody.
+    pub(super) fn new(
+        indexed: Told,
+        unrouted: VecDeque<(u64, InputPosition)>,
+        shared: &Shared,
+    ) -> Self {
+        let seqs = indexed
+            .iter()
+            .map(|(input, (seq, _))| (input.clone(), *seq));
+        let seqs = seqs.collect();
+        *locked(&shared.inputs) = indexed;
+        tell(shared, &unrouted);
+        Self {
+            indexed: seqs,
+            unrouted,
+        }
+    }
+}
+
+/// Newer words replace older ones.
+fn tell<'a>(shared: &Shared, reached: impl IntoIterator<Item = &'a (u64, InputPosition)>) {
+    let mut told = locked(&shared.inputs);
+    for (seq, position) in reached {
+        let known = told.get(&position.input);
+        if known.is_none_or(|(known, _)| known < seq) {
+            told.insert(position.input.clone(), (*seq, position.state.clone()));
+        }
+    }
+}
+
+impl Owner {
+    /// The blocks of a round are durable.
+    pub(super) fn publish_reached(&mut self, round: &mut Round) {
+        tell(&self.shared, &round.reached);
+        self.inputs.unrouted.extend(round.reached.drain(..));
+    }
+
+    /// A block is routed: from now on the index says how far it brought its input.
+    pub(super) fn route_input(&mut self, block: u64, round: &mut Round) {
+        while let Some((seq, _)) = self.inputs.unrouted.front()
+            && *seq <= block
+            && let Some((seq, position)) = self.inputs.unrouted.pop_front()
+        {
+            self.index_input(seq, &position, round);
+        }
+    }
+
+    pub(super) fn note_inputs(&mut self, notes: Vec<InputNote>, round: &mut Round) {
+        for note in notes {
+            let seq = self.next_seq();
+            match note {
+                InputNote::Reached(position) => {
+                    self.index_input(seq, &position, round);
+                    round.noted.push((seq, position));
+                }
+                InputNote::Forget(input) => {
+                    self.inputs.unrouted.retain(|(_, one)| one.input != input);
+                    self.forget_input(&input, round);
+                }
+            }
+        }
+    }
+
+    fn index_input(&mut self, seq: u64, position: &InputPosition, round: &mut Round) {
+        let indexed = &mut self.inputs.indexed;
+        if indexed
+            .get(&position.input)
+            .is_some_and(|known| *known > seq)
+        {
+            return;
+        }
+        indexed.insert(position.input.clone(), seq);
+        let stored = frame::single(Kind::Input, seq, &codec::plain(position));
+        round.batch.insert(keys::input(&position.input), stored);
+        if self.inputs.indexed.len() > INPUTS_MAX {
+            let oldest = self.inputs.indexed.iter().min_by_key(|(_, seq)| **seq);
+            let oldest = oldest.map(|(input, _)| input.clone());
+            if let Some(input) = oldest {
+                self.forget_input(&input, round);
+            }
+        }
+    }
+
+    fn forget_input(&mut self, input: &str, round: &mut Round) {
+        self.inputs.indexed.remove(input);
+        round.batch.remove(keys::input(input));
+        round.forgotten.push(input.to_owned());
+    }
+
+    /// What was noted in the index is durable.
+    pub(super) fn publish_noted(&self, round: &mut Round) {
+        tell(&self.shared, &round.noted);
+        round.noted.clear();
+        let mut told = locked(&self.shared.inputs);
+        for input in round.forgotten.drain(..) {
+            let is_back = self.inputs.indexed.contains_key(&input)
+                || self
+                    .inputs
+                    .unrouted
+                    .iter()
+                    .any(|(_, one)| one.input == input);
+            if !is_back {
+                told.remove(&input);
+            }
+        }
+    }
+}
