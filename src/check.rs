@@ -1,11 +1,12 @@
-//! `auditrelay check`: the configuration, and nothing else. Opens no port and no queue.
+//! `auditrelay check`: the configuration and the files of certificates, keys, tokens and passwords that
+//! it names, and nothing else. Opens no port and no queue.
 
 use std::{io::Write, path::Path, process::ExitCode};
 
-use auditrelay_config::{Destination, Loaded, Overrides, load};
+use auditrelay_config::{ClientConfig, Config, Destination, Loaded, Overrides, load};
 use auditrelay_dispatch::Templates;
 
-use crate::{Failure, cli::environment};
+use crate::{Failure, cli::environment, relay::keyring};
 
 /// The configuration, templates included: whatever asks for more begins with this.
 pub(crate) fn loaded(file: Option<&Path>) -> Result<Loaded, Failure> {
@@ -24,6 +25,7 @@ pub fn run(file: Option<&Path>) -> Result<ExitCode, Failure> {
     for note in notes {
         text.push_str(&format!("note: {note}\n"));
     }
+    text.push_str(&door(&config)?);
     for name in config.channels.keys() {
         let to = match config.destination(name) {
             Some(Destination::SlackApi { channel, .. }) => format!("Slack channel {channel}"),
@@ -49,4 +51,54 @@ pub fn run(file: Option<&Path>) -> Result<ExitCode, Failure> {
         .write_all(text.as_bytes())
         .map_err(|error| Failure::Other(format!("cannot write: {error}")))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Who may come in and how, a line each, with warnings about the files behind it.
+///
+/// # Errors
+/// A file cannot be used.
+pub(crate) fn door(config: &Config) -> Result<String, Failure> {
+    let keyring = keyring(config)?;
+    let encrypted = keyring.not_after_unix_s().map(|second| {
+        let end = jiff::Timestamp::from_second(second);
+        end.map_or_else(
+            |_| "https, with a certificate without an end".to_owned(),
+            |end| format!("https, with a certificate until {end}"),
+        )
+    });
+    let how = encrypted.unwrap_or_else(|| "plain http".to_owned());
+    let mut text = format!("webhook on {}: {how}\n", config.listen);
+    if config.clients.is_empty() {
+        text.push_str("clients: everybody who can connect\n");
+    }
+    for client in &config.clients {
+        text.push_str(&line(client));
+    }
+    for warning in keyring.warnings() {
+        text.push_str(&format!("warning: {warning}\n"));
+    }
+    Ok(text)
+}
+
+fn line(client: &ClientConfig) -> String {
+    let certificate = (!client.certificate_names.is_empty()).then(|| {
+        let names = client.certificate_names.join(" or ");
+        format!("a certificate of {names}")
+    });
+    let token = client.token_file.as_ref().map(|_| "a token".to_owned());
+    let user = client.username.as_ref();
+    let password = user.map(|user| format!("the password of {user}"));
+    let shows: Vec<String> = [certificate, token, password]
+        .into_iter()
+        .flatten()
+        .collect();
+    let cluster = match &client.cluster {
+        Some(cluster) => format!("for cluster {cluster}"),
+        None => "for the cluster that its path names".to_owned(),
+    };
+    format!(
+        "client {}: {}; {cluster}\n",
+        client.name,
+        shows.join(" and ")
+    )
 }

@@ -30,13 +30,63 @@ pub fn start() {
             .with(fmt::layer().json().flatten_event(true).with_writer(stderr))
             .init();
     }
-    panic::set_hook(Box::new(|panicked| {
-        let place = panicked.location();
-        tracing::error!(
-            file = place.map(panic::Location::file),
-            line = place.map(panic::Location::line),
-            "a part of the relay panicked; please report this with the place (its words are not logged, as they \
-             may quote what was sent)"
+    panic::set_hook(Box::new(tell_panic));
+}
+
+fn tell_panic(panicked: &panic::PanicHookInfo<'_>) {
+    let place = panicked.location();
+    tracing::error!(
+        file = place.map(panic::Location::file),
+        line = place.map(panic::Location::line),
+        "a part of the relay panicked; please report this with the place (its words are not logged, as they \
+         may quote what was sent)"
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io,
+        sync::{Arc, Mutex},
+    };
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_panic_is_told_by_its_place_and_not_by_its_words() {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let subscriber = fmt().json().with_writer(move || writer.clone()).finish();
+        let before = panic::take_hook();
+        panic::set_hook(Box::new(tell_panic));
+        let text = "password-é".to_owned();
+        let ended = tracing::subscriber::with_default(subscriber, || {
+            // Within the last letter: the panic's own words quote the string.
+            panic::catch_unwind(|| text[..10].len())
+        });
+        panic::set_hook(before);
+        let words = ended.expect_err("it panicked");
+        let words = words.downcast_ref::<String>().expect("words");
+        assert!(words.contains("password"), "{words}");
+        let told = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+        assert!(
+            told.contains("logs.rs") && told.contains("panicked"),
+            "{told}"
         );
-    }));
+        assert!(!told.contains("password"), "{told}");
+    }
 }

@@ -17,7 +17,7 @@ use tokio::{sync::watch, time::Instant};
 
 use crate::{
     Failure,
-    check::loaded,
+    check::{door, loaded},
     cli::CheckArgs,
     lanes::Shared,
     output::{count, say, say_json, table, wrap},
@@ -38,6 +38,7 @@ const ADVICE_CHARS: usize = 36;
 /// What is wrong with the configuration.
 pub(crate) async fn run(args: &CheckArgs) -> Result<ExitCode, Failure> {
     let Loaded { config, notes } = loaded(args.config.as_deref())?;
+    let door = door(&config)?;
     let http = Http::new(config.slack.timeout(), config.slack.proxy.as_ref());
     let budget = Budget {
         within: Duration::from_secs(args.within),
@@ -56,7 +57,7 @@ pub(crate) async fn run(args: &CheckArgs) -> Result<ExitCode, Failure> {
     } else {
         let notes: String = notes.iter().map(|note| format!("note: {note}\n")).collect();
         let colour = std::io::stdout().is_terminal();
-        say(&format!("{notes}{}", show(&report, colour)))?;
+        say(&format!("{notes}{door}\n{}", show(&report, colour)))?;
     }
     Ok(match report.worst() {
         Level::Problem => ExitCode::from(1),

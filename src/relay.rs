@@ -123,10 +123,14 @@ impl Relay {
         )
         .await?;
         let webhook = match door {
-            Door::Webhook => Some(bind(config.listen).await?),
+            Door::Webhook => Some(bound(
+                config.listen,
+                auditrelay_ingest::listen(config.listen),
+            )?),
             Door::FilesOnly => None,
         };
-        let admin = bind(config.admin_listen).await?;
+        let admin = TcpListener::bind(config.admin_listen).await;
+        let admin = bound(config.admin_listen, admin)?;
         warn_of_orphans(&config, &queue);
         // Before anybody is told that the relay is ready: a command may come at once.
         let token = Token::new().map_err(other)?;
@@ -342,10 +346,8 @@ fn forget_address(data_dir: &Path) {
     }
 }
 
-async fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {
-    TcpListener::bind(address)
-        .await
-        .map_err(|error| Failure::Other(format!("cannot listen on {address}: {error}")))
+fn bound(address: SocketAddr, listener: io::Result<TcpListener>) -> Result<TcpListener, Failure> {
+    listener.map_err(|error| Failure::Other(format!("cannot listen on {address}: {error}")))
 }
 
 /// The backlog of a channel that is not configured any more stays; somebody has to know.

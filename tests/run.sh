@@ -62,6 +62,7 @@ want() {
 heading 'tools'
 command -v cargo >/dev/null || fail 'there is no cargo; install Rust from https://rustup.rs'
 need_c_compiler
+want curl "the test of the line of curl that init gives"
 want strace 'the tests of the order of system calls'
 want valgrind 'the test of instructions per event'
 step 600 cargo --version || fail 'the toolchain that rust-toolchain.toml names is not to be had'

@@ -5,9 +5,10 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-use crate::text::{self, FromText};
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{Error, Unexpected, Visitor},
+};
 
 const PREFIX: &str = "x25519:";
 
@@ -29,30 +30,22 @@ impl SealKey {
     }
 }
 
-impl FromText for SealKey {
-    const EXPECTED: &'static str = "null to keep no raw bytes, or a public key that \
-                                    `auditrelay quarantine keygen` printed (x25519: and 64 hexadecimal digits)";
-    /// Who takes the wrong half sets the secret one.
-    const SECRET: bool = true;
-
-    fn from_text(text: &str) -> Option<Self> {
-        let digits = text.strip_prefix(PREFIX)?;
-        let is_key = digits.len() == 64 && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
-        is_key.then_some(())?;
-        let mut bytes = [0; 32];
-        for (at, byte) in bytes.iter_mut().enumerate() {
-            *byte = u8::from_str_radix(digits.get(2 * at..2 * at + 2)?, 16).ok()?;
-        }
-        // Anybody could open what is sealed to nothing.
-        (bytes != [0; 32]).then_some(Self(bytes))
-    }
-}
-
 impl FromStr for SealKey {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Self::from_text(text).ok_or("expected x25519: and 64 hexadecimal digits")
+        let read = || {
+            let digits = text.strip_prefix(PREFIX)?;
+            let is_key = digits.len() == 64 && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+            is_key.then_some(())?;
+            let mut bytes = [0; 32];
+            for (at, byte) in bytes.iter_mut().enumerate() {
+                *byte = u8::from_str_radix(digits.get(2 * at..2 * at + 2)?, 16).ok()?;
+            }
+            // Anybody could open what is sealed to nothing.
+            (bytes != [0; 32]).then_some(Self(bytes))
+        };
+        read().ok_or("expected x25519: and 64 hexadecimal digits")
     }
 }
 
@@ -71,7 +64,29 @@ impl Serialize for SealKey {
 
 impl<'de> Deserialize<'de> for SealKey {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        text::read(deserializer)
+        struct KeyVisitor;
+        impl Visitor<'_> for KeyVisitor {
+            type Value = SealKey;
+
+            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+                out.write_str(
+                    "null to keep no raw bytes, or the public key to seal them to, as \
+                     `auditrelay quarantine keygen` prints it (x25519: and 64 hexadecimal digits)",
+                )
+            }
+
+            fn visit_bool<E: Error>(self, value: bool) -> Result<SealKey, E> {
+                // Not of a wrong type: quotes around it would not help.
+                Err(E::invalid_value(Unexpected::Bool(value), &self))
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<SealKey, E> {
+                // Who takes the wrong half sets the secret one.
+                let hidden = Unexpected::Other("text that is not shown, as it may be a secret key");
+                text.parse().map_err(|_| E::invalid_value(hidden, &self))
+            }
+        }
+        deserializer.deserialize_any(KeyVisitor)
     }
 }
 

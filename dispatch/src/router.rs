@@ -340,7 +340,9 @@ impl<'r> Sorted<'r> {
         let has_notices = !self.unreadable.is_empty();
         for ((cluster, reason), events) in std::mem::take(&mut self.unreadable) {
             notices.push_notice(Notice {
-                text: format!("could not be read and went to quarantine: {reason}"),
+                text: format!(
+                    "could not be read and went to quarantine: {reason} (auditrelay quarantine list)"
+                ),
                 events,
                 cluster,
             });

@@ -262,6 +262,29 @@ routes:
     }
 
     #[test]
+    fn the_route_that_takes_an_event_says_what_is_stored_of_its_bodies() {
+        let routes = routes(
+            "channels: {ops: {preview: true}}
+routes:
+- {name: a, channel: ops, bodies: drop, verbs: [delete]}
+- {name: b, channel: ops, bodies: redact, verbs: [delete, create]}
+- {name: c, channel: ops, verbs: [get]}
+",
+        );
+        for (verb, bodies) in [
+            ("delete", Some(Bodies::Drop)),
+            ("create", Some(Bodies::Redact)),
+            ("get", Some(Bodies::Keep)),
+            ("list", None),
+        ] {
+            let text = event("ResponseComplete", verb, "pods");
+            let envelope = Envelope::parse(&text).expect("readable");
+            let advice = routes.advice(&envelope);
+            assert_eq!(advice.map(|(_, bodies)| bodies), bodies, "{verb}");
+        }
+    }
+
+    #[test]
     fn a_hint_that_means_no_route_says_nothing() {
         let routes =
             routes("channels: {ops: {preview: true}}\nroutes: [{name: a, channel: ops}]\n");

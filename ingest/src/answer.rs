@@ -59,6 +59,10 @@ pub(crate) fn refused(refusal: &Refusal, turn: u64) -> Response<Full<Bytes>> {
         Reason::Queue | Reason::AckTimeout => {
             headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }
+        // Another try may meet the same bug: it need not come at once.
+        Reason::Internal => {
+            headers.insert(RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS_MAX));
+        }
         _ => {}
     }
     response

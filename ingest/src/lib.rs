@@ -38,4 +38,4 @@ pub use keyring::{Keyring, KeyringError, RELOAD_INTERVAL};
 pub use metrics::Metrics;
 pub use prepare::{Advisor, Preparation, Stored};
 pub use seal::SealTo;
-pub use serve::serve;
+pub use serve::{listen, serve};

@@ -321,4 +321,20 @@ mod tests {
             assert_eq!(reason as usize, index, "{reason:?}");
         }
     }
+
+    #[test]
+    fn the_front_doors_page_has_each_reason_with_its_answer() {
+        const PAGE: &str = include_str!("../../docs/front-door.md");
+        for reason in Reason::ALL {
+            let label = format!("`{}`", reason.label());
+            let told = PAGE.lines().find(|line| {
+                let mut cells = line.split(" | ");
+                let answer = cells.next().unwrap_or_default();
+                let is_answer =
+                    answer == "| closed" || answer.contains(reason.status().as_str());
+                is_answer && cells.next().is_some_and(|when| when.contains(&label))
+            });
+            assert!(told.is_some(), "{reason:?}");
+        }
+    }
 }

@@ -13,7 +13,7 @@ use std::{future::Future, io, net::SocketAddr, pin::pin, sync::Arc, time::Durati
 
 use auditrelay_store::Queue;
 use tokio::{
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     sync::{Semaphore, watch},
     task::{JoinError, JoinSet},
     time::Instant,
@@ -24,10 +24,29 @@ use crate::{
     refusal_log::Gate, turned_away::turn_away,
 };
 
+/// Connections that the kernel completes before they are taken (Linux: at most `net.core.somaxconn`).
+/// When it is full a newcomer's first packet is dropped, and sent again after a second.
+const BACKLOG: u32 = 4_096;
 /// Connections that may linger at once to be told that they are one too many.
 const TURNED_AWAY_MAX: usize = 256;
 /// How long accepting rests after it failed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Listens for what [`serve`] serves.
+///
+/// # Errors
+/// The address is taken, or not to be had.
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() {
+        TcpSocket::new_v4()?
+    } else {
+        TcpSocket::new_v6()?
+    };
+    // A restart must not wait until the kernel has forgotten the last connections.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
 
 /// Serves the webhook on `listener` until `shutdown` completes and every request under way is answered.
 pub async fn serve<Q: Queue>(

@@ -69,8 +69,8 @@ fn told(plan: &Plan, keys: &Keys, entries: &[Entry]) -> String {
         .collect();
     let cluster = &plan.cluster;
     let out = plan.out.display();
-    let written = set::shell(&plan.out.join("relay/relay.yaml"));
-    let installed = set::shell(&plan.relay_dir.join("relay.yaml"));
+    let relay = set::shell(&plan.relay_dir);
+    let config = set::shell(&plan.relay_dir.join("relay.yaml"));
     let shows = match (plan.mtls, plan.token) {
         (true, true) => "a certificate and a token",
         (true, false) => "a certificate",
@@ -80,10 +80,10 @@ fn told(plan: &Plan, keys: &Keys, entries: &[Entry]) -> String {
         "cluster {cluster} posts to {}, where it shows {shows}\n\
          certificates end on {}, the CA on {}\n\nwritten to {out}:\n{}\n\
          next:\n\
-         1. auditrelay check --config {written}\n\
-         2. bring relay/ to where the relay runs, and start it: auditrelay serve --config {installed}\n\
-         3. bring apiserver/ to every control plane node, and tell the API server: {out}/platforms\n\
-         4. put ca/ where nobody finds it\n\
+         1. relay/ belongs on the relay's machine, as {relay}; there:\n   \
+            auditrelay check --config {config}\n   auditrelay serve --config {config}\n\
+         2. apiserver/ belongs on every control plane node; how to tell the API server: platforms/\n\
+         3. ca/ belongs where nobody finds it\n\
          {out}/README.md has all of it.\n",
         plan.server,
         keys.leaf_ends,

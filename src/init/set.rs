@@ -62,14 +62,17 @@ pub(super) fn shell(path: &Path) -> String {
     format!("'{}'", text.replace('\'', "'\\''"))
 }
 
-/// All files of the set.
-pub(super) fn entries(plan: &Plan, keys: &Keys) -> Vec<Entry> {
-    let public = |path, what, text: String| Entry {
+fn public(path: &'static str, what: &'static str, text: String) -> Entry {
+    Entry {
         path,
         mode: PUBLIC,
         text,
         what,
-    };
+    }
+}
+
+/// All files of the set.
+pub(super) fn entries(plan: &Plan, keys: &Keys) -> Vec<Entry> {
     let secret = |path, what, text: &str| Entry {
         path,
         mode: SECRET,
@@ -131,62 +134,52 @@ pub(super) fn entries(plan: &Plan, keys: &Keys) -> Vec<Entry> {
 }
 
 fn platforms(plan: &Plan) -> Vec<Entry> {
-    let public = |path, what, text: String| Entry {
-        path,
-        mode: PUBLIC,
-        text,
-        what,
-    };
-    let place = |template: &str, dir: &str| fill(template, &[("NODE_DIR", dir)]);
-    let all = |dir: &str| {
-        let mut flags = webhook(dir);
-        flags.extend(log_file());
-        flags
-    };
-    let apiserver = quoted(&shown(&plan.out.join("apiserver")));
-    let patches = quoted(&shown(&plan.out.join("platforms/kubeadm")));
+    let mut all = static_pods(plan);
+    all.extend(single_binaries());
+    let flags = lines(&with_log_file("DIR"), Flag::row);
+    all.push(public(
+        "platforms/flags.md",
+        "the API server's flags, and why",
+        fill(include_str!("set/flags.md"), &[("FLAGS", &flags)]),
+    ));
+    all.push(public(
+        "platforms/managed.md",
+        "what managed clusters can do",
+        include_str!("set/managed.md").to_owned(),
+    ));
+    all
+}
+
+fn with_log_file(dir: &str) -> Vec<Flag> {
+    let mut flags = webhook(dir);
+    flags.extend(log_file());
+    flags
+}
+
+/// Clusters whose API server is a static pod of kubeadm's.
+fn static_pods(plan: &Plan) -> Vec<Entry> {
+    let below = |name: &str| quoted(&shown(&plan.out.join(name)));
     let kind = fill(
         include_str!("set/kind.yaml"),
         &[
-            ("APISERVER_DIR", &apiserver),
-            ("PATCHES_DIR", &patches),
+            ("APISERVER_DIR", &below("apiserver")),
+            ("PATCHES_DIR", &below("platforms/kubeadm")),
             ("NODE_DIR", KUBEADM_DIR),
         ],
     );
-    let minikube = lines(&webhook(MINIKUBE_DIR), Flag::extra_config).replace('\n', " \\\n");
+    let flags = lines(&webhook(MINIKUBE_DIR), Flag::extra_config).replace('\n', " \\\n");
     let minikube = fill(
         include_str!("set/minikube.md"),
-        &[("FLAGS", &minikube), ("NODE_DIR", MINIKUBE_DIR)],
+        &[("FLAGS", &flags), ("NODE_DIR", MINIKUBE_DIR)],
     );
-    let k3s = lines(&all(K3S_DIR), Flag::item);
-    let rke2: Vec<Flag> = webhook(RKE2_DIR)
-        .into_iter()
-        .filter(|flag| flag.name != "audit-policy-file")
-        .collect();
-    let rke2 = lines(&rke2, Flag::item);
-    let rke2 = fill(
-        include_str!("set/rke2.yaml"),
-        &[("FLAGS", &rke2), ("NODE_DIR", RKE2_DIR)],
-    );
-    let flags = fill(
-        include_str!("set/flags.md"),
-        &[("FLAGS", &lines(&all("DIR"), Flag::row))],
-    );
+    let kubeadm = fill(include_str!("set/kubeadm.md"), &[("NODE_DIR", KUBEADM_DIR)]);
+    let patch = static_pod_patch(&with_log_file(KUBEADM_DIR), KUBEADM_DIR);
     vec![
-        public(
-            "platforms/flags.md",
-            "the API server's flags, and why",
-            flags,
-        ),
-        public(
-            "platforms/kubeadm.md",
-            "steps for kubeadm",
-            place(include_str!("set/kubeadm.md"), KUBEADM_DIR),
-        ),
+        public("platforms/kubeadm.md", "steps for kubeadm", kubeadm),
         public(
             "platforms/kubeadm/kube-apiserver0+json.yaml",
             "the patch of the static pod, for kubeadm and kind",
-            static_pod_patch(&all(KUBEADM_DIR), KUBEADM_DIR),
+            patch,
         ),
         public("platforms/minikube.md", "steps for minikube", minikube),
         public(
@@ -195,26 +188,39 @@ fn platforms(plan: &Plan) -> Vec<Entry> {
             include_str!("set/kind.md").to_owned(),
         ),
         public("platforms/kind.yaml", "a kind cluster", kind),
+    ]
+}
+
+/// k3s and RKE2.
+fn single_binaries() -> Vec<Entry> {
+    let k3s = lines(&with_log_file(K3S_DIR), Flag::item);
+    let mut rke2 = webhook(RKE2_DIR);
+    // RKE2 has a key of its own for it, and a log file anyway.
+    rke2.retain(|flag| flag.name != "audit-policy-file");
+    let rke2 = lines(&rke2, Flag::item);
+    let at = |template: &str, dir: &str, flags: &str| {
+        fill(template, &[("NODE_DIR", dir), ("FLAGS", flags)])
+    };
+    vec![
         public(
             "platforms/k3s.md",
             "steps for k3s",
-            place(include_str!("set/k3s.md"), K3S_DIR),
+            at(include_str!("set/k3s.md"), K3S_DIR, ""),
         ),
         public(
             "platforms/k3s.yaml",
             "k3s' configuration",
-            fill(include_str!("set/k3s.yaml"), &[("FLAGS", &k3s)]),
+            at(include_str!("set/k3s.yaml"), K3S_DIR, &k3s),
         ),
         public(
             "platforms/rke2.md",
             "steps for RKE2",
-            place(include_str!("set/rke2.md"), RKE2_DIR),
+            at(include_str!("set/rke2.md"), RKE2_DIR, ""),
         ),
-        public("platforms/rke2.yaml", "RKE2's configuration", rke2),
         public(
-            "platforms/managed.md",
-            "what managed clusters can do",
-            include_str!("set/managed.md").to_owned(),
+            "platforms/rke2.yaml",
+            "RKE2's configuration",
+            at(include_str!("set/rke2.yaml"), RKE2_DIR, &rke2),
         ),
     ]
 }

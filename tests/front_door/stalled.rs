@@ -1,6 +1,6 @@
 //! Thousands of connections that keep the relay waiting, and come again when they are sent away.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -120,6 +120,39 @@ async fn once_http2(
     }
 }
 
+/// Two honest clients for so long: that all of what they sent was answered 200, and in time. Gives how
+/// many files the relay had open at most.
+async fn serve_among(door: &Door, seconds: usize) -> usize {
+    let until = Instant::now() + Duration::from_secs(seconds as u64);
+    let clients = [("http/1.1", false), ("h2", true)]
+        .map(|(protocol, is_http2)| tokio::spawn(honest(door.caller(protocol), is_http2, until)));
+    let mut files_most = 0;
+    while Instant::now() < until {
+        files_most = files_most.max(door.open_files());
+        sleep(PAUSE).await;
+    }
+    for client in clients {
+        let (mut took, failed) = client.await.expect("no panic");
+        took.sort_unstable();
+        let (p99, most) = (took[took.len() * 99 / 100], took[took.len() - 1]);
+        println!("{} requests, p99 {p99:?}, most {most:?}", took.len());
+        assert!(took.len() > seconds, "{}", took.len());
+        assert!(failed.is_empty(), "{failed:?} of {}", took.len());
+        assert!(p99 < ANSWER_MAX, "p99 {p99:?} of {}", took.len());
+    }
+    println!("{files_most} files at most");
+    files_most
+}
+
+/// How many of each were refused so far.
+async fn refusals(door: &Door) -> impl Fn(&str) -> f64 + use<> {
+    let metrics = door.relay.get("/metrics").await.1;
+    move |reason| {
+        let series = format!("auditrelay_ingest_refused_total{{reason=\"{reason}\"}}");
+        metric(&metrics, &series)
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_honest_client_is_served_in_time_among_thousands_that_stall() {
     let connections = number("AUDITRELAY_FLOOD_CONNECTIONS", CONNECTIONS_MAX);
@@ -151,39 +184,14 @@ async fn an_honest_client_is_served_in_time_among_thousands_that_stall() {
         .await
         .expect("they come in");
 
-    let until = Instant::now() + Duration::from_secs(seconds as u64);
-    let clients = [("http/1.1", false), ("h2", true)]
-        .map(|(protocol, is_http2)| tokio::spawn(honest(door.caller(protocol), is_http2, until)));
-    let mut files_most = 0;
-    while Instant::now() < until {
-        files_most = files_most.max(door.open_files());
-        sleep(PAUSE).await;
-    }
-    for client in clients {
-        let (mut took, failed) = client.await.expect("no panic");
-        took.sort_unstable();
-        let p99 = took[took.len() * 99 / 100];
-        assert!(took.len() > seconds, "{}", took.len());
-        assert!(failed.is_empty(), "{failed:?} of {}", took.len());
-        assert!(p99 < ANSWER_MAX, "p99 {p99:?} of {}", took.len());
-        println!(
-            "{} requests, p99 {p99:?}, most {:?}",
-            took.len(),
-            took.last()
-        );
-    }
-    println!("{files_most} files at most");
+    let files_most = serve_among(&door, seconds).await;
     assert!(
         files_most < CONNECTIONS_MAX + FILES_BESIDE_MAX,
         "{files_most}"
     );
     drop(stalling);
 
-    let metrics = door.relay.get("/metrics").await.1;
-    let refused = |reason: &str| {
-        let series = format!("auditrelay_ingest_refused_total{{reason=\"{reason}\"}}");
-        metric(&metrics, &series)
-    };
+    let refused = refusals(&door).await;
     println!(
         "{} handshakes, {} heads and {} bodies were ended, {} gave way",
         refused("handshake_timeout"),
@@ -194,4 +202,62 @@ async fn an_honest_client_is_served_in_time_among_thousands_that_stall() {
     for reason in ["handshake_timeout", "body_too_slow"] {
         assert!(refused(reason) > 0.0, "{reason}");
     }
+}
+
+/// How many newcomers one rush opens at a time, and then rests: five hundred a second.
+const RUSH: u64 = 25;
+
+/// Opens one connection after the other and holds the last thousand, silent.
+async fn rush(caller: Caller, until: Instant) -> u64 {
+    let mut held = VecDeque::new();
+    let mut opened = 0;
+    while Instant::now() < until {
+        if let Ok(stream) = TcpStream::connect(caller.webhook).await {
+            held.push_back(stream);
+            opened += 1;
+        }
+        if held.len() > 1_000 {
+            held.pop_front();
+        }
+        if opened % RUSH == 0 {
+            sleep(PAUSE).await;
+        }
+    }
+    opened
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_honest_client_is_served_in_time_while_newcomers_rush_in() {
+    let seconds = number("AUDITRELAY_FLOOD_SECONDS", 12) / 2;
+    rlimit::increase_nofile_limit(u64::MAX).expect("a limit");
+    let door = Door::open("").await;
+    let until = Instant::now() + Duration::from_secs(seconds as u64);
+    let rushing = [0; 4].map(|_| tokio::spawn(rush(door.caller("http/1.1"), until)));
+    let files_most = serve_among(&door, seconds).await;
+    assert!(
+        files_most < CONNECTIONS_MAX + FILES_BESIDE_MAX,
+        "{files_most}"
+    );
+    let mut opened = 0;
+    for one in rushing {
+        opened += one.await.expect("no panic");
+    }
+    let refused = refusals(&door).await;
+    println!(
+        "{opened} newcomers, {} gave way, {} were refused",
+        refused("gave_way"),
+        refused("connections")
+    );
+    assert!(refused("gave_way") > 0.0);
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", door.relay.pid()));
+    let limits = limits.expect("it runs");
+    let core = limits
+        .lines()
+        .find(|line| line.starts_with("Max core file size"));
+    let words: Vec<_> = core.expect("a limit").split_whitespace().collect();
+    assert_eq!(
+        words[4..6],
+        ["0", "0"],
+        "no core file: it would hold what clients sent"
+    );
 }

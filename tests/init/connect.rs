@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// A relay as `init` has it, with everything told.
-struct Relay {
+pub(crate) struct Relay {
     folder: tempfile::TempDir,
     child: Child,
     port: u16,
@@ -39,7 +39,7 @@ impl Drop for Relay {
 
 impl Relay {
     /// The port is written into the set before it is listened on: if somebody else takes it in between, again.
-    fn start(more: &[&str]) -> Self {
+    pub(crate) fn start(more: &[&str]) -> Self {
         for _ in 0..5 {
             let folder = tempfile::tempdir().expect("a folder");
             let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
@@ -64,8 +64,16 @@ impl Relay {
         panic!("five ports were taken");
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
     }
 
     async fn ledger(&self) -> Value {
@@ -134,7 +142,7 @@ fn ready(child: &mut Child) -> Option<std::net::SocketAddr> {
 }
 
 /// An API server that has one batch of events to send, and tries for a short time.
-async fn api_server(kubeconfig: &Path, events: u32) -> Report {
+pub(crate) async fn api_server(kubeconfig: &Path, events: u32) -> Report {
     let count = |value| NonZeroU32::new(value).expect("not zero");
     let options = Options {
         events_per_second: count(events * 10),
@@ -174,7 +182,7 @@ fn without(line: &'static str) -> impl Fn(String) -> String {
     }
 }
 
-async fn works(relay: &Relay) {
+pub(crate) async fn works(relay: &Relay) {
     let report = api_server(&relay.path("set/apiserver/kubeconfig.yaml"), 20).await;
     assert_eq!(
         (report.events_accepted, report.connections),

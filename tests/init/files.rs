@@ -247,31 +247,18 @@ fn json_is_for_scripts() {
     assert!(config.contains("key_file: \"/etc/auditrelay/server.key\""));
 }
 
-/// What platforms are told is YAML, and names files where the steps put them.
-#[test]
-fn platforms_are_told_of_the_same_flags() {
-    let folder = tempfile::tempdir().expect("a folder");
-    init(folder.path(), URL, &[]);
-    let platforms = folder.path().join("set/platforms");
-    let explained = text(platforms.join("flags.md"));
-    let patch: Value = serde_json::Value::Array(
-        yaml::<BTreeMap<String, Vec<Value>>>(&format!(
-            "patch:\n{}",
-            text(platforms.join("kubeadm/kube-apiserver0+json.yaml"))
-        ))
-        .remove("patch")
-        .expect("a list"),
-    );
-    let operations = patch.as_array().expect("a list");
-    let of_path = |path: &str| {
+/// The flags that the patch of the static pod adds; what it mounts it has a volume for.
+fn flags_of_the_patch(platforms: &Path) -> Vec<String> {
+    let patch = text(platforms.join("kubeadm/kube-apiserver0+json.yaml"));
+    // The parser takes maps only.
+    let read: Value = yaml(&format!("patch:\n{patch}"));
+    let operations = read["patch"].as_array().expect("a list");
+    let of_path = |path: &str| -> Vec<Value> {
         let has = |one: &&Value| one["path"] == path && one["op"] == "add";
-        operations
-            .iter()
-            .filter(has)
-            .map(|one| one["value"].clone())
-            .collect::<Vec<_>>()
+        let values = operations.iter().filter(has);
+        values.map(|one| one["value"].clone()).collect()
     };
-    let mut flags = of_path("/spec/containers/0/command/-");
+    let flags = of_path("/spec/containers/0/command/-");
     let mounts = of_path("/spec/containers/0/volumeMounts/-");
     let volumes = of_path("/spec/volumes/-");
     assert_eq!(operations.len(), flags.len() + mounts.len() + volumes.len());
@@ -281,22 +268,34 @@ fn platforms_are_told_of_the_same_flags() {
     }
     assert_eq!(mounts[0]["readOnly"], true);
     assert_eq!(mounts[0]["mountPath"], "/etc/kubernetes/auditrelay");
-    for (file, list) in [
-        ("k3s.yaml", "kube-apiserver-arg+"),
-        ("rke2.yaml", "kube-apiserver-arg+"),
-    ] {
+    let flag = |flag: &Value| flag.as_str().expect("text").to_owned();
+    flags.iter().map(flag).collect()
+}
+
+/// What platforms are told is YAML, and names files where the steps put them.
+#[test]
+fn platforms_are_told_of_the_same_flags() {
+    let folder = tempfile::tempdir().expect("a folder");
+    init(folder.path(), URL, &[]);
+    let platforms = folder.path().join("set/platforms");
+    let explained = text(platforms.join("flags.md"));
+    let mut flags = flags_of_the_patch(&platforms);
+    for file in ["k3s.yaml", "rke2.yaml"] {
         let read: Value = yaml(&text(platforms.join(file)));
-        let list = read[list]
-            .as_array()
-            .unwrap_or_else(|| panic!("{file}: {read}"));
+        let list = read["kube-apiserver-arg+"].as_array();
+        let list = list.unwrap_or_else(|| panic!("{file}: {read}"));
         assert!(list.len() >= 4, "{file}");
         flags.extend(
             list.iter()
-                .map(|flag| format!("--{}", flag.as_str().expect("text")).into()),
+                .map(|flag| format!("--{}", flag.as_str().expect("text"))),
         );
     }
+    let dirs = [
+        "kubernetes/auditrelay",
+        "rancher/k3s/auditrelay",
+        "rancher/rke2/auditrelay",
+    ];
     for flag in flags {
-        let flag = flag.as_str().expect("text");
         let name = flag.split('=').next().expect("a name");
         assert!(
             explained.contains(&format!("| `{name}=")),
@@ -304,14 +303,7 @@ fn platforms_are_told_of_the_same_flags() {
         );
         if let Some((_, path)) = flag.split_once("=/etc/") {
             let (dir, file) = path.rsplit_once('/').expect("a file");
-            assert!(
-                [
-                    "kubernetes/auditrelay",
-                    "rancher/k3s/auditrelay",
-                    "rancher/rke2/auditrelay"
-                ]
-                .contains(&dir)
-            );
+            assert!(dirs.contains(&dir), "{flag}");
             assert!(
                 folder.path().join("set/apiserver").join(file).exists(),
                 "{flag}"
@@ -323,3 +315,74 @@ fn platforms_are_told_of_the_same_flags() {
         assert!(Path::new(mount["hostPath"].as_str().expect("a path")).is_dir());
     }
 }
+
+/// The commands of kubeadm.md, on a manifest as kubeadm writes it.
+#[test]
+fn kubectl_patches_a_static_pod_with_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    init(folder.path(), URL, &[]);
+    let steps = text(folder.path().join("set/platforms/kubeadm.md"));
+    let command = steps.split_once("   kubectl patch").expect("the command").1;
+    let command = command.split_once(" > ").expect("its end").0;
+    assert!(command.contains("manifests/kube-apiserver.yaml"));
+    fs::create_dir(folder.path().join("manifests")).expect("a folder");
+    fs::write(
+        folder.path().join("manifests/kube-apiserver.yaml"),
+        STATIC_POD,
+    )
+    .expect("written");
+    fs::rename(
+        folder.path().join("set/platforms/kubeadm"),
+        folder.path().join("auditrelay-patches"),
+    )
+    .expect("moved");
+    let run = std::process::Command::new("sh")
+        .args([
+            "-c",
+            &format!("command -v kubectl >/dev/null || exit 99; kubectl patch{command}"),
+        ])
+        .current_dir(folder.path())
+        .env("HOME", folder.path())
+        .output()
+        .expect("a shell");
+    if run.status.code() == Some(99) {
+        println!("skipped: kubectl is not installed");
+        return;
+    }
+    assert!(
+        run.status.success(),
+        "{}",
+        String::from_utf8_lossy(&run.stderr)
+    );
+    let pod: Value = yaml(std::str::from_utf8(&run.stdout).expect("text"));
+    let container = &pod["spec"]["containers"][0];
+    let command = container["command"].as_array().expect("a list");
+    assert_eq!(command[1], "--advertise-address=10.0.0.1");
+    assert!(command.contains(
+        &"--audit-webhook-config-file=/etc/kubernetes/auditrelay/kubeconfig.yaml".into()
+    ));
+    assert_eq!(container["volumeMounts"].as_array().map(Vec::len), Some(3));
+    assert_eq!(pod["spec"]["volumes"].as_array().map(Vec::len), Some(3));
+}
+
+const STATIC_POD: &str = "\
+apiVersion: v1
+kind: Pod
+metadata:
+  labels: {component: kube-apiserver, tier: control-plane}
+  name: kube-apiserver
+  namespace: kube-system
+spec:
+  containers:
+    - command:
+        - kube-apiserver
+        - --advertise-address=10.0.0.1
+      image: registry.k8s.io/kube-apiserver:v1.36.0
+      name: kube-apiserver
+      volumeMounts:
+        - {mountPath: /etc/kubernetes/pki, name: k8s-certs, readOnly: true}
+  hostNetwork: true
+  volumes:
+    - {hostPath: {path: /etc/kubernetes/pki, type: DirectoryOrCreate}, name: k8s-certs}
+status: {}
+";

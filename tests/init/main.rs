@@ -5,7 +5,9 @@ mod support;
 
 mod connect;
 mod files;
+mod guide;
 mod policy;
+mod rotation;
 
 use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 

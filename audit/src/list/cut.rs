@@ -19,7 +19,11 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::{Envelope, event::Text, list::ITEMS_MAX};
+use crate::{
+    Envelope,
+    event::{Text, whole_characters},
+    list::ITEMS_MAX,
+};
 
 /// The API server nests bodies up to 10,000 deep.
 const DEPTH_MAX: usize = 100_000;
@@ -194,6 +198,12 @@ fn string_end(bytes: &[u8], at: usize) -> Option<usize> {
     }
 }
 
+/// Whether a text can be read as an event, as an item of a list would be.
+fn is_event(text: &str) -> bool {
+    let is_one = |text: &str| Envelope::parse(text).is_ok();
+    is_one(text) || whole_characters(text).is_some_and(|text| is_one(&text))
+}
+
 /// Looks for events inside of broken items.
 struct Search {
     bytes_left: usize,
@@ -221,7 +231,7 @@ impl Search {
                 continue;
             };
             match self.object(rest) {
-                Looked::Object(object) if Envelope::parse(object).is_ok() => return true,
+                Looked::Object(object) if is_event(object) => return true,
                 Looked::Object(_) | Looked::Nothing => {}
                 Looked::TooLong => return true,
             }

@@ -104,8 +104,8 @@ impl fmt::Display for OldVersion {
         let version = self.as_str();
         write!(
             out,
-            "{version} is not supported: Kubernetes removed it with 1.24; API servers from 1.12 on send \
-             audit.k8s.io/v1, older ones of these with --audit-webhook-version=audit.k8s.io/v1"
+            "{version} is not supported: Kubernetes removed it with 1.24 and has audit.k8s.io/v1 since 1.12; \
+             start the API server with --audit-webhook-version=audit.k8s.io/v1"
         )
     }
 }

@@ -140,8 +140,22 @@ fn env_place(path: &str) -> Option<EnvPlace> {
 
 /// Whether a text holds a secret object, or what was last applied, as JSON or YAML.
 pub(super) fn is_secret_text(text: &str) -> bool {
+    if !may_be_secret_text(text) {
+        return false;
+    }
     let is_such = |text: &str| text.contains(LAST_APPLIED) || names_secret_kind(text);
     is_such(text) || (text.contains("\\u") && is_such(&unescaped(text)))
+}
+
+/// The same at a glance, which nearly every text passes.
+fn may_be_secret_text(text: &str) -> bool {
+    static HINTS: LazyLock<AhoCorasick> = LazyLock::new(|| {
+        AhoCorasick::builder()
+            .ascii_case_insensitive(true)
+            .build([LAST_APPLIED, "kind", "\\u"])
+            .expect("a handful of short words")
+    });
+    HINTS.is_match(text)
 }
 
 /// `"kind":"Secret"`, `\"kind\": \"Secret\"` and `kind: Secret`.

@@ -6,8 +6,18 @@ mod rules;
 use planted::{judge, plant, strings_hold_secret};
 use proptest::prelude::*;
 
+/// `PROPTEST_CASES` asks for more.
+fn config() -> ProptestConfig {
+    let asked = std::env::var("PROPTEST_CASES").is_ok();
+    if asked {
+        ProptestConfig::default()
+    } else {
+        ProptestConfig::with_cases(4_000)
+    }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(4_000))]
+    #![proptest_config(config())]
     #[test]
     fn what_is_planted_never_comes_out(bytes in prop::collection::vec(any::<u8>(), 0..80)) {
         if let Err(problem) = judge(&plant(&bytes)) {

@@ -82,6 +82,11 @@ impl Clients {
         let mut entries = Vec::new();
         for (client, index) in configured.iter().zip(0..) {
             let secret = secret(client, index, reading, hasher, &mut oddities)?;
+            if client.certificate_names.is_empty() && matches!(secret, Secret::NotAsked) {
+                return Err(format!(
+                    "clients[{index}] asks for nothing: anybody would be it"
+                ));
+            }
             let names = client.certificate_names.iter();
             entries.push(Entry {
                 name: client.name.clone(),

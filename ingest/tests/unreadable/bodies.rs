@@ -88,7 +88,7 @@ fn bodies_and_their_refusals() -> Vec<(&'static str, Vec<u8>, u16, &'static str)
             "v1beta1",
             of("EventList", "audit.k8s.io/v1beta1"),
             422,
-            "audit.k8s.io/v1beta1 is not supported: Kubernetes removed it with 1.24; API servers from 1.12 on send audit.k8s.io/v1, older ones of these with --audit-webhook-version=audit.k8s.io/v1",
+            "audit.k8s.io/v1beta1 is not supported: Kubernetes removed it with 1.24 and has audit.k8s.io/v1 since 1.12; start the API server with --audit-webhook-version=audit.k8s.io/v1",
         ),
         (
             "v1alpha1",

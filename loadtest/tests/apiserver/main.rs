@@ -16,4 +16,5 @@ mod redirects;
 mod retries;
 mod support;
 mod tls;
+mod tls_server;
 mod wire;

@@ -394,6 +394,21 @@ fn without_entries_nobody_comes_in_by_this_way() {
 }
 
 #[test]
+fn an_entry_that_asks_for_nothing_lets_nobody_in() {
+    let nothing = ClientConfig {
+        name: "x".parse().unwrap(),
+        cluster: None,
+        certificate_names: Vec::new(),
+        token_file: None,
+        username: None,
+        password_file: None,
+    };
+    let read = Clients::read(&[nothing], &Reading::of([]), &Hasher::new().unwrap());
+    let error = read.err().unwrap();
+    assert_eq!(error, "clients[0] asks for nothing: anybody would be it");
+}
+
+#[test]
 fn what_is_odd_about_secrets_is_said_without_them() {
     let weak = door(&[Asks {
         token: "hunter2",
@@ -434,7 +449,7 @@ fn what_is_odd_about_secrets_is_said_without_them() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(512))]
+    #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
     fn nobody_comes_in_with_anything_else(
         certificate in "(|expired|foreign|prod|[a-z]{1,4}( prod)?)",
