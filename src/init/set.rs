@@ -34,13 +34,22 @@ impl Entry {
     }
 }
 
-/// Fills the places of a template, such as `@NAME@`.
+/// Fills the places of a template, such as `@NAME@`. In one pass: what is put in is not looked at again, and a
+/// folder may be called `@NAME@`.
 fn fill(template: &str, values: &[(&str, &str)]) -> String {
-    values
-        .iter()
-        .fold(template.to_owned(), |text, (name, value)| {
-            text.replace(&format!("@{name}@"), value)
-        })
+    let mut text = String::with_capacity(template.len());
+    let mut rest = template;
+    while let Some((before, after)) = rest.split_once('@') {
+        text.push_str(before);
+        let place = values.iter().find_map(|(name, value)| {
+            let rest = after.strip_prefix(name)?.strip_prefix('@')?;
+            Some((*value, rest))
+        });
+        let (value, after) = place.unwrap_or(("@", after));
+        text.push_str(value);
+        rest = after;
+    }
+    text + rest
 }
 
 /// Text as YAML: JSON's strings are YAML's, too.
