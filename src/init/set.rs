@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use super::flags::{Flag, lines, log_file, static_pod_patch, webhook};
+use super::flags::{Flag, LOG_DIR, lines, log_file, static_pod_patch, webhook};
 use super::keys::{Keys, client_name};
 use super::plan::{Plan, San};
 
@@ -210,7 +210,10 @@ fn single_binaries() -> Vec<Entry> {
     rke2.retain(|flag| flag.name != "audit-policy-file");
     let rke2 = lines(&rke2, Flag::item);
     let at = |template: &str, dir: &str, flags: &str| {
-        fill(template, &[("NODE_DIR", dir), ("FLAGS", flags)])
+        fill(
+            template,
+            &[("NODE_DIR", dir), ("LOG_DIR", LOG_DIR), ("FLAGS", flags)],
+        )
     };
     vec![
         public(
