@@ -8,9 +8,15 @@ use crate::{
 };
 
 /// The routes by which these events are told, by the relay's own configuration.
-fn routes_of(folder: &std::path::Path, events: &str) -> Vec<String> {
+fn routes_of(folder: &std::path::Path, channel: &str, events: &str) -> Vec<String> {
     fs::write(folder.join("events.json"), events).expect("written");
-    let args = ["render", "--config", "set/relay/relay.yaml", "events.json"];
+    let config = ["--config", "set/relay/relay.yaml"];
+    let args = [
+        &["render", "--channel", channel],
+        &config[..],
+        &["events.json"],
+    ]
+    .concat();
     let (_, stdout, stderr) = support::run(folder, &[], &args);
     assert!(stderr.contains("0 unreadable"), "{stderr}");
     let marks = ["🔴 ", "🟠 ", "🔵 "];
@@ -32,6 +38,13 @@ fn event(verb: &str, user: &str, group: &str, resource: &str, code: u16) -> Stri
             &format!("\"resource\":\"{resource}\",\"apiGroup\":\"{api_group}\""),
         )
         .replace("\"code\":200", &format!("\"code\":{code}"))
+}
+
+fn subresource(verb: &str, resource: &str, name: &str) -> String {
+    event(verb, "alice", "dev", resource, 200).replace(
+        "\"apiGroup\":\"\"",
+        &format!("\"apiGroup\":\"\",\"subresource\":\"{name}\""),
+    )
 }
 
 #[test]
@@ -56,6 +69,47 @@ fn the_routes_tell_what_they_are_named_for_and_not_the_rest() {
             event("create", "alice", "dev", "serviceaccounts", 201),
             "who-may-do-what",
         ),
+        // Whoever reads secrets is told; what watches them all day is not told to people.
+        (event("watch", "alice", "dev", "secrets", 200), "secrets"),
+        (
+            event(
+                "list",
+                "system:serviceaccount:shop:cart",
+                "system:serviceaccounts",
+                "secrets",
+                200,
+            ),
+            "secrets",
+        ),
+        (
+            event(
+                "watch",
+                "system:serviceaccount:shop:cart",
+                "system:serviceaccounts",
+                "secrets",
+                200,
+            ),
+            "secrets-watched-by-controllers",
+        ),
+        (
+            event(
+                "watch",
+                "system:kube-controller-manager",
+                "x",
+                "secrets",
+                200,
+            ),
+            "secrets-watched-by-the-control-plane",
+        ),
+        (
+            subresource("get", "nodes", "proxy"),
+            "through-the-api-server",
+        ),
+        // A session is told when it begins.
+        (
+            subresource("get", "pods", "attach").replace("ResponseComplete", "ResponseStarted"),
+            "session-in-a-pod",
+        ),
         (
             event("delete", "alice", "dev", "namespaces", 200),
             "nodes-and-namespaces",
@@ -75,7 +129,16 @@ fn the_routes_tell_what_they_are_named_for_and_not_the_rest() {
             "anonymous",
         ),
     ] {
-        assert_eq!(routes_of(folder.path(), &events), [route], "{events}");
+        // What is only shown where the relay runs reaches nobody else.
+        let (here, elsewhere) = match route.starts_with("secrets-watched-by-") {
+            true => ("terminal", "audit"),
+            false => ("audit", "terminal"),
+        };
+        assert_eq!(routes_of(folder.path(), here, &events), [route], "{events}");
+        assert!(
+            routes_of(folder.path(), elsewhere, &events).is_empty(),
+            "{events}"
+        );
     }
     for events in [
         event("get", "alice", "dev", "pods", 200),
@@ -89,7 +152,12 @@ fn the_routes_tell_what_they_are_named_for_and_not_the_rest() {
         ),
         event("create", "alice", "dev", "shop.example:carts", 201),
     ] {
-        assert!(routes_of(folder.path(), &events).is_empty(), "{events}");
+        for channel in ["audit", "terminal"] {
+            assert!(
+                routes_of(folder.path(), channel, &events).is_empty(),
+                "{events}"
+            );
+        }
     }
 }
 
