@@ -330,8 +330,7 @@ mod tests {
             let told = PAGE.lines().find(|line| {
                 let mut cells = line.split(" | ");
                 let answer = cells.next().unwrap_or_default();
-                let is_answer =
-                    answer == "| closed" || answer.contains(reason.status().as_str());
+                let is_answer = answer == "| closed" || answer.contains(reason.status().as_str());
                 is_answer && cells.next().is_some_and(|when| when.contains(&label))
             });
             assert!(told.is_some(), "{reason:?}");
