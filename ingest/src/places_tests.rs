@@ -115,3 +115,23 @@ async fn who_was_next_and_has_sent_a_request_since_stays() {
     assert!(!is_leaving(&clocks[1]).await);
     assert!(is_leaving(&clocks[2]).await);
 }
+
+#[tokio::test(start_paused = true)]
+async fn one_that_proved_itself_goes_and_then_the_newcomer_is_less_worthy_than_the_others() {
+    let places = Places::new(3);
+    let idle = [proven(), proven(), proven()];
+    let _held = idle
+        .each_ref()
+        .map(|clock| places.enter(clock).expect("a place"));
+    later().await;
+    let mut newcomers = Vec::new();
+    for _ in 0..10 {
+        let newcomer = clock();
+        newcomers.push((places.enter(&newcomer).expect("a place"), newcomer));
+    }
+    let mut left = 0;
+    for clock in &idle {
+        left += usize::from(is_leaving(clock).await);
+    }
+    assert_eq!(left, 1);
+}

@@ -262,7 +262,7 @@ fn cut(
 ) -> std::io::Result<()> {
     let mut cutter = Cutter::at(reached);
     loop {
-        while let Some(chunk) = cutter.next() {
+        while let Some(chunk) = cutter.cut() {
             if to.blocking_send(chunk).is_err() {
                 return Ok(());
             }
@@ -388,7 +388,7 @@ mod tests {
 
     fn chunk(cutter: &mut Cutter, text: &str) -> Chunk {
         cutter.fill(&mut text.as_bytes()).expect("memory");
-        cutter.next().expect("lines")
+        cutter.cut().expect("lines")
     }
 
     #[test]

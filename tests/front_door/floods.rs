@@ -46,7 +46,7 @@ impl Flood {
         match self {
             Self::RapidReset => [open(), reset(id)].concat(),
             Self::MadeToReset => [open(), frame(WINDOW_UPDATE, 0, id, &[0; 4])].concat(),
-            Self::Continuation => frame(CONTINUATION, 0, 1, &padding(100)),
+            Self::Continuation => frame(CONTINUATION, 0, 1, &padding(100).repeat(150)),
             Self::EmptyData => frame(DATA, 0, 1, &[]),
         }
     }

@@ -236,6 +236,28 @@ fn an_address_is_masked_in_every_event_and_where_it_is_quoted() {
     );
 }
 
+/// Too much to look for: then whatever may quote it goes, and Kubernetes' own words stay.
+#[test]
+fn where_too_much_was_taken_out_every_text_that_may_quote_it_goes() {
+    let many: String = (0..1_000)
+        .map(|n| format!("&command=--token={CANARY}-{n}"))
+        .collect();
+    let event = event(
+        "pods/exec",
+        json!({"requestURI": format!("/exec?x=y{many}"), "userAgent": format!("x/{CANARY}-7"),
+        "responseStatus": {"code": 500, "reason": "InternalError", "message": format!("no {CANARY}-9")},
+        "annotations": {"x.example/a": CANARY, "authorization.k8s.io/reason": "because"}}),
+    );
+    let told = redacted(&event);
+    assert!(!told.to_string().contains(CANARY), "{told}");
+    assert_eq!(told["responseStatus"]["message"], "[masked]");
+    assert_eq!(told["responseStatus"]["reason"], "InternalError");
+    assert_eq!(
+        told["annotations"]["authorization.k8s.io/reason"],
+        "because"
+    );
+}
+
 /// What a client writes must not take the evidence of what was decided out of its own event.
 #[test]
 fn an_argument_cannot_hide_what_the_api_server_says() {
