@@ -292,7 +292,7 @@ impl Files {
                 // A copy of what is read elsewhere, or one that is being made.
                 None => return Ok(None),
                 Some(true) if self.is_in_use(input) => return Ok(None),
-                Some(true) => return looked.behind(found, input.clone(), mark, &key),
+                Some(true) => return behind(looked, found, input, mark, &key),
             }
         }
         if self.is_old(found) {
@@ -337,6 +337,27 @@ impl Files {
         }
         self.failing = failing;
     }
+}
+
+/// Opens a file behind a mark. What is packed and does not reach so far is not unpacked again until it changes.
+fn behind(
+    looked: Looked,
+    found: &Found,
+    input: &str,
+    mark: &Mark,
+    key: &HashKey,
+) -> io::Result<Option<Tracked>> {
+    let is_packed = looked.is_packed();
+    let reason = match looked.behind(found, input.to_owned(), mark, key) {
+        Ok(None) => "it ends before the place that was reached, or is another file".to_owned(),
+        Err(error) if is_packed => error.to_string(),
+        opened => return opened,
+    };
+    tracing::error!(
+        file = %found.path.display(), reason,
+        "a log file cannot be read on; it is tried again when it changes"
+    );
+    Ok(Some(Tracked::broken(found, reason)))
 }
 
 /// Each file says once that there are lines in it that are no events.
