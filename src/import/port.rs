@@ -80,7 +80,8 @@ impl Commands {
         match work.await {
             Ok(said) => Ok(answer(&said)),
             Err(_panicked) => {
-                let reason = "the relay failed on this import; its log says where, please report it";
+                let reason =
+                    "the relay failed on this import; its log says where, please report it";
                 Err((StatusCode::INTERNAL_SERVER_ERROR, reason))
             }
         }
