@@ -1,6 +1,7 @@
 //! Logs: for people on a terminal, JSON lines otherwise; always to standard error.
 //!
-//! Invariant: a panic is told by its place alone. Its words may quote what was being worked on (slicing
+//! Invariants: what libraries of the network say of what passes through them is told from level warn on, whatever
+//! `RUST_LOG` asks for, as it may be the head or the body of a request. A panic is told by its place alone. Its words may quote what was being worked on (slicing
 //! a string within a character quotes the string), and that may be secret.
 
 use std::{
@@ -8,19 +9,20 @@ use std::{
     panic,
 };
 
-use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
+use tracing::{Level, Metadata};
+use tracing_subscriber::{
+    EnvFilter, filter::filter_fn, fmt, layer::SubscriberExt, util::SubscriberInitExt,
+};
 
 /// Starts logging at level `info`, or as `RUST_LOG` says.
 pub fn start() {
-    // hyper and rustls would log request heads, tokens included, at lower levels.
     let filter = EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| EnvFilter::new("info"))
-        .add_directive("hyper=warn".parse().expect("a constant"))
-        .add_directive("hyper_util=warn".parse().expect("a constant"))
-        .add_directive("rustls=warn".parse().expect("a constant"))
         // What fails there is told by the queue, in one line; sled's threads would speak after the last word.
         .add_directive("sled=off".parse().expect("a constant"));
-    let registry = tracing_subscriber::registry().with(filter);
+    let registry = tracing_subscriber::registry()
+        .with(filter)
+        .with(filter_fn(is_told));
     if stderr().is_terminal() {
         registry
             .with(fmt::layer().with_writer(stderr).with_target(false))
@@ -31,6 +33,20 @@ pub fn start() {
             .init();
     }
     panic::set_hook(Box::new(tell_panic));
+}
+
+/// A directive for one of their modules would win over one for the library, so this is no directive.
+fn is_told(metadata: &Metadata<'_>) -> bool {
+    const QUIET: [&str; 6] = [
+        "h2",
+        "hyper",
+        "hyper_rustls",
+        "hyper_util",
+        "rustls",
+        "tokio_rustls",
+    ];
+    let library = metadata.target().split("::").next().unwrap_or_default();
+    *metadata.level() <= Level::WARN || !QUIET.contains(&library)
 }
 
 fn tell_panic(panicked: &panic::PanicHookInfo<'_>) {

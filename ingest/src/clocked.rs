@@ -1,4 +1,4 @@
-//! A stream that tells its connection's clock when bytes come.
+//! A stream that tells its connection's clock when bytes come, and whether those that go are taken.
 
 use std::{
     io::{self, IoSlice},
@@ -38,7 +38,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Clocked<S> {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.clock.wrote(written.is_ready());
+        written
     }
 
     fn poll_write_vectored(
@@ -46,7 +48,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Clocked<S> {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+        self.clock.wrote(written.is_ready());
+        written
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -54,7 +58,10 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Clocked<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        // An encrypted stream takes what is written, and waits here.
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        self.clock.wrote(flushed.is_ready());
+        flushed
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

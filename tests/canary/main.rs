@@ -8,7 +8,9 @@ mod support;
 mod planted;
 mod search;
 
-use std::{fs, os::unix::process::ExitStatusExt, path::Path, time::Duration};
+use std::{
+    collections::BTreeSet, fs, os::unix::process::ExitStatusExt, path::Path, time::Duration,
+};
 
 use auditrelay_loadtest::slack::{Effect, Fault, LocalSlack};
 use hyper::StatusCode;
@@ -19,6 +21,8 @@ use support::{Running, run, slack};
 
 /// What is no secret stands at the same places: who finds nothing has to be able to find something.
 const HARMLESS: &str = "zimtstangenbrot";
+/// As much as there is, also of the libraries through which everything passes.
+const LOG: &str = "trace,hyper=trace,hyper::proto::h1::conn=trace,h2=trace,rustls=trace,sled=trace";
 const CONFIG: [&str; 2] = ["--config", "c.yaml"];
 
 fn configure(folder: &Path, slack: &LocalSlack) {
@@ -36,6 +40,7 @@ routes:
   - {{name: shapes, channel: ops, users: [shapes], bodies: redact}}
   - {{name: rest, channel: ops, users: [a]}}
 queue: {{retain_hours: 1}}
+inputs: {{log_file: [{{path: audit.log}}]}}
 redaction: {{resources: [{{group: '*', resources: [vaults]}}], environment: true}}
 ",
         slack.api_url()
@@ -48,21 +53,31 @@ fn list(events: &[&[u8]]) -> Vec<u8> {
     [head, events.join(&b',').as_slice(), b"]}"].concat()
 }
 
-/// The same under other IDs.
-fn again(events: &[&[u8]], prefix: &str) -> Vec<u8> {
-    let renamed = |event: &&[u8]| {
-        let mut parts = Vec::new();
+/// Not by the channel that takes nothing: five dead letters in a row would park it.
+fn is_taken(event: &[u8]) -> bool {
+    memchr::memmem::find(event, b"\"poison\"").is_none()
+}
+
+/// The same under other IDs, with something between them.
+fn renamed(events: &[&[u8]], prefix: &str, between: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    for event in events {
         let mut from = 0;
         for at in memchr::memmem::find_iter(event, b"\"id-") {
-            parts.extend_from_slice(&event[from..at]);
-            parts.extend_from_slice(format!("\"{prefix}").as_bytes());
+            out.extend_from_slice(&event[from..at]);
+            out.extend_from_slice(format!("\"{prefix}").as_bytes());
             from = at + 4;
         }
-        parts.extend_from_slice(&event[from..]);
-        parts
-    };
-    let events: Vec<Vec<u8>> = events.iter().map(renamed).collect();
-    list(&events.iter().map(Vec::as_slice).collect::<Vec<_>>())
+        out.extend_from_slice(&event[from..]);
+        out.extend_from_slice(between);
+    }
+    out
+}
+
+/// A list of the same under other IDs.
+fn again(events: &[&[u8]], prefix: &str) -> Vec<u8> {
+    let items = renamed(events, prefix, b",");
+    list(&[items.strip_suffix(b",").expect("some")])
 }
 
 fn harmless(user: &str) -> Vec<u8> {
@@ -84,7 +99,7 @@ impl Seen {
     /// Runs a command that has to end well.
     fn command(&mut self, folder: &Path, args: &[&str]) -> String {
         let args: Vec<&str> = args.iter().chain(&CONFIG).copied().collect();
-        let (code, stdout, stderr) = run(folder, &[("RUST_LOG", "trace")], &args);
+        let (code, stdout, stderr) = run(folder, &[("RUST_LOG", LOG)], &args);
         assert_eq!(code, 0, "{args:?}: {stderr}");
         self.add(&args.join(" "), format!("{stdout}\n{stderr}"));
         stdout
@@ -101,7 +116,7 @@ impl Seen {
 async fn post_what_is_no_event(relay: &Running, seen: &mut Seen) {
     let secret = secret(99);
     let no_events = [
-        format!(r#"{{"stage":"{secret}","level":"Metadata"}}"#),
+        format!(r#"{{"stage":"Panic","verb":"{secret}"}}"#),
         format!(r#""{secret}""#),
         format!(r#"{{"level":"Metadata","stage":"Panic","verb":["{secret}"]}}"#),
         format!(r#"{{"level":"Metadata","stage":"Panic","user":"{secret}"}}"#),
@@ -146,10 +161,16 @@ async fn ask(folder: &Path, relay: &Running, slack: &LocalSlack, seen: &mut Seen
         .into_iter()
         .map(|post| post.body.to_string())
         .collect();
-    let (_, id) = posts.split_once("events --message ").expect("a digest");
-    let id: String = id.chars().take_while(char::is_ascii_alphanumeric).collect();
-    seen.command(folder, &["events", "--message", &id]);
-    seen.command(folder, &["events", "--message", &id, "--json"]);
+    let digests: BTreeSet<String> = posts
+        .split("events --message ")
+        .skip(1)
+        .map(|id| id.chars().take_while(char::is_ascii_alphanumeric).collect())
+        .collect();
+    assert!(digests.len() >= 2, "{digests:?}");
+    for id in digests {
+        seen.command(folder, &["events", "--message", &id]);
+        seen.command(folder, &["events", "--message", &id, "--json"]);
+    }
 }
 
 /// Posts everything; what comes after some of it waits for a Slack that does not take it.
@@ -158,7 +179,15 @@ async fn receive(folder: &Path, slack: &LocalSlack, seen: &mut Seen) {
     let mut refused = Fault::new(Effect::Error { code }).times(1_000);
     refused.channel = Some("CBAD".to_owned());
     slack.inject(refused);
-    let mut relay = Running::start(folder, &[("RUST_LOG", "trace")], &CONFIG);
+    // The other door: the same events as lines of a log.
+    let lines: Vec<Vec<u8>> = planted::all().into_iter().map(|one| one.event).collect();
+    let lines: Vec<&[u8]> = lines
+        .iter()
+        .map(Vec::as_slice)
+        .filter(|line| is_taken(line))
+        .collect();
+    fs::write(folder.join("audit.log"), renamed(&lines, "lines-", b"\n")).expect("written");
+    let mut relay = Running::start(folder, &[("RUST_LOG", LOG)], &CONFIG);
     let planted = planted::all();
     let events: Vec<&[u8]> = planted.iter().map(|one| one.event.as_slice()).collect();
     let [to_ops, to_bad, to_terminal] = ["a", "poison", "shown"].map(harmless);
@@ -170,10 +199,8 @@ async fn receive(folder: &Path, slack: &LocalSlack, seen: &mut Seen) {
         seen.add("answer", answer.to_string());
         relay.drained().await;
     }
-    // Five dead letters in a row would park their channel.
-    let is_taken = |event: &&&[u8]| memchr::memmem::find(event, b"poison").is_none();
-    let every = harmless.iter().chain(&events).filter(is_taken);
-    let every: Vec<&[u8]> = every.copied().collect();
+    let every = harmless.iter().chain(&events).copied();
+    let every: Vec<&[u8]> = every.filter(|event| is_taken(event)).collect();
     // Many become a digest.
     relay.post("/webhook", again(&every, "digest-")).await;
     post_what_is_no_event(&relay, seen).await;
@@ -190,7 +217,9 @@ async fn receive(folder: &Path, slack: &LocalSlack, seen: &mut Seen) {
     relay.signal("-ABRT");
     let status = relay.wait().await;
     assert_eq!(status.signal(), Some(6), "{status}");
-    seen.add("logs", relay.all_logs());
+    let logs = relay.all_logs();
+    assert!(!logs.contains("\"target\":\"hyper"), "{logs}");
+    seen.add("logs", logs);
 }
 
 #[tokio::test(flavor = "multi_thread")]

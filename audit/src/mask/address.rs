@@ -16,7 +16,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_perc
 use super::{MASK, Masker, is_secret_name, looks_secret};
 
 /// A longer value is masked without a look at it.
-const VALUE_BYTES_MAX: usize = 128 * 1024;
+const VALUE_BYTES_MAX: usize = 32 * 1024;
 /// Encodings within encodings; what is wrapped more often is masked.
 const ENCODINGS_MAX: usize = 3;
 const ROUNDS_MAX: usize = 4;

@@ -3,7 +3,7 @@
 //! Limits: a text of fewer than four bytes, or a word of fewer than six within a longer text, is not looked for: it
 //! may stand anywhere by chance. Where too much was taken out to be looked for, every text that may quote it goes.
 
-use aho_corasick::{AhoCorasick, MatchKind};
+use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 use serde_json::Value;
 
 use super::is_redacted;
@@ -12,7 +12,7 @@ use crate::mask::MASK;
 const TEXT_BYTES_MIN: usize = 4;
 const WORD_BYTES_MIN: usize = 6;
 /// Looking for more would take more memory than an event is worth.
-const BYTES_MAX: usize = 64 * 1024;
+const BYTES_MAX: usize = 8 * 1024;
 
 /// Texts to be looked for.
 #[derive(Default)]
@@ -54,7 +54,9 @@ impl Quotes {
         }
         self.finder = (!self.texts.is_empty())
             .then(|| {
+                // Quick to build: it is used for one event.
                 AhoCorasick::builder()
+                    .kind(Some(AhoCorasickKind::NoncontiguousNFA))
                     .match_kind(MatchKind::LeftmostLongest)
                     .build(&self.texts)
             })
