@@ -55,16 +55,18 @@ async fn silent_ones_go_first_then_slow_ones_then_idle_ones_and_never_one_that_i
     };
     let in_flight = || metric(&server.registry, "auditrelay_ingest_bytes_in_flight", "");
 
-    server.queue.gate.add_permits(1);
+    server.queue.gate.add_permits(2);
     let mut idle = server.connect().await;
-    send(&mut idle).await;
-    entered().await;
-    assert_eq!(read_answer(&mut idle).await.code, 200);
+    let mut slow = server.connect().await;
+    for stream in [&mut idle, &mut slow] {
+        send(stream).await;
+        entered().await;
+        assert_eq!(read_answer(stream).await.code, 200);
+    }
     let mut worked_for = server.connect().await;
     send(&mut worked_for).await;
     entered().await;
     let before = in_flight();
-    let mut slow = server.connect().await;
     write(&mut slow, head("/webhook", body().len())).await;
     eventually("its body is awaited", || in_flight() > before).await;
     let mut silent = server.connect().await;
