@@ -57,13 +57,12 @@ async fn silent_ones_go_first_then_slow_ones_then_idle_ones_and_never_one_that_i
 
     server.queue.gate.add_permits(2);
     let mut idle = server.connect().await;
-    send(&mut idle).await;
-    entered().await;
-    assert_eq!(read_answer(&mut idle).await.code, 200);
     let mut slow = server.connect().await;
-    send(&mut slow).await;
-    entered().await;
-    assert_eq!(read_answer(&mut slow).await.code, 200);
+    for stream in [&mut idle, &mut slow] {
+        send(stream).await;
+        entered().await;
+        assert_eq!(read_answer(stream).await.code, 200);
+    }
     let mut worked_for = server.connect().await;
     send(&mut worked_for).await;
     entered().await;
