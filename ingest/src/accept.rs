@@ -143,16 +143,16 @@ impl<Q: Queue> Ingest<Q> {
             Ok(asked) => self.accept(asked, &mut body, &exchange).await,
             Err(refusal) => Err(refusal),
         };
-        // Who broke its body off hears no answer.
-        let is_broken = |refusal: &Refusal| refusal.reason == Reason::BodyBroken;
-        if !outcome.as_ref().is_err_and(is_broken) {
-            exchange.answered(outcome.is_ok());
-        }
         let code = match &outcome {
             Ok(_) => StatusCode::OK,
             Err(refusal) => refusal.reason.status(),
         };
-        self.metrics.answered(code);
+        // Who broke its body off hears no answer.
+        let is_broken = |refusal: &Refusal| refusal.reason == Reason::BodyBroken;
+        if !outcome.as_ref().is_err_and(is_broken) {
+            exchange.answered(outcome.is_ok());
+            self.metrics.answered(code);
+        }
         let duration = exchange.started.elapsed();
         self.metrics
             .request_duration_seconds

@@ -13,7 +13,9 @@
 //!   hold;
 //! * a connection that owes an answer for a request it has whole never gives way. One that is quiet, or
 //!   sends its body more slowly than it has to, does, in the order of [`Wait`];
-//! * whoever resets request after request without waiting for one answer is sent away.
+//! * whoever resets request after request without waiting for one answer is sent away;
+//! * so is whoever takes none of its answers for [`UNREAD_TIMEOUT`], whatever else it does meanwhile: what it
+//!   asks behind them would wait for them without a limit of its own.
 
 use std::{
     collections::BTreeMap,
@@ -26,6 +28,8 @@ use tokio::{sync::Notify, time::Instant};
 /// Requests in a row that a client may take back before they are answered. An API server takes back
 /// what was not answered within 30 s: a connection's worth at most, and only if the relay hangs.
 pub(crate) const RESETS_IN_A_ROW_MAX: u32 = 1_000;
+/// How long a peer may take no byte of what is written to it.
+pub(crate) const UNREAD_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long a connection may be what.
 #[derive(Debug, Clone, Copy)]
@@ -47,12 +51,15 @@ pub(crate) enum Expired {
     GaveWay { is_quiet: bool },
     /// Too many requests were taken back.
     Resets,
+    /// Answers were not read for too long.
+    Unread,
 }
 
 /// What a connection keeps us waiting for; the first gives way first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Wait {
-    /// For anything at all: a handshake, a head, a request that could be answered 200.
+    /// For anything at all: a handshake, a head, a body that comes too slowly, a request that could be
+    /// answered 200.
     Unproven,
     /// For a body that comes too slowly, or for the head of another request.
     Behind,
@@ -92,6 +99,8 @@ struct State {
     is_proven: bool,
     is_leaving: bool,
     resets_in_a_row: u32,
+    /// Nothing of what is written has been taken since.
+    unread_since: Option<Instant>,
 }
 
 /// One connection's clock.
@@ -116,6 +125,7 @@ impl Clock {
                 is_proven: false,
                 is_leaving: false,
                 resets_in_a_row: 0,
+                unread_since: None,
             }),
             changed: Notify::new(),
         })
@@ -184,6 +194,9 @@ impl Clock {
         if state.resets_in_a_row > RESETS_IN_A_ROW_MAX {
             return Err(Expired::Resets);
         }
+        if let Some(since) = state.unread_since {
+            return Ok((Some(since + UNREAD_TIMEOUT), Expired::Unread));
+        }
         let is_busy = !state.exchanges.is_empty();
         let (deadline, what) = match state.quiet {
             Quiet::Idle { since } => (since + self.patience.idle, Expired::Idle),
@@ -236,6 +249,15 @@ impl Clock {
         }
     }
 
+    /// Something was to be written: whether the peer took any of it.
+    pub(crate) fn wrote(&self, is_taken: bool) {
+        let mut state = self.state();
+        if is_taken == state.unread_since.is_some() {
+            state.unread_since = (!is_taken).then(Instant::now);
+            self.changed.notify_one();
+        }
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -256,7 +278,9 @@ impl State {
         }
         let (wait, since) = match (best, self.quiet, self.is_proven) {
             (Some(paid_until), _, _) if paid_until > now => return None,
-            (Some(paid_until), _, _) => (Wait::Behind, paid_until),
+            // A head is quickly written: whoever sends nothing behind it has proven nothing.
+            (Some(paid_until), _, false) => (Wait::Unproven, paid_until),
+            (Some(paid_until), _, true) => (Wait::Behind, paid_until),
             (None, Quiet::Head { since } | Quiet::Idle { since }, false) => (Wait::Unproven, since),
             (None, Quiet::Head { since }, true) => (Wait::Behind, since),
             (None, Quiet::Idle { since }, true) => (Wait::Idle, since),

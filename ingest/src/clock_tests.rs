@@ -80,12 +80,12 @@ async fn what_a_connection_is_waited_for_follows_what_it_does() {
     clock.bytes_came(b'P');
     assert_eq!(wait(&clock), Some(Wait::Unproven));
     let mut exchange = clock.begin();
-    assert_eq!(wait(&clock), Some(Wait::Behind));
+    assert_eq!(wait(&clock), Some(Wait::Unproven));
     // Two seconds' worth.
     exchange.received(2_000);
     assert_eq!(wait(&clock), None);
     tokio::time::advance(Duration::from_secs(2)).await;
-    assert_eq!(wait(&clock), Some(Wait::Behind));
+    assert_eq!(wait(&clock), Some(Wait::Unproven));
     exchange.complete();
     tokio::time::advance(IDLE).await;
     assert_eq!(wait(&clock), None);
@@ -96,6 +96,8 @@ async fn what_a_connection_is_waited_for_follows_what_it_does() {
     assert_eq!(wait(&clock), Some(Wait::Idle));
     clock.bytes_came(b'P');
     assert_eq!(wait(&clock), Some(Wait::Behind));
+    let _proven = clock.begin();
+    assert_eq!(wait(&clock), Some(Wait::Behind));
 }
 
 #[tokio::test(start_paused = true)]
@@ -103,6 +105,8 @@ async fn who_was_only_refused_has_proven_nothing() {
     let clock = Clock::start(PATIENCE);
     let mut exchange = clock.begin();
     exchange.answered(false);
+    // What is left of its body is read away: no reason to keep it longer than a newcomer.
+    assert_eq!(wait(&clock), Some(Wait::Unproven));
     drop(exchange);
     assert_eq!(wait(&clock), Some(Wait::Unproven));
 }
@@ -116,7 +120,7 @@ async fn one_request_that_is_whole_protects_a_connection_and_the_best_body_speak
     quick.received(5_000);
     assert_eq!(wait(&clock), None);
     tokio::time::advance(Duration::from_secs(6)).await;
-    assert_eq!(wait(&clock), Some(Wait::Behind));
+    assert_eq!(wait(&clock), Some(Wait::Unproven));
     slow.complete();
     assert_eq!(wait(&clock), None);
 }
@@ -126,6 +130,8 @@ async fn who_moved_in_the_meantime_stays_and_who_did_not_goes() {
     let clock = Clock::start(PATIENCE);
     let now = Instant::now();
     let standing = clock.standing(now).expect("it is waited for");
+    tokio::time::advance(Duration::from_millis(1)).await;
+    let now = Instant::now();
     let exchange = clock.begin();
     assert!(!clock.leave(standing, now));
     exchange.complete();
@@ -153,4 +159,22 @@ async fn resets_in_a_row_end_a_connection_and_an_answer_forgives_them() {
     expires_after(&clock, IDLE, Expired::Idle).await;
     drop(clock.begin());
     assert_eq!(clock.expired().await, Expired::Resets);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_takes_no_answer_is_sent_away_even_while_it_asks_for_more() {
+    let clock = Clock::start(PATIENCE);
+    clock.bytes_came(b'P');
+    let _asked = clock.begin();
+    clock.wrote(false);
+    tokio::time::advance(UNREAD_TIMEOUT / 2).await;
+    clock.wrote(false);
+    expires_after(&clock, UNREAD_TIMEOUT / 2, Expired::Unread).await;
+
+    clock.wrote(true);
+    let forever = tokio::time::timeout(IDLE * 10, clock.expired()).await;
+    assert!(
+        forever.is_err(),
+        "it took some of it, and a request is under way"
+    );
 }

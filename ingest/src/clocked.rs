@@ -1,4 +1,4 @@
-//! A stream that tells its connection's clock when bytes come.
+//! A stream that tells its connection's clock when bytes come, and whether those that go are taken.
 
 use std::{
     io::{self, IoSlice},
@@ -38,7 +38,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Clocked<S> {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.clock.wrote(written.is_ready());
+        written
     }
 
     fn poll_write_vectored(
@@ -46,7 +48,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Clocked<S> {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+        self.clock.wrote(written.is_ready());
+        written
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -54,10 +58,53 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Clocked<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        // An encrypted stream takes what is written, and waits here.
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        self.clock.wrote(flushed.is_ready());
+        flushed
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt, duplex},
+        time::timeout,
+    };
+
+    use super::*;
+    use crate::clock::{Expired, Patience, UNREAD_TIMEOUT};
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_not_taken_runs_on_the_clock() {
+        let clock = Clock::start(Patience {
+            header: Duration::from_secs(100),
+            idle: Duration::from_secs(200),
+            body_bytes_per_second_min: 0,
+        });
+        let (stream, mut peer) = duplex(4);
+        let mut clocked = Clocked {
+            stream,
+            clock: Arc::clone(&clock),
+        };
+        let expires = timeout(UNREAD_TIMEOUT * 2, clock.expired());
+        let (written, expired) = tokio::join!(
+            timeout(UNREAD_TIMEOUT, clocked.write_all(b"an answer")),
+            expires
+        );
+        assert!(written.is_err(), "nobody takes it");
+        assert_eq!(expired.unwrap(), Expired::Unread);
+
+        let mut taken = [0; 8];
+        let (written, read) = tokio::join!(clocked.write_all(b"more"), peer.read_exact(&mut taken));
+        written.and(read.map(drop)).unwrap();
+        let quiet = timeout(UNREAD_TIMEOUT * 2, clock.expired()).await;
+        assert!(quiet.is_err(), "it is taken");
     }
 }

@@ -43,10 +43,11 @@ pub(crate) const IDLE_TIMEOUT: Duration = Duration::from_secs(180);
 /// Largest head of a request, and what an HTTP/1.1 connection may buffer. The API server's are under
 /// 4 KiB.
 const BUFFER_BYTES_MAX: usize = 64 * 1024;
-/// What one HTTP/2 request may send before it is read: enough for 5 MB/s over 50 ms of network.
-const HTTP2_STREAM_WINDOW_BYTES: u32 = 256 * 1024;
+/// What one HTTP/2 request may send before it is read: a batch of 28.8 MB takes 29 round trips, and ten of
+/// them at once, as after an outage, stay within a body's 25 s up to 170 ms of network.
+const HTTP2_STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
 /// The same for a connection, all requests together.
-const HTTP2_CONNECTION_WINDOW_BYTES: u32 = 512 * 1024;
+const HTTP2_CONNECTION_WINDOW_BYTES: u32 = 2 * 1024 * 1024;
 /// Requests taken back by the client before we have seen them; one more ends the connection
 /// (CVE-2023-44487).
 const HTTP2_RESETS_UNSEEN_MAX: usize = 20;
@@ -143,6 +144,7 @@ impl<Q: Queue> Caller<Q> {
             Arc::clone(&ingest).answer(request, peer.clone(), clock.begin())
         });
         let connection = http1::Builder::new()
+            .half_close(true) // Whoever has sent all may say so, and is answered.
             .header_read_timeout(None::<Duration>) // The clock does it; hyper's own also ends idle ones.
             .max_buf_size(BUFFER_BYTES_MAX)
             .serve_connection(io, service);
@@ -192,6 +194,8 @@ impl<Q: Queue> Caller<Q> {
                 () = stopped(&mut stopping), if !is_stopping => {
                     is_stopping = true;
                     connection.as_mut().graceful_shutdown();
+                    // Half a head, or a peer that is gone, is not waited for.
+                    leaves_at = Some(Instant::now() + LEAVE_TIMEOUT);
                 }
                 () = reached(leaves_at), if leaves_at.is_some() => {
                     if !self.clock.is_busy() {
@@ -236,6 +240,11 @@ fn report_expired<Q: Queue>(ingest: &Ingest<Q>, address: SocketAddr, expired: Ex
         Expired::Head => ingest.refuse_connection(
             Reason::HeaderTimeout,
             "a request's head took longer than ingest.header_timeout_seconds; the connection was closed",
+            address,
+        ),
+        Expired::Unread => ingest.refuse_connection(
+            Reason::AnswerUnread,
+            "a client did not read its answers for 10 s; the connection was closed",
             address,
         ),
         Expired::Resets => ingest.refuse_connection(

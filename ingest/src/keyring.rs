@@ -242,13 +242,8 @@ fn oddities_of_tls(
     if let Some(file) = key.filter(|file| reading.is_for_everybody(file)) {
         oddities.push(problem("tls.key_file", file, READABLE_BY_EVERYBODY));
     }
-    let own = encryption.and_then(|encryption| encryption.chain.first());
-    if let (Some(own), Some(file)) = (own, &tls.certificate_file)
-        && !own.has_alternative_names
-    {
-        let what = "begins with a certificate without a subject alternative name; API servers look at no \
-                    other name and refuse it";
-        oddities.push(problem("tls.certificate_file", file, what));
+    if let Some(encryption) = encryption {
+        oddities.extend(oddities_of_certificates(tls, encryption));
     }
     let asks_certificates = clients
         .iter()
@@ -267,6 +262,35 @@ fn oddities_of_tls(
              relay ends TLS and hands the Authorization header on"
                 .to_owned(),
         );
+    }
+    oddities
+}
+
+fn oddities_of_certificates(tls: &TlsConfig, encryption: &Encryption) -> Vec<String> {
+    let mut oddities = Vec::new();
+    if let (Some(own), Some(file)) = (encryption.chain.first(), &tls.certificate_file) {
+        let mut odd = |what: &str| oddities.push(problem("tls.certificate_file", file, what));
+        if !own.has_alternative_names {
+            odd(
+                "begins with a certificate without a subject alternative name; API servers look at no other \
+                 name and refuse it",
+            );
+        }
+        if !own.is_for_servers {
+            odd(
+                "begins with a certificate that is not for servers (extended key usage); API servers refuse it. \
+                 Is it a client's?",
+            );
+        }
+    }
+    for (ca, number) in encryption.client_cas.iter().zip(1..) {
+        if let (false, Some(file)) = (ca.is_ca, &tls.client_ca_file) {
+            let what = format!(
+                "holds a certificate (number {number}) that is no CA: it signs nobody; put the CA there that \
+                 signed it"
+            );
+            oddities.push(problem("tls.client_ca_file", file, &what));
+        }
     }
     oddities
 }

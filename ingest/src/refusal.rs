@@ -67,6 +67,8 @@ pub(crate) enum Reason {
     Http2,
     /// Too many requests were taken back before they were answered; closed.
     Resets,
+    /// A client did not read its answers; closed.
+    AnswerUnread,
     /// Nothing was shown of who it is from.
     Unauthenticated,
     /// The `Authorization` header says nothing valid.
@@ -89,7 +91,7 @@ pub(crate) enum Reason {
 
 impl Reason {
     /// Every reason; the position of each is its own discriminant.
-    pub(crate) const ALL: [Self; 36] = [
+    pub(crate) const ALL: [Self; 37] = [
         Self::Path,
         Self::Method,
         Self::Encoding,
@@ -117,6 +119,7 @@ impl Reason {
         Self::UnexpectedTls,
         Self::Http2,
         Self::Resets,
+        Self::AnswerUnread,
         Self::Unauthenticated,
         Self::AuthorizationMalformed,
         Self::UnknownToken,
@@ -158,6 +161,7 @@ impl Reason {
             Self::UnexpectedTls => "unexpected_tls",
             Self::Http2 => "http2",
             Self::Resets => "resets",
+            Self::AnswerUnread => "answer_unread",
             Self::Unauthenticated => "unauthenticated",
             Self::AuthorizationMalformed => "authorization_malformed",
             Self::UnknownToken => "unknown_token",
@@ -183,7 +187,8 @@ impl Reason {
             Self::BodyTimeout
             | Self::BodyTooSlow
             | Self::HeaderTimeout
-            | Self::HandshakeTimeout => StatusCode::REQUEST_TIMEOUT,
+            | Self::HandshakeTimeout
+            | Self::AnswerUnread => StatusCode::REQUEST_TIMEOUT,
             Self::BodyBroken
             | Self::Malformed
             | Self::MalformedGzip
@@ -223,7 +228,8 @@ impl Reason {
             Self::BodyTimeout
             | Self::BodyTooSlow
             | Self::HeaderTimeout
-            | Self::HandshakeTimeout => "Timeout",
+            | Self::HandshakeTimeout
+            | Self::AnswerUnread => "Timeout",
             Self::BodyBroken
             | Self::Malformed
             | Self::MalformedGzip

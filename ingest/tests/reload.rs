@@ -337,6 +337,48 @@ async fn a_ca_that_is_taken_out_counts_for_connections_that_are_open() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_is_taken_up_again_outlives_no_ca() {
+    let house = House::new();
+    house.write("tokens", &tokens(&[OLD]));
+    let open = house.open_and_watch(&clients(&house)).await;
+    for tls12 in [false, true] {
+        house.write("client-ca", &house.client_ca.pem());
+        let prod = Shows {
+            tls12,
+            ..Shows::pair(&house.client_ca.signs(&client("prod")))
+        };
+        let connector = house.connector(&prod);
+        let dial = || house.dial_with(&connector, &open.server, &prod);
+        let settled = async {
+            // Until the CA is the one that was just written.
+            loop {
+                if let Ok(mut line) = dial().await
+                    && line
+                        .post("/webhook")
+                        .await
+                        .is_ok_and(|answer| answer.code == 200)
+                {
+                    return;
+                }
+            }
+        };
+        within(settled).await;
+        let mut again = dial().await.unwrap();
+        assert!(again.is_resumed, "TLS 1.2: {tls12}");
+        assert_eq!(again.post("/webhook").await.unwrap().code, 200);
+
+        let before = reloads(&open, "success");
+        house.write("client-ca", &Authority::new("another").pem());
+        eventually("it is read", || reloads(&open, "success") > before).await;
+        let outcome = match dial().await {
+            Ok(mut line) => line.post("/webhook").await.map(|answer| answer.code).ok(),
+            Err(_) => None,
+        };
+        assert_eq!(outcome, None, "TLS 1.2: {tls12}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn when_certificates_expire_is_a_metric() {
     let house = House::new();
     house.write("tokens", &tokens(&[OLD]));

@@ -137,10 +137,12 @@ fn platforms(plan: &Plan) -> Vec<Entry> {
     let mut all = static_pods(plan);
     all.extend(single_binaries());
     let flags = lines(&with_log_file("DIR"), Flag::row);
+    let config = shell(&plan.relay_dir.join("relay.yaml"));
+    let values = [("FLAGS", &*flags), ("RELAY_CONFIG", &*config)];
     all.push(public(
         "platforms/flags.md",
         "the API server's flags, and why",
-        fill(include_str!("set/flags.md"), &[("FLAGS", &flags)]),
+        fill(include_str!("set/flags.md"), &values),
     ));
     all.push(public(
         "platforms/managed.md",

@@ -25,7 +25,7 @@ pub(crate) struct Door {
     pub(crate) relay: Running,
     certificate: CertificateDer<'static>,
     _slack: LocalSlack,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Door {
@@ -54,8 +54,13 @@ channels: {{ops: {{slack_channel: COPS}}}}
             relay: Running::start(folder.path(), &[], &["--config", "c.yaml"]),
             certificate: made.cert.der().clone(),
             _slack: slack,
-            _folder: folder,
+            folder,
         }
+    }
+
+    /// Once the relay has ended: another, on the same queue.
+    pub(crate) fn start_again(&mut self) {
+        self.relay = Running::start(self.folder.path(), &[], &["--config", "c.yaml"]);
     }
 
     /// A client's side of TLS that offers this protocol.

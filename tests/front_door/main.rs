@@ -11,6 +11,7 @@ mod support;
 mod bodies;
 mod door;
 mod floods;
+mod shutdown;
 mod stalled;
 
 /// A number that the environment may change.

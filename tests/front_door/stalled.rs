@@ -121,8 +121,8 @@ async fn once_http2(
 }
 
 /// Two honest clients for so long: that all of what they sent was answered 200, and in time. Gives how
-/// many files the relay had open at most.
-async fn serve_among(door: &Door, seconds: usize) -> usize {
+/// many files the relay had open at most, and what to tell of it.
+async fn serve_among(door: &Door, seconds: usize) -> (usize, String) {
     let until = Instant::now() + Duration::from_secs(seconds as u64);
     let clients = [("http/1.1", false), ("h2", true)]
         .map(|(protocol, is_http2)| tokio::spawn(honest(door.caller(protocol), is_http2, until)));
@@ -131,17 +131,20 @@ async fn serve_among(door: &Door, seconds: usize) -> usize {
         files_most = files_most.max(door.open_files());
         sleep(PAUSE).await;
     }
+    let mut told = format!("{files_most} files at most");
     for client in clients {
         let (mut took, failed) = client.await.expect("no panic");
         took.sort_unstable();
         let (p99, most) = (took[took.len() * 99 / 100], took[took.len() - 1]);
-        println!("{} requests, p99 {p99:?}, most {most:?}", took.len());
+        let requests = took.len();
+        told.push_str(&format!(
+            "; {requests} requests, p99 {p99:?}, most {most:?}"
+        ));
         assert!(took.len() > seconds, "{}", took.len());
         assert!(failed.is_empty(), "{failed:?} of {}", took.len());
         assert!(p99 < ANSWER_MAX, "p99 {p99:?} of {}", took.len());
     }
-    println!("{files_most} files at most");
-    files_most
+    (files_most, told)
 }
 
 /// How many of each were refused so far.
@@ -184,7 +187,8 @@ async fn an_honest_client_is_served_in_time_among_thousands_that_stall() {
         .await
         .expect("they come in");
 
-    let files_most = serve_among(&door, seconds).await;
+    let (files_most, told) = serve_among(&door, seconds).await;
+    println!("{told}");
     assert!(
         files_most < CONNECTIONS_MAX + FILES_BESIDE_MAX,
         "{files_most}"
@@ -233,7 +237,8 @@ async fn an_honest_client_is_served_in_time_while_newcomers_rush_in() {
     let door = Door::open("").await;
     let until = Instant::now() + Duration::from_secs(seconds as u64);
     let rushing = [0; 4].map(|_| tokio::spawn(rush(door.caller("http/1.1"), until)));
-    let files_most = serve_among(&door, seconds).await;
+    let (files_most, told) = serve_among(&door, seconds).await;
+    println!("{told}");
     assert!(
         files_most < CONNECTIONS_MAX + FILES_BESIDE_MAX,
         "{files_most}"

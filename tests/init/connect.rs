@@ -72,6 +72,14 @@ impl Relay {
         self.folder.path()
     }
 
+    /// With what its configuration says now.
+    pub(crate) fn restart(&mut self) {
+        self.child.kill().expect("it runs");
+        self.child.wait().expect("it ends");
+        self.child = serve(self.folder.path());
+        self.admin = ready(&mut self.child).expect("its port is free again");
+    }
+
     pub(crate) fn port(&self) -> u16 {
         self.port
     }
@@ -82,7 +90,7 @@ impl Relay {
     }
 
     /// Waits until so many events have been delivered, and says how many were received.
-    async fn delivered(&self, events: u64) -> Value {
+    pub(crate) async fn delivered(&self, events: u64) -> Value {
         let waiting = async {
             loop {
                 let ledger = self.ledger().await;
@@ -195,12 +203,19 @@ pub(crate) async fn works(relay: &Relay) {
     assert!(told.contains("prod"), "the cluster is not told: {told}");
 }
 
-/// A set of another cluster by the same CA, whose API server posts to the first one's place.
-fn other_cluster(relay: &Relay, more: &[&str]) -> PathBuf {
+/// A set of another cluster by the same CA: what its API server is answered at its own place and at the first one's.
+async fn other_cluster(relay: &Relay, more: &[&str]) -> [String; 2] {
     let url = format!("https://127.0.0.1:{}/webhook/other", relay.port);
     let more = [more, &["--ca", "set/ca", "--out", "other"]].concat();
     init(relay.folder.path(), &url, &more);
-    relay.path("other/apiserver/kubeconfig.yaml")
+    let own = relay.path("other/apiserver/kubeconfig.yaml");
+    let there = relay.path("other/apiserver/there.yaml");
+    let written = text(&own).replace("/webhook/other", "/webhook/prod");
+    fs::write(&there, written).expect("written");
+    [
+        only_answer(&api_server(&own, 5).await).to_owned(),
+        only_answer(&api_server(&there, 5).await).to_owned(),
+    ]
 }
 
 #[tokio::test]
@@ -212,9 +227,7 @@ async fn with_a_certificate() {
     });
     assert_eq!(only_answer(&api_server(&nobody, 5).await), "401");
     // Signed by the same CA, and for another cluster: it is not enough to be signed.
-    let other = other_cluster(&relay, &["--mtls"]);
-    let answer = api_server(&other, 5).await;
-    assert!(["401", "403"].contains(&only_answer(&answer)), "{answer}");
+    assert_eq!(other_cluster(&relay, &["--mtls"]).await, ["403", "403"]);
     // Nor can this cluster pass for another one.
     let claims = changed(&relay, "claims.yaml", |text| {
         text.replace("/webhook/prod", "/webhook/other")
@@ -247,8 +260,7 @@ async fn with_a_token() {
     works(&relay).await;
     let nobody = changed(&relay, "nobody.yaml", without("tokenFile:"));
     assert_eq!(only_answer(&api_server(&nobody, 5).await), "401");
-    let other = other_cluster(&relay, &["--token"]);
-    assert_eq!(only_answer(&api_server(&other, 5).await), "401");
+    assert_eq!(other_cluster(&relay, &["--token"]).await, ["401", "401"]);
     assert_eq!(
         relay.ledger().await["received"],
         20,

@@ -8,6 +8,7 @@ mod files;
 mod guide;
 mod policy;
 mod rotation;
+mod told;
 
 use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 

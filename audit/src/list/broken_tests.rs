@@ -45,6 +45,10 @@ fn a_broken_item_costs_its_list_nothing() {
         r#"{"a":Infinity}"#,
         r#"{"a":tru}"#,
         "[1 2]",
+        // A value and something behind it.
+        r#""name":{"a":1}"#,
+        "7 8",
+        "{}{}",
         // Nothing between two commas.
         "",
         &format!(r#"{{"a":{}x{}}}"#, "[".repeat(20_000), "]".repeat(20_000)),

@@ -246,3 +246,35 @@ fn each_wrong_body_has_its_own_error() {
         assert_eq!(events(body.as_bytes()), None, "{body}");
     }
 }
+
+#[test]
+fn a_line_is_one_event_or_says_why_not() {
+    let event = r#"{"level":"Metadata","stage":"Panic","auditID":"a"}"#;
+    let line = |text: &[u8]| {
+        let mut became = None;
+        Readable::new(text).event(|item, envelope| {
+            let id = envelope.map(|envelope| envelope.audit_id.to_string());
+            became = Some((item.offset, item.wire.len(), item.has_invalid_utf8, id));
+        });
+        became.expect("told once")
+    };
+    let told = |offset: usize, id: &str| (offset, event.len(), false, Ok(id.to_owned()));
+    assert_eq!(line(event.as_bytes()), told(0, "a"));
+    assert_eq!(line(format!(" {event}\r\n").as_bytes()), told(1, "a"));
+    assert_eq!(line(format!("\u{feff}{event}").as_bytes()), told(3, "a"));
+    let bad = event.replace("\"a\"", "\"\u{1}\"").into_bytes();
+    assert_eq!(line(&bad).3, Err(NotAnEvent::NotJson));
+    let invalid = [b"{\"x\":\"\xff\",".as_slice(), &event.as_bytes()[1..]].concat();
+    assert_eq!(line(&invalid), (0, invalid.len(), true, Ok("a".to_owned())));
+    let beta = event.replacen('{', r#"{"apiVersion":"audit.k8s.io\/v1beta1","#, 1);
+    let old = NotAnEvent::OldVersion(OldVersion::V1Beta1);
+    assert_eq!(line(beta.as_bytes()).3, Err(old));
+    for (text, reason) in [
+        ("", NotAnEvent::NotJson),
+        ("2026-11-21T03:15:29Z AUDIT: id=\"a\"", NotAnEvent::NotJson),
+        (&format!("{event}{event}"), NotAnEvent::NotJson),
+        ("[]", NotAnEvent::NotAnObject),
+    ] {
+        assert_eq!(line(text.as_bytes()).3, Err(reason), "{text}");
+    }
+}

@@ -196,7 +196,9 @@ impl Lead {
 
 /// Whether what the request asked for was done.
 pub fn lead(event: &Envelope<'_>) -> Lead {
-    if event.stage == Stage::RequestReceived {
+    // At a stage that is not known it may not have been done yet; a code is there once it was.
+    let may_be_open = event.stage == Stage::Unknown && event.code().is_none();
+    if event.stage == Stage::RequestReceived || may_be_open {
         Lead::AskedTo
     } else if has_failed(event) || event.stage == Stage::Panic {
         Lead::TriedTo

@@ -61,6 +61,18 @@ fn sessions_impersonation_and_paths_have_their_words() {
 }
 
 #[test]
+fn at_a_stage_that_is_not_known_something_was_asked_for_until_there_is_a_code() {
+    let object = r#","objectRef":{"resource":"pods","name":"api","namespace":"x"}"#;
+    let told = |rest: &str| {
+        let event = event("delete", &format!("{object}{rest}"));
+        sentence(&event.replace("ResponseComplete", "ResponseAbandoned")).text()
+    };
+    assert_eq!(told(""), "🔵 alice asked to delete pod x/api");
+    let code = r#","responseStatus":{"code":200}"#;
+    assert_eq!(told(code), "🔵 alice deleted pod x/api — 200");
+}
+
+#[test]
 fn a_hostile_event_stays_short_and_harmless() {
     let long = "x\u{202e}<".repeat(5_000);
     let rest = format!(

@@ -21,6 +21,10 @@ pub(super) struct Facts {
     pub(super) names: Vec<String>,
     /// Whether it has a SAN: without one no API server takes it for a server's.
     pub(super) has_alternative_names: bool,
+    /// Whether it may be shown by a server.
+    pub(super) is_for_servers: bool,
+    /// Whether it may sign others.
+    pub(super) is_ca: bool,
     /// Unix time, seconds.
     pub(super) not_before: i64,
     /// The last second of its validity, Unix time.
@@ -35,6 +39,8 @@ impl Facts {
         let validity = certificate.validity();
         Some(Self {
             has_alternative_names: !alternative.is_empty(),
+            is_for_servers: is_for_servers(&certificate),
+            is_ca: certificate.is_ca(),
             names: common_name(&certificate)
                 .into_iter()
                 .chain(alternative)
@@ -63,6 +69,15 @@ fn common_name(certificate: &X509Certificate<'_>) -> Option<String> {
         return None;
     }
     name.as_str().ok().map(str::to_owned)
+}
+
+/// Without a list of usages it may be used for everything.
+fn is_for_servers(certificate: &X509Certificate<'_>) -> bool {
+    match certificate.extended_key_usage() {
+        Ok(Some(usage)) => usage.value.server_auth || usage.value.any,
+        Ok(None) => true,
+        Err(_) => false,
+    }
 }
 
 fn alternative_names(certificate: &X509Certificate<'_>) -> Vec<String> {
@@ -142,6 +157,7 @@ mod tests {
         let facts = Facts::of(&der(params)).unwrap();
         assert_eq!(facts.names, Vec::<String>::new());
         assert!(!facts.has_alternative_names);
+        assert!(facts.is_for_servers && !facts.is_ca);
     }
 
     #[test]

@@ -166,6 +166,14 @@ impl Clients {
         let is_asked = asking.peek().is_some();
         let knows_certificate = asking.any(|look| look.certificate);
         let (reason, told) = match (authorization, certificate) {
+            (_, Certificate::Expired) if is_asked => (
+                Reason::CertificateExpired,
+                "the client certificate of this connection, or its CA's, is not valid at this time; renew it",
+            ),
+            (_, Certificate::Foreign) if is_asked => (
+                Reason::CertificateUntrusted,
+                "the CA of this connection's client certificate is not in tls.client_ca_file any more",
+            ),
             // The same words for both: whether a secret is right is not told to who lacks the rest.
             (Authorization::Bearer(_), _) => (
                 secret_reason(knows_secret, Reason::UnknownToken),
@@ -176,14 +184,6 @@ impl Clients {
                 secret_reason(knows_secret, Reason::WrongPassword),
                 "user and password are none that a client of this relay has, or their client has to show \
                  its certificate too",
-            ),
-            (Authorization::Absent, Certificate::Expired) => (
-                Reason::CertificateExpired,
-                "the client certificate of this connection, or its CA's, is not valid at this time; renew it",
-            ),
-            (Authorization::Absent, Certificate::Foreign) => (
-                Reason::CertificateUntrusted,
-                "the CA of this connection's client certificate is not in tls.client_ca_file any more",
             ),
             (Authorization::Absent, Certificate::Signed(_)) if knows_certificate => (
                 Reason::CredentialsIncomplete,
@@ -197,7 +197,7 @@ impl Clients {
                      use the certificate that was made for this",
                 );
             }
-            (Authorization::Absent, Certificate::Signed(_) | Certificate::Absent) => (
+            (Authorization::Absent, _) => (
                 Reason::Unauthenticated,
                 "the request shows nothing of who it is from (a certificate of a CA that the relay does not \
                  know is not sent at all)",

@@ -147,7 +147,7 @@ impl Cutter {
     }
 
     /// The next lines, as far as they are read.
-    pub fn next(&mut self) -> Option<Chunk> {
+    pub fn cut(&mut self) -> Option<Chunk> {
         if self.skipped.is_some() {
             return self.end_of_skipped();
         }
@@ -278,7 +278,7 @@ mod tests {
         for piece in bytes.chunks(piece) {
             let mut piece = piece;
             while cutter.fill(&mut piece).expect("memory") > 0 {
-                while let Some(chunk) = cutter.next() {
+                while let Some(chunk) = cutter.cut() {
                     for line in chunk.lines {
                         all.push((line.number, line.offset, chunk.text[line.text].to_vec()));
                     }
@@ -315,7 +315,7 @@ mod tests {
         let many = "x\n".repeat(2_500);
         let mut cutter = Cutter::default();
         cutter.fill(&mut many.as_bytes()).expect("memory");
-        let chunks: Vec<Chunk> = std::iter::from_fn(|| cutter.next()).collect();
+        let chunks: Vec<Chunk> = std::iter::from_fn(|| cutter.cut()).collect();
         let lines: Vec<usize> = chunks.iter().map(|chunk| chunk.lines.len()).collect();
         assert_eq!(lines, [1_000, 1_000, 500]);
         assert_eq!(chunks[2].lines[0].number, 2_001);
@@ -330,12 +330,12 @@ mod tests {
         let mut cutter = Cutter::default();
         let mut first = &b"first\n"[..];
         cutter.fill(&mut first).expect("memory");
-        assert_eq!(cutter.next().expect("a line").lines.len(), 1);
+        assert_eq!(cutter.cut().expect("a line").lines.len(), 1);
         let length = 3 * LINE_BYTES_MAX as u64;
         let mut long = io::repeat(b'z').take(length).chain(&b"\nnext\n"[..]);
         let mut chunks = Vec::new();
         while cutter.fill(&mut long).expect("memory") > 0 {
-            chunks.extend(std::iter::from_fn(|| cutter.next()));
+            chunks.extend(std::iter::from_fn(|| cutter.cut()));
             assert!(cutter.buffer.len() <= LINE_BYTES_MAX + PIECE_BYTES);
         }
         let [long, next] = &chunks[..] else {

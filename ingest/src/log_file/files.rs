@@ -304,7 +304,7 @@ impl Files {
         }
         let input = Mark::new_input(&key, found.place, &looked.head, Some(now_unix_ms));
         tracing::info!(file = %found.path.display(), "a log file is read from its beginning");
-        looked.from_start(found, input).map(Some)
+        looked.read_whole(found, input).map(Some)
     }
 
     fn is_in_use(&self, input: &str) -> bool {

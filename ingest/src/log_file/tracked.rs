@@ -76,7 +76,7 @@ impl Looked {
     }
 
     /// Reads from the beginning.
-    pub(super) fn from_start(self, found: &Found, input: String) -> io::Result<Tracked> {
+    pub(super) fn read_whole(self, found: &Found, input: String) -> io::Result<Tracked> {
         self.read_from(found, input, Reached::default())
     }
 
@@ -303,7 +303,7 @@ impl Tracked {
             let Some(reader) = &mut self.reader else {
                 break true;
             };
-            if let Some(chunk) = self.cutter.next() {
+            if let Some(chunk) = self.cutter.cut() {
                 bytes += chunk.bytes;
                 chunks.push(chunk);
                 if bytes >= bytes_max {

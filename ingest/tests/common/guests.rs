@@ -17,7 +17,7 @@ use tokio_rustls::{
     TlsConnector,
     client::TlsStream,
     rustls::{
-        ClientConfig as TlsClientConfig, RootCertStore, SupportedProtocolVersion,
+        ClientConfig as TlsClientConfig, HandshakeKind, RootCertStore, SupportedProtocolVersion,
         crypto::ring,
         pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
         version::{TLS12, TLS13},
@@ -63,6 +63,8 @@ pub struct Line {
     authorization: Vec<String>,
     /// The certificate that the server showed.
     pub seen: CertificateDer<'static>,
+    /// Whether it went on from an earlier connection's session.
+    pub is_resumed: bool,
 }
 
 enum Speaks {
@@ -130,7 +132,18 @@ impl House {
 
     /// A connection; fails where the server does not want it.
     pub async fn dial<Q>(&self, server: &Server<Q>, shows: &Shows) -> std::io::Result<Line> {
-        let stream = self.shake_hands(server, shows).await?;
+        self.dial_with(&self.connector(shows), server, shows).await
+    }
+
+    /// The same by a client that may have been there before.
+    pub async fn dial_with<Q>(
+        &self,
+        connector: &TlsConnector,
+        server: &Server<Q>,
+        shows: &Shows,
+    ) -> std::io::Result<Line> {
+        let stream = shake(connector, server).await?;
+        let is_resumed = stream.get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed);
         let seen = stream.get_ref().1.peer_certificates().unwrap()[0].clone();
         let io = TokioIo::new(stream);
         let speaks = if shows.http2 {
@@ -148,6 +161,7 @@ impl House {
             speaks,
             authorization: shows.authorization.clone(),
             seen: seen.into_owned(),
+            is_resumed,
         })
     }
 
@@ -156,12 +170,11 @@ impl House {
         server: &Server<Q>,
         shows: &Shows,
     ) -> std::io::Result<TlsStream<TcpStream>> {
-        let stream = TcpStream::connect(server.address).await?;
-        let name = "localhost".try_into().unwrap();
-        within(self.connector(shows).connect(name, stream)).await
+        shake(&self.connector(shows), server).await
     }
 
-    fn connector(&self, shows: &Shows) -> TlsConnector {
+    /// What a client that shows this connects with; used again, it takes its session up again.
+    pub fn connector(&self, shows: &Shows) -> TlsConnector {
         let mut roots = RootCertStore::empty();
         let ca = CertificateDer::from_pem_slice(self.ca.pem().as_bytes()).unwrap();
         roots.add(ca).unwrap();
@@ -189,6 +202,15 @@ impl House {
         let mut line = self.dial(server, shows).await.expect("let in by TLS");
         line.post(path).await.expect("an answer")
     }
+}
+
+async fn shake<Q>(
+    connector: &TlsConnector,
+    server: &Server<Q>,
+) -> std::io::Result<TlsStream<TcpStream>> {
+    let stream = TcpStream::connect(server.address).await?;
+    let name = "localhost".try_into().unwrap();
+    within(connector.connect(name, stream)).await
 }
 
 impl Drop for Open {

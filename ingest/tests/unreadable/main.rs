@@ -13,7 +13,7 @@ mod table;
 use auditrelay_store::{Content, Queue};
 use common::*;
 
-pub const SECRET: &str = "hunter2-s3cret";
+pub(crate) const SECRET: &str = "hunter2-s3cret";
 
 /// Posts events in one list, each between two good ones, and says what became of each.
 pub async fn become_of(events: Vec<Vec<u8>>) -> Vec<(String, Option<String>, bool)> {

@@ -210,7 +210,7 @@ pub fn events_and_what_becomes_of_them() -> Vec<(&'static str, Vec<u8>, Becomes)
         (
             "10,000 levels in a field that is not known",
             more(&format!(r#","x":{}"#, nested(10_000))),
-            Told,
+            ToldWithoutBody,
         ),
         (
             "10,000 levels in the envelope",

@@ -38,6 +38,8 @@ use super::target::{Target, is_reachable};
 const REQUESTS_MAX: u32 = 10;
 /// Go: `IdleConnTimeout` as client-go sets it.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(90);
+/// Go: `http2.Transport.RoundTripOpt` tries a request that was not sent on so many connections.
+const UNSENT_MAX: u32 = 7;
 /// client-go: `idleConnsPerHost`.
 const IDLE_CONNECTIONS_MAX: usize = 25;
 
@@ -168,11 +170,16 @@ impl Exchange {
         is_target: bool,
     ) -> Result<Response<Incoming>, Failure> {
         if let (Some(multiplex), true) = (&self.multiplex, is_target) {
-            let sender = multiplex.sender(request.uri()).await;
-            if let Some(sender) = sender.map_err(|_| NOT_CONNECTED)? {
-                return multiplex::send(sender, request)
-                    .await
-                    .map_err(|_| BROKEN_OFF);
+            for _ in 0..UNSENT_MAX {
+                let sender = multiplex.sender(request.uri()).await;
+                let Some(sender) = sender.map_err(|_| NOT_CONNECTED)? else {
+                    break;
+                };
+                match multiplex::send(sender, request.clone()).await {
+                    // It never left: the connection was about to close.
+                    Err(error) if error.is_canceled() || error.is_closed() => {}
+                    sent => return sent.map_err(|_| BROKEN_OFF),
+                }
             }
         }
         self.client.request(request).await.map_err(|error| {

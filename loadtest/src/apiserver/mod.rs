@@ -19,8 +19,8 @@
 //! Over https (`kubeconfig`) requests share one HTTP/2 connection where the sink's ALPN offers that.
 //!
 //! Left out: blocking modes, truncation, `exec` plugins; over HTTP/2 a second connection when the sink
-//! allows no more streams (requests wait for one), and a request that a closing connection did not
-//! look at is sent again by Go itself, here by the next try.
+//! allows no more streams (requests wait for one), and a request that the sink says it did not look at
+//! (GOAWAY, REFUSED_STREAM) is sent again by Go itself, here by the next try.
 //! Memory is bounded by nothing but the buffer and what is in flight: as in the API server, whose
 //! behaviour on a hanging sink is part of what this shows.
 

@@ -17,6 +17,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use rcgen::{CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
+use tokio::sync::Notify;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::crypto::ring::default_provider;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
@@ -81,6 +82,15 @@ impl Server {
         protocols: &[&str],
         answer: impl Fn(usize, &Seen) -> StatusCode + Send + Sync + 'static,
     ) -> Self {
+        Self::start_with(protocols, false, answer).await
+    }
+
+    /// The same, which may close each connection after its first request (HTTP/2: GOAWAY).
+    pub async fn start_with(
+        protocols: &[&str],
+        closes: bool,
+        answer: impl Fn(usize, &Seen) -> StatusCode + Send + Sync + 'static,
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let ca = authority();
         let put = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
@@ -113,7 +123,13 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let seen = Arc::default();
-        let serving = serve(listener, config, Arc::clone(&seen), Arc::new(answer));
+        let serving = serve(
+            listener,
+            config,
+            closes,
+            Arc::clone(&seen),
+            Arc::new(answer),
+        );
         tokio::spawn(serving);
         Self { folder, port, seen }
     }
@@ -170,6 +186,7 @@ pub const CA: &str = "certificate-authority: ca.crt";
 async fn serve(
     listener: TcpListener,
     config: ServerConfig,
+    closes: bool,
     seen: Arc<Mutex<Vec<Seen>>>,
     answer: Arc<Answer>,
 ) {
@@ -185,8 +202,11 @@ async fn serve(
             let tls = &stream.get_ref().1;
             let sni = tls.server_name().map(str::to_owned);
             let has_certificate = tls.peer_certificates().is_some();
+            let asked = Arc::new(Notify::new());
+            let first = Arc::clone(&asked);
             let service = service_fn(move |request: Request<Incoming>| {
                 let (seen, answer, sni) = (Arc::clone(&seen), Arc::clone(&answer), sni.clone());
+                let first = Arc::clone(&first);
                 async move {
                     let (head, body) = request.into_parts();
                     let one = Seen {
@@ -205,14 +225,21 @@ async fn serve(
                     };
                     let mut response = Response::new(Full::<Bytes>::default());
                     *response.status_mut() = answer(number, &one);
+                    if closes {
+                        first.notify_one();
+                    }
                     Ok::<_, Infallible>(response)
                 }
             });
             let builder = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
-            // It ends with the client.
-            let _ended = builder
-                .serve_connection(TokioIo::new(stream), service)
-                .await;
+            let served = builder.serve_connection(TokioIo::new(stream), service);
+            let mut served = std::pin::pin!(served);
+            // It ends with the client, at the latest.
+            tokio::select! {
+                _ended = &mut served => return,
+                () = asked.notified() => served.as_mut().graceful_shutdown(),
+            }
+            let _ended = served.await;
         });
     }
 }

@@ -28,7 +28,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-pub(crate) use scan::{ScanError, scan, scan_some};
+pub(crate) use scan::{ScanError, Scanned, scan, scan_some};
 
 use begin::BEGIN_BYTES;
 

@@ -21,9 +21,9 @@ use super::{
     threads::{self, Threads},
 };
 use crate::{
-    InputPosition, codec,
+    codec,
     frame::{self, Damaged, Kind},
-    log::{Log, LogFiles, Position, ScanError, scan},
+    log::{Log, LogFiles, Position, ScanError, Scanned, scan},
 };
 
 /// What is known beside the events, as read at the start.
@@ -40,7 +40,7 @@ pub(super) struct Counters {
     pub(super) threads: Threads,
     pub(super) inputs: inputs::Told,
     /// How far blocks that are not routed brought their inputs, by the block's sequence.
-    pub(super) reached: VecDeque<(u64, InputPosition)>,
+    pub(super) reached: inputs::Told,
 }
 
 /// A store that was opened.
@@ -160,7 +160,7 @@ fn read_index(db: &sled::Db) -> Result<Counters, Unsound> {
         fallbacks: fall_back::all(db)?,
         threads: threads::all(db)?,
         inputs: inputs::all(db)?,
-        reached: VecDeque::new(),
+        reached: inputs::Told::new(),
     };
     for row in db.scan_prefix(keys::CHANNELS) {
         let (name, channel) = small(&row?.1)?;
@@ -209,32 +209,7 @@ fn open_logs(dir: &Path, segment_bytes: u64, counters: &mut Counters) -> Result<
         reached,
         ..
     } = counters;
-    // They do not rise when files of a log stand in each other's place.
-    let (mut in_order, mut last) = (true, 0);
-    let scanned = scan(
-        &names.events,
-        totals.routed_end,
-        |header, place, payload| {
-            in_order &= header.kind == Kind::Block as u8 && header.seq > last;
-            last = header.seq;
-            if place.start >= totals.events_end {
-                totals.received += u64::from(header.items);
-            }
-            unrouted.push_back(UnroutedBlock {
-                seq: header.seq,
-                place,
-                items: header.items,
-                plain_bytes: header.plain_bytes,
-            });
-            if let Some(position) = codec::reached(header.items, payload) {
-                reached.push_back((header.seq, position));
-            }
-        },
-    )?;
-    if !in_order {
-        let reason = "the log of appended events has records of another log or in another order";
-        return Err(Unsound::Damaged(reason.to_owned()));
-    }
+    let scanned = look_at_events(names, totals, unrouted, reached)?;
     if let Some(closed) = closed::read(dir)?
         && let Some(what) = closed.differs(totals, names, scanned.end)?
     {
@@ -278,6 +253,42 @@ fn open_logs(dir: &Path, segment_bytes: u64, counters: &mut Counters) -> Result<
     }
     look_at_seen(names, totals, seen_segments)?;
     Ok(logs)
+}
+
+/// Reads the log of appended events from where routing had come to.
+fn look_at_events(
+    names: &LogNames,
+    totals: &mut Totals,
+    unrouted: &mut VecDeque<UnroutedBlock>,
+    reached: &mut inputs::Told,
+) -> Result<Scanned, Unsound> {
+    // They do not rise when files of a log stand in each other's place.
+    let (mut in_order, mut last) = (true, 0);
+    let scanned = scan(
+        &names.events,
+        totals.routed_end,
+        |header, place, payload| {
+            in_order &= header.kind == Kind::Block as u8 && header.seq > last;
+            last = header.seq;
+            if place.start >= totals.events_end {
+                totals.received += u64::from(header.items);
+            }
+            unrouted.push_back(UnroutedBlock {
+                seq: header.seq,
+                place,
+                items: header.items,
+                plain_bytes: header.plain_bytes,
+            });
+            if let Some(position) = codec::reached(header.items, payload) {
+                inputs::newest(reached, header.seq, &position.input, &position.state);
+            }
+        },
+    )?;
+    if !in_order {
+        let reason = "the log of appended events has records of another log or in another order";
+        return Err(Unsound::Damaged(reason.to_owned()));
+    }
+    Ok(scanned)
 }
 
 /// Reads the log of seen keys, and which of its files goes to which block.

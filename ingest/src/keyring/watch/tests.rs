@@ -296,12 +296,15 @@ fn what_does_not_help_is_said() {
     let mut names_only = client("a server without SANs");
     names_only.sans.clear();
     files.pair(&files.ca.signs(&names_only));
+    files.write("ca", &files.ca.signs(&client("no CA")).certificate);
     let keyring = Keyring::open(&files.tls(), &[]).unwrap();
     let warnings = keyring.warnings().join("\n");
     for expected in [
         "tls.key_file: ",
         "can be read by every user of this machine",
         "begins with a certificate without a subject alternative name",
+        "that is not for servers (extended key usage)",
+        "holds a certificate (number 1) that is no CA",
         "tls.client_ca_file: no client asks for a certificate",
     ] {
         assert!(warnings.contains(expected), "{expected}\n{warnings}");
