@@ -171,5 +171,8 @@ async fn whoever_takes_no_answer_is_sent_away_even_while_it_asks_for_more() {
 
     clock.wrote(true);
     let forever = tokio::time::timeout(IDLE * 10, clock.expired()).await;
-    assert!(forever.is_err(), "it took some of it, and a request is under way");
+    assert!(
+        forever.is_err(),
+        "it took some of it, and a request is under way"
+    );
 }

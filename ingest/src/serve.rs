@@ -111,8 +111,7 @@ impl<Q: Queue> Hall<Q> {
                 .spawn(converse(stream, peer, ingest, clock, stopping, place));
             return;
         }
-        let message =
-            "ingest.connections_max are open, and none of them can give way just now";
+        let message = "ingest.connections_max are open, and none of them can give way just now";
         ingest.refuse_connection(Reason::Connections, message, peer);
         // On an encrypted port it could be told only after a handshake, which costs what is short.
         if ingest.keyring.tls().is_some() {
