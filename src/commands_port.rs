@@ -83,7 +83,7 @@ pub(crate) struct Commands {
     looking: Arc<Semaphore>,
     changing: Arc<Semaphore>,
     /// What is asked of by imports, and one of them at a time.
-    pub(crate) importer: Importer,
+    pub(crate) importer: Arc<Importer>,
     pub(crate) importing: Semaphore,
     /// Whether a refusal was logged: anybody on the machine could fill the log with them.
     refused: AtomicBool,
@@ -96,7 +96,7 @@ impl Commands {
             token,
             looking: Arc::new(Semaphore::new(LOOKING_MAX)),
             changing: Arc::new(Semaphore::new(1)),
-            importer,
+            importer: Arc::new(importer),
             importing: Semaphore::new(1),
             refused: AtomicBool::new(false),
         }

@@ -4,6 +4,7 @@
 mod chunk;
 mod log;
 mod port;
+mod report;
 mod target;
 
 use std::{

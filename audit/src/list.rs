@@ -202,6 +202,8 @@ impl<'a> Readable<'a> {
                             return None;
                         }
                         let (text, envelope) = next_event(scanner)?;
+                        // What stands behind a value makes it an item.
+                        matches!(scanner.next()?, b',' | b']').then_some(())?;
                         each(self.item(text), envelope);
                         Some(())
                     })?;

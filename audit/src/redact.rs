@@ -348,9 +348,8 @@ fn message_may_quote_body(envelope: &Envelope<'_>) -> bool {
 }
 
 fn hides_annotation(secret: bool, key: &str, value: &str) -> bool {
-    key.starts_with(WEBHOOK_PATCHES)
-        || is_secret_text(value)
-        || (secret && !is_harmless_annotation(key))
+    !is_harmless_annotation(key)
+        && (secret || key.starts_with(WEBHOOK_PATCHES) || is_secret_text(value))
 }
 
 fn is_harmless_annotation(key: &str) -> bool {

@@ -130,6 +130,8 @@ async fn who_moved_in_the_meantime_stays_and_who_did_not_goes() {
     let clock = Clock::start(PATIENCE);
     let now = Instant::now();
     let standing = clock.standing(now).expect("it is waited for");
+    tokio::time::advance(Duration::from_millis(1)).await;
+    let now = Instant::now();
     let exchange = clock.begin();
     assert!(!clock.leave(standing, now));
     exchange.complete();

@@ -68,3 +68,43 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Clocked<S> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt, duplex},
+        time::timeout,
+    };
+
+    use super::*;
+    use crate::clock::{Expired, Patience, UNREAD_TIMEOUT};
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_not_taken_runs_on_the_clock() {
+        let clock = Clock::start(Patience {
+            header: Duration::from_secs(100),
+            idle: Duration::from_secs(200),
+            body_bytes_per_second_min: 0,
+        });
+        let (stream, mut peer) = duplex(4);
+        let mut clocked = Clocked {
+            stream,
+            clock: Arc::clone(&clock),
+        };
+        let expires = timeout(UNREAD_TIMEOUT * 2, clock.expired());
+        let (written, expired) = tokio::join!(
+            timeout(UNREAD_TIMEOUT, clocked.write_all(b"an answer")),
+            expires
+        );
+        assert!(written.is_err(), "nobody takes it");
+        assert_eq!(expired.unwrap(), Expired::Unread);
+
+        let mut taken = [0; 8];
+        let (written, read) = tokio::join!(clocked.write_all(b"more"), peer.read_exact(&mut taken));
+        written.and(read.map(drop)).unwrap();
+        let quiet = timeout(UNREAD_TIMEOUT * 2, clock.expired()).await;
+        assert!(quiet.is_err(), "it is taken");
+    }
+}

@@ -7,7 +7,7 @@
 //!   a 429 or 503 with `Retry-After` now keeps the API server's batch alive, silence loses it (P7);
 //! * one event never costs its list the others (P6);
 //! * what was not redacted reaches neither queue nor log, metric or answer (P8), except the first
-//!   bytes of quarantined items where the configuration asks for them.
+//!   bytes of quarantined items, sealed to a key of the operator's where the configuration names one.
 //!
 //! Beside the webhook, files of the log backend are read (`log_file`).
 //!

@@ -39,25 +39,41 @@ async fn is_leaving(clock: &Clock) -> bool {
 
 #[tokio::test(start_paused = true)]
 async fn who_keeps_us_waiting_gives_way_in_order_and_who_is_owed_an_answer_never() {
-    let places = Places::new(5);
+    let places = Places::new(6);
     let idle = proven();
     later().await;
     let busy = clock();
     let answer = owed(&busy);
     later().await;
-    let dribbles = clock();
+    let dribbles = proven();
     let _body = dribbles.begin();
+    later().await;
+    let dribbles_unproven = clock();
+    let _body = dribbles_unproven.begin();
     later().await;
     let silent = clock();
     later().await;
     let silent_since_then = clock();
-    let held: Vec<_> = [&idle, &busy, &dribbles, &silent, &silent_since_then]
-        .map(|clock| places.enter(clock).expect("a place"))
-        .into();
+    let held: Vec<_> = [
+        &idle,
+        &busy,
+        &dribbles,
+        &dribbles_unproven,
+        &silent,
+        &silent_since_then,
+    ]
+    .map(|clock| places.enter(clock).expect("a place"))
+    .into();
 
     // Each newcomer is worked for, so that it is the others' turn.
     let mut newcomers = Vec::new();
-    for leaver in [&silent, &silent_since_then, &dribbles, &idle] {
+    for leaver in [
+        &dribbles_unproven,
+        &silent,
+        &silent_since_then,
+        &dribbles,
+        &idle,
+    ] {
         assert!(!is_leaving(leaver).await);
         let newcomer = clock();
         let work = owed(&newcomer);
@@ -71,7 +87,7 @@ async fn who_keeps_us_waiting_gives_way_in_order_and_who_is_owed_an_answer_never
     drop(held);
     assert_eq!(places.open().leaving, 0);
     drop(answer);
-    assert_eq!(places.open().clocks.len(), 4);
+    assert_eq!(places.open().clocks.len(), 5);
     assert!(places.enter(&clock()).is_some());
 }
 

@@ -10,7 +10,7 @@ use auditrelay_config::IngestConfig;
 use auditrelay_store::Queue;
 use common::*;
 use tokio::{
-    io::AsyncReadExt,
+    io::{AsyncReadExt, AsyncWriteExt},
     time::{Instant, sleep},
 };
 
@@ -200,6 +200,21 @@ async fn pipelined_requests_are_answered_in_turn() {
         assert_eq!(read_answer(&mut stream).await.code, 200);
     }
     assert_eq!(server.queue.ledger().received, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_says_that_it_has_sent_all_is_answered() {
+    let server = start_with(GatedQueue::new(false), &config(), false).await;
+    let mut stream = server.connect().await;
+    write(&mut stream, head("/webhook", body().len())).await;
+    write(&mut stream, body()).await;
+    within(AsyncWriteExt::shutdown(&mut stream)).await.unwrap();
+    within(server.queue.entered.acquire())
+        .await
+        .unwrap()
+        .forget();
+    server.queue.gate.add_permits(1);
+    assert_eq!(read_answer(&mut stream).await.code, 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -55,16 +55,18 @@ async fn silent_ones_go_first_then_slow_ones_then_idle_ones_and_never_one_that_i
     };
     let in_flight = || metric(&server.registry, "auditrelay_ingest_bytes_in_flight", "");
 
-    server.queue.gate.add_permits(1);
+    server.queue.gate.add_permits(2);
     let mut idle = server.connect().await;
-    send(&mut idle).await;
-    entered().await;
-    assert_eq!(read_answer(&mut idle).await.code, 200);
+    let mut slow = server.connect().await;
+    for stream in [&mut idle, &mut slow] {
+        send(stream).await;
+        entered().await;
+        assert_eq!(read_answer(stream).await.code, 200);
+    }
     let mut worked_for = server.connect().await;
     send(&mut worked_for).await;
     entered().await;
     let before = in_flight();
-    let mut slow = server.connect().await;
     write(&mut slow, head("/webhook", body().len())).await;
     eventually("its body is awaited", || in_flight() > before).await;
     let mut silent = server.connect().await;
@@ -103,6 +105,23 @@ async fn silent_ones_go_first_then_slow_ones_then_idle_ones_and_never_one_that_i
     assert_eq!(refused("gave_way"), 3.0);
     assert_eq!(refused("connections"), 3.0);
     assert_eq!(server.post("/webhook", "{}").await.code, 422);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_was_refused_and_owes_a_body_goes_before_an_honest_newcomer() {
+    let (server, _dir) = start(&places(2)).await;
+    let connections = || server.metric("auditrelay_ingest_connections", "");
+    let mut attacker = server.connect().await;
+    // Nothing of it ever comes.
+    write(&mut attacker, head("/nowhere", 60_000_000)).await;
+    assert_eq!(read_answer(&mut attacker).await.code, 404);
+    let mut honest = server.connect().await;
+    eventually("both are in", || connections() == 2.0).await;
+
+    let _another = server.connect().await;
+    expect_closed(&mut attacker).await;
+    send(&mut honest).await;
+    assert_eq!(read_answer(&mut honest).await.code, 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]

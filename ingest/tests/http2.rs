@@ -147,7 +147,11 @@ async fn its_limits_are_announced_and_hold() {
     let mut stream = raw(&server, &certificate).await;
     let settings = next(&mut stream, SETTINGS).await;
     assert_eq!(settings.setting(3), Some(2), "MAX_CONCURRENT_STREAMS");
-    assert_eq!(settings.setting(4), Some(256 * 1024), "INITIAL_WINDOW_SIZE");
+    assert_eq!(
+        settings.setting(4),
+        Some(1024 * 1024),
+        "INITIAL_WINDOW_SIZE"
+    );
     assert_eq!(settings.setting(6), Some(64 * 1024), "MAX_HEADER_LIST_SIZE");
 
     let open = |stream| {

@@ -4,6 +4,7 @@
 //! Invariants:
 //! * lines are taken only behind what was taken before: who sends them says how far the file was read, and that
 //!   has to be how far the queue knows it was read. So two imports of one file cannot take a line twice;
+//! * what is taken is durable before anybody is told how far the file is: the work is never left in the middle;
 //! * a line counts as taken when its block is durable, and how far the file is read is in that block.
 
 use std::{path::Path, sync::Arc};

@@ -4,25 +4,23 @@
 use std::{io::Read, path::Path, process::ExitCode, time::Duration};
 
 use auditrelay_ingest::log_file::{Chunk, Cutter, Form, Mark, Place, Reached, unpacked};
-use serde::Serialize;
 use tokio::{
     sync::mpsc,
     time::{Instant, sleep},
 };
 
 use super::{
-    chunk::{Ask, Noted, Said, Take, Taken},
+    chunk::{Ask, Said, Take},
+    report::Report,
     target::Target,
 };
 use crate::{
     Failure,
     cli::ImportArgs,
-    output::{count, line, say, say_json, time},
+    output::{count, say, say_json, time},
     progress::Progress,
 };
 
-/// Lines that are told of in the report.
-const NOTED_MAX: usize = 10;
 /// Chunks that are read ahead.
 const CHUNKS_AHEAD: usize = 2;
 /// How soon a full queue is asked again.
@@ -35,32 +33,6 @@ pub(super) struct Source {
     /// How its text begins.
     pub(super) head: Vec<u8>,
     pub(super) place: Place,
-}
-
-/// What came of it.
-#[derive(Debug, Default, Serialize)]
-struct Report {
-    file: String,
-    /// No channel is told.
-    quiet: bool,
-    /// The first line that was read now.
-    from_line: u64,
-    /// When lines before it were read, Unix time in milliseconds.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    read_before_unix_ms: Option<i64>,
-    lines: u64,
-    events: u64,
-    quarantined: u64,
-    legacy: u64,
-    blank: u64,
-    bytes: u64,
-    seconds: f64,
-    events_per_second: f64,
-    /// The first lines that are no events.
-    first_quarantined: Vec<Noted>,
-    /// What ended it early.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<String>,
 }
 
 pub(super) async fn run(
@@ -115,7 +87,7 @@ pub(super) async fn run(
     if args.json {
         say_json(&report)?;
     } else {
-        say(&told(&report, target.is_relay()))?;
+        say(&report.told(target.is_relay()))?;
     }
     ended.map(|()| ExitCode::SUCCESS)
 }
@@ -276,76 +248,6 @@ fn cut(
         let _ = to.blocking_send(rest);
     }
     Ok(())
-}
-
-impl Report {
-    fn add(&mut self, taken: Taken, lines: u64, bytes: u64) {
-        self.lines += lines;
-        self.bytes += bytes;
-        self.events += taken.events;
-        self.quarantined += taken.unreadable;
-        self.legacy += taken.legacy;
-        self.blank += taken.blank;
-        let room = NOTED_MAX - self.first_quarantined.len();
-        self.first_quarantined
-            .extend(taken.noted.into_iter().take(room));
-    }
-}
-
-fn told(report: &Report, by_relay: bool) -> String {
-    let file = line(&report.file, 200);
-    if let Some(before) = report.read_before_unix_ms
-        && report.lines == 0
-        && report.error.is_none()
-    {
-        return format!(
-            "{file} was read before, on {}: {} to its end. Nothing is read again; --again does\n",
-            time(before),
-            count(report.from_line - 1, "line")
-        );
-    }
-    let mut text = String::new();
-    if let Some(before) = report.read_before_unix_ms {
-        text += &format!(
-            "went on behind line {}, which was read on {}\n",
-            report.from_line - 1,
-            time(before)
-        );
-    }
-    text += &format!(
-        "read {file}: {}, {} in {:.1} s, {:.0} events/s\n  {} stored{}\n",
-        count(report.lines, "line"),
-        count(report.bytes, "byte"),
-        report.seconds,
-        report.events_per_second,
-        count(report.events, "event"),
-        match by_relay {
-            _ if report.quiet => "; no channel is told",
-            true => "; the ledger tells which of them the relay had seen before",
-            false =>
-                "; they are routed when the relay runs, and the ledger tells which it had seen before",
-        }
-    );
-    if report.blank > 0 {
-        text += &format!("  {} blank\n", count(report.blank, "line"));
-    }
-    if report.quarantined > 0 {
-        text += &format!(
-            "  {} no event: in quarantine\n",
-            count(report.quarantined, "line")
-        );
-        for noted in &report.first_quarantined {
-            text += &format!("    line {}: {}\n", noted.line, line(&noted.reason, 200));
-        }
-    }
-    if report.legacy > 0 {
-        text += &format!(
-            "  {} of them in the legacy text format, which cannot be read: start the API server with \
-             --audit-log-format=json\n",
-            count(report.legacy, "line")
-        );
-    }
-    text
 }
 
 fn refused(file: &dyn std::fmt::Display, reason: &str) -> Failure {

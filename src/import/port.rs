@@ -2,7 +2,10 @@
 //! ([`Ask`]) and behind it the text of the lines, as it is. Who may: as with commands, the token of this run is
 //! needed.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use auditrelay_ingest::log_file::LINE_BYTES_MAX;
 use http_body_util::{BodyExt, Full, Limited};
@@ -70,8 +73,18 @@ impl Commands {
         drop(body);
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         let now = now.map_or(0, |since| since.as_millis() as i64);
-        let said = self.importer.answer(ask, text, now).await;
-        Ok(answer(&said))
+        // A task of its own, so that what was begun is durable before anybody asks how far it is, also when its
+        // client was killed meanwhile.
+        let importer = Arc::clone(&self.importer);
+        let work = tokio::spawn(async move { importer.answer(ask, text, now).await });
+        match work.await {
+            Ok(said) => Ok(answer(&said)),
+            Err(_panicked) => {
+                let reason =
+                    "the relay failed on this import; its log says where, please report it";
+                Err((StatusCode::INTERNAL_SERVER_ERROR, reason))
+            }
+        }
     }
 }
 

@@ -110,7 +110,7 @@ async fn reads_until_it_is_killed() {
             .append(several(next..=next + 2))
             .await
             .expect("durable");
-        if next % 2 == 0 {
+        if next.is_multiple_of(2) {
             let blocks = queue.unrouted(5).await.expect("blocks");
             let routed = all_to("ops", Severity::Info, &blocks);
             queue.route(routed).await.expect("routed");

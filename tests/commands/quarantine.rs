@@ -51,33 +51,14 @@ fn is_anywhere(folder: &Path, needle: &str) -> bool {
     })
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn what_could_not_be_read_is_listed_and_opened_by_who_has_the_key_alone() {
-    let slack = slack(Duration::ZERO).await;
-    let keys = tempfile::tempdir().expect("a folder");
-    let public = keygen(keys.path(), "a.key");
-    keygen(keys.path(), "b.key");
-    let key = keys.path().join("a.key").display().to_string();
-    let other = keys.path().join("b.key").display().to_string();
-    let folder = folder(
-        &slack,
-        "",
-        &format!("queue: {{quarantine_raw: '{public}'}}"),
-    );
-    let folder = folder.path();
-    let mut relay = start(folder);
-    assert!(ends(folder, 0, &["quarantine", "list"]).contains("nothing is in quarantine"));
-    let (body, broken) = body();
-    let (status, answer) = relay.post("/webhook", body.clone()).await;
-    assert_eq!(status, StatusCode::OK, "{answer}");
-    relay.drained().await;
-
+/// What the list says of the two items; the ID of the first.
+fn listed(folder: &Path, body: &[u8], broken: &str, public: &str) -> String {
     let items = json_of(folder, &["quarantine", "list"]);
     let reasons: Vec<_> = items.as_array().expect("a list").iter().collect();
     let [first, second] = reasons[..] else {
         panic!("{items}");
     };
-    let offset = body.windows(2).position(|two| two == b"[{").expect("there") + 1;
+    let offset = offset(body);
     assert_eq!(
         (
             &first["reason"],
@@ -102,50 +83,47 @@ async fn what_could_not_be_read_is_listed_and_opened_by_who_has_the_key_alone() 
         "{table}"
     );
 
-    let id = first["id"].to_string();
-    for turn in ["running", "stopped"] {
-        let shown = ends(folder, 0, &["quarantine", "show", &id]);
-        assert!(
-            shown.contains("--key FILE opens them") && !shown.contains(CANARY),
-            "{shown}"
-        );
-        let shown = ends(folder, 0, &["quarantine", "show", &id, "--key", &key]);
-        assert!(shown.contains(CANARY) && shown.contains("\\xff"), "{shown}");
-        let harmful = |sign: char| (sign.is_control() && sign != '\n') || sign == '\u{202e}';
-        assert!(!shown.contains(harmful), "{shown:?}");
-        let raw = command(folder)
-            .args(["quarantine", "show", &id, "--raw", "--key", &key])
-            .args(CONFIG)
-            .stderr(Stdio::inherit())
-            .output()
-            .expect("runs");
-        assert_eq!(raw.stdout, body[offset..][..broken.len() + 1], "{turn}");
-        let opened = json_of(folder, &["quarantine", "show", &id, "--key", &key]);
-        assert!(opened["opened"].as_str().expect("text").contains(CANARY));
-        let refused = ends(folder, 1, &["quarantine", "show", &id, "--key", &other]);
-        assert!(
-            refused.contains("is sealed to the key that begins with"),
-            "{refused}"
-        );
-        let none = ends(folder, 1, &["quarantine", "show", "999999"]);
-        assert!(none.contains("there is no item 999999"), "{none}");
-        assert!(
-            !is_anywhere(&folder.join("auditrelay-data"), CANARY),
-            "{turn}"
-        );
-        if turn == "running" {
-            stop(&mut relay).await;
-        }
-    }
-    assert!(!relay.all_logs().contains(CANARY));
-    let posts = slack.posts();
-    assert!(
-        posts
-            .iter()
-            .all(|post| !post.body.to_string().contains(CANARY))
-    );
+    first["id"].to_string()
+}
 
-    // It moves with everything else, still sealed.
+fn offset(body: &[u8]) -> usize {
+    body.windows(2).position(|two| two == b"[{").expect("there") + 1
+}
+
+fn sealed_bytes<'a>(body: &'a [u8], broken: &str) -> &'a [u8] {
+    &body[offset(body)..][..broken.len() + 1]
+}
+
+fn opened_with_its_key_alone(folder: &Path, id: &str, key: &str, other: &str, sealed: &[u8]) {
+    let shown = ends(folder, 0, &["quarantine", "show", id]);
+    assert!(
+        shown.contains("--key FILE opens them") && !shown.contains(CANARY),
+        "{shown}"
+    );
+    let shown = ends(folder, 0, &["quarantine", "show", id, "--key", key]);
+    assert!(shown.contains(CANARY) && shown.contains("\\xff"), "{shown}");
+    let harmful = |sign: char| (sign.is_control() && sign != '\n') || sign == '\u{202e}';
+    assert!(!shown.contains(harmful), "{shown:?}");
+    let raw = command(folder)
+        .args(["quarantine", "show", id, "--raw", "--key", key])
+        .args(CONFIG)
+        .stderr(Stdio::inherit())
+        .output()
+        .expect("runs");
+    assert_eq!(raw.stdout, sealed);
+    let opened = json_of(folder, &["quarantine", "show", id, "--key", key]);
+    assert!(opened["opened"].as_str().expect("text").contains(CANARY));
+    let refused = ends(folder, 1, &["quarantine", "show", id, "--key", other]);
+    assert!(
+        refused.contains("is sealed to the key that begins with"),
+        "{refused}"
+    );
+    let none = ends(folder, 1, &["quarantine", "show", "999999"]);
+    assert!(none.contains("there is no item 999999"), "{none}");
+    assert!(!is_anywhere(&folder.join("auditrelay-data"), CANARY));
+}
+
+fn it_moves_with_everything_else_still_sealed(folder: &Path, key: &str) {
     ends(folder, 0, &["export", "q.jsonl"]);
     assert!(
         !fs::read_to_string(folder.join("q.jsonl"))
@@ -158,8 +136,47 @@ async fn what_could_not_be_read_is_listed_and_opened_by_who_has_the_key_alone() 
     ends(moved.path(), 0, &["import", &from]);
     let items = json_of(moved.path(), &["quarantine", "list"]);
     let id = items[0]["id"].to_string();
-    let opened = json_of(moved.path(), &["quarantine", "show", &id, "--key", &key]);
+    let opened = json_of(moved.path(), &["quarantine", "show", &id, "--key", key]);
     assert!(opened["opened"].as_str().expect("text").contains(CANARY));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_could_not_be_read_is_listed_and_opened_by_who_has_the_key_alone() {
+    let slack = slack(Duration::ZERO).await;
+    let keys = tempfile::tempdir().expect("a folder");
+    let public = keygen(keys.path(), "a.key");
+    keygen(keys.path(), "b.key");
+    let key = keys.path().join("a.key").display().to_string();
+    let other = keys.path().join("b.key").display().to_string();
+    let folder = folder(
+        &slack,
+        "",
+        &format!("queue: {{quarantine_raw: '{public}'}}"),
+    );
+    let folder = folder.path();
+    let mut relay = start(folder);
+    assert!(ends(folder, 0, &["quarantine", "list"]).contains("nothing is in quarantine"));
+    let (body, broken) = body();
+    let (status, answer) = relay.post("/webhook", body.clone()).await;
+    assert_eq!(status, StatusCode::OK, "{answer}");
+    relay.drained().await;
+
+    let id = listed(folder, &body, &broken, &public);
+    for turn in ["running", "stopped"] {
+        opened_with_its_key_alone(folder, &id, &key, &other, sealed_bytes(&body, &broken));
+        if turn == "running" {
+            stop(&mut relay).await;
+        }
+    }
+    assert!(!relay.all_logs().contains(CANARY));
+    let posts = slack.posts();
+    assert!(
+        posts
+            .iter()
+            .all(|post| !post.body.to_string().contains(CANARY))
+    );
+
+    it_moves_with_everything_else_still_sealed(folder, &key);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -72,8 +72,8 @@ async fn attack_once(caller: &Caller, flood: Flood) -> std::io::Result<()> {
         writes.write_all(&[hello(), flood.begin()].concat()).await?;
         for round in 0.. {
             let pieces = round * PIECES..(round + 1) * PIECES;
-            let bytes: Vec<u8> = pieces.flat_map(|index| flood.piece(index)).collect();
-            writes.write_all(&bytes).await?;
+            let bytes: Vec<_> = pieces.map(|index| flood.piece(index)).collect();
+            writes.write_all(&bytes.concat()).await?;
             writes.flush().await?;
         }
         Ok(())

@@ -90,6 +90,24 @@ async fn files_that_match_a_pattern_are_followed_also_those_that_come_later() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_two_configured_paths_name_is_read_once() {
+    let folder = folder("audit.log", "");
+    let config = "inputs: {log_file: [{path: audit.log}, {path: 'a*.log'}, {path: audit.log}]}
+channels: {ops: {preview: true, message_interval_milliseconds: 100}}";
+    fs::write(folder.path().join("c.yaml"), config).expect("written");
+    let mut log = Log::new(folder.path().join("audit.log"));
+    log.write(lines("a", 500));
+    let relay = start(folder.path());
+    received(&relay, 500).await;
+    log.write(lines("b", 20));
+    log.rotate(1);
+    log.write(lines("c", 3));
+    received(&relay, 523).await;
+    a_while().await;
+    received(&relay, 523).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_relay_of_files_alone_opens_no_webhook_and_takes_everything() {
     let folder = folder("never.log", "cluster: east");
     Log::new(folder.path().join("one.log")).write(lines("a", 3));

@@ -32,10 +32,10 @@ fn write_and_rotate(folder: &Path, written: &AtomicU64, stop: &AtomicBool) {
         log.write(two);
         written.fetch_add(count, Ordering::Relaxed);
         number += 1;
-        if number % 25 == 0 {
+        if number.is_multiple_of(25) {
             rotated.push(log.rotate(number));
         }
-        if number % 75 == 0 {
+        if number.is_multiple_of(75) {
             gzip(&rotated.swap_remove(0));
         }
         std::thread::park_timeout(Duration::from_millis(4));
@@ -76,7 +76,7 @@ async fn killed_at_any_moment_each_line_is_counted_once() {
         if let Some(relay) = relay.take() {
             relay.kill();
         }
-        if round % 3 == 0 {
+        if round.is_multiple_of(3) {
             // Several files are rotated while nobody looks.
             tokio::time::sleep(Duration::from_millis(300)).await;
         }

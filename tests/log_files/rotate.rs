@@ -123,6 +123,32 @@ async fn a_file_that_is_copied_and_cut_is_read_from_its_beginning_and_its_copy_t
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_packed_file_that_does_not_reach_so_far_waits_until_it_does() {
+    let folder = folder("audit.log", "");
+    let mut log = Log::new(folder.path().join("audit.log"));
+    log.write(lines("a", 2_000));
+    let relay = start(folder.path());
+    received(&relay, 2_000).await;
+    stop(relay).await;
+    log.write(lines("b", 10));
+    let rotated = log.rotate(1);
+    gzip(&rotated);
+    let packed = rotated.with_extension("log.gz");
+    let whole = fs::read(&packed).expect("readable");
+    fs::write(&packed, &whole[..whole.len() / 2]).expect("written");
+    log.write(lines("c", 1));
+    let mut relay = start(folder.path());
+    received(&relay, 2_001).await;
+    a_while().await;
+    assert_eq!(of_path(&relay, "failing_files", "audit.log").await, 1.0);
+    fs::write(&packed, &whole).expect("written");
+    received(&relay, 2_011).await;
+    assert_eq!(of_path(&relay, "failing_files", "audit.log").await, 0.0);
+    let logs = relay.logs();
+    assert_eq!(logs.matches("cannot be read on").count(), 1, "{logs}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_file_that_cannot_be_read_is_told_once_and_read_when_it_can_be() {
     let folder = folder("*.log.gz", "");
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());

@@ -20,6 +20,8 @@ const VALUE_BYTES_MAX: usize = 32 * 1024;
 /// Encodings within encodings; what is wrapped more often is masked.
 const ENCODINGS_MAX: usize = 3;
 const ROUNDS_MAX: usize = 4;
+/// Behind it stands what is passed on to a workload or a node.
+const PROXY: &str = "/proxy/";
 /// A shorter part of a path is no token.
 const SEGMENT_BYTES_MIN: usize = 16;
 /// What is left as it is in a value (RFC 3986: unreserved characters).
@@ -59,7 +61,8 @@ const PLAIN_NAMES: [&str; 16] = [
     "timeoutSeconds",
     "watch",
 ];
-const PLAIN_BYTES_MAX: usize = 32;
+/// No token is as short.
+const PLAIN_BYTES_MAX: usize = 19;
 
 /// Whose parameters they are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,6 +130,9 @@ fn masked_path(path: &str, lost: &mut Vec<String>) -> Option<String> {
         segment.len() >= SEGMENT_BYTES_MIN
             && looks_secret(&percent_decode_str(segment).decode_utf8_lossy())
     };
+    // Before that stand names of objects.
+    let passed_on = path.find(PROXY).map_or(0, |at| at + PROXY.len());
+    let (before, path) = path.split_at(passed_on);
     if !path.split('/').any(is_secret) {
         return None;
     }
@@ -137,7 +143,7 @@ fn masked_path(path: &str, lost: &mut Vec<String>) -> Option<String> {
         lost.push(percent_decode_str(segment).decode_utf8_lossy().into_owned());
         Cow::Owned(encoded(MASK))
     });
-    Some(shown.collect::<Vec<_>>().join("/"))
+    Some(before.to_owned() + &shown.collect::<Vec<_>>().join("/"))
 }
 
 fn masked_query(query: &str, reader: Reader, lost: &mut Vec<String>) -> Option<String> {
@@ -181,9 +187,8 @@ fn is_plain(name: &str, value: &str, reader: Reader) -> bool {
     (name.is_empty() && value.is_empty())
         || (reader == Reader::Kubernetes
             && PLAIN_NAMES.contains(&name)
-            && value.len() <= PLAIN_BYTES_MAX
             && value.bytes().all(is_word)
-            && !looks_secret(value))
+            && (value.len() <= PLAIN_BYTES_MAX || !looks_secret(value)))
 }
 
 /// A value without what is secret in it; `None` where that is nothing.

@@ -87,6 +87,8 @@ fn of_a_workloads_address_the_path_is_looked_at_too() {
         hidden.address,
         "/api/v1/namespaces/x/services/s/proxy/hook/%5Bmasked%5D?continue=%5Bmasked%5D"
     );
+    let node = "/api/v1/nodes/9f86d081884c7d659a2feaa0c55ad015/proxy/metrics/cadvisor-and-more";
+    assert_eq!(masked(node, Reader::Other), None);
     assert_eq!(
         hidden.lost,
         ["9f86d081884c7d659a2feaa0c55ad015", "eyJ2IjoibWV0YSJ9"]

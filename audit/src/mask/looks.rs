@@ -1,6 +1,13 @@
 //! What by its name or by its looks is a secret.
 
+use std::{borrow::Cow, sync::LazyLock};
+
+use aho_corasick::AhoCorasick;
+
 use super::MASK;
+
+/// What is shorter may be a word.
+const RANDOM_BYTES_MIN: usize = 20;
 
 /// Parts of names that say secret wherever they stand.
 const SECRET_PARTS: [&str; 18] = [
@@ -92,17 +99,27 @@ pub fn is_secret_name(name: &str) -> bool {
 
 /// Whether text by itself looks like a token or a key.
 pub fn looks_secret(text: &str) -> bool {
-    if TOKEN_STARTS.iter().any(|start| {
-        text.match_indices(start)
-            .any(|(at, _)| !text[..at].ends_with(|before: char| before.is_ascii_alphanumeric()))
-    }) {
+    static STARTS: LazyLock<AhoCorasick> =
+        LazyLock::new(|| AhoCorasick::new(TOKEN_STARTS).expect("a handful of short words"));
+    let begins_word = |at: usize| at == 0 || !text.as_bytes()[at - 1].is_ascii_alphanumeric();
+    if STARTS
+        .find_overlapping_iter(text)
+        .any(|found| begins_word(found.start()))
+    {
         return true;
+    }
+    if text.len() < RANDOM_BYTES_MIN {
+        return false;
     }
     if is_base64(text) {
         return true;
     }
     // A digest names content, and hides nothing.
-    let text = text.replace("sha256:", "sha256:-");
+    let text = if text.contains("sha256:") {
+        Cow::Owned(text.replace("sha256:", "sha256:-"))
+    } else {
+        Cow::Borrowed(text)
+    };
     let runs = text
         .split(|character: char| !character.is_ascii_alphanumeric() && !"+=".contains(character));
     let mut before = "";
@@ -162,7 +179,8 @@ fn is_random(run: &str) -> bool {
     run.bytes()
         .for_each(|byte| distinct[usize::from(byte & 127)] = true);
     let distinct = distinct.iter().filter(|seen| **seen).count();
-    let with_digits = run.len() >= 20 && digits >= 2 && upper + lower >= 4 && distinct >= 10;
+    let with_digits =
+        run.len() >= RANDOM_BYTES_MIN && digits >= 2 && upper + lower >= 4 && distinct >= 10;
     let mixed = run.len() >= 24 && upper >= 6 && lower >= 6 && distinct >= 14;
     // Whatever it is, nobody can read it.
     let long = run.len() >= 64;

@@ -108,6 +108,22 @@ pub struct Planted {
     pub bodies: Bodies,
 }
 
+/// What secret values are called, and `x`.
+const NAMES: [&str; 6] = [
+    "password",
+    "token",
+    "request",
+    "certificate",
+    "message",
+    "x",
+];
+const RESOURCES: [&str; 4] = [
+    "secrets",
+    "tokenreviews",
+    "tokenrequests",
+    "certificatesigningrequests",
+];
+
 /// Plants the secret.
 pub fn plant(bytes: &[u8]) -> Planted {
     let mut choices = Choices::new(bytes);
@@ -118,25 +134,10 @@ pub fn plant(bytes: &[u8]) -> Planted {
     };
     let form = choices.one(&[SECRET, ENCODED[0]]);
     let secret = choices.string(form);
-    let name = choices.one(&[
-        "password",
-        "token",
-        "request",
-        "certificate",
-        "message",
-        "x",
-    ]);
+    let name = choices.one(&NAMES);
     let leaf = format!("{{\"{name}\":{secret}}}");
     let (resource, body) = match choices.number(8) {
-        0 => (
-            choices.one(&[
-                "secrets",
-                "tokenreviews",
-                "tokenrequests",
-                "certificatesigningrequests",
-            ]),
-            choices.around(leaf),
-        ),
+        0 => (choices.one(&RESOURCES), choices.around(leaf)),
         1 => ("configmaps", nested(&mut choices, &leaf)),
         2 => ("configmaps", applied(&mut choices, &secret)),
         3 => ("configmaps", as_text(&mut choices)),

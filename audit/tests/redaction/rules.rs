@@ -326,3 +326,47 @@ fn what_stands_under_a_name_of_no_event_is_a_body() {
     let unusual = event("secrets", json!({"verb": null, "other": {"data": CANARY}}));
     assert!(!redacted(&unusual).to_string().contains(CANARY));
 }
+
+/// Of each pair of lines `before …` and `after …` of the documentation, whatever the digits of marks are.
+#[test]
+fn the_examples_of_the_documentation_are_what_is_done() {
+    const PAGE: &str = include_str!("../../../docs/redaction.md");
+    let lines = |start: &'static str| {
+        PAGE.lines()
+            .filter_map(move |line| line.strip_prefix(start))
+            .map(str::trim)
+    };
+    let without_digits = |text: &str| {
+        let parts = text.split("[redacted ").enumerate();
+        let parts = parts.map(|(number, part)| part.get(8 * usize::from(number > 0)..));
+        parts
+            .map(Option::unwrap_or_default)
+            .collect::<Vec<_>>()
+            .join("[redacted ")
+    };
+    let mut examples = 0;
+    for (before, after) in lines("before   ").zip(lines("after    ")) {
+        let (event, pointer) = if before.starts_with('"') {
+            let body: Value = serde_json::from_str(&format!("{{{before}}}")).expect("JSON");
+            (
+                event("secrets", json!({"requestObject": body})),
+                "/requestObject",
+            )
+        } else {
+            (
+                event("pods/exec", json!({"requestURI": before})),
+                "/requestURI",
+            )
+        };
+        let told = redacted(&event);
+        let told = told.pointer(pointer).expect("it is there");
+        let told = told
+            .as_str()
+            .map_or_else(|| told.to_string(), str::to_owned);
+        let told = told.trim_start_matches('{').trim_end_matches('}');
+        let after = after.trim_end_matches('}');
+        assert_eq!(without_digits(told), without_digits(after));
+        examples += 1;
+    }
+    assert_eq!(examples, 2);
+}

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     find::{self, Found, Listing},
-    in_use::Followed,
+    in_use::{Followed, InUse},
     lines::Noted,
     mark::Mark,
     tracked::{Looked, Tracked},
@@ -31,6 +31,9 @@ pub(super) type Id = (u64, u64);
 pub(super) struct Files {
     configured: PathBuf,
     key: HashKey,
+    in_use: InUse,
+    /// Its number among the followers.
+    number: u64,
     tracked: HashMap<Id, Tracked>,
     /// What was rotated from which path before it was followed.
     since: HashMap<PathBuf, Since>,
@@ -59,10 +62,12 @@ pub(super) struct Turn {
 }
 
 impl Files {
-    pub(super) fn new(configured: PathBuf, key: HashKey) -> Self {
+    pub(super) fn new(configured: PathBuf, key: HashKey, in_use: InUse) -> Self {
         Self {
             configured,
             key,
+            number: in_use.join(),
+            in_use,
             tracked: HashMap::new(),
             since: HashMap::new(),
             ignored: HashMap::new(),
@@ -70,14 +75,14 @@ impl Files {
         }
     }
 
-    /// But for those that were read to their end and lie closed.
-    pub(super) fn in_use(&self) -> Vec<Followed> {
-        let open = self.tracked.values().filter(|one| !one.is_closed());
-        let open = open.map(|one| Followed {
+    /// Says which files are read here.
+    fn say_in_use(&self) {
+        let all = self.tracked.values().map(|one| Followed {
             place: one.place,
             input: one.input.clone(),
+            is_open: !one.is_closed(),
         });
-        open.collect()
+        self.in_use.set(self.number, all.collect());
     }
 
     pub(super) fn followed(&self) -> usize {
@@ -126,6 +131,7 @@ impl Files {
             self.resolve(unknown, &Mark::all(positions), now_unix_ms, &mut failing);
         }
         self.say_failing(failing);
+        self.say_in_use();
         notes
     }
 
@@ -252,7 +258,16 @@ impl Files {
         let (first, then): (Vec<_>, Vec<_>) = unknown.into_iter().partition(is_in_place);
         for found in first.into_iter().chain(then) {
             match self.open(&found, marks, now_unix_ms) {
-                Ok(Some(tracked)) => drop(self.tracked.insert(found.place.identity(), tracked)),
+                Ok(Some(tracked)) => {
+                    let file = Followed {
+                        place: found.place,
+                        input: tracked.input.clone(),
+                        is_open: true,
+                    };
+                    if tracked.is_closed() || self.in_use.claim(self.number, file) {
+                        self.tracked.insert(found.place.identity(), tracked);
+                    }
+                }
                 Ok(None) => {}
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => drop(failing.insert(found.path, error.to_string())),
@@ -292,7 +307,7 @@ impl Files {
                 // A copy of what is read elsewhere, or one that is being made.
                 None => return Ok(None),
                 Some(true) if self.is_in_use(input) => return Ok(None),
-                Some(true) => return looked.behind(found, input.clone(), mark, &key),
+                Some(true) => return behind(looked, found, input, mark, &key),
             }
         }
         if self.is_old(found) {
@@ -337,6 +352,27 @@ impl Files {
         }
         self.failing = failing;
     }
+}
+
+/// Opens a file behind a mark. What is packed and does not reach so far is not unpacked again until it changes.
+fn behind(
+    looked: Looked,
+    found: &Found,
+    input: &str,
+    mark: &Mark,
+    key: &HashKey,
+) -> io::Result<Option<Tracked>> {
+    let is_packed = looked.is_packed();
+    let reason = match looked.behind(found, input.to_owned(), mark, key) {
+        Ok(None) => "it ends before the place that was reached, or is another file".to_owned(),
+        Err(error) if is_packed => error.to_string(),
+        opened => return opened,
+    };
+    tracing::error!(
+        file = %found.path.display(), reason,
+        "a log file cannot be read on; it is tried again when it changes"
+    );
+    Ok(Some(Tracked::broken(found, reason)))
 }
 
 /// Each file says once that there are lines in it that are no events.

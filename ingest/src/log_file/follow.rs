@@ -57,7 +57,11 @@ impl<Q: Queue> Follow<Q> {
     pub async fn run(self, mut stop: watch::Receiver<bool>) -> Result<(), QueueError> {
         let label = self.path.display().to_string();
         self.metrics.create(&label);
-        let mut files = Files::new(self.path.clone(), self.hash_key.clone());
+        let mut files = Files::new(
+            self.path.clone(),
+            self.hash_key.clone(),
+            self.in_use.clone(),
+        );
         while !*stop.borrow() {
             let positions = self.queue.inputs();
             let notes;
@@ -66,7 +70,6 @@ impl<Q: Queue> Follow<Q> {
                 (files, notes)
             })
             .await;
-            self.in_use.set(&label, files.in_use());
             if !notes.is_empty() {
                 self.queue.note_inputs(notes).await?;
             }

@@ -52,6 +52,10 @@ impl Looked {
         Ok(Self { file, form, head })
     }
 
+    pub(super) fn is_packed(&self) -> bool {
+        self.form != Form::Plain
+    }
+
     /// Whether there is a line to read.
     pub(super) fn has_a_line(&self) -> bool {
         let is_long = self.head.len() == HEAD_BYTES;
@@ -202,6 +206,14 @@ impl Tracked {
             broken: None,
             said_unreadable: false,
             said_legacy: false,
+        }
+    }
+
+    /// A file that cannot be read until it changes.
+    pub(super) fn broken(found: &Found, reason: String) -> Self {
+        Self {
+            broken: Some(reason),
+            ..Self::closed(found, String::new())
         }
     }
 

@@ -4,6 +4,7 @@ use auditrelay_store::Queue;
 
 use crate::{SECRET, common::*, table::nested};
 
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn bodies_and_their_refusals() -> Vec<(&'static str, Vec<u8>, u16, &'static str)> {
     let of = |kind: &str, version: &str| {
         format!(r#"{{"kind":"{kind}","apiVersion":"{version}","items":[]}}"#).into_bytes()

@@ -27,6 +27,7 @@ pub fn nested(depth: usize) -> String {
     format!("{}{}", "[".repeat(depth), "]".repeat(depth))
 }
 
+#[expect(clippy::too_many_lines, reason = "a table")]
 pub fn events_and_what_becomes_of_them() -> Vec<(&'static str, Vec<u8>, Becomes)> {
     let twice = Quarantined("a field occurs twice");
     let wrong_type = Quarantined("a field has the wrong type");

@@ -304,3 +304,23 @@ impl Block {
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{0}")]
 pub struct DamagedTexts(String);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::decompress;
+
+    #[test]
+    fn a_position_is_found_before_the_texts_and_an_earlier_version_passes_over_it() {
+        let position = InputPosition::new("a".to_owned(), "b".repeat(300)).expect("short");
+        let mut with = Vec::new();
+        put_reached(&position, &mut with);
+        let mut without = Vec::new();
+        compress(b"texts", &mut without);
+        with.extend_from_slice(&without);
+        assert_eq!(take_reached(&with), (Some(position), &without[..]));
+        assert_eq!(take_reached(&without), (None, &without[..]));
+        // It unpacked all that stands behind the keys.
+        assert_eq!(decompress(5, &with).expect("whole"), b"texts");
+    }
+}

@@ -5,7 +5,7 @@
 //! * what others are told is durable;
 //! * a position never outlives its block but by standing in the index, in the commit that routes the block.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
 use super::{
     keys,
@@ -27,8 +27,9 @@ pub(super) type Told = BTreeMap<String, (u64, String)>;
 pub(super) struct Inputs {
     /// What the index says of which input, by sequence.
     indexed: BTreeMap<String, u64>,
-    /// Of blocks that are not routed, oldest first.
-    unrouted: VecDeque<(u64, InputPosition)>,
+    /// The newest word on each input in blocks that are not routed. An older one is not needed any more: whoever
+    /// opens the queue finds the newer one in the log.
+    unrouted: Told,
 }
 
 /// What the index says.
@@ -45,17 +46,16 @@ pub(super) fn all(db: &sled::Db) -> Result<Told, Unsound> {
 
 impl Inputs {
     /// From the index and the blocks that are not routed; tells everybody.
-    pub(super) fn new(
-        indexed: Told,
-        unrouted: VecDeque<(u64, InputPosition)>,
-        shared: &Shared,
-    ) -> Self {
+    pub(super) fn new(indexed: Told, unrouted: Told, shared: &Shared) -> Self {
         let seqs = indexed
             .iter()
             .map(|(input, (seq, _))| (input.clone(), *seq));
         let seqs = seqs.collect();
-        *locked(&shared.inputs) = indexed;
-        tell(shared, &unrouted);
+        let mut told = locked(&shared.inputs);
+        *told = indexed;
+        for (input, (seq, state)) in &unrouted {
+            newest(&mut told, *seq, input, state);
+        }
         Self {
             indexed: seqs,
             unrouted,
@@ -63,31 +63,33 @@ impl Inputs {
     }
 }
 
-/// Newer words replace older ones.
-fn tell<'a>(shared: &Shared, reached: impl IntoIterator<Item = &'a (u64, InputPosition)>) {
-    let mut told = locked(&shared.inputs);
+/// A newer word replaces an older one.
+pub(super) fn newest(told: &mut Told, seq: u64, input: &str, state: &str) {
+    if told.get(input).is_none_or(|(known, _)| *known < seq) {
+        told.insert(input.to_owned(), (seq, state.to_owned()));
+    }
+}
+
+fn newest_of(told: &mut Told, reached: &[(u64, InputPosition)]) {
     for (seq, position) in reached {
-        let known = told.get(&position.input);
-        if known.is_none_or(|(known, _)| known < seq) {
-            told.insert(position.input.clone(), (*seq, position.state.clone()));
-        }
+        newest(told, *seq, &position.input, &position.state);
     }
 }
 
 impl Owner {
     /// The blocks of a round are durable.
     pub(super) fn publish_reached(&mut self, round: &mut Round) {
-        tell(&self.shared, &round.reached);
-        self.inputs.unrouted.extend(round.reached.drain(..));
+        newest_of(&mut locked(&self.shared.inputs), &round.reached);
+        newest_of(&mut self.inputs.unrouted, &round.reached);
+        round.reached.clear();
     }
 
-    /// A block is routed: from now on the index says how far it brought its input.
+    /// Blocks up to this one are routed: from now on the index says how far they brought their inputs.
     pub(super) fn route_input(&mut self, block: u64, round: &mut Round) {
-        while let Some((seq, _)) = self.inputs.unrouted.front()
-            && *seq <= block
-            && let Some((seq, position)) = self.inputs.unrouted.pop_front()
-        {
-            self.index_input(seq, &position, round);
+        let is_routed = |_: &String, (seq, _): &mut (u64, String)| *seq <= block;
+        let routed: Vec<_> = self.inputs.unrouted.extract_if(.., is_routed).collect();
+        for (input, (seq, state)) in routed {
+            self.index_input(seq, &InputPosition { input, state }, round);
         }
     }
 
@@ -100,7 +102,7 @@ impl Owner {
                     round.noted.push((seq, position));
                 }
                 InputNote::Forget(input) => {
-                    self.inputs.unrouted.retain(|(_, one)| one.input != input);
+                    self.inputs.unrouted.remove(&input);
                     self.forget_input(&input, round);
                 }
             }
@@ -135,16 +137,12 @@ impl Owner {
 
     /// What was noted in the index is durable.
     pub(super) fn publish_noted(&self, round: &mut Round) {
-        tell(&self.shared, &round.noted);
-        round.noted.clear();
         let mut told = locked(&self.shared.inputs);
+        newest_of(&mut told, &round.noted);
+        round.noted.clear();
         for input in round.forgotten.drain(..) {
             let is_back = self.inputs.indexed.contains_key(&input)
-                || self
-                    .inputs
-                    .unrouted
-                    .iter()
-                    .any(|(_, one)| one.input == input);
+                || self.inputs.unrouted.contains_key(&input);
             if !is_back {
                 told.remove(&input);
             }

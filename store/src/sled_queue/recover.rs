@@ -21,7 +21,7 @@ use super::{
     threads::{self, Threads},
 };
 use crate::{
-    InputPosition, codec,
+    codec,
     frame::{self, Damaged, Kind},
     log::{Log, LogFiles, Position, ScanError, Scanned, scan},
 };
@@ -40,7 +40,7 @@ pub(super) struct Counters {
     pub(super) threads: Threads,
     pub(super) inputs: inputs::Told,
     /// How far blocks that are not routed brought their inputs, by the block's sequence.
-    pub(super) reached: VecDeque<(u64, InputPosition)>,
+    pub(super) reached: inputs::Told,
 }
 
 /// A store that was opened.
@@ -160,7 +160,7 @@ fn read_index(db: &sled::Db) -> Result<Counters, Unsound> {
         fallbacks: fall_back::all(db)?,
         threads: threads::all(db)?,
         inputs: inputs::all(db)?,
-        reached: VecDeque::new(),
+        reached: inputs::Told::new(),
     };
     for row in db.scan_prefix(keys::CHANNELS) {
         let (name, channel) = small(&row?.1)?;
@@ -260,7 +260,7 @@ fn look_at_events(
     names: &LogNames,
     totals: &mut Totals,
     unrouted: &mut VecDeque<UnroutedBlock>,
-    reached: &mut VecDeque<(u64, InputPosition)>,
+    reached: &mut inputs::Told,
 ) -> Result<Scanned, Unsound> {
     // They do not rise when files of a log stand in each other's place.
     let (mut in_order, mut last) = (true, 0);
@@ -280,7 +280,7 @@ fn look_at_events(
                 plain_bytes: header.plain_bytes,
             });
             if let Some(position) = codec::reached(header.items, payload) {
-                reached.push_back((header.seq, position));
+                inputs::newest(reached, header.seq, &position.input, &position.state);
             }
         },
     )?;
