@@ -152,9 +152,6 @@ fn is_kubectl_there() -> bool {
         .arg("version")
         .arg("--client")
         .output();
-    if is_there.is_err() {
-        println!("skipped: kubectl is not installed");
-    }
     is_there.is_ok()
 }
 
@@ -189,6 +186,7 @@ fn said_twice(pod: &Value) -> Vec<String> {
 #[test]
 fn kubeadms_steps_can_be_followed_to_the_letter_and_again() {
     if !is_kubectl_there() {
+        println!("skipped: kubectl is not installed");
         return;
     }
     let node = Node::new(STATIC_POD);
@@ -234,6 +232,7 @@ fn kubeadms_steps_can_be_followed_to_the_letter_and_again() {
 #[test]
 fn a_patch_that_fails_leaves_no_manifest() {
     if !is_kubectl_there() {
+        println!("skipped: kubectl is not installed");
         return;
     }
     let node =
@@ -248,6 +247,7 @@ fn a_patch_that_fails_leaves_no_manifest() {
 #[test]
 fn what_the_patch_adds_collides_with_no_audit_that_is_set_up_already() {
     if !is_kubectl_there() {
+        println!("skipped: kubectl is not installed");
         return;
     }
     let other = STATIC_POD
@@ -289,9 +289,7 @@ fn what_the_patch_adds_collides_with_no_audit_that_is_set_up_already() {
         .as_array()
         .expect("a list");
     let last = command.iter().filter_map(Value::as_str);
-    let last = last
-        .filter(|one| one.starts_with("--audit-log-path="))
-        .next_back();
+    let last = last.rev().find(|one| one.starts_with("--audit-log-path="));
     assert_eq!(
         last,
         Some("--audit-log-path=/var/log/kubernetes/auditrelay/audit.log")

@@ -53,9 +53,11 @@ fn refusals(policy: &Policy) -> Vec<String> {
             let is_fine = url.starts_with('/') && !is_prefix.contains('*');
             unless(is_fine, field("nonResourceURLs"));
         }
-        let is_both =
-            !urls.is_empty() && !(rule.resources.is_empty() && rule.namespaces.is_empty());
-        unless(!is_both, field("resources and nonResourceURLs"));
+        let is_of_urls = rule.resources.is_empty() && rule.namespaces.is_empty();
+        unless(
+            urls.is_empty() || is_of_urls,
+            field("resources and nonResourceURLs"),
+        );
     }
     all
 }
