@@ -2,6 +2,10 @@
 //!
 //! Contract: what the files of a platform set is what `flags.md` explains.
 
+/// Where the API server's own file is. Not where Kubernetes' documentation puts an audit log: a mount at a path, or
+/// a volume of a name, that is there already makes a static pod invalid, and no API server starts.
+pub(super) const LOG_DIR: &str = "/var/log/kubernetes/auditrelay";
+
 /// A flag without its dashes, and why it has this value.
 pub(super) struct Flag {
     pub(super) name: &'static str,
@@ -57,9 +61,16 @@ pub(super) fn log_file() -> Vec<Flag> {
     vec![
         flag(
             "audit-log-path",
-            "/var/log/kubernetes/audit/audit.log",
+            &format!("{LOG_DIR}/audit.log"),
             "A second copy on the node, by the same policy: what the webhook lost while the relay was away for longer \
-             than 90 s is there.",
+             than 90 s is there. Nothing is taken out of it.",
+        ),
+        flag(
+            "audit-log-mode",
+            "blocking",
+            "The default, written down: a request waits until its event is with the operating system of the node, not \
+             with its disk. So the file has what the webhook's buffer in memory loses. If the folder is on a slow or a \
+             network disk, take `batch`.",
         ),
         flag(
             "audit-log-maxage",
@@ -102,7 +113,8 @@ impl Flag {
 /// The JSON patch that kubeadm and kubectl apply to the API server's static pod.
 pub(super) fn static_pod_patch(flags: &[Flag], folder: &str) -> String {
     let mut text = String::from(
-        "# A JSON patch of the API server's static pod: `kubectl patch --type json`, or kubeadm's `--patches`.\n",
+        "# A JSON patch of the API server's static pod: `kubectl patch --type json`, or kubeadm's `--patches`.\n\
+         # It adds, so it is applied once, to a manifest as kubeadm writes it.\n",
     );
     for Flag { name, value, .. } in flags {
         text.push_str(&format!(
@@ -111,12 +123,7 @@ pub(super) fn static_pod_patch(flags: &[Flag], folder: &str) -> String {
     }
     for (name, path, kind, read_only) in [
         ("auditrelay", folder, "Directory", true),
-        (
-            "audit-log",
-            "/var/log/kubernetes/audit",
-            "DirectoryOrCreate",
-            false,
-        ),
+        ("auditrelay-log", LOG_DIR, "DirectoryOrCreate", false),
     ] {
         text.push_str(&format!(
             "- op: add\n  path: /spec/containers/0/volumeMounts/-\n  \

@@ -141,7 +141,12 @@ fn server(plan: &Plan) -> Result<CertificateParams, Failure> {
 }
 
 fn client(cluster: &ClusterName) -> Result<CertificateParams, Failure> {
-    let mut params = named("kube-apiserver-audit");
+    // The CN is the cluster's name, too: a list that names CNs must not let one cluster pass for another. A CN has
+    // at most 64 characters, a cluster's name at most 63.
+    let mut params = named(cluster.as_str());
+    params
+        .distinguished_name
+        .push(DnType::OrganizationName, "kube-apiserver-audit");
     let name = client_name(cluster).try_into().map_err(failed)?;
     params.subject_alt_names.push(SanType::URI(name));
     Ok(params)

@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use super::flags::{Flag, lines, log_file, static_pod_patch, webhook};
+use super::flags::{Flag, LOG_DIR, lines, log_file, static_pod_patch, webhook};
 use super::keys::{Keys, client_name};
 use super::plan::{Plan, San};
 
@@ -34,13 +34,22 @@ impl Entry {
     }
 }
 
-/// Fills the places of a template, such as `@NAME@`.
+/// Fills the places of a template, such as `@NAME@`. In one pass: what is put in is not looked at again, and a
+/// folder may be called `@NAME@`.
 fn fill(template: &str, values: &[(&str, &str)]) -> String {
-    values
-        .iter()
-        .fold(template.to_owned(), |text, (name, value)| {
-            text.replace(&format!("@{name}@"), value)
-        })
+    let mut text = String::with_capacity(template.len());
+    let mut rest = template;
+    while let Some((before, after)) = rest.split_once('@') {
+        text.push_str(before);
+        let place = values.iter().find_map(|(name, value)| {
+            let rest = after.strip_prefix(name)?.strip_prefix('@')?;
+            Some((*value, rest))
+        });
+        let (value, after) = place.unwrap_or(("@", after));
+        text.push_str(value);
+        rest = after;
+    }
+    text + rest
 }
 
 /// Text as YAML: JSON's strings are YAML's, too.
@@ -201,7 +210,10 @@ fn single_binaries() -> Vec<Entry> {
     rke2.retain(|flag| flag.name != "audit-policy-file");
     let rke2 = lines(&rke2, Flag::item);
     let at = |template: &str, dir: &str, flags: &str| {
-        fill(template, &[("NODE_DIR", dir), ("FLAGS", flags)])
+        fill(
+            template,
+            &[("NODE_DIR", dir), ("LOG_DIR", LOG_DIR), ("FLAGS", flags)],
+        )
     };
     vec![
         public(

@@ -204,7 +204,7 @@ pub(crate) async fn works(relay: &Relay) {
 }
 
 /// A set of another cluster by the same CA: what its API server is answered at its own place and at the first one's.
-async fn other_cluster(relay: &Relay, more: &[&str]) -> [String; 2] {
+pub(crate) async fn other_cluster(relay: &Relay, more: &[&str]) -> [String; 2] {
     let url = format!("https://127.0.0.1:{}/webhook/other", relay.port);
     let more = [more, &["--ca", "set/ca", "--out", "other"]].concat();
     init(relay.folder.path(), &url, &more);

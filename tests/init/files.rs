@@ -223,6 +223,35 @@ fn the_relays_configuration_is_valid_wherever_it_is_written() {
     }
 }
 
+/// What is asked for is put in as it is, also where it looks like a place of a template.
+#[test]
+fn a_folder_may_be_called_like_a_place_of_a_template() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let names = "@SERVER@-@CLUSTER@-@FLAGS@-@PATCHES_DIR@-@RELAY_DIR_DATA@-@RELAY_CONFIG@-@CURL@";
+    let relay_dir = format!("/etc/{names}");
+    let more = ["--out", names, "--relay-dir", &relay_dir];
+    init(folder.path(), URL, &more);
+    let set = folder.path().join(names);
+    let config: Value = yaml(&text(set.join("relay/relay.yaml")));
+    for (value, file) in [
+        (&config["tls"]["certificate_file"], "server.crt"),
+        (&config["tls"]["key_file"], "server.key"),
+        (&config["tls"]["client_ca_file"], "client-ca.crt"),
+        (&config["data_dir"], "data"),
+    ] {
+        assert_eq!(value, &format!("{relay_dir}/{file}"));
+    }
+    let kind: Value = yaml(&text(set.join("platforms/kind.yaml")));
+    for mount in kind["nodes"][0]["extraMounts"].as_array().expect("mounts") {
+        let path = Path::new(mount["hostPath"].as_str().expect("a path"));
+        assert!(path.starts_with(&set) && path.is_dir(), "{mount}");
+    }
+    for file in ["README.md", "platforms/flags.md"] {
+        let config = format!("--config {relay_dir}/relay.yaml");
+        assert!(text(set.join(file)).contains(&config), "{file}");
+    }
+}
+
 #[test]
 fn json_is_for_scripts() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -246,143 +275,3 @@ fn json_is_for_scripts() {
     let config = text(folder.path().join("set/relay/relay.yaml"));
     assert!(config.contains("key_file: \"/etc/auditrelay/server.key\""));
 }
-
-/// The flags that the patch of the static pod adds; what it mounts it has a volume for.
-fn flags_of_the_patch(platforms: &Path) -> Vec<String> {
-    let patch = text(platforms.join("kubeadm/kube-apiserver0+json.yaml"));
-    // The parser takes maps only.
-    let read: Value = yaml(&format!("patch:\n{patch}"));
-    let operations = read["patch"].as_array().expect("a list");
-    let of_path = |path: &str| -> Vec<Value> {
-        let has = |one: &&Value| one["path"] == path && one["op"] == "add";
-        let values = operations.iter().filter(has);
-        values.map(|one| one["value"].clone()).collect()
-    };
-    let flags = of_path("/spec/containers/0/command/-");
-    let mounts = of_path("/spec/containers/0/volumeMounts/-");
-    let volumes = of_path("/spec/volumes/-");
-    assert_eq!(operations.len(), flags.len() + mounts.len() + volumes.len());
-    for (mount, volume) in mounts.iter().zip(&volumes) {
-        assert_eq!(mount["name"], volume["name"]);
-        assert_eq!(mount["mountPath"], volume["hostPath"]["path"]);
-    }
-    assert_eq!(mounts[0]["readOnly"], true);
-    assert_eq!(mounts[0]["mountPath"], "/etc/kubernetes/auditrelay");
-    let flag = |flag: &Value| flag.as_str().expect("text").to_owned();
-    flags.iter().map(flag).collect()
-}
-
-/// What platforms are told is YAML, and names files where the steps put them.
-#[test]
-fn platforms_are_told_of_the_same_flags() {
-    let folder = tempfile::tempdir().expect("a folder");
-    init(folder.path(), URL, &[]);
-    let platforms = folder.path().join("set/platforms");
-    let explained = text(platforms.join("flags.md"));
-    let mut flags = flags_of_the_patch(&platforms);
-    for file in ["k3s.yaml", "rke2.yaml"] {
-        let read: Value = yaml(&text(platforms.join(file)));
-        let list = read["kube-apiserver-arg+"].as_array();
-        let list = list.unwrap_or_else(|| panic!("{file}: {read}"));
-        assert!(list.len() >= 4, "{file}");
-        flags.extend(
-            list.iter()
-                .map(|flag| format!("--{}", flag.as_str().expect("text"))),
-        );
-    }
-    let dirs = [
-        "kubernetes/auditrelay",
-        "rancher/k3s/auditrelay",
-        "rancher/rke2/auditrelay",
-    ];
-    for flag in flags {
-        let name = flag.split('=').next().expect("a name");
-        assert!(
-            explained.contains(&format!("| `{name}=")),
-            "{flag} is not explained"
-        );
-        if let Some((_, path)) = flag.split_once("=/etc/") {
-            let (dir, file) = path.rsplit_once('/').expect("a file");
-            assert!(dirs.contains(&dir), "{flag}");
-            assert!(
-                folder.path().join("set/apiserver").join(file).exists(),
-                "{flag}"
-            );
-        }
-    }
-    let kind: Value = yaml(&text(platforms.join("kind.yaml")));
-    for mount in kind["nodes"][0]["extraMounts"].as_array().expect("mounts") {
-        assert!(Path::new(mount["hostPath"].as_str().expect("a path")).is_dir());
-    }
-}
-
-/// The commands of kubeadm.md, on a manifest as kubeadm writes it.
-#[test]
-fn kubectl_patches_a_static_pod_with_it() {
-    let folder = tempfile::tempdir().expect("a folder");
-    init(folder.path(), URL, &[]);
-    let steps = text(folder.path().join("set/platforms/kubeadm.md"));
-    let command = steps.split_once("   kubectl patch").expect("the command").1;
-    let command = command.split_once(" > ").expect("its end").0;
-    assert!(command.contains("manifests/kube-apiserver.yaml"));
-    fs::create_dir(folder.path().join("manifests")).expect("a folder");
-    fs::write(
-        folder.path().join("manifests/kube-apiserver.yaml"),
-        STATIC_POD,
-    )
-    .expect("written");
-    fs::rename(
-        folder.path().join("set/platforms/kubeadm"),
-        folder.path().join("auditrelay-patches"),
-    )
-    .expect("moved");
-    let run = std::process::Command::new("sh")
-        .args([
-            "-c",
-            &format!("command -v kubectl >/dev/null || exit 99; kubectl patch{command}"),
-        ])
-        .current_dir(folder.path())
-        .env("HOME", folder.path())
-        .output()
-        .expect("a shell");
-    if run.status.code() == Some(99) {
-        println!("skipped: kubectl is not installed");
-        return;
-    }
-    assert!(
-        run.status.success(),
-        "{}",
-        String::from_utf8_lossy(&run.stderr)
-    );
-    let pod: Value = yaml(std::str::from_utf8(&run.stdout).expect("text"));
-    let container = &pod["spec"]["containers"][0];
-    let command = container["command"].as_array().expect("a list");
-    assert_eq!(command[1], "--advertise-address=10.0.0.1");
-    assert!(command.contains(
-        &"--audit-webhook-config-file=/etc/kubernetes/auditrelay/kubeconfig.yaml".into()
-    ));
-    assert_eq!(container["volumeMounts"].as_array().map(Vec::len), Some(3));
-    assert_eq!(pod["spec"]["volumes"].as_array().map(Vec::len), Some(3));
-}
-
-const STATIC_POD: &str = "\
-apiVersion: v1
-kind: Pod
-metadata:
-  labels: {component: kube-apiserver, tier: control-plane}
-  name: kube-apiserver
-  namespace: kube-system
-spec:
-  containers:
-    - command:
-        - kube-apiserver
-        - --advertise-address=10.0.0.1
-      image: registry.k8s.io/kube-apiserver:v1.36.0
-      name: kube-apiserver
-      volumeMounts:
-        - {mountPath: /etc/kubernetes/pki, name: k8s-certs, readOnly: true}
-  hostNetwork: true
-  volumes:
-    - {hostPath: {path: /etc/kubernetes/pki, type: DirectoryOrCreate}, name: k8s-certs}
-status: {}
-";

@@ -3,9 +3,11 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod certificates;
 mod connect;
 mod files;
 mod guide;
+mod platforms;
 mod policy;
 mod rotation;
 mod told;

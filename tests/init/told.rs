@@ -8,9 +8,15 @@ use crate::{
 };
 
 /// The routes by which these events are told, by the relay's own configuration.
-fn routes_of(folder: &std::path::Path, events: &str) -> Vec<String> {
+fn routes_of(folder: &std::path::Path, channel: &str, events: &str) -> Vec<String> {
     fs::write(folder.join("events.json"), events).expect("written");
-    let args = ["render", "--config", "set/relay/relay.yaml", "events.json"];
+    let config = ["--config", "set/relay/relay.yaml"];
+    let args = [
+        &["render", "--channel", channel],
+        &config[..],
+        &["events.json"],
+    ]
+    .concat();
     let (_, stdout, stderr) = support::run(folder, &[], &args);
     assert!(stderr.contains("0 unreadable"), "{stderr}");
     let marks = ["🔴 ", "🟠 ", "🔵 "];
@@ -32,6 +38,13 @@ fn event(verb: &str, user: &str, group: &str, resource: &str, code: u16) -> Stri
             &format!("\"resource\":\"{resource}\",\"apiGroup\":\"{api_group}\""),
         )
         .replace("\"code\":200", &format!("\"code\":{code}"))
+}
+
+fn subresource(verb: &str, resource: &str, name: &str) -> String {
+    event(verb, "alice", "dev", resource, 200).replace(
+        "\"apiGroup\":\"\"",
+        &format!("\"apiGroup\":\"\",\"subresource\":\"{name}\""),
+    )
 }
 
 #[test]
@@ -75,7 +88,8 @@ fn the_routes_tell_what_they_are_named_for_and_not_the_rest() {
             "anonymous",
         ),
     ] {
-        assert_eq!(routes_of(folder.path(), &events), [route], "{events}");
+        let told = routes_of(folder.path(), "audit", &events);
+        assert_eq!(told, [route], "{events}");
     }
     for events in [
         event("get", "alice", "dev", "pods", 200),
@@ -89,7 +103,56 @@ fn the_routes_tell_what_they_are_named_for_and_not_the_rest() {
         ),
         event("create", "alice", "dev", "shop.example:carts", 201),
     ] {
-        assert!(routes_of(folder.path(), &events).is_empty(), "{events}");
+        for channel in ["audit", "terminal"] {
+            assert!(
+                routes_of(folder.path(), channel, &events).is_empty(),
+                "{events}"
+            );
+        }
+    }
+}
+
+/// Who reads secrets, and who goes through the API server, is told to people. That controllers watch secrets, all day,
+/// is shown where the relay runs.
+#[test]
+fn what_controllers_do_with_secrets_all_day_is_told_to_nobody_else() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let url = "https://relay.example:8443/webhook/prod";
+    init(folder.path(), url, &[]);
+    let cart = "system:serviceaccount:shop:cart";
+    let secrets = |verb, user, group| event(verb, user, group, "secrets", 200);
+    // A session is told when it begins.
+    let attach =
+        subresource("get", "pods", "attach").replace("ResponseComplete", "ResponseStarted");
+    for (events, channel, route) in [
+        (attach, "audit", "session-in-a-pod"),
+        (
+            subresource("get", "nodes", "proxy"),
+            "audit",
+            "through-the-api-server",
+        ),
+        (secrets("watch", "alice", "dev"), "audit", "secrets"),
+        (
+            secrets("list", cart, "system:serviceaccounts"),
+            "audit",
+            "secrets",
+        ),
+        (
+            secrets("watch", cart, "system:serviceaccounts"),
+            "terminal",
+            "secrets-watched-by-controllers",
+        ),
+        (
+            secrets("watch", "system:kube-controller-manager", "x"),
+            "terminal",
+            "secrets-watched-by-the-control-plane",
+        ),
+    ] {
+        for each in ["audit", "terminal"] {
+            let told = routes_of(folder.path(), each, &events);
+            let expected: &[&str] = if each == channel { &[route] } else { &[] };
+            assert_eq!(told, expected, "{each}: {events}");
+        }
     }
 }
 
