@@ -258,11 +258,20 @@ fn check_says_who_comes_in_and_what_is_wrong_with_a_file() {
         "webhook on 127.0.0.1:0: https, with a certificate until ",
         "client prod-apiserver: a certificate of audit-of-prod; for cluster prod",
         "client dev-apiserver: a token; for cluster dev",
-        "client old-sink: the password of ops; for the cluster that its path names",
+        "client old-sink: the password of ops; for the cluster that its path names (not dev, prod: another client's own)",
     ] {
         assert!(stdout.contains(line), "{line}\n{stdout}");
     }
     assert!(!stdout.contains("warning"), "{stdout}");
+
+    // Of the clients that have no cluster, each has to name one where the relay's is another client's.
+    let own = format!("{CONFIG}cluster: dev\n");
+    write(folder.path(), "config.yaml", &own);
+    let (code, stdout, _) = check();
+    let warning = "warning: client old-sink has no cluster, and dev, which is meant by a path";
+    assert!(code == 0 && stdout.contains(warning), "{stdout}");
+    assert_eq!(stdout.matches("has no cluster").count(), 1, "{stdout}");
+    write(folder.path(), "config.yaml", CONFIG);
 
     write(folder.path(), "tokens", "hunter2\n");
     let (code, stdout, _) = check();

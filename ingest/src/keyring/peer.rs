@@ -150,3 +150,6 @@ fn unchanged_around(times: &[(i64, i64)], now: i64) -> (i64, i64) {
 pub(super) fn now() -> UnixTime {
     UnixTime::now()
 }
+
+#[cfg(test)]
+mod tests;
