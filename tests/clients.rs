@@ -290,3 +290,16 @@ fn check_says_who_comes_in_and_what_is_wrong_with_a_file() {
         assert!(!stderr.contains("hunter"), "{stderr}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relay_of_files_alone_needs_none_of_the_doors_files() {
+    let folder = tempfile::tempdir().expect("a folder");
+    write(folder.path(), "config.yaml", CONFIG);
+    write(folder.path(), "audit.log", "");
+    let arguments = ["audit.log", "--config", "config.yaml"];
+    let mut relay = Running::tail(folder.path(), &arguments);
+    let (_, metrics) = relay.get("/metrics").await;
+    assert!(!metrics.contains("auditrelay_ingest_files_current"));
+    relay.signal("-TERM");
+    assert_eq!(relay.wait().await.code(), Some(0));
+}
