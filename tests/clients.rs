@@ -180,7 +180,13 @@ async fn each_client_comes_in_and_files_change_while_connections_stay_open() {
     write(folder.path(), "tokens", &format!("{NEW}\n"));
     serve_certificate(folder.path(), &ca, "second");
     settle("they are in use", || {
-        relay.logs().contains("changed and are in use")
+        let logs = relay.logs();
+        let in_use = logs
+            .lines()
+            .filter(|line| line.contains("changed and are in use"));
+        let told: String = in_use.collect();
+        // In one line or in two: each is a unit of its own.
+        told.contains("tokens\"") && told.contains("server.crt")
     })
     .await;
     assert_eq!(ask(&relay, &nobody, "/webhook", NEW).await, 200);
@@ -214,10 +220,6 @@ async fn everything_is_counted_and_little_is_logged(relay: &mut Running) {
         (
             r#"auditrelay_ingest_refused_total{reason="unknown_token"}"#,
             2.0,
-        ),
-        (
-            r#"auditrelay_ingest_file_reloads_total{outcome="success"}"#,
-            1.0,
         ),
         (
             r#"auditrelay_ingest_file_reloads_total{outcome="failure"}"#,

@@ -14,6 +14,9 @@ mod files;
 mod metrics;
 mod parts;
 mod peer;
+#[cfg(test)]
+#[path = "../tests/common/pki.rs"]
+mod pki;
 mod secrets;
 mod server;
 mod warnings;

@@ -133,6 +133,7 @@ async fn everybody_else_is_told_what_is_missing() {
     let (house, open) = every_kind().await;
     let pair = |name| house.client_ca.signs(&client(name));
     let (prod, strict, other) = (pair("prod"), pair("strict"), pair("other"));
+    let strict_and_token = Shows::pair(&strict).and(&bearer(STRICT));
     let wrong = bearer("token-that-nobody-has");
     let cases = [
         (Shows::nothing(), "", 401, "unauthenticated"),
@@ -174,12 +175,7 @@ async fn everybody_else_is_told_what_is_missing() {
         (Shows::header(&bearer(TOKEN)), "/c", 403, "wrong_cluster"),
         // Those without a cluster post for none that another has.
         (Shows::header(BASIC), "/c", 403, "wrong_cluster"),
-        (
-            Shows::pair(&strict).and(&bearer(STRICT)),
-            "/t",
-            403,
-            "wrong_cluster",
-        ),
+        (strict_and_token, "/t", 403, "wrong_cluster"),
     ];
     for (shows, path, code, reason) in cases {
         let refused = || {

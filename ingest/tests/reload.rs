@@ -233,10 +233,9 @@ async fn everything_is_swapped_under_load_and_no_request_fails() {
         ]);
         shows_certificate(&house, &open, &next).await;
         load.goes_on().await;
-        eventually("it is counted", || {
-            reloads(&open, "success") == f64::from(round)
-        })
-        .await;
+        // More than one for a round where the swap came between two files of one reading.
+        let counted = || reloads(&open, "success") >= f64::from(round);
+        eventually("it is counted", counted).await;
     }
     assert_eq!(reloads(&open, "failure"), 0.0);
     assert_eq!(old_line.post("/webhook").await.unwrap().code, 200);
@@ -309,9 +308,10 @@ async fn a_broken_file_keeps_what_was_there() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn while_one_file_is_missing_others_are_taken() {
+    const KEPT: &str = "Bearer token-of-another-one-1";
     let house = House::new();
     house.write("tokens", &tokens(&[OLD]));
-    house.write("others", &tokens(&["Bearer token-of-another-one-1"]));
+    house.write("others", &tokens(&[KEPT]));
     let [certificate, token] = clients(&house);
     let other = ClientConfig {
         token_file: Some(house.at("others")),
@@ -322,16 +322,15 @@ async fn while_one_file_is_missing_others_are_taken() {
     eventually("it is seen", || !is_current(&open)).await;
     // A token that leaked is taken out of another file, and the certificate is renewed.
     let leaked = Shows::header(OLD);
-    assert_eq!(house.ask(&open.server, &leaked, "/webhook").await.code, 200);
+    until_answered(&house, &open, &leaked, 200).await;
     house.write("tokens", &tokens(&[NEW]));
     until_answered(&house, &open, &leaked, 401).await;
     until_answered(&house, &open, &Shows::header(NEW), 200).await;
     let next = house.ca.signs(&server("renewed"));
     house.serve(&next);
     shows_certificate(&house, &open, &next).await;
-    assert!(!is_current(&open), "one is still missing");
-    let kept = Shows::header("Bearer token-of-another-one-1");
-    assert_eq!(house.ask(&open.server, &kept, "/webhook").await.code, 200);
+    assert!(!is_current(&open));
+    until_answered(&house, &open, &Shows::header(KEPT), 200).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,12 +9,13 @@ use tempfile::TempDir;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 
 use super::*;
-use crate::{keyring::Keyring, refusal::Reason};
-
-#[path = "../../../tests/common/pki.rs"]
-mod pki;
-
-use pki::{Authority, Pair, client, server};
+use crate::{
+    keyring::{
+        Keyring,
+        pki::{Authority, Pair, client, server},
+    },
+    refusal::Reason,
+};
 
 const GAUGE: &str = "auditrelay_client_certificate_not_after_timestamp_seconds";
 

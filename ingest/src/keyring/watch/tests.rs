@@ -7,14 +7,12 @@ use prometheus::Registry;
 use tempfile::TempDir;
 
 use super::*;
-use crate::keyring::peer;
-
-#[path = "../../../tests/common/pki.rs"]
-mod pki;
+use crate::keyring::{
+    peer,
+    pki::{Authority, Pair, client, server},
+};
 
 mod units;
-
-use pki::{Authority, Pair, client, server};
 
 fn changed<const N: usize>(files: [String; N]) -> Outcome {
     Outcome {
