@@ -1,9 +1,9 @@
 //! `auditrelay check`: the configuration and the files of certificates, keys, tokens and passwords that
 //! it names, and nothing else. Opens no port and no queue.
 
-use std::{io::Write, path::Path, process::ExitCode};
+use std::{collections::BTreeSet, io::Write, path::Path, process::ExitCode};
 
-use auditrelay_config::{ClientConfig, Config, Destination, Loaded, Overrides, load};
+use auditrelay_config::{ClientConfig, ClusterName, Config, Destination, Loaded, Overrides, load};
 use auditrelay_dispatch::Templates;
 
 use crate::{Failure, cli::environment, relay::keyring};
@@ -72,15 +72,44 @@ pub(crate) fn door(config: &Config) -> Result<String, Failure> {
         text.push_str("clients: everybody who can connect\n");
     }
     for client in &config.clients {
-        text.push_str(&line(client));
+        text.push_str(&line(client, config));
     }
-    for warning in keyring.warnings() {
+    let warnings = keyring.warnings().into_iter();
+    for warning in warnings.chain(must_name_a_cluster(config)) {
         text.push_str(&format!("warning: {warning}\n"));
     }
     Ok(text)
 }
 
-fn line(client: &ClientConfig) -> String {
+/// Clusters that clients have as their own, each once.
+fn owned(config: &Config) -> BTreeSet<&str> {
+    let own = config.clients.iter();
+    own.filter_map(|client| client.cluster.as_ref())
+        .map(ClusterName::as_str)
+        .collect()
+}
+
+/// Clients whose path has to name a cluster, as the relay's own is another client's.
+fn must_name_a_cluster(config: &Config) -> Vec<String> {
+    let cluster = config.cluster.as_str();
+    if !owned(config).contains(cluster) {
+        return Vec::new();
+    }
+    let without = config
+        .clients
+        .iter()
+        .filter(|client| client.cluster.is_none());
+    let warning = |client: &ClientConfig| {
+        format!(
+            "client {} has no cluster, and {cluster}, which is meant by a path that names none, is another \
+             client's: such a path is refused; set clients[].cluster for it",
+            client.name
+        )
+    };
+    without.map(warning).collect()
+}
+
+fn line(client: &ClientConfig, config: &Config) -> String {
     let certificate = (!client.certificate_names.is_empty()).then(|| {
         let names = client.certificate_names.join(" or ");
         format!("a certificate of {names}")
@@ -94,7 +123,14 @@ fn line(client: &ClientConfig) -> String {
         .collect();
     let cluster = match &client.cluster {
         Some(cluster) => format!("for cluster {cluster}"),
-        None => "for the cluster that its path names".to_owned(),
+        None => {
+            let own: Vec<&str> = owned(config).into_iter().collect();
+            let save = match own.as_slice() {
+                [] => String::new(),
+                own => format!(" (not {}: another client's own)", own.join(", ")),
+            };
+            format!("for the cluster that its path names{save}")
+        }
     };
     format!(
         "client {}: {}; {cluster}\n",

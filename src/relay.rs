@@ -44,6 +44,12 @@ enum Door {
     FilesOnly,
 }
 
+/// Where the webhook is received, and what who comes in is judged by.
+struct Webhook {
+    listener: TcpListener,
+    keyring: Arc<Keyring>,
+}
+
 /// An opened relay.
 pub struct Relay {
     config: Config,
@@ -54,9 +60,8 @@ pub struct Relay {
     registry: Registry,
     dispatch_metrics: Metrics,
     ledger_metrics: LedgerMetrics,
-    keyring: Arc<Keyring>,
     /// None where log files are the only door.
-    webhook: Option<TcpListener>,
+    webhook: Option<Webhook>,
     admin: TcpListener,
     token: Token,
 }
@@ -80,14 +85,17 @@ impl Relay {
 
     async fn open_with(config: Config, door: Door) -> Result<Self, Failure> {
         let templates = Templates::all(&config).map_err(Failure::Template)?;
-        let keyring = keyring(&config)?;
+        // Its files are of no concern where nobody comes in.
+        let keyring = match door {
+            Door::Webhook => Some(keyring(&config)?),
+            Door::FilesOnly => None,
+        };
         let (queue, moved_aside) = open_queue(&config).await?;
         forget_address(&config.data_dir);
         let opened = Self::open_around(
             config,
-            door,
-            templates,
             keyring,
+            templates,
             queue.clone(),
             moved_aside.is_some(),
         )
@@ -101,9 +109,8 @@ impl Relay {
 
     async fn open_around(
         config: Config,
-        door: Door,
+        keyring: Option<Keyring>,
         templates: BTreeMap<String, Arc<Templates>>,
-        keyring: Keyring,
         queue: SledQueue,
         is_moved_aside: bool,
     ) -> Result<Self, Failure> {
@@ -122,12 +129,12 @@ impl Relay {
             dispatch_metrics.clone(),
         )
         .await?;
-        let webhook = match door {
-            Door::Webhook => Some(bound(
-                config.listen,
-                auditrelay_ingest::listen(config.listen),
-            )?),
-            Door::FilesOnly => None,
+        let webhook = match keyring {
+            Some(keyring) => Some(Webhook {
+                listener: bound(config.listen, auditrelay_ingest::listen(config.listen))?,
+                keyring: Arc::new(keyring),
+            }),
+            None => None,
         };
         let admin = TcpListener::bind(config.admin_listen).await;
         let admin = bound(config.admin_listen, admin)?;
@@ -148,7 +155,6 @@ impl Relay {
             registry,
             dispatch_metrics,
             ledger_metrics,
-            keyring: Arc::new(keyring),
             webhook,
             admin,
             token,
@@ -161,7 +167,9 @@ impl Relay {
     /// The system does not know.
     pub fn webhook_address(&self) -> io::Result<Option<SocketAddr>> {
         let webhook = self.webhook.as_ref();
-        webhook.map(TcpListener::local_addr).transpose()
+        webhook
+            .map(|webhook| webhook.listener.local_addr())
+            .transpose()
     }
 
     /// Where metrics, health and the ledger are served.
@@ -259,22 +267,22 @@ impl Relay {
             in_use,
             self.config.cluster.to_string(),
         );
-        if let Some(webhook) = self.webhook {
-            self.keyring.register(&self.registry).map_err(other)?;
-            let watching = Arc::clone(&self.keyring).watch(RELOAD_INTERVAL);
+        if let Some(Webhook { listener, keyring }) = self.webhook {
+            keyring.register(&self.registry).map_err(other)?;
+            let watching = Arc::clone(&keyring).watch(RELOAD_INTERVAL);
             tasks.spawn(until(stopped.clone(), watching));
             let ingest = Ingest::new(
                 self.queue.clone(),
                 prepare(),
                 &self.config.ingest,
                 self.config.cluster.clone(),
-                self.keyring,
+                keyring,
                 ingest_metrics,
             );
             let mut stop = stopped.clone();
             tasks.spawn(async move {
                 let stopping = async move { drop(stop.wait_for(|stop| *stop).await) };
-                auditrelay_ingest::serve(webhook, Arc::new(ingest), stopping).await;
+                auditrelay_ingest::serve(listener, Arc::new(ingest), stopping).await;
                 Ok(())
             });
         }

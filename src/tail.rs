@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use auditrelay_config::{Loaded, LogFileConfig, TlsConfig, load};
+use auditrelay_config::{Loaded, LogFileConfig, load};
 
 use crate::{
     Failure,
@@ -22,8 +22,5 @@ pub(crate) async fn run(args: &TailArgs) -> Result<ExitCode, Failure> {
     };
     // The files of the configuration are another relay's, which also has its webhook.
     config.inputs.log_file = args.files.iter().map(follow).collect();
-    // Nor does it need what the webhook is encrypted with, and who may come in there.
-    config.tls = TlsConfig::default();
-    config.clients = Vec::new();
     serve(config, true).await
 }

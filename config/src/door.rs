@@ -3,7 +3,8 @@
 //! Contract: only paths of certificates, keys, tokens and passwords stand in the configuration, never
 //! what they hold: it is read by who uses it, and read again when it changes. Across a network events
 //! come in encrypted and from known clients, unless the configuration says in so many words that
-//! they need not.
+//! they need not: `allow_anonymous` that they need no clients, `allow_plain_http` neither clients nor
+//! encryption, as an API server shows nothing over plain HTTP.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -37,7 +38,8 @@ pub struct TlsConfig {
 pub struct ClientConfig {
     /// What logs call it; unique among clients.
     pub name: ClientName,
-    /// The cluster that it posts for; any that its path names if it is left out.
+    /// The cluster that it posts for; who has another or none does not. If it is left out: any that its
+    /// path names, save those of other clients.
     #[serde(default)]
     pub cluster: Option<ClusterName>,
     /// Its certificate's subject CN, or one of its SANs, is one of these. Empty: no certificate is asked for.

@@ -4,8 +4,9 @@
 //! * a source and a reason are logged at most once a minute, and the next line says how many were not;
 //! * so many pairs of them are remembered, and no more; what finds no place shares one gate a reason,
 //!   so an attacker with many addresses does not silence whoever has a place already;
-//! * nothing that was held back is forgotten: it is told by the source's next line, or, if its place
-//!   was needed, by the next shared line of the reason.
+//! * what was held back is told at the latest by the first line of its reason that is written a minute or
+//!   more after its source's own: the source's next one, or another's, which then says how many are of
+//!   others. Where no line of the reason follows, none tells it; the metric has counted it.
 
 use std::{
     collections::HashMap,
@@ -39,8 +40,10 @@ struct Gates {
 /// What a line says.
 #[derive(Debug, PartialEq, Eq)]
 struct Line {
-    /// Like it and not logged since the last such line.
+    /// Of the same source and not logged since its last line.
     suppressed: u64,
+    /// Of the same reason and of other sources, and not told by a line of theirs.
+    of_others: u64,
     /// Whether it stands for sources that have no gate of their own.
     is_shared: bool,
 }
@@ -81,6 +84,7 @@ impl RefusalLog {
         };
         let Some(Line {
             suppressed,
+            of_others,
             is_shared,
         }) = line
         else {
@@ -90,6 +94,7 @@ impl RefusalLog {
             reason = reason.label(),
             %peer,
             suppressed,
+            suppressed_of_others = of_others,
             many_sources = is_shared,
             "refused what was sent to the audit webhook: {message}"
         );
@@ -102,6 +107,7 @@ impl Gates {
         if self.own.len() >= SOURCES_MAX && !self.own.contains_key(&key) {
             self.make_room(now);
         }
+        // What has no place, or lost it, is owed by the gate that all share.
         let is_shared = self.own.len() >= SOURCES_MAX && !self.own.contains_key(&key);
         let gate = if is_shared {
             self.shared.entry(reason).or_default()
@@ -109,22 +115,32 @@ impl Gates {
             self.own.entry(key).or_default()
         };
         let suppressed = gate.pass(now)?;
+        // This source's own gate is closed now and stays; others whose minute is over have had their time.
+        self.forget_open(now, |of| of == reason);
+        let shared = self.shared.get_mut(&reason);
         Some(Line {
             suppressed,
+            of_others: shared.map_or(0, |gate| std::mem::take(&mut gate.suppressed)),
             is_shared,
         })
     }
 
-    /// Forgets those whose minute is over. What they held back goes to the gate that all share.
+    /// Looks for room, not too often.
     fn make_room(&mut self, now: Instant) {
         let is_recent = |searched: Instant| now.duration_since(searched) < SEARCH_INTERVAL;
         if self.searched.is_some_and(is_recent) {
             return;
         }
         self.searched = Some(now);
+        self.forget_open(now, |_| true);
+    }
+
+    /// Forgets those of these reasons whose minute is over. What they held back goes to the gate that
+    /// all share.
+    fn forget_open(&mut self, now: Instant, concerns: impl Fn(Reason) -> bool) {
         let shared = &mut self.shared;
         self.own.retain(|(_, reason), gate| {
-            let stays = gate.is_closed(now);
+            let stays = gate.is_closed(now) || !concerns(*reason);
             if !stays && gate.suppressed > 0 {
                 shared.entry(*reason).or_default().suppressed += gate.suppressed;
             }
@@ -155,16 +171,14 @@ mod tests {
     }
 
     fn own(suppressed: u64) -> Option<Line> {
-        Some(Line {
-            suppressed,
-            is_shared: false,
-        })
+        own_and_others(suppressed, 0)
     }
 
-    fn shared(suppressed: u64) -> Option<Line> {
+    fn own_and_others(suppressed: u64, of_others: u64) -> Option<Line> {
         Some(Line {
             suppressed,
-            is_shared: true,
+            of_others,
+            is_shared: false,
         })
     }
 
@@ -208,18 +222,32 @@ mod tests {
 
         tokio::time::advance(LOG_INTERVAL).await;
         let now = Instant::now();
-        // A place is free again, after others have lost theirs.
-        assert_eq!(gates.pass(address(9999), reason, now), own(0));
+        // A place is free again, and the first line tells what others were not told of: each that had
+        // a place was held back once, each that had none twice; and one shared line was written.
+        let owed = SOURCES_MAX + 2 * SOURCES_MAX - 1;
+        let first = gates.pass(address(9999), reason, now);
+        assert_eq!(first, own_and_others(0, owed as u64));
         assert_eq!(gates.own.len(), 1);
-        // Once more as many as there are places: the last finds none, and tells what is owed.
-        for number in 1..SOURCES_MAX {
-            assert_eq!(gates.pass(address(10_000 + number), reason, now), own(0));
-        }
-        let owed = (SOURCES_MAX - 1) + SOURCES_MAX + SOURCES_MAX;
-        assert_eq!(
-            gates.pass(address(77_777), reason, now),
-            shared(owed as u64)
-        );
+        // It is told once.
+        assert_eq!(gates.pass(address(10_000), reason, now), own(0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_held_back_of_a_silent_source_is_told_by_the_next_line_of_the_reason() {
+        let mut gates = Gates::default();
+        let reason = Reason::UnknownToken;
+        let mut pass = |number, reason| gates.pass(address(number), reason, Instant::now());
+        assert_eq!(pass(1, reason), own(0));
+        assert_eq!(pass(1, reason), None);
+        assert_eq!(pass(1, reason), None);
+        // Its minute is not over: it may still tell that itself.
+        assert_eq!(pass(2, reason), own(0));
+        assert_eq!(pass(2, reason), None);
+        tokio::time::advance(LOG_INTERVAL).await;
+        assert_eq!(pass(3, Reason::WrongCluster), own(0), "another reason");
+        // Its own by the source itself; that of the silent one beside it.
+        assert_eq!(pass(2, reason), own_and_others(1, 2));
+        assert_eq!(pass(3, reason), own(0));
     }
 
     #[test]

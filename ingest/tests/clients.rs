@@ -76,7 +76,13 @@ async fn each_way_in_names_its_client_and_its_cluster() {
         (Shows::header(&bearer(NEXT)), "/t", "token", "t"),
         (Shows::header(BASIC), "", "basic", "home"),
         (Shows::header(BASIC), "/p", "basic", "p"),
-        // The strongest decides: the certificate, whatever comes with it.
+        // The strongest decides: the certificate, whatever comes with it, also what says nothing valid.
+        (
+            Shows::pair(&prod).and("Negotiate abc").and(BASIC),
+            "",
+            "certificate",
+            "c",
+        ),
         (
             Shows::pair(&prod).and(&bearer(TOKEN)),
             "",
@@ -127,6 +133,7 @@ async fn everybody_else_is_told_what_is_missing() {
     let (house, open) = every_kind().await;
     let pair = |name| house.client_ca.signs(&client(name));
     let (prod, strict, other) = (pair("prod"), pair("strict"), pair("other"));
+    let strict_and_token = Shows::pair(&strict).and(&bearer(STRICT));
     let wrong = bearer("token-that-nobody-has");
     let cases = [
         (Shows::nothing(), "", 401, "unauthenticated"),
@@ -166,6 +173,9 @@ async fn everybody_else_is_told_what_is_missing() {
             "wrong_cluster",
         ),
         (Shows::header(&bearer(TOKEN)), "/c", 403, "wrong_cluster"),
+        // Those without a cluster post for none that another has.
+        (Shows::header(BASIC), "/c", 403, "wrong_cluster"),
+        (strict_and_token, "/t", 403, "wrong_cluster"),
     ];
     for (shows, path, code, reason) in cases {
         let refused = || {
@@ -317,4 +327,34 @@ async fn a_proxy_that_ends_tls_hands_the_header_on() {
     let headers = [("authorization", &*bearer(TOKEN))];
     let request = server.request("POST", "/webhook", &headers, body());
     assert_eq!(server.send(request).await.code, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn when_certificates_expire_is_a_metric() {
+    let house = House::new();
+    let clients = [ClientConfig {
+        certificate_names: vec!["prod".into()],
+        ..entry("certificate")
+    }];
+    let open = house.open_and_watch(&clients).await;
+    let name = "auditrelay_tls_certificate_not_after_timestamp_seconds";
+    let expires = || open.server.metric(name, "server");
+    let first = expires();
+    assert!(open.server.metric(name, "client_ca") > first);
+    let mut wish = server("short");
+    wish.seconds = 1000;
+    house.serve(&house.ca.signs(&wish));
+    eventually("it is read", || expires() < first).await;
+    let earlier = first - expires();
+    let expected = (60 * 24 * 3600 - 1000) as f64;
+    assert!((earlier - expected).abs() < 100.0, "{earlier}");
+    // That of a client, once it was there: it lasts for an hour.
+    let prod = Shows::pair(&house.client_ca.signs(&client("prod")));
+    assert_eq!(house.ask(&open.server, &prod, "/webhook").await.code, 200);
+    let name = "auditrelay_client_certificate_not_after_timestamp_seconds";
+    let later = open.server.metric(name, "certificate") - expires();
+    assert!((later - 2600.0).abs() < 100.0, "{later}");
+    assert!(open.keyring.warnings().join("\n").contains(
+        "client certificate: the certificate that it shows, or one between that and its CA, expires within 14 days"
+    ));
 }

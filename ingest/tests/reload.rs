@@ -233,10 +233,9 @@ async fn everything_is_swapped_under_load_and_no_request_fails() {
         ]);
         shows_certificate(&house, &open, &next).await;
         load.goes_on().await;
-        eventually("it is counted", || {
-            reloads(&open, "success") == f64::from(round)
-        })
-        .await;
+        // More than one for a round where the swap came between two files of one reading.
+        let counted = || reloads(&open, "success") >= f64::from(round);
+        eventually("it is counted", counted).await;
     }
     assert_eq!(reloads(&open, "failure"), 0.0);
     assert_eq!(old_line.post("/webhook").await.unwrap().code, 200);
@@ -290,10 +289,6 @@ async fn a_broken_file_keeps_what_was_there() {
     ] {
         let good = fs::read_to_string(house.at(name)).unwrap();
         house.write(name, text);
-        // Beside it, what would be good is not taken either: files count together.
-        if name != "tokens" {
-            house.write("tokens", &tokens(&[NEW]));
-        }
         eventually("it is seen", || !is_current(&open)).await;
         failures += 1.0;
         assert_eq!(reloads(&open, "failure"), failures, "{name}");
@@ -305,11 +300,37 @@ async fn a_broken_file_keeps_what_was_there() {
         );
         let again = house.dial(&open.server, &prod).await.unwrap();
         assert_eq!(again.seen, shown, "{name}");
-        house.write("tokens", &tokens(&[OLD]));
         house.write(name, &good);
         eventually("it is good again", || is_current(&open)).await;
     }
     assert_eq!(reloads(&open, "success"), 0.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_one_file_is_missing_others_are_taken() {
+    const KEPT: &str = "Bearer token-of-another-one-1";
+    let house = House::new();
+    house.write("tokens", &tokens(&[OLD]));
+    house.write("others", &tokens(&[KEPT]));
+    let [certificate, token] = clients(&house);
+    let other = ClientConfig {
+        token_file: Some(house.at("others")),
+        ..entry("other")
+    };
+    let open = house.open_and_watch(&[certificate, token, other]).await;
+    fs::remove_file(house.at("others")).unwrap();
+    eventually("it is seen", || !is_current(&open)).await;
+    // A token that leaked is taken out of another file, and the certificate is renewed.
+    let leaked = Shows::header(OLD);
+    until_answered(&house, &open, &leaked, 200).await;
+    house.write("tokens", &tokens(&[NEW]));
+    until_answered(&house, &open, &leaked, 401).await;
+    until_answered(&house, &open, &Shows::header(NEW), 200).await;
+    let next = house.ca.signs(&server("renewed"));
+    house.serve(&next);
+    shows_certificate(&house, &open, &next).await;
+    assert!(!is_current(&open));
+    until_answered(&house, &open, &Shows::header(KEPT), 200).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -376,22 +397,4 @@ async fn a_session_that_is_taken_up_again_outlives_no_ca() {
         };
         assert_eq!(outcome, None, "TLS 1.2: {tls12}");
     }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn when_certificates_expire_is_a_metric() {
-    let house = House::new();
-    house.write("tokens", &tokens(&[OLD]));
-    let open = house.open_and_watch(&clients(&house)).await;
-    let name = "auditrelay_tls_certificate_not_after_timestamp_seconds";
-    let expires = || open.server.metric(name, "server");
-    let first = expires();
-    assert!(open.server.metric(name, "client_ca") > first);
-    let mut wish = server("short");
-    wish.seconds = 1000;
-    house.serve(&house.ca.signs(&wish));
-    eventually("it is read", || reloads(&open, "success") > 0.0).await;
-    let earlier = first - expires();
-    let expected = (60 * 24 * 3600 - 1000) as f64;
-    assert!((earlier - expected).abs() < 100.0, "{earlier}");
 }

@@ -24,6 +24,8 @@ pub(super) enum Authorization {
         /// What stands behind it.
         password: Digest,
     },
+    /// A header that says nothing valid; what is wrong with it, in words that quote nothing.
+    Malformed(&'static str),
 }
 
 impl fmt::Debug for Authorization {
@@ -32,6 +34,7 @@ impl fmt::Debug for Authorization {
             Self::Absent => "nothing",
             Self::Bearer(_) => "a bearer token",
             Self::Basic { .. } => "a user and a password",
+            Self::Malformed(_) => "nothing valid",
         })
     }
 }

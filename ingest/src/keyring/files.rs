@@ -82,6 +82,17 @@ impl Fingerprint {
         changed.map(|(path, _)| path.as_path()).collect()
     }
 
+    /// Of these files alone.
+    pub(super) fn of(&self, paths: &[&Path]) -> Self {
+        let own = self.0.iter();
+        let own = own.filter(|(path, _)| paths.contains(&path.as_path()));
+        Self(
+            own.map(|(path, digest)| (path.clone(), digest.clone()))
+                .collect(),
+        )
+    }
+
+    /// Whether all its files are as they were; the other may know more.
     pub(super) fn is(&self, other: &Self) -> bool {
         self.changed_since(other).is_empty()
     }

@@ -11,6 +11,7 @@ pub(super) struct KeyringMetrics {
     reloads: IntCounterVec,
     is_current: IntGauge,
     requests: IntCounterVec,
+    client_not_after: IntGaugeVec,
 }
 
 impl KeyringMetrics {
@@ -41,10 +42,19 @@ impl KeyringMetrics {
                 ),
                 &["client"],
             )?,
+            client_not_after: IntGaugeVec::new(
+                Opts::new(
+                    "auditrelay_client_certificate_not_after_timestamp_seconds",
+                    "When the certificate that a client shows ends, Unix time.",
+                ),
+                &["client"],
+            )?,
         };
         for outcome in ["success", "failure"] {
             metrics.reloads.with_label_values(&[outcome]);
         }
+        // Nothing is in use that was not read.
+        metrics.is_current.set(1);
         for client in clients {
             metrics.requests.with_label_values(&[client.name.as_str()]);
         }
@@ -55,13 +65,13 @@ impl KeyringMetrics {
         registry.register(Box::new(self.not_after.clone()))?;
         registry.register(Box::new(self.reloads.clone()))?;
         registry.register(Box::new(self.is_current.clone()))?;
-        registry.register(Box::new(self.requests.clone()))
+        registry.register(Box::new(self.requests.clone()))?;
+        registry.register(Box::new(self.client_not_after.clone()))
     }
 
     /// These are in use now.
     pub(super) fn in_use(&self, keys: &Keys) {
-        self.is_current.set(1);
-        let Some(encryption) = &keys.encryption else {
+        let Some(encryption) = keys.parts.encryption() else {
             return;
         };
         for (certificate, facts) in [
@@ -78,17 +88,18 @@ impl KeyringMetrics {
         self.reloads.with_label_values(&["success"]).inc();
     }
 
-    /// The files hold what cannot be used.
-    pub(super) fn outdated(&self, is_new_problem: bool) {
-        if is_new_problem {
-            self.reloads.with_label_values(&["failure"]).inc();
-        }
-        self.is_current.set(0);
+    /// The files were looked at: so many problems are new, and whether all of them are in use.
+    pub(super) fn looked(&self, new_problems: usize, is_current: bool) {
+        let failures = self.reloads.with_label_values(&["failure"]);
+        failures.inc_by(new_problems as u64);
+        self.is_current.set(i64::from(is_current));
     }
 
-    /// The files hold what is in use, after they did not.
-    pub(super) fn as_before(&self) {
-        self.is_current.set(1);
+    /// The first certificate that a client shows ends then, Unix time.
+    pub(super) fn client_ends(&self, client: &str, not_after: i64) {
+        self.client_not_after
+            .with_label_values(&[client])
+            .set(not_after);
     }
 
     pub(super) fn let_in(&self, client: &str) {

@@ -3,18 +3,23 @@
 //! Invariants:
 //! * a change is looked at once two readings in a row found the same. So a file that is being
 //!   written, or a certificate whose key comes a moment later, is no change and no error yet;
-//! * what cannot be used changes nothing: what is in use stays, one line says why, and the metric says
-//!   so until the files can be used again. A problem that stays is not told again;
+//! * what cannot be used changes nothing: the old state of its unit stays (the encryption is a unit, and
+//!   each client's secrets are one), one line says why, and the metric says so until every unit is what
+//!   its files hold. A problem that stays is not told again, and keeps no other unit from changing;
 //! * no connection ends because of a change, and no thread that serves connections reads a file.
 
-use std::{collections::BTreeSet, path::Path, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::{
     Keyring, Keys,
     files::{Fingerprint, Reading},
-    keys, paths, peer,
+    parts::{Fate, Source, key_of, paths},
 };
 
 /// How often the files are read. A change is in use after two of these at the most, and the time that
@@ -26,27 +31,21 @@ pub const RELOAD_INTERVAL: Duration = Duration::from_secs(5);
 struct Watch {
     /// What the reading before found.
     before: Option<Fingerprint>,
-    /// What cannot be used, and why.
-    unusable: Option<(Fingerprint, String)>,
+    /// The units whose files cannot be used, and why.
+    unusable: BTreeMap<usize, String>,
     /// Warnings that were given, so that each is given once as long as it holds.
     warned: BTreeSet<String>,
 }
 
-/// What one reading led to.
-#[derive(Debug, PartialEq, Eq)]
-enum Outcome {
-    /// The files hold what is in use.
-    Same,
-    /// They do again, after they did not.
-    SameAgain,
-    /// They hold something else than at the reading before.
-    Unsettled,
-    /// They hold something new, which is in use now; these are the files that changed.
-    Changed(Vec<String>),
-    /// They hold what cannot be used, for a reason that was not told yet.
-    Unusable(String),
-    /// They still do.
-    StillUnusable,
+/// What one reading led to; nothing, where all stayed as it was.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Outcome {
+    /// Files that changed and are in use now.
+    changed: BTreeSet<String>,
+    /// Why files cannot be used, where that was not told yet.
+    problems: Vec<String>,
+    /// Keys whose files hold again what is in use, after they did not.
+    mended: Vec<String>,
 }
 
 impl Keyring {
@@ -73,7 +72,7 @@ impl Keyring {
                     tracing::error!(
                         "reading certificates and tokens again panicked; please report it"
                     );
-                    (Watch::default(), Outcome::Same, Vec::new())
+                    (Watch::default(), Outcome::default(), Vec::new())
                 }
             };
             tell(&outcome);
@@ -84,63 +83,53 @@ impl Keyring {
     }
 
     fn look(&self, watch: &mut Watch, reading: &Reading) -> Outcome {
+        let mut outcome = Outcome::default();
         let found = reading.fingerprint(&self.hasher);
-        let is_settled = watch.before.as_ref().is_some_and(|before| found.is(before));
-        watch.before = Some(found.clone());
-        if !is_settled {
-            return Outcome::Unsettled;
-        }
-        let current = self.current.load();
-        if found.is(&current.fingerprint) {
-            let again = watch.unusable.take().is_some();
-            self.metrics.as_before();
-            return if again {
-                Outcome::SameAgain
-            } else {
-                Outcome::Same
-            };
-        }
-        if let Some((unusable, _)) = &watch.unusable
-            && found.is(unusable)
-        {
-            return Outcome::StillUnusable;
-        }
-        let number = current.number + 1;
-        match keys(&self.tls, &self.clients, reading, &self.hasher, number) {
-            Ok(keys) => {
-                watch.unusable = None;
-                self.exchange(keys)
-            }
-            Err(why) => {
-                let told = watch
-                    .unusable
-                    .as_ref()
-                    .is_some_and(|(_, told)| *told == why);
-                self.metrics.outdated(!told);
-                watch.unusable = Some((found, why.clone()));
-                if told {
-                    Outcome::StillUnusable
-                } else {
-                    Outcome::Unusable(why)
+        let Some(before) = watch.before.replace(found.clone()) else {
+            return outcome;
+        };
+        let current = self.current.load_full();
+        let source = Source {
+            tls: &self.tls,
+            clients: &self.clients,
+            reading,
+            hasher: &self.hasher,
+        };
+        let (parts, fates) = current.parts.renewed(source, &found, &before);
+        for (unit, fate) in fates.into_iter().enumerate() {
+            match fate {
+                Fate::Unsettled => {}
+                Fate::Same => {
+                    let mended = watch.unusable.remove(&unit).map(|_| key_of(unit));
+                    outcome.mended.extend(mended);
+                }
+                Fate::Changed(files) => {
+                    watch.unusable.remove(&unit);
+                    let names = files.iter().map(|file| file.display().to_string());
+                    outcome.changed.extend(names);
+                }
+                Fate::Unusable(why) => {
+                    if watch.unusable.get(&unit) != Some(&why) {
+                        outcome.problems.push(why.clone());
+                        watch.unusable.insert(unit, why);
+                    }
                 }
             }
         }
-    }
-
-    fn exchange(&self, keys: Keys) -> Outcome {
-        let before = self.current.swap(Arc::new(keys));
-        let current = self.current.load();
-        self.metrics.in_use(&current);
-        self.metrics.reloaded();
-        let changed = current.fingerprint.changed_since(&before.fingerprint);
-        let name = |path: &Path| path.display().to_string();
-        Outcome::Changed(changed.into_iter().map(name).collect())
+        if !outcome.changed.is_empty() {
+            let keys = Keys::new(current.number + 1, parts, &self.clients);
+            self.metrics.in_use(&keys);
+            self.metrics.reloaded();
+            self.current.store(Arc::new(keys));
+        }
+        let is_current = watch.unusable.is_empty();
+        self.metrics.looked(outcome.problems.len(), is_current);
+        outcome
     }
 
     /// Those that did not hold at the reading before.
     fn new_warnings(&self, watch: &mut Watch) -> Vec<String> {
-        let warnings = self.current.load().warnings(&self.tls, peer::now());
-        let holding: BTreeSet<String> = warnings.into_iter().collect();
+        let holding: BTreeSet<String> = self.warnings().into_iter().collect();
         let new = holding.difference(&watch.warned).cloned().collect();
         watch.warned = holding;
         new
@@ -148,20 +137,24 @@ impl Keyring {
 }
 
 fn tell(outcome: &Outcome) {
-    match outcome {
-        Outcome::Same | Outcome::Unsettled | Outcome::StillUnusable => {}
-        Outcome::SameAgain => {
-            tracing::info!(
-                "certificates, keys, tokens and passwords are again those that are in use"
-            );
-        }
-        Outcome::Changed(files) => tracing::info!(
+    if !outcome.changed.is_empty() {
+        let files: Vec<&str> = outcome.changed.iter().map(String::as_str).collect();
+        tracing::info!(
             files = files.join(", "),
             "certificates, keys, tokens or passwords changed and are in use; connections stay open"
-        ),
-        Outcome::Unusable(why) => tracing::error!(
-            "{why}. What was read before stays in use; mend the file, it is read again every few seconds"
-        ),
+        );
+    }
+    if !outcome.mended.is_empty() {
+        tracing::info!(
+            keys = outcome.mended.join(", "),
+            "certificates, keys, tokens or passwords are again those that are in use"
+        );
+    }
+    for why in &outcome.problems {
+        tracing::error!(
+            "{why}. What was read before for this stays in use; mend the file, it is read again every few \
+             seconds"
+        );
     }
 }
 

@@ -62,6 +62,24 @@ impl Authority {
         Self(CertifiedIssuer::self_signed(params, key).unwrap())
     }
 
+    /// A CA between this one and what it signs, from `begins` to `ends` (seconds from now).
+    pub fn between(&self, name: &str, begins: i64, ends: i64) -> Self {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        let now = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap();
+        let at = |seconds| {
+            let second = now.as_secs().checked_add_signed(seconds).unwrap();
+            rcgen::date_time_ymd(1970, 1, 1) + Duration::from_secs(second)
+        };
+        (params.not_before, params.not_after) = (at(begins), at(ends));
+        let key = KeyPair::generate().unwrap();
+        Self(CertifiedIssuer::signed_by(params, key, &self.0).unwrap())
+    }
+
     pub fn pem(&self) -> String {
         self.0.pem()
     }

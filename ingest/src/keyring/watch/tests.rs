@@ -7,11 +7,33 @@ use prometheus::Registry;
 use tempfile::TempDir;
 
 use super::*;
+use crate::keyring::{
+    peer,
+    pki::{Authority, Pair, client, server},
+};
 
-#[path = "../../../tests/common/pki.rs"]
-mod pki;
+mod units;
 
-use pki::{Authority, Pair, client, server};
+fn changed<const N: usize>(files: [String; N]) -> Outcome {
+    Outcome {
+        changed: files.into(),
+        ..Outcome::default()
+    }
+}
+
+fn problem(why: &str) -> Outcome {
+    Outcome {
+        problems: vec![why.to_owned()],
+        ..Outcome::default()
+    }
+}
+
+fn mended(key: &str) -> Outcome {
+    Outcome {
+        mended: vec![key.to_owned()],
+        ..Outcome::default()
+    }
+}
 
 struct Files {
     dir: TempDir,
@@ -27,6 +49,7 @@ impl Files {
         files.write("ca", &files.ca.pem());
         files.pair(&files.ca.signs(&server("one")));
         files.write("token", "token-of-a-client-0001\n");
+        files.write("other-token", "token-of-another-0001\n");
         files
     }
 
@@ -52,15 +75,19 @@ impl Files {
     }
 
     fn try_open(&self) -> Result<Keyring, String> {
-        let client = ClientConfig {
-            name: "prod".parse().unwrap(),
+        let client = |name: &str, certificate_names, file| ClientConfig {
+            name: name.parse().unwrap(),
             cluster: None,
-            certificate_names: vec!["prod".to_owned()],
-            token_file: Some(self.at("token")),
+            certificate_names,
+            token_file: Some(self.at(file)),
             username: None,
             password_file: None,
         };
-        Keyring::open(&self.tls(), &[client]).map_err(|error| error.to_string())
+        let clients = [
+            client("prod", vec!["prod".to_owned()], "token"),
+            client("other", Vec::new(), "other-token"),
+        ];
+        Keyring::open(&self.tls(), &clients).map_err(|error| error.to_string())
     }
 
     fn open(&self) -> Watched {
@@ -82,6 +109,15 @@ struct Watched {
 }
 
 impl Watched {
+    /// Whether the other client's token lets in.
+    fn lets_in(&self, token: &str) -> bool {
+        let peer = peer::Peer::plain(([127, 0, 0, 1], 1).into());
+        let mut headers = hyper::HeaderMap::new();
+        headers.insert("authorization", format!("Bearer {token}").parse().unwrap());
+        let home = "home".parse().unwrap();
+        self.keyring.cluster(&peer, &headers, None, &home).is_ok()
+    }
+
     fn look(&mut self) -> Outcome {
         let reading = Reading::of(paths(&self.keyring.tls, &self.keyring.clients));
         self.keyring.look(&mut self.watch, &reading)
@@ -119,20 +155,20 @@ impl Watched {
 fn a_change_is_taken_when_it_was_found_twice() {
     let files = Files::new();
     let mut watched = files.open();
-    assert_eq!(watched.look(), Outcome::Unsettled);
-    assert_eq!(watched.look(), Outcome::Same);
+    assert_eq!(watched.look(), Outcome::default());
+    assert_eq!(watched.look(), Outcome::default());
     files.write("token", "token-of-a-client-0001\ntoken-of-a-cl");
-    assert_eq!(watched.look(), Outcome::Unsettled);
+    assert_eq!(watched.look(), Outcome::default());
     files.write("token", "token-of-a-client-0001\ntoken-of-a-client-0002\n");
-    assert_eq!(watched.look(), Outcome::Unsettled);
+    assert_eq!(watched.look(), Outcome::default());
     assert_eq!(watched.state(), 1);
     let token = files.at("token").display().to_string();
-    assert_eq!(watched.look(), Outcome::Changed(vec![token]));
+    assert_eq!(watched.look(), changed([token]));
     assert_eq!(watched.state(), 2);
     watched.counts(1.0, 0.0, true);
     // Written again, and the same: no change.
     files.write("token", "token-of-a-client-0001\ntoken-of-a-client-0002\n");
-    assert_eq!(watched.look(), Outcome::Same);
+    assert_eq!(watched.look(), Outcome::default());
 }
 
 #[test]
@@ -143,10 +179,10 @@ fn a_certificate_whose_key_comes_later_is_no_error() {
     let next = files.ca.signs(&server("two"));
     let before = watched.keyring.not_after_unix_s();
     files.write("certificate", &next.certificate);
-    assert_eq!(watched.look(), Outcome::Unsettled);
+    assert_eq!(watched.look(), Outcome::default());
     files.write("key", &next.key);
-    assert_eq!(watched.look(), Outcome::Unsettled);
-    assert!(matches!(watched.look(), Outcome::Changed(files) if files.len() == 2));
+    assert_eq!(watched.look(), Outcome::default());
+    assert!(watched.look().changed.len() == 2);
     watched.counts(1.0, 0.0, true);
     let after = watched.keyring.not_after_unix_s();
     assert!(after >= before);
@@ -193,20 +229,23 @@ fn what_cannot_be_used_changes_nothing_and_is_told_once() {
     for (name, text, expected) in broken {
         let good = fs::read_to_string(files.at(name)).unwrap();
         files.write(name, text);
-        assert_eq!(watched.look(), Outcome::Unsettled, "{name}");
+        assert_eq!(watched.look(), Outcome::default(), "{name}");
         let expected = expected.replace("DIR", &files.dir.path().display().to_string());
-        assert_eq!(watched.look(), Outcome::Unusable(expected));
+        assert_eq!(watched.look(), problem(&expected));
         problems += 1.0;
         watched.counts(0.0, problems, false);
         for _ in 0..3 {
-            assert_eq!(watched.look(), Outcome::StillUnusable);
+            assert_eq!(watched.look(), Outcome::default());
         }
         watched.counts(0.0, problems, false);
         assert!(Arc::ptr_eq(&tls, &watched.keyring.tls().unwrap()), "{name}");
         files.write(name, &good);
-        assert_eq!(watched.look(), Outcome::Unsettled);
-        assert_eq!(watched.look(), Outcome::SameAgain);
-        assert_eq!(watched.look(), Outcome::Same);
+        assert_eq!(watched.look(), Outcome::default());
+        assert_eq!(
+            watched.look(),
+            mended(if name == "token" { "clients[0]" } else { "tls" })
+        );
+        assert_eq!(watched.look(), Outcome::default());
         watched.counts(0.0, problems, true);
     }
     assert_eq!(watched.state(), 1);
@@ -219,17 +258,17 @@ fn the_same_problem_in_other_words_of_the_file_is_the_same() {
     watched.look();
     files.write("certificate", "a");
     watched.look();
-    assert!(matches!(watched.look(), Outcome::Unusable(_)));
+    assert_eq!(watched.look().problems.len(), 1);
     files.write("certificate", "b");
     watched.look();
-    assert_eq!(watched.look(), Outcome::StillUnusable);
+    assert_eq!(watched.look(), Outcome::default());
     fs::remove_file(files.at("certificate")).unwrap();
     watched.look();
-    assert!(matches!(watched.look(), Outcome::Unusable(why) if why.contains("No such file")));
+    assert!(watched.look().problems[0].contains("No such file"));
     watched.counts(0.0, 2.0, false);
     files.pair(&files.ca.signs(&server("two")));
     watched.look();
-    assert!(matches!(watched.look(), Outcome::Changed(_)));
+    assert_eq!(watched.look().changed.len(), 2);
     watched.counts(1.0, 2.0, true);
 }
 
@@ -279,10 +318,7 @@ fn a_certificate_near_its_end_is_told_once() {
         wish.seconds = seconds;
         files.pair(&files.ca.signs(&wish));
         watched.look();
-        assert!(
-            matches!(watched.look(), Outcome::Changed(_)),
-            "also if it has expired"
-        );
+        assert!(watched.look().changed.len() == 2, "also if it has expired");
         let warnings = about_certificate(told(&mut watched));
         assert_eq!(warnings.len(), 1, "{warnings:?}");
         assert!(warnings[0].contains(expected), "{warnings:?}");

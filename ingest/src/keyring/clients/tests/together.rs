@@ -111,6 +111,9 @@ fn certificate_then_token_then_path_then_configuration_name_the_cluster() {
         ("", bearer(OTHER), "t", Ok("token t")),
         ("", bearer(OTHER), "c1", Err(Reason::WrongCluster)),
         ("", bearer(OTHER), "home", Err(Reason::WrongCluster)),
+        // A cluster that a client has as its own is nobody else's.
+        ("", bearer(TOKEN), "t", Err(Reason::WrongCluster)),
+        ("", bearer(TOKEN), "c2", Err(Reason::WrongCluster)),
         // One certificate for several: the path tells which, the first without one.
         ("two-clusters", String::new(), "", Ok("one c1")),
         ("two-clusters", String::new(), "c1", Ok("one c1")),
@@ -142,6 +145,52 @@ fn certificate_then_token_then_path_then_configuration_name_the_cluster() {
 }
 
 #[test]
+fn also_without_a_path_nobody_posts_for_the_cluster_of_another() {
+    // `home` is the relay's own cluster, and that of the second client.
+    let door = door(&[
+        Asks {
+            name: "any",
+            token: TOKEN,
+            ..NOTHING
+        },
+        Asks {
+            name: "home",
+            token: OTHER,
+            cluster: "home",
+            ..NOTHING
+        },
+    ]);
+    door.expect("", &bearer(OTHER), Ok("home home"));
+    door.expect("", &bearer(TOKEN), Err(Reason::WrongCluster));
+    let told = |claimed| {
+        let refusal = door.admit("", &bearer(TOKEN), claimed).unwrap_err();
+        refusal.message
+    };
+    assert!(told("").starts_with("the path names no cluster"));
+    assert!(told("home").starts_with("the path names a cluster that this client does not"));
+    assert_eq!(door.admit("", &bearer(TOKEN), "p").unwrap(), "any p");
+}
+
+#[test]
+fn of_entries_that_one_certificate_satisfies_one_may_have_no_cluster() {
+    let door = door(&[
+        Asks {
+            name: "any",
+            certificate: "prod",
+            ..NOTHING
+        },
+        Asks {
+            name: "own",
+            certificate: "prod",
+            cluster: "c",
+            ..NOTHING
+        },
+    ]);
+    assert_eq!(door.admit("prod", "", "c").unwrap(), "own c");
+    assert_eq!(door.admit("prod", "", "p").unwrap(), "any p");
+}
+
+#[test]
 fn without_entries_nobody_comes_in_by_this_way() {
     let door = door(&[]);
     assert!(door.clients.are_everybody());
@@ -158,7 +207,7 @@ fn an_entry_that_asks_for_nothing_lets_nobody_in() {
         username: None,
         password_file: None,
     };
-    let read = Clients::read(&[nothing], &Reading::of([]), &Hasher::new().unwrap());
+    let read = Secret::read(&nothing, 0, &Reading::of([]), &Hasher::new().unwrap());
     let error = read.err().unwrap();
     assert_eq!(error, "clients[0] asks for nothing: anybody would be it");
 }
