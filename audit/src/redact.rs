@@ -8,10 +8,15 @@
 //! * the same in objects of those kinds that are nested in other bodies, also as text;
 //! * `last-applied-configuration`, as annotation, patch path or inside a string;
 //! * by option, values of environment variables (`redact/scrub.rs`);
-//! * the message of a failed request for such an object when it may quote its body, and its details;
+//! * the message of a failed request for such an object when it may quote its body, and its details (`redact/refusal.rs`);
+//! * what was taken out of a body of any other request, where its failure or an annotation quotes it;
 //! * annotations of the event that hold a webhook's patch, and for objects of those kinds every
 //!   annotation that is not known to be harmless (admission webhooks and policies write what they like);
 //! * what looks like a secret in the request's address ([`crate::mask::address`]), there and where it is quoted.
+//!
+//! What never goes, however a client words its request: the verb, the user, the object, the outcome, and what the authorizer
+//! decided. So what stood in an address is looked for only where Kubernetes quotes addresses, never in
+//! bodies at large: a parameter `token=cluster-admin` must not take the role out of a binding.
 //!
 //! A value leaves a mark behind by which equal ones can be told (`redact/mark.rs`); what is already redacted
 //! stays as it is. A body is re-written from what was parsed: a duplicate key could hide a value from the
@@ -26,12 +31,7 @@ use serde_json::{Map, Value, value::RawValue};
 
 pub use self::mark::{REDACTED, is_redacted};
 pub(crate) use self::members::Members;
-use self::{
-    members::to_json,
-    quotes::Quotes,
-    scrub::{Scrubber, has_nothing_to_hide, is_secret_text},
-    shape::Shape,
-};
+use self::{body::Body, members::to_json, quotes::Quotes, scrub::is_secret_text, shape::Shape};
 use crate::{
     event::{Envelope, LEFT_OUT, NAMES, ObjectRef},
     key::HashKey,
@@ -39,15 +39,13 @@ use crate::{
     policy::GroupResources,
 };
 
+mod body;
 mod mark;
 mod members;
 mod quotes;
+mod refusal;
 mod scrub;
 mod shape;
-
-/// A parsed body takes up to 16 times its size; Kubernetes' own objects are limited to 3 MiB on the
-/// wire, only lists are larger.
-const BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// Kubernetes: webhook patches are logged under this key from level Request up, values included.
 const WEBHOOK_PATCHES: &str = "patch.webhook.admission.k8s.io/";
@@ -99,15 +97,20 @@ struct Task<'r> {
     bodies: Bodies,
     /// How the bodies are secret as a whole, if they are.
     shape: Option<Shape>,
-    /// The message of a failure may quote a body.
-    may_quote: bool,
-    /// And only parts of it (Kubernetes: errors of decoding).
+    /// The message of a failure may quote parts of a body (Kubernetes: errors of decoding).
     quotes_parts: bool,
+    /// A failure, or an annotation, may quote a body.
+    may_quote: bool,
     clean_status: bool,
     clean_annotations: bool,
     /// The address without its secrets.
     address: Option<String>,
-    quotes: Quotes,
+    /// The object of admission is the address (Kubernetes: CONNECT), so that annotations may quote it.
+    is_connect: bool,
+    /// What was taken out of the address.
+    asked: Quotes,
+    /// What was taken out of bodies.
+    lost: Quotes,
 }
 
 impl Redactor {
@@ -157,21 +160,28 @@ impl Redactor {
                 body_unreadable: false,
             };
         }
-        let mut quotes = Quotes::default();
+        let mut asked = Quotes::default();
         let address = hidden.map(|hidden| {
-            quotes.add_words(&hidden.lost);
+            asked.add_words(&hidden.lost);
             hidden.address
         });
+        let annotates = || {
+            let mut names = envelope.annotations.names();
+            names.any(|name| !is_harmless_annotation(name))
+        };
+        let failed = has_failure_text(envelope);
         let task = Task {
             redactor: self,
             bodies,
             shape,
-            may_quote: has_failure_text(envelope) && message_may_quote_body(envelope),
-            quotes_parts: envelope.code() == Some(400),
+            quotes_parts: failed && envelope.code() == Some(400),
+            may_quote: failed || annotates(),
             clean_status,
             clean_annotations,
             address,
-            quotes,
+            is_connect: is_connect(envelope),
+            asked,
+            lost: Quotes::default(),
         };
         // The envelope was read from the same text, so this cannot fail; if it does, drop it all.
         task.redacted(text, body_readable).unwrap_or(Redacted {
@@ -195,40 +205,41 @@ impl Task<'_> {
     fn redacted(mut self, text: &str, body_readable: bool) -> Option<Redacted<'static>> {
         let members = Members::parse(text).ok()?.0;
         // Bodies first: what they lose may be quoted by what stands before them.
-        let mut lost = Vec::new();
         let mut body_unreadable = !body_readable && self.bodies != Bodies::Drop;
-        let mut bodies: Vec<Option<Cow<'_, str>>> = Vec::with_capacity(members.len());
+        let mut bodies: Vec<Option<Body<'_>>> = Vec::with_capacity(members.len());
         for (name, raw) in &members {
-            let body = is_body(name)
-                .then(|| self.body(raw, body_readable, &mut lost))
-                .flatten();
+            let body = if is_body(name) {
+                self.body(raw, body_readable)
+            } else {
+                None
+            };
             body_unreadable |= is_body(name) && body.is_none() && self.bodies != Bodies::Drop;
             bodies.push(body);
         }
-        if self.may_quote && self.quotes_parts && (body_unreadable || !lost.is_empty()) {
-            self.clean_status = true;
-        }
-        self.quotes.add(lost);
+        self.clean_status |= self.quotes_parts && (body_unreadable || !self.lost.is_empty());
+        let quotes = !self.asked.is_empty() || !self.lost.is_empty();
         let mut out = Vec::with_capacity(members.len());
         for ((name, raw), body) in members.into_iter().zip(bodies) {
             let value = match name.as_str() {
-                _ if is_body(&name) => match body {
-                    Some(body) => body,
-                    None => continue,
-                },
+                _ if is_body(&name) => {
+                    let Some(body) = body else { continue };
+                    let Some(body) = self.without_quotes(&name, body) else {
+                        body_unreadable = true;
+                        continue;
+                    };
+                    body
+                }
                 "requestURI" => match &self.address {
                     Some(address) => Cow::Owned(Value::from(address.as_str()).to_string()),
                     None => Cow::Borrowed(raw.get()),
                 },
-                "responseStatus" if self.clean_status || !self.quotes.is_empty() => {
-                    Cow::Owned(self.status(raw))
-                }
-                "annotations" if self.clean_annotations || !self.quotes.is_empty() => {
+                "responseStatus" if self.clean_status || quotes => Cow::Owned(self.status(raw)),
+                "annotations" if self.clean_annotations || quotes => {
                     Cow::Owned(self.annotations(raw))
                 }
-                "userAgent" if !self.quotes.is_empty() => {
+                "userAgent" if !self.asked.is_empty() => {
                     let mut agent: Value = serde_json::from_str(raw.get()).unwrap_or_default();
-                    self.quotes.take_out(&mut agent);
+                    self.asked.take_out(&mut agent);
                     Cow::Owned(agent.to_string())
                 }
                 _ => Cow::Borrowed(raw.get()),
@@ -241,55 +252,10 @@ impl Task<'_> {
         })
     }
 
-    /// What may stand for a body; `None` where nothing may.
-    fn body<'a>(
-        &self,
-        raw: &'a RawValue,
-        readable: bool,
-        lost: &mut Vec<String>,
-    ) -> Option<Cow<'a, str>> {
-        let raw = raw.get();
-        if !readable || raw.len() > BODY_BYTES_MAX || self.bodies == Bodies::Drop {
-            return None;
-        }
-        let Redactor {
-            key, environment, ..
-        } = self.redactor;
-        if self.shape.is_none() && self.quotes.is_empty() && has_nothing_to_hide(raw, *environment)
-        {
-            return Some(Cow::Borrowed(raw));
-        }
-        // serde_json refuses more than 128 levels, so the recursion below is bounded too.
-        let mut body: Value = serde_json::from_str(raw).ok()?;
-        let mut scrubber = Scrubber {
-            key,
-            environment: *environment,
-            lost: (self.shape.is_none() && self.may_quote).then(Vec::new),
-        };
-        match self.shape {
-            Some(shape) => scrubber.mask_object(&mut body, shape),
-            None => scrubber.scrub(&mut body),
-        }
-        lost.extend(scrubber.lost.into_iter().flatten());
-        self.quotes.take_out(&mut body);
-        Some(Cow::Owned(body.to_string()))
-    }
-
     fn status(&self, raw: &RawValue) -> String {
         let mut status: Value = serde_json::from_str(raw.get()).unwrap_or_default();
         if let Some(object) = status.as_object_mut() {
-            if self.clean_status {
-                object.remove("details");
-            }
-            let hides = self.clean_status && self.may_quote;
-            if let Some(message) = object.get_mut("message").filter(|_| hides) {
-                *message = REDACTED.into();
-            }
-            for name in ["message", "details"] {
-                if let Some(told) = object.get_mut(name) {
-                    self.quotes.take_out(told);
-                }
-            }
+            refusal::clean(object, self.clean_status, &[&self.asked, &self.lost]);
         }
         status.to_string()
     }
@@ -304,7 +270,10 @@ impl Task<'_> {
             if is_hidden {
                 *value = mark::of_value(&self.redactor.key, value);
             } else if !is_harmless_annotation(key) {
-                self.quotes.take_out(value);
+                self.lost.take_out(value);
+                if self.is_connect {
+                    self.asked.take_out(value);
+                }
             }
         }
         Value::Object(annotations).to_string()
@@ -330,21 +299,12 @@ fn has_failure_text(envelope: &Envelope<'_>) -> bool {
         .is_some_and(|status| !status.message.is_empty() || status.code >= 400)
 }
 
-/// These refusals name the object and the user. Others may quote the body: a decoding error does, and
-/// an admission webhook that forbids (403) says what it likes.
-fn message_may_quote_body(envelope: &Envelope<'_>) -> bool {
-    let Some(status) = &envelope.response_status else {
-        return false;
-    };
-    match status.code {
-        401 | 404 | 405 | 409 => false,
-        403 => {
-            !(status.message.contains(" is forbidden: User ")
-                && status.message.contains(" cannot ")
-                && !status.message.contains("admission"))
-        }
-        _ => true,
-    }
+/// Kubernetes: what admission sees of these requests are their options, which are the query.
+fn is_connect(envelope: &Envelope<'_>) -> bool {
+    envelope.object_ref.as_ref().is_some_and(|object| {
+        let subresource = object.subresource.as_str();
+        matches!(subresource, "exec" | "attach" | "portforward" | "proxy")
+    })
 }
 
 fn hides_annotation(secret: bool, key: &str, value: &str) -> bool {

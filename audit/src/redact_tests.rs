@@ -2,7 +2,10 @@
 
 use proptest::prelude::*;
 
-use super::*;
+use super::{
+    scrub::{Scrubber, has_nothing_to_hide},
+    *,
+};
 
 const CANARY: &str = "c2VjcmV0LWNhbmFyeQ==";
 
@@ -263,6 +266,10 @@ fn body() -> impl Strategy<Value = String> {
         "kind: Secret",
         "{\\\"kind\\\":\\\"Secret\\\"}",
         "'kind' : Secret",
+        "kind  : Secret",
+        "kind:\\n  Secret",
+        "kind\\t: !!str Secret",
+        "{\\\"kind\\\"\\t: \\\"Secret\\\"}",
         "\\\"kind\\\": TokenReview",
         "/spec/containers/0/env/0/value",
         "/spec/containers/0/env/-",

@@ -64,6 +64,11 @@ impl<'a> Annotations<'a> {
             .map(|(name, value)| (name.as_str(), value.text()))
     }
 
+    /// Their names.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|(name, _)| name.as_str())
+    }
+
     /// Whether any annotation is such. A value is shown as it may stand in the text, with a backslash
     /// before quotes and other signs, never before or in place of a letter, digit or hyphen.
     pub(crate) fn any_raw(&self, mut is_such: impl FnMut(&str, &str) -> bool) -> bool {

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use super::{
     mark,
+    quotes::Quotes,
     shape::{SECRET_KINDS, Shape},
 };
 use crate::{
@@ -17,8 +18,8 @@ use crate::{
 
 pub(super) const LAST_APPLIED: &str = "last-applied-configuration";
 
-/// A shorter text may stand anywhere by chance.
-const LOST_BYTES_MIN: usize = 4;
+/// How far behind `kind` its value is looked for.
+const KIND_BYTES_MAX: usize = 128;
 
 /// Replaces values by marks.
 pub(super) struct Scrubber<'r> {
@@ -26,7 +27,7 @@ pub(super) struct Scrubber<'r> {
     /// Values of environment variables go too.
     pub(super) environment: bool,
     /// What was taken out, for whoever may have quoted it; `None` where nobody can have.
-    pub(super) lost: Option<Vec<String>>,
+    pub(super) lost: Option<&'r mut Quotes>,
 }
 
 /// Where in an environment a patch puts its value.
@@ -39,10 +40,8 @@ enum EnvPlace {
 impl Scrubber<'_> {
     /// Puts a mark in a value's place.
     pub(super) fn hide(&mut self, value: &mut Value) {
-        if let (Some(lost), Value::String(text)) = (&mut self.lost, &*value)
-            && text.len() >= LOST_BYTES_MIN
-        {
-            lost.push(text.clone());
+        if let (Some(lost), Value::String(text)) = (&mut self.lost, &*value) {
+            lost.add_value(text);
         }
         *value = mark::of_value(self.key, value);
     }
@@ -158,21 +157,73 @@ fn may_be_secret_text(text: &str) -> bool {
     HINTS.is_match(text)
 }
 
-/// `"kind":"Secret"`, `\"kind\": \"Secret\"` and `kind: Secret`.
+/// `"kind":"Secret"`, `\"kind\"\t: \"Secret\"`, `kind: Secret`, and in YAML on the next line, behind a tag, an anchor, a
+/// comment or the sign of a block. What cannot be told counts as secret.
 fn names_secret_kind(text: &str) -> bool {
     let text = text.to_ascii_lowercase();
     text.match_indices("kind").any(|(at, name)| {
-        let rest = text[at + name.len()..].trim_start_matches(['"', '\'', '\\']);
-        let rest = rest.strip_prefix(' ').unwrap_or(rest);
-        let Some(rest) = rest.strip_prefix(':') else {
-            return false;
+        let rest = &text[at + name.len()..];
+        let is_far = rest.len() > KIND_BYTES_MAX;
+        let rest = &rest[..rest.floor_char_boundary(KIND_BYTES_MAX)];
+        let before_colon = without_space(rest);
+        let Some(rest) = before_colon.strip_prefix(':') else {
+            return is_far && before_colon.is_empty();
         };
-        let rest = rest.trim_start_matches(['"', '\'', '\\', ' ', '\t']);
+        let rest = without_properties(rest);
+        if rest.is_empty() {
+            return is_far;
+        }
+        // `*name` stands for what stands elsewhere.
+        if let Some(alias) = rest.strip_prefix('*') {
+            return alias.starts_with(|one: char| one.is_ascii_alphanumeric());
+        }
         let end = rest
             .find(|one: char| !one.is_ascii_alphanumeric())
             .unwrap_or(rest.len());
-        Shape::of_kind(&rest[..end]).is_some()
+        let after = &rest[end..];
+        let is_coded =
+            after.starts_with('\\') && after.trim_start_matches('\\').starts_with(['x', 'u']);
+        is_coded || Shape::of_kind(&rest[..end]).is_some()
     })
+}
+
+/// Without white space, quotes, and the backslashes of both, as they stand inside a string.
+fn without_space(mut text: &str) -> &str {
+    loop {
+        let rest = text.trim_start_matches(|one: char| one.is_whitespace() || "\"'".contains(one));
+        let rest = match rest.strip_prefix('\\') {
+            Some(escaped) if escaped.starts_with(['x', 'u']) => rest,
+            // `\n`, `\t` and `\r`; a line break that is escaped, or a backslash that is.
+            Some(escaped) => escaped.strip_prefix(['n', 't', 'r']).unwrap_or(escaped),
+            None => rest,
+        };
+        if rest.len() == text.len() {
+            return rest;
+        }
+        text = rest;
+    }
+}
+
+/// Also without what YAML allows between a key's colon and its value.
+fn without_properties(mut text: &str) -> &str {
+    loop {
+        let rest = without_space(text);
+        let is_comment = rest.starts_with('#');
+        if !is_comment && !rest.starts_with(['!', '&', '|', '>']) {
+            return rest;
+        }
+        let bytes = rest.as_bytes();
+        let is_line_end = |at: usize| match bytes[at] {
+            b'\\' => matches!(bytes.get(at + 1), Some(b'n' | b'r')),
+            one => matches!(one, b'\n' | b'\r'),
+        };
+        let is_end = |at: usize| {
+            is_line_end(at)
+                || !is_comment && (bytes[at] == b'\\' || bytes[at].is_ascii_whitespace())
+        };
+        let end = (0..bytes.len()).find(|at| is_end(*at));
+        text = &rest[end.unwrap_or(rest.len())..];
+    }
 }
 
 /// Whether no way of reading a body finds anything that [`Scrubber::scrub`] looks for: no string in it is the
@@ -187,17 +238,25 @@ pub(super) fn has_nothing_to_hide(raw: &str, environment: bool) -> bool {
     } else {
         &ALWAYS
     };
-    !marks.is_match(raw) && Scanner::new(raw).skip().is_some()
+    // A member of that name has the quote of the JSON behind it. Inside a string a quote has a backslash.
+    let is_harmless = |end: usize| {
+        let next = raw.as_bytes().get(end);
+        next.is_some_and(|next| *next == b'"' || next.is_ascii_alphanumeric())
+    };
+    let is_mark = |pattern: usize, end: usize| pattern != KIND_PATTERN || !is_harmless(end);
+    let mut finds = marks.find_iter(raw);
+    !finds.any(|found| is_mark(found.pattern().as_usize(), found.end()))
+        && Scanner::new(raw).skip().is_some()
 }
+
+const KIND_PATTERN: usize = 0;
 
 fn marks(more: &[&str]) -> AhoCorasick {
     let kinds = SECRET_KINDS.iter().map(|(kind, _)| format!("\"{kind}\""));
-    // Whatever may follow the word inside a string, where a quote stands behind a backslash.
-    let in_text = ["kind\\", "kind'", "kind:", "kind :"];
-    let others = [LAST_APPLIED, "\\u"].into_iter().chain(in_text);
-    let others = others.chain(more.iter().copied()).map(str::to_owned);
+    let others = [LAST_APPLIED, "\\u"].iter().chain(more);
+    let word = std::iter::once("kind".to_owned());
     AhoCorasick::builder()
         .ascii_case_insensitive(true)
-        .build(kinds.chain(others))
+        .build(word.chain(kinds).chain(others.map(|one| (*one).to_owned())))
         .expect("a handful of short words")
 }

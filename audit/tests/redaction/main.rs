@@ -1,6 +1,9 @@
 //! Redaction as a whole: whatever is planted, wherever, in whichever form, does not come out.
 
+mod bounds;
+mod evidence;
 mod planted;
+mod quoted;
 mod rules;
 
 use planted::{judge, plant, strings_hold_secret};

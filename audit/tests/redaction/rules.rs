@@ -9,11 +9,11 @@ use serde_json::{Value, json};
 
 const CANARY: &str = "hunter2-canary";
 
-fn redactor() -> Redactor {
+pub fn redactor() -> Redactor {
     Redactor::new(HashKey::new([3; 32]))
 }
 
-fn event(object: &str, more: Value) -> Value {
+pub fn event(object: &str, more: Value) -> Value {
     let (resource, subresource) = object.split_once('/').unwrap_or((object, ""));
     let mut event = json!({
         "level": "RequestResponse", "stage": "ResponseComplete", "verb": "create", "requestURI": "/api/v1/x",
@@ -25,7 +25,7 @@ fn event(object: &str, more: Value) -> Value {
     event
 }
 
-fn redacted_by(redactor: &Redactor, event: &Value, bodies: Bodies) -> (Value, bool) {
+pub fn redacted_by(redactor: &Redactor, event: &Value, bodies: Bodies) -> (Value, bool) {
     let text = event.to_string();
     let envelope = Envelope::parse(&text).expect("an event");
     let Redacted {
@@ -35,7 +35,7 @@ fn redacted_by(redactor: &Redactor, event: &Value, bodies: Bodies) -> (Value, bo
     (serde_json::from_str(&json).expect("JSON"), body_unreadable)
 }
 
-fn redacted(event: &Value) -> Value {
+pub fn redacted(event: &Value) -> Value {
     redacted_by(&redactor(), event, Bodies::Keep).0
 }
 
