@@ -25,6 +25,8 @@ fn a_parameter_takes_nothing_out_of_a_body() {
     }
     // Nor by calling its body what quotes an address.
     let mut posing = binding;
+    posing["message"] = "cluster-admin".into();
+    posing["details"] = json!({"causes": [{"message": "cluster-admin"}]});
     for kind in ["Status", "PodExecOptions"] {
         posing["kind"] = kind.into();
         let event = event(
