@@ -12,7 +12,7 @@ use std::{path::Path, sync::Arc};
 use auditrelay_audit::HashKey;
 use auditrelay_ingest::{
     Preparation,
-    log_file::{Chunk, InUse, LinesInBatch, Mark, Place},
+    log_file::{Chunk, FirstLine, InUse, LinesInBatch, Mark, Place},
 };
 use auditrelay_store::{Queue, SledQueue};
 use serde::{Deserialize, Serialize};
@@ -24,7 +24,7 @@ use tokio::sync::Mutex;
 pub(crate) enum Ask {
     /// Which file begins like this, and how far was it read?
     Known {
-        head: Vec<u8>,
+        head: FirstLine,
         place: Place,
         /// It is to be read from its beginning, whatever was read before.
         again: bool,
@@ -132,7 +132,7 @@ impl Importer {
         }
     }
 
-    fn known(&self, head: &[u8], place: Place, again_at: Option<i64>) -> Said {
+    fn known(&self, head: &FirstLine, place: Place, again_at: Option<i64>) -> Said {
         let mut marks = Mark::all(&self.queue.inputs());
         marks.retain(|(_, mark)| mark.has_head(&self.key, head));
         let is_elsewhere =

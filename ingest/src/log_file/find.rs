@@ -36,6 +36,13 @@ pub(super) struct Listing {
     pub(super) errors: Vec<(PathBuf, String)>,
 }
 
+impl Found {
+    /// Whether nobody is expected to write to it any more.
+    pub(super) fn is_rotated(&self) -> bool {
+        self.rotated_from.is_some()
+    }
+}
+
 impl Listing {
     fn add(&mut self, path: &Path, rotated_from: Option<&Path>, stamp: &str) {
         match fs::metadata(path) {
