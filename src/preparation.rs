@@ -48,7 +48,7 @@ pub(crate) fn for_nobody(config: &Config, key: &HashKey, routes: &Arc<Routes>) -
     let keeps_all = config.queue.retain_hours.get() > 0;
     let for_nobody = keeps_all.then_some((Routes::NOBODY, Bodies::Keep));
     Preparation {
-        advisor: Advisor::new(routes.id(), move |_| for_nobody),
+        advisor: Advisor::new(Routes::FOR_NOBODY, move |_| for_nobody),
         ..preparation(config, key, routes)
     }
 }

@@ -64,6 +64,7 @@ pub(super) async fn run(
         None => (new_input, Reached::default()),
         Some((input, mark)) => {
             let reached = pass(&mut source, &mark, &args.file)?;
+            is_same(&mut target, &input, &reached, &args.file).await?;
             report.from_line = mark.lines + 1;
             report.read_before_unix_ms = Some(mark.read_unix_ms);
             (input, reached)
@@ -124,6 +125,29 @@ fn pass(source: &mut Source, mark: &Mark, file: &Path) -> Result<Reached, Failur
     })
 }
 
+/// What was read over has to be what was read before.
+async fn is_same(
+    target: &mut Target,
+    input: &str,
+    reached: &Reached,
+    file: &Path,
+) -> Result<(), Failure> {
+    let ask = Ask::Same {
+        input: input.to_owned(),
+        tail: reached.tail.clone(),
+    };
+    match target.ask(&ask, &[]).await? {
+        Said::Same(true) => Ok(()),
+        // Another import may have gone on meanwhile, too: then the next try begins behind it.
+        Said::Same(false) => Err(Failure::Other(format!(
+            "{} begins like a file that was read before, and goes on in another way; --again reads it from its \
+             beginning",
+            file.display()
+        ))),
+        _ => Err(unexpected()),
+    }
+}
+
 struct Work {
     cluster: Option<String>,
     path: String,
@@ -180,7 +204,7 @@ impl Work {
                     )));
                 }
                 Said::Refused(reason) => return Err(refused(&self.path, &reason)),
-                Said::Known { .. } => return Err(unexpected()),
+                Said::Known { .. } | Said::Same(_) => return Err(unexpected()),
             }
         };
         // With blank lines alone there was nothing to store, and so no place to note how far it is.

@@ -20,8 +20,7 @@ use super::{
     find::{self, Found},
     first_line::FirstLine,
     in_use::{Followed, InUse},
-    lines::Noted,
-    looked::{Behind, Looked},
+    looked::Looked,
     mark::{Mark, Place},
     since::Since,
     tracked::Tracked,
@@ -46,7 +45,10 @@ pub(super) struct Files {
     failing: BTreeMap<PathBuf, String>,
 }
 
-/// A file that waits, and for which input; none where it is not long enough yet.
+/// In place of an input: it is shorter than what was read of it.
+const SHORTER: &str = "shorter";
+
+/// A file that waits, and for which input; none where another configured path, or an import, reads the file.
 struct Waits {
     place: Place,
     input: String,
@@ -111,11 +113,14 @@ impl Files {
     }
 
     /// Looks what there is now. What it returns has to be durable before anything is read.
-    pub(super) fn look(&mut self, positions: &[InputPosition], now_unix_ms: i64) -> Vec<InputNote> {
+    pub(super) fn look(
+        &mut self,
+        positions: &dyn Fn() -> Vec<InputPosition>,
+        now_unix_ms: i64,
+    ) -> Vec<InputNote> {
+        let known = positions();
         let listing = find::all(&self.configured);
-        let notes = self
-            .since
-            .learn(&self.key, &listing, positions, now_unix_ms);
+        let notes = self.since.learn(&self.key, &listing, &known, now_unix_ms);
         let mut failing: BTreeMap<PathBuf, String> = listing.errors.into_iter().collect();
         for tracked in self.tracked.values_mut() {
             tracked.is_listed = false;
@@ -152,7 +157,7 @@ impl Files {
         self.tracked
             .retain(|_, one| one.is_listed || one.stays_without_name(now_unix_ms));
         if !unknown.is_empty() {
-            self.resolve(unknown, &Mark::all(positions), now_unix_ms, &mut failing);
+            self.resolve(unknown, &known, positions, now_unix_ms, &mut failing);
         }
         self.say_failing(failing);
         self.say_in_use();
@@ -217,7 +222,7 @@ impl Files {
             turn.bytes += chunk.bytes;
             turn.stored.events += made.stored.events;
             turn.stored.unreadable += made.stored.unreadable;
-            say_unreadable(tracked, &made.noted, made.legacy);
+            tracked.say_unreadable(&made.noted, made.legacy);
             match (&mut turn.batch, made.batch) {
                 (Some(all), Some(more)) => all.join(more),
                 (none, more) => *none = none.take().or(more),
@@ -236,26 +241,36 @@ impl Files {
     fn resolve(
         &mut self,
         unknown: Vec<Found>,
-        marks: &[(String, Mark)],
+        known: &[InputPosition],
+        positions: &dyn Fn() -> Vec<InputPosition>,
         now_unix_ms: i64,
         failing: &mut BTreeMap<PathBuf, String>,
     ) {
+        let marks = &Mark::all(known);
         let is_in_place = |found: &Found| {
             let id = found.place.identity();
             marks.iter().any(|(_, mark)| mark.place.identity() == id)
         };
         let (first, then): (Vec<_>, Vec<_>) = unknown.into_iter().partition(is_in_place);
         for found in first.into_iter().chain(then) {
+            let place = found.place;
+            if self.in_use.is_others(self.number, place, "") {
+                self.wait(place, String::new());
+                continue;
+            }
             match self.open(&found, marks, now_unix_ms) {
                 Ok(Some(tracked)) => {
                     let file = Followed {
-                        place: found.place,
+                        place,
                         input: tracked.input.clone(),
                         is_open: true,
                     };
-                    if tracked.is_closed() || self.in_use.claim(self.number, file) {
-                        self.tracked.insert(found.place.identity(), tracked);
+                    if !tracked.is_closed() && !self.in_use.claim(self.number, file) {
+                        self.wait(place, tracked.input);
+                    } else if tracked.is_closed() || self.is_current(&tracked, marks, positions) {
+                        self.tracked.insert(place.identity(), tracked);
                     }
+                    // Else something was taken since the marks were read, perhaps of this file: the next look.
                 }
                 Ok(None) => {}
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -295,9 +310,9 @@ impl Files {
             match looked.is_of(found, mark, &key)? {
                 Some(false) => {}
                 // A copy of what is read elsewhere, or one that is being made.
-                None => waits_for = Some(""),
+                None => waits_for = Some(SHORTER),
                 Some(true) if self.is_in_use(input) => waits_for = Some(input.as_str()),
-                Some(true) => match behind(&looked, found, input, mark, &key)? {
+                Some(true) => match looked.read_on(found, input, mark, &key)? {
                     Some(tracked) => return Ok(Some(tracked)),
                     None => {}
                 },
@@ -314,8 +329,7 @@ impl Files {
                 "a log file begins with the line of another one that is or was read: it waits until that one is \
                  gone, or until it is longer"
             );
-            let place = found.place;
-            self.waiting.insert(id, Waits { place, input });
+            self.wait(found.place, input);
             return Ok(None);
         }
         let input = Mark::new_input(&key, found.place, &looked.head, Some(now_unix_ms));
@@ -325,7 +339,7 @@ impl Files {
     }
 
     fn is_in_use(&self, input: &str) -> bool {
-        self.tracked.values().any(|one| one.input == input)
+        !input.is_empty() && self.tracked.values().any(|one| one.input == input)
     }
 
     /// The input of another file that is read and begins with the same line. It may have no mark yet.
@@ -335,11 +349,32 @@ impl Files {
         twin.map(|one| one.input.as_str())
     }
 
+    /// Whether the marks are still the newest ones of what begins like this file.
+    fn is_current(
+        &self,
+        tracked: &Tracked,
+        marks: &[(String, Mark)],
+        positions: &dyn Fn() -> Vec<InputPosition>,
+    ) -> bool {
+        let newest = Mark::all(&positions());
+        let mut of_it = newest
+            .iter()
+            .filter(|(_, mark)| mark.has_head(&self.key, tracked.begins()));
+        of_it.all(|mark| marks.contains(mark))
+    }
+
+    fn wait(&mut self, place: Place, input: String) {
+        let waits = Waits { place, input };
+        self.waiting.insert(place.identity(), waits);
+    }
+
     /// Whether it waits as it did.
     fn still_waits(&self, found: &Found) -> bool {
         let waits = self.waiting.get(&found.place.identity());
         waits.is_some_and(|one| {
-            one.place == found.place && (one.input.is_empty() || self.is_in_use(&one.input))
+            let is_read = self.is_in_use(&one.input)
+                || self.in_use.is_others(self.number, one.place, &one.input);
+            one.place == found.place && (one.input == SHORTER || is_read)
         })
     }
 
@@ -360,47 +395,5 @@ impl Files {
             }
         }
         self.failing = failing;
-    }
-}
-
-/// Opens a file behind a mark; none if it is another file. What is packed and does not reach so far is not unpacked
-/// again until it changes.
-fn behind(
-    looked: &Looked,
-    found: &Found,
-    input: &str,
-    mark: &Mark,
-    key: &HashKey,
-) -> io::Result<Option<Tracked>> {
-    let reason = match looked.behind(found, input.to_owned(), mark, key) {
-        Ok(Behind::It(tracked)) => return Ok(Some(*tracked)),
-        Ok(Behind::Another) => return Ok(None),
-        Ok(Behind::Shorter) => "it ends before the place that was reached".to_owned(),
-        Err(error) if looked.is_packed() => error.to_string(),
-        Err(error) => return Err(error),
-    };
-    tracing::error!(
-        file = %found.path.display(), reason,
-        "a log file cannot be read on; it is tried again when it changes"
-    );
-    Ok(Some(Tracked::broken(found, reason)))
-}
-
-/// Each file says once that there are lines in it that are no events.
-fn say_unreadable(tracked: &mut Tracked, noted: &[Noted], legacy: u64) {
-    let file = tracked.path.display();
-    if legacy > 0 && !tracked.said_legacy {
-        tracked.said_legacy = true;
-        tracing::error!(
-            %file,
-            "the log file is written in the legacy text format, which holds no events that could be read: its \
-             lines go to quarantine. Start the API server with --audit-log-format=json"
-        );
-    } else if let Some(Noted { line, reason }) = noted.first()
-        && legacy == 0
-        && !tracked.said_unreadable
-    {
-        tracked.said_unreadable = true;
-        tracing::warn!(%file, line, reason, "a line of the log file is no event and goes to quarantine; said once a file");
     }
 }

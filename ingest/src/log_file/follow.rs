@@ -66,10 +66,10 @@ impl<Q: Queue> Follow<Q> {
             self.nothing_is_old,
         );
         while !*stop.borrow() {
-            let positions = self.queue.inputs();
+            let queue = self.queue.clone();
             let notes;
             (files, notes) = blocking(move || {
-                let notes = files.look(&positions, now_unix_ms());
+                let notes = files.look(&|| queue.inputs(), now_unix_ms());
                 (files, notes)
             })
             .await;

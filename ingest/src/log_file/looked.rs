@@ -46,14 +46,14 @@ impl Looked {
         }
     }
 
-    pub(super) fn is_packed(&self) -> bool {
+    fn is_packed(&self) -> bool {
         self.form != Form::Plain
     }
 
     /// Whether there is a line to read; what was rotated long ago will not get the end of one.
     pub(super) fn has_a_line(&self, found: &Found, now_unix_ms: i64) -> bool {
         let idle_ms = now_unix_ms - found.place.modified_ns / 1_000_000;
-        let is_over = self.is_packed() || (found.is_rotated() && idle_ms > REST_AFTER_MS);
+        let is_over = self.is_packed() || (found.is_rotated && idle_ms > REST_AFTER_MS);
         self.head.is_whole() || (is_over && !self.head.is_empty())
     }
 
@@ -80,7 +80,7 @@ impl Looked {
     }
 
     /// Reads on behind a mark, unless what is packed is not the file of the mark after all, or not all there.
-    pub(super) fn behind(
+    fn behind(
         &self,
         found: &Found,
         input: String,
@@ -112,6 +112,29 @@ impl Looked {
         })
     }
 
+    /// Opens a file behind a mark; none if it is another file. What is packed and does not reach so far is not unpacked
+    /// again until it changes.
+    pub(super) fn read_on(
+        &self,
+        found: &Found,
+        input: &str,
+        mark: &Mark,
+        key: &HashKey,
+    ) -> io::Result<Option<Tracked>> {
+        let reason = match self.behind(found, input.to_owned(), mark, key) {
+            Ok(Behind::It(tracked)) => return Ok(Some(*tracked)),
+            Ok(Behind::Another) => return Ok(None),
+            Ok(Behind::Shorter) => "it ends before the place that was reached".to_owned(),
+            Err(error) if self.is_packed() => error.to_string(),
+            Err(error) => return Err(error),
+        };
+        tracing::error!(
+            file = %found.path.display(), reason,
+            "a log file cannot be read on; it is tried again when it changes"
+        );
+        Ok(Some(Tracked::broken(found, reason)))
+    }
+
     fn read_from(&self, found: &Found, input: String, reached: Reached) -> io::Result<Tracked> {
         let mut source = self.file.try_clone()?;
         let is_plain = self.form == Form::Plain;
@@ -127,7 +150,7 @@ impl Looked {
 }
 
 /// What a packed file turned out to be.
-pub(super) enum Behind {
+enum Behind {
     It(Box<Tracked>),
     /// It ends before the place that was reached: it is being written, or damaged.
     Shorter,

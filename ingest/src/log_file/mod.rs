@@ -30,7 +30,7 @@ mod tracked;
 pub use cut::{Chunk, Cutter, LINE_BYTES_MAX, Line, Reached};
 pub use first_line::FirstLine;
 pub use follow::{Follow, POLL_INTERVAL};
-pub use in_use::InUse;
+pub use in_use::{Importing, InUse};
 pub use lines::{LinesInBatch, Noted};
 pub use mark::{Mark, Place, TAIL_BYTES};
 pub use metrics::LogFileMetrics;

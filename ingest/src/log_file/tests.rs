@@ -55,7 +55,7 @@ fn case() -> Case {
 
 impl Case {
     fn look(&mut self) -> Vec<Id> {
-        self.files.look(&[], NOW);
+        self.files.look(&Vec::new, NOW);
         self.files.behind(NOW)
     }
 
@@ -121,23 +121,44 @@ fn what_was_rotated_before_is_noted_anew_before_it_could_be_forgotten() {
     fs::write(rotated("2026-11-26T04-33-23.001"), event("old")).expect("written");
     fs::write(&path, event("a")).expect("written");
     let mut first = files(&path, false);
-    let noted = kept(first.look(&[], NOW));
+    let noted = kept(first.look(&Vec::new, NOW));
     assert_eq!((noted.len(), first.behind(NOW).len()), (1, 1));
     // The file that was opened is remembered later than the note was: so the note comes again, once.
-    assert_eq!(kept(first.look(&noted, NOW)), noted);
-    assert_eq!(kept(first.look(&noted, NOW)), []);
-    assert_eq!(kept(first.look(&noted, NOW + 3_600_001)), noted);
+    assert_eq!(kept(first.look(&|| noted.clone(), NOW)), noted);
+    assert_eq!(kept(first.look(&|| noted.clone(), NOW)), []);
+    assert_eq!(kept(first.look(&|| noted.clone(), NOW + 3_600_001)), noted);
     // Another run: rotated while nobody looked. What the note says holds, and is noted anew.
     fs::rename(&path, rotated("2026-11-26T04-33-23.002")).expect("rotated");
     fs::write(&path, event("b")).expect("written");
     let mut second = files(&path, false);
-    assert_eq!(kept(second.look(&noted, NOW)), noted);
+    assert_eq!(kept(second.look(&|| noted.clone(), NOW)), noted);
     assert_eq!(second.behind(NOW).len(), 2);
     // The store was lost: what of them was read is not known, so all are.
     let mut after_loss = files(&path, true);
-    let anew = kept(after_loss.look(&[], NOW));
+    let anew = kept(after_loss.look(&Vec::new, NOW));
     assert_eq!(after_loss.behind(NOW).len(), 3);
     let mut next = files(&path, false);
-    next.look(&anew, NOW);
+    next.look(&|| anew.clone(), NOW);
     assert_eq!(next.behind(NOW).len(), 3, "and it stays so");
+}
+
+#[test]
+fn a_line_on_which_the_relay_fails_is_quarantined_and_the_next_is_read() {
+    let mut case = case();
+    fs::write(&case.path, ["a", "bad", "c"].map(event).concat()).expect("written");
+    let [id] = case.look()[..] else {
+        panic!("one file");
+    };
+    let advisor = Advisor::new(1, |event| {
+        assert!(
+            event.audit_id.as_str() != "bad",
+            "as a mistake of ours would"
+        );
+        None
+    });
+    let turn = case
+        .files
+        .read(id, &preparation(advisor), "prod", 1 << 20, NOW);
+    assert_eq!((turn.stored.events, turn.stored.unreadable), (2, 1));
+    assert_eq!(case.look(), []);
 }

@@ -17,6 +17,7 @@ use super::{
     cut::{Chunk, Cutter, Reached},
     find::Found,
     first_line::FirstLine,
+    lines::Noted,
     mark::Place,
 };
 
@@ -56,8 +57,8 @@ pub(super) struct Tracked {
     begins: FirstLine,
     /// Why it cannot be read as it is now.
     pub(super) broken: Option<String>,
-    pub(super) said_unreadable: bool,
-    pub(super) said_legacy: bool,
+    said_unreadable: bool,
+    said_legacy: bool,
 }
 
 /// Some lines that were read.
@@ -73,7 +74,7 @@ impl Tracked {
             path: found.path.clone(),
             input,
             place: found.place,
-            is_rotated: found.is_rotated(),
+            is_rotated: found.is_rotated,
             is_listed: true,
             missing_unix_ms: None,
             file: None,
@@ -147,7 +148,7 @@ impl Tracked {
         if is_same {
             self.path.clone_from(&found.path);
             self.place = found.place;
-            self.is_rotated = found.is_rotated();
+            self.is_rotated = found.is_rotated;
             self.is_listed = true;
             self.missing_unix_ms = None;
         }
@@ -261,6 +262,25 @@ impl Tracked {
             self.close();
         }
         Ok(SomeLines { chunks, is_at_end })
+    }
+
+    /// Each file says once that there are lines in it that are no events.
+    pub(super) fn say_unreadable(&mut self, noted: &[Noted], legacy: u64) {
+        let file = self.path.display();
+        if legacy > 0 && !self.said_legacy {
+            self.said_legacy = true;
+            tracing::error!(
+                %file,
+                "the log file is written in the legacy text format, which holds no events that could be read: its \
+                 lines go to quarantine. Start the API server with --audit-log-format=json"
+            );
+        } else if let Some(Noted { line, reason }) = noted.first()
+            && legacy == 0
+            && !self.said_unreadable
+        {
+            self.said_unreadable = true;
+            tracing::warn!(%file, line, reason, "a line of the log file is no event and goes to quarantine; said once a file");
+        }
     }
 
     /// Whether it was read to its end and closed.
