@@ -14,7 +14,7 @@ use std::{
     process::ExitCode,
 };
 
-use auditrelay_ingest::log_file::{Form, HEAD_BYTES, Place};
+use auditrelay_ingest::log_file::{Form, Place};
 
 use crate::{
     Failure,
@@ -87,7 +87,7 @@ fn source(file: &Path, progress: &Progress) -> io::Result<Source> {
         .read_to_end(&mut mark)?;
     let form = Form::of(&mark);
     let whole = io::Cursor::new(mark).chain(from);
-    let (head, reader) = begin(whole, form, HEAD_BYTES)?;
+    let (head, reader) = begin(whole, form)?;
     Ok(Source {
         reader,
         head,

@@ -48,7 +48,7 @@ pub(crate) fn for_nobody(config: &Config, key: &HashKey, routes: &Arc<Routes>) -
     let keeps_all = config.queue.retain_hours.get() > 0;
     let for_nobody = keeps_all.then_some((Routes::NOBODY, Bodies::Keep));
     Preparation {
-        advisor: Advisor::new(routes.id(), move |_| for_nobody),
+        advisor: Advisor::new(Routes::FOR_NOBODY, move |_| for_nobody),
         ..preparation(config, key, routes)
     }
 }
@@ -65,6 +65,7 @@ pub(crate) fn follow_files(
     preparation: &Arc<Preparation>,
     (metrics, ingest_metrics): (&LogFileMetrics, &auditrelay_ingest::Metrics),
     in_use: &InUse,
+    nothing_is_old: bool,
     stopped: &watch::Receiver<bool>,
     tasks: &mut JoinSet<Result<(), QueueError>>,
 ) {
@@ -78,6 +79,7 @@ pub(crate) fn follow_files(
             cluster: cluster.to_string(),
             metrics: metrics.clone(),
             in_use: in_use.clone(),
+            nothing_is_old,
             ingest_metrics: ingest_metrics.clone(),
         };
         tasks.spawn(follow.run(stopped.clone()));

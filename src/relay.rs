@@ -254,6 +254,7 @@ impl Relay {
             &for_files,
             (&log_files, &ingest_metrics),
             &in_use,
+            self.ledger_metrics.store_moved_aside.get() == 1,
             stopped,
             &mut tasks,
         );

@@ -256,9 +256,10 @@ impl<'r> Sorted<'r> {
         mut wanted: Vec<Wanted>,
         mut routed: RoutedBlock,
     ) {
-        let hinted = |event: &Wanted| {
-            let known = block.hints_of == routes.id();
-            known.then(|| routes.hinted(event.hint)).flatten()
+        let hinted = |event: &Wanted| match block.hints_of {
+            Routes::FOR_NOBODY => Some(None),
+            table if table == routes.id() => routes.hinted(event.hint),
+            _ => None,
         };
         // Stored to be looked back at, and for nobody: need not be unpacked.
         let noted = wanted.len();

@@ -57,6 +57,10 @@ impl Routes {
     /// The hint of an event that nobody wants and that is stored all the same, to be looked back at.
     pub const NOBODY: Hint = NOBODY;
 
+    /// What names no table: of blocks whose events are for nobody, whatever the table is when they are routed. It may
+    /// be another one by then, or that of another version.
+    pub const FOR_NOBODY: u64 = u64::MAX;
+
     /// The table of a configuration.
     pub fn new(config: &Config) -> Self {
         let routes = config.routes.iter().map(|route| Route {

@@ -270,3 +270,21 @@ async fn whoever_asks_the_routes_the_same_is_told() {
     let other = told(table.id() + 1, |_| Some(Hint(77))).await;
     assert_eq!(other, (members, ledger));
 }
+
+#[tokio::test]
+async fn what_is_marked_as_for_nobody_is_told_to_nobody_whatever_the_table_is() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let queue = queue(dir.path());
+    // As of another table, whose hints say nothing here, all would be read again and told.
+    let batch = encoded(&[(1, "get"), (2, "list")], Routes::FOR_NOBODY, &|_| {
+        Some(Hint::default())
+    });
+    queue.append(batch).await.expect("durable");
+    let router = start(&queue, Duration::from_secs(900)).await;
+    while queue.ledger().waiting > 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    router.stop().await;
+    let ledger = queue.ledger();
+    assert!(ledger.is_balanced() && ledger.filtered == 2, "{ledger:?}");
+}

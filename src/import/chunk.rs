@@ -7,12 +7,12 @@
 //! * what is taken is durable before anybody is told how far the file is: the work is never left in the middle;
 //! * a line counts as taken when its block is durable, and how far the file is read is in that block.
 
-use std::{path::Path, sync::Arc};
+use std::{cmp::Reverse, path::Path, sync::Arc};
 
 use auditrelay_audit::HashKey;
 use auditrelay_ingest::{
     Preparation,
-    log_file::{Chunk, InUse, LinesInBatch, Mark, Place},
+    log_file::{Chunk, FirstLine, InUse, LinesInBatch, Mark, Place},
 };
 use auditrelay_store::{Queue, SledQueue};
 use serde::{Deserialize, Serialize};
@@ -24,11 +24,13 @@ use tokio::sync::Mutex;
 pub(crate) enum Ask {
     /// Which file begins like this, and how far was it read?
     Known {
-        head: Vec<u8>,
+        head: FirstLine,
         place: Place,
         /// It is to be read from its beginning, whatever was read before.
         again: bool,
     },
+    /// Are these the last bytes before the place that this input was read to?
+    Same { input: String, tail: Vec<u8> },
     /// Take these lines; their text follows the request's first line.
     Take(Box<Take>),
 }
@@ -60,6 +62,7 @@ pub(crate) enum Said {
         marks: Vec<(String, Mark)>,
         new_input: String,
     },
+    Same(bool),
     Taken(Taken),
     /// Lines behind these were taken meanwhile: by an import that was killed while it sent them, or by another one.
     Moved(Box<Mark>),
@@ -87,6 +90,8 @@ pub(crate) struct Noted {
     pub(crate) line: u64,
     pub(crate) reason: String,
 }
+
+const FOLLOWED: &str = "the relay follows this file, and reads it without an import";
 
 /// Takes lines.
 pub(crate) struct Importer {
@@ -125,6 +130,7 @@ impl Importer {
             Ask::Known { head, place, again } => {
                 self.known(&head, place, again.then_some(now_unix_ms))
             }
+            Ask::Same { input, tail } => self.same(&input, &tail),
             Ask::Take(mut take) => {
                 take.chunk.text = text;
                 self.take(*take, now_unix_ms).await
@@ -132,7 +138,7 @@ impl Importer {
         }
     }
 
-    fn known(&self, head: &[u8], place: Place, again_at: Option<i64>) -> Said {
+    fn known(&self, head: &FirstLine, place: Place, again_at: Option<i64>) -> Said {
         let mut marks = Mark::all(&self.queue.inputs());
         marks.retain(|(_, mark)| mark.has_head(&self.key, head));
         let is_elsewhere =
@@ -141,20 +147,35 @@ impl Importer {
             .in_use
             .has(place, marks.iter().map(|(input, _)| input.as_str()))
         {
-            return Said::Refused(
-                "the relay follows this file, and reads it without an import".to_owned(),
-            );
+            return Said::Refused(FOLLOWED.to_owned());
         }
-        // Of the same content it may be any; the furthest leaves least to be told twice.
-        marks.sort_by_key(|(_, mark)| (is_elsewhere(mark), std::cmp::Reverse(mark.offset)));
+        // The newest: an import from the beginning (--again) that was interrupted is what goes on. Of those that
+        // are as new, the furthest leaves least to be told twice.
+        marks.sort_by_key(|(_, mark)| {
+            (
+                Reverse(mark.read_unix_ms),
+                is_elsewhere(mark),
+                Reverse(mark.offset),
+            )
+        });
         Said::Known {
             marks,
             new_input: Mark::new_input(&self.key, place, head, again_at),
         }
     }
 
+    fn same(&self, input: &str, tail: &[u8]) -> Said {
+        let marks = Mark::all(&self.queue.inputs());
+        let mut known = marks.iter().filter(|(known, _)| known == input);
+        Said::Same(known.any(|(_, mark)| mark.has_tail(&self.key, tail)))
+    }
+
     async fn take(&self, take: Take, now_unix_ms: i64) -> Said {
         let _only = self.one_at_a_time.lock().await;
+        // Until they are durable: a follower that begins meanwhile would take them too.
+        let Some(_importing) = self.in_use.import(take.place, &take.input) else {
+            return Said::Refused(FOLLOWED.to_owned());
+        };
         let mark = Mark::all(&self.queue.inputs())
             .into_iter()
             .find(|(input, _)| *input == take.input)

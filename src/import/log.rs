@@ -3,7 +3,9 @@
 
 use std::{io::Read, path::Path, process::ExitCode, time::Duration};
 
-use auditrelay_ingest::log_file::{Chunk, Cutter, Form, Mark, Place, Reached, unpacked};
+use auditrelay_ingest::log_file::{
+    Chunk, Cutter, FirstLine, Form, LINE_BYTES_MAX, Mark, Place, Reached, unpacked,
+};
 use tokio::{
     sync::mpsc,
     time::{Instant, sleep},
@@ -42,7 +44,7 @@ pub(super) async fn run(
 ) -> Result<ExitCode, Failure> {
     let mut target = Target::open(&args.place).await?;
     let known = Ask::Known {
-        head: source.head.clone(),
+        head: FirstLine::of(&source.head),
         place: source.place,
         again: args.again,
     };
@@ -62,6 +64,7 @@ pub(super) async fn run(
         None => (new_input, Reached::default()),
         Some((input, mark)) => {
             let reached = pass(&mut source, &mark, &args.file)?;
+            is_same(&mut target, &input, &reached, &args.file).await?;
             report.from_line = mark.lines + 1;
             report.read_before_unix_ms = Some(mark.read_unix_ms);
             (input, reached)
@@ -122,6 +125,29 @@ fn pass(source: &mut Source, mark: &Mark, file: &Path) -> Result<Reached, Failur
     })
 }
 
+/// What was read over has to be what was read before.
+async fn is_same(
+    target: &mut Target,
+    input: &str,
+    reached: &Reached,
+    file: &Path,
+) -> Result<(), Failure> {
+    let ask = Ask::Same {
+        input: input.to_owned(),
+        tail: reached.tail.clone(),
+    };
+    match target.ask(&ask, &[]).await? {
+        Said::Same(true) => Ok(()),
+        // Another import may have gone on meanwhile, too: then the next try begins behind it.
+        Said::Same(false) => Err(Failure::Other(format!(
+            "{} begins like a file that was read before, and goes on in another way; --again reads it from its \
+             beginning",
+            file.display()
+        ))),
+        _ => Err(unexpected()),
+    }
+}
+
 struct Work {
     cluster: Option<String>,
     path: String,
@@ -178,7 +204,7 @@ impl Work {
                     )));
                 }
                 Said::Refused(reason) => return Err(refused(&self.path, &reason)),
-                Said::Known { .. } => return Err(unexpected()),
+                Said::Known { .. } | Said::Same(_) => return Err(unexpected()),
             }
         };
         // With blank lines alone there was nothing to store, and so no place to note how far it is.
@@ -267,19 +293,34 @@ pub(super) fn unreadable(file: &Path, error: &std::io::Error) -> Failure {
     ))
 }
 
-/// The text of something, and how it begins.
+/// The text of something, and its first line, which tells what it is.
 pub(super) fn begin(
     from: impl Read + Send + 'static,
     form: Form,
-    head_bytes: usize,
 ) -> std::io::Result<(Vec<u8>, Box<dyn Read + Send>)> {
     let mut reader = unpacked(from, form)?;
     let mut head = Vec::new();
-    (&mut reader)
-        .take(head_bytes as u64)
-        .read_to_end(&mut head)?;
+    let mut line = FirstLine::default();
+    while !line.is_whole() && head.len() <= LINE_BYTES_MAX {
+        let before = head.len();
+        let piece = (&mut reader).take(PASS_BYTES as u64);
+        if read_some(piece, &mut head)? == 0 {
+            break;
+        }
+        line.pass(&head[before..]);
+    }
     let whole = std::io::Cursor::new(head.clone()).chain(reader);
     Ok((head, Box::new(whole)))
+}
+
+/// What came before an error is good.
+fn read_some(mut from: impl Read, into: &mut Vec<u8>) -> std::io::Result<usize> {
+    let before = into.len();
+    let read = from.read_to_end(into);
+    match into.len() - before {
+        0 => read,
+        some => Ok(some),
+    }
 }
 
 #[cfg(test)]

@@ -270,3 +270,37 @@ async fn an_export_is_still_imported_as_one() {
     // How far files were read moves with the queue.
     assert_eq!(report(to.path(), &["old.log"])["lines"], 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repetition_that_broke_off_goes_on_and_another_file_is_not_taken_for_one_that_was_read() {
+    let folder = folder("never.log", "");
+    let at = |name: &str| folder.path().join(name);
+    let packed = gzipped(&lines("a", 3_000));
+    fs::write(at("old.gz"), &packed).expect("written");
+    assert_eq!(report(folder.path(), &["old.gz"])["events"], 3_000);
+    fs::write(at("old.gz"), &packed[..packed.len() / 2]).expect("written");
+    let again = [
+        "import", "old.gz", "--again", "--json", "--config", "c.yaml",
+    ];
+    let (code, stdout, stderr) = run(folder.path(), &[], &again);
+    assert_eq!(code, 70, "{stderr}");
+    let told: Value = serde_json::from_str(&stdout).expect("a report");
+    let taken = told["events"].as_u64().expect("a number");
+    assert!((1..3_000).contains(&taken), "{told}");
+    fs::write(at("old.gz"), &packed).expect("written");
+    let told = report(folder.path(), &["old.gz"]);
+    assert_eq!(told["events"], 3_000 - taken, "{told}");
+    // The same first line and the same length, and something else behind it.
+    fs::write(at("a.log"), lines("b", 20)).expect("written");
+    assert_eq!(report(folder.path(), &["a.log"])["events"], 20);
+    let all = lines("b", 20);
+    let first = &all[..=all.find('\n').expect("lines")];
+    let other = lines("c", 20);
+    let other = first.to_owned() + &other[other.find('\n').expect("lines") + 1..];
+    assert_eq!(other.len(), all.len());
+    fs::write(at("b.log"), other).expect("written");
+    let args = ["import", "b.log", "--config", "c.yaml"];
+    let (code, _, stderr) = run(folder.path(), &[], &args);
+    let is_told = stderr.contains("goes on in another way");
+    assert!(code == 70 && is_told, "{code}: {stderr}");
+}

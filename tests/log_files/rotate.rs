@@ -169,3 +169,36 @@ async fn a_file_that_cannot_be_read_is_told_once_and_read_when_it_can_be() {
     let logs = relay.logs();
     assert_eq!(logs.matches("cannot be read on").count(), 1, "{logs}");
 }
+
+/// An event's first line as a client can make it: its audit ID comes before everything that nobody can choose.
+fn chosen(end: &str, count: usize) -> String {
+    lines(&format!("{}{end}", "u".repeat(1_500)), count)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_that_a_client_made_begin_alike_are_all_read() {
+    let folder = folder("audit.log", "");
+    let mut log = Log::new(folder.path().join("audit.log"));
+    log.write(chosen("a", 3));
+    let relay = start(folder.path());
+    received(&relay, 3).await;
+    let rotated = log.rotate(1);
+    log.write(chosen("b", 4));
+    received(&relay, 7).await;
+    // A true copy waits, and is counted.
+    let copy = folder.path().join("audit.log.1");
+    fs::copy(folder.path().join("audit.log"), &copy).expect("copied");
+    while of_path(&relay, "waiting_files", "audit.log").await < 1.0 {
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    stop(relay).await;
+    fs::remove_file(copy).expect("removed");
+    // Packed while nobody looks.
+    gzip(&rotated);
+    log.write(chosen("c", 5));
+    gzip(&log.rotate(2));
+    log.write(chosen("d", 6));
+    let relay = start(folder.path());
+    received(&relay, 18).await;
+    assert_eq!(of_path(&relay, "waiting_files", "audit.log").await, 0.0);
+}

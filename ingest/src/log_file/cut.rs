@@ -12,7 +12,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::mark::{HEAD_BYTES, TAIL_BYTES};
+use super::{first_line::FirstLine, mark::TAIL_BYTES};
 
 /// A longer line is skipped, and told of as too long, in bytes. An API server's largest events are those of
 /// 28.8 MB lists; one event of its log is below 3 MiB, the limit of what it stores.
@@ -34,8 +34,8 @@ pub struct Reached {
     pub offset: u64,
     /// Lines before it.
     pub lines: u64,
-    /// The first bytes of the file, up to [`HEAD_BYTES`].
-    pub head: Vec<u8>,
+    /// How the file begins.
+    pub head: FirstLine,
     /// The last bytes before the offset, up to [`TAIL_BYTES`].
     pub tail: Vec<u8>,
 }
@@ -43,12 +43,7 @@ pub struct Reached {
 impl Reached {
     /// Goes on over some bytes, without counting lines.
     pub fn pass(&mut self, bytes: &[u8]) {
-        let missing = HEAD_BYTES - self.head.len();
-        // A head that was taken from a mark is whole already, or the file was shorter then.
-        if self.offset == self.head.len() as u64 {
-            self.head
-                .extend_from_slice(&bytes[..bytes.len().min(missing)]);
-        }
+        self.head.pass(bytes);
         self.offset += bytes.len() as u64;
         self.tail
             .extend_from_slice(&bytes[bytes.len().saturating_sub(TAIL_BYTES)..]);
@@ -302,7 +297,7 @@ mod tests {
             let (lines, mut cutter) = cut(bytes, piece);
             assert_eq!(lines, expected, "in pieces of {piece}");
             assert_eq!((cutter.reached().offset, cutter.pending_bytes()), (20, 4));
-            assert_eq!(cutter.reached().head, bytes[..20]);
+            assert_eq!(cutter.reached().head, FirstLine::of(bytes));
             let rest = cutter.rest().expect("half a line");
             assert_eq!((rest.lines[0].number, rest.text), (5, b"half".to_vec()));
             assert_eq!(cutter.reached().tail, bytes);
@@ -351,6 +346,6 @@ mod tests {
             (3, &b"next\n"[..])
         );
         assert!(next.end.tail.ends_with(b"zz\nnext\n"));
-        assert!(next.end.head.starts_with(b"first\nzz"));
+        assert_eq!(next.end.head, FirstLine::of(b"first\n"));
     }
 }

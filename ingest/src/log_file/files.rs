@@ -7,21 +7,23 @@
 //!   also if the relay was not there when it happened.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    cmp::Reverse,
+    collections::{BTreeMap, HashMap, HashSet},
     io,
     path::PathBuf,
 };
 
 use auditrelay_audit::HashKey;
 use auditrelay_store::{EncodedBatch, InputNote, InputPosition};
-use serde::{Deserialize, Serialize};
 
 use super::{
-    find::{self, Found, Listing},
+    find::{self, Found},
+    first_line::FirstLine,
     in_use::{Followed, InUse},
-    lines::Noted,
-    mark::Mark,
-    tracked::{Looked, Tracked},
+    looked::Looked,
+    mark::{Mark, Place},
+    since::Since,
+    tracked::Tracked,
 };
 use crate::prepare::{Preparation, Stored};
 
@@ -35,19 +37,21 @@ pub(super) struct Files {
     /// Its number among the followers.
     number: u64,
     tracked: HashMap<Id, Tracked>,
-    /// What was rotated from which path before it was followed.
-    since: HashMap<PathBuf, Since>,
+    since: Since,
+    /// Copies of others, as they are not looked into again.
+    waiting: HashMap<Id, Waits>,
     /// Rotated before that, and as they are not looked into again.
     ignored: HashMap<Id, Found>,
     failing: BTreeMap<PathBuf, String>,
 }
 
-/// The newest file that had been rotated when a path was first followed, as stored.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-struct Since {
-    path: String,
-    modified_ns: i64,
-    stamp: String,
+/// In place of an input: it is shorter than what was read of it.
+const SHORTER: &str = "shorter";
+
+/// A file that waits, and for which input; none where another configured path, or an import, reads the file.
+struct Waits {
+    place: Place,
+    input: String,
 }
 
 /// Lines of a file, ready to be appended.
@@ -62,14 +66,20 @@ pub(super) struct Turn {
 }
 
 impl Files {
-    pub(super) fn new(configured: PathBuf, key: HashKey, in_use: InUse) -> Self {
+    pub(super) fn new(
+        configured: PathBuf,
+        key: HashKey,
+        in_use: InUse,
+        nothing_is_old: bool,
+    ) -> Self {
         Self {
             configured,
             key,
             number: in_use.join(),
             in_use,
             tracked: HashMap::new(),
-            since: HashMap::new(),
+            since: Since::new(nothing_is_old),
+            waiting: HashMap::new(),
             ignored: HashMap::new(),
             failing: BTreeMap::new(),
         }
@@ -94,18 +104,33 @@ impl Files {
         self.failing.len() + broken.count()
     }
 
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
     pub(super) fn lag_bytes(&self) -> u64 {
         self.tracked.values().map(Tracked::lag_bytes).sum()
     }
 
     /// Looks what there is now. What it returns has to be durable before anything is read.
-    pub(super) fn look(&mut self, positions: &[InputPosition], now_unix_ms: i64) -> Vec<InputNote> {
+    pub(super) fn look(
+        &mut self,
+        positions: &dyn Fn() -> Vec<InputPosition>,
+        now_unix_ms: i64,
+    ) -> Vec<InputNote> {
+        let known = positions();
         let listing = find::all(&self.configured);
-        let notes = self.learn_since(&listing, positions);
+        let notes = self.since.learn(&self.key, &listing, &known, now_unix_ms);
         let mut failing: BTreeMap<PathBuf, String> = listing.errors.into_iter().collect();
         for tracked in self.tracked.values_mut() {
             tracked.is_listed = false;
         }
+        let listed: HashSet<Id> = listing
+            .files
+            .iter()
+            .map(|one| one.place.identity())
+            .collect();
+        self.waiting.retain(|id, _| listed.contains(id));
         let mut unknown = Vec::new();
         for found in listing.files {
             let id = found.place.identity();
@@ -122,13 +147,17 @@ impl Files {
                 .get(&id)
                 .is_none_or(|known| known.place != found.place)
             {
+                if self.still_waits(&found) {
+                    continue;
+                }
+                self.waiting.remove(&id);
                 unknown.push(found);
             }
         }
         self.tracked
             .retain(|_, one| one.is_listed || one.stays_without_name(now_unix_ms));
         if !unknown.is_empty() {
-            self.resolve(unknown, &Mark::all(positions), now_unix_ms, &mut failing);
+            self.resolve(unknown, &known, positions, now_unix_ms, &mut failing);
         }
         self.say_failing(failing);
         self.say_in_use();
@@ -159,6 +188,11 @@ impl Files {
         let Some(tracked) = self.tracked.get_mut(&id) else {
             return turn;
         };
+        if !tracked.is_as_it_was() {
+            // The next look says what it is now.
+            self.tracked.remove(&id);
+            return turn;
+        }
         let read = match tracked.read(bytes_max, now_unix_ms) {
             Ok(read) => read,
             Err(error) => {
@@ -175,15 +209,20 @@ impl Files {
         for chunk in &read.chunks {
             let (path, place) = (&tracked.path, tracked.place);
             let mark = Mark::new(&self.key, path, place, &chunk.end, now_unix_ms);
-            let Ok(position) = mark.position(&tracked.input) else {
-                unreachable!("a mark is bounded");
+            // A test holds that it fits whatever the path is. Without it lines could be read twice, or never.
+            let position = match mark.position(&tracked.input) {
+                Ok(position) => position,
+                Err(error) => {
+                    tracked.set_broken(error.to_string());
+                    break;
+                }
             };
             let made = preparation.lines(cluster, now_unix_ms, path, chunk, position);
             turn.lines += chunk.lines.len() as u64;
             turn.bytes += chunk.bytes;
             turn.stored.events += made.stored.events;
             turn.stored.unreadable += made.stored.unreadable;
-            say_unreadable(tracked, &made.noted, made.legacy);
+            tracked.say_unreadable(&made.noted, made.legacy);
             match (&mut turn.batch, made.batch) {
                 (Some(all), Some(more)) => all.join(more),
                 (none, more) => *none = none.take().or(more),
@@ -198,75 +237,40 @@ impl Files {
         turn
     }
 
-    /// Notes what had been rotated before a path was followed.
-    fn learn_since(&mut self, listing: &Listing, positions: &[InputPosition]) -> Vec<InputNote> {
-        let mut notes = Vec::new();
-        for base in &listing.bases {
-            if self.since.contains_key(base) {
-                continue;
-            }
-            let path = base.to_string_lossy();
-            let hash = self.key.message([b"log file since", path.as_bytes()]);
-            let input = format!("log-file-since/{hash:032x}");
-            let known = positions.iter().find(|one| one.input == input);
-            let known = known.and_then(|one| serde_json::from_str(&one.state).ok());
-            let since = known.unwrap_or_else(|| {
-                let rotated = listing
-                    .files
-                    .iter()
-                    .filter(|one| one.rotated_from.as_ref() == Some(base));
-                let mut since = Since {
-                    path: path.chars().take(500).collect(),
-                    ..Since::default()
-                };
-                for one in rotated {
-                    since.modified_ns = since.modified_ns.max(one.place.modified_ns);
-                    since.stamp = since.stamp.max(one.stamp.clone());
-                }
-                let state = serde_json::json!(since).to_string();
-                let position = InputPosition::new(input, state).ok();
-                notes.extend(position.map(InputNote::Reached));
-                since
-            });
-            self.since.insert(base.clone(), since);
-        }
-        notes
-    }
-
-    /// Whether it was rotated before its path was followed.
-    fn is_old(&self, found: &Found) -> bool {
-        let base = found.rotated_from.as_ref();
-        let since = base.and_then(|base| self.since.get(base));
-        since.is_some_and(|since| match found.stamp.is_empty() {
-            true => found.place.modified_ns <= since.modified_ns,
-            false => found.stamp <= since.stamp,
-        })
-    }
-
     /// Finds out which files these are. A mark is given first to the file that is where the mark says.
     fn resolve(
         &mut self,
         unknown: Vec<Found>,
-        marks: &[(String, Mark)],
+        known: &[InputPosition],
+        positions: &dyn Fn() -> Vec<InputPosition>,
         now_unix_ms: i64,
         failing: &mut BTreeMap<PathBuf, String>,
     ) {
+        let marks = &Mark::all(known);
         let is_in_place = |found: &Found| {
             let id = found.place.identity();
             marks.iter().any(|(_, mark)| mark.place.identity() == id)
         };
         let (first, then): (Vec<_>, Vec<_>) = unknown.into_iter().partition(is_in_place);
         for found in first.into_iter().chain(then) {
+            let place = found.place;
+            if self.in_use.is_others(self.number, place, "") {
+                self.wait(place, String::new());
+                continue;
+            }
             match self.open(&found, marks, now_unix_ms) {
                 Ok(Some(tracked)) => {
                     let file = Followed {
-                        place: found.place,
+                        place,
                         input: tracked.input.clone(),
                         is_open: true,
                     };
-                    if tracked.is_closed() || self.in_use.claim(self.number, file) {
-                        self.tracked.insert(found.place.identity(), tracked);
+                    if !tracked.is_closed() && !self.in_use.claim(self.number, file) {
+                        self.wait(place, tracked.input);
+                    } else if tracked.is_closed() || self.is_current(&tracked, marks, positions) {
+                        self.tracked.insert(place.identity(), tracked);
                     }
+                    // Else something was taken since the marks were read, perhaps of this file: the next look.
                 }
                 Ok(None) => {}
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -291,7 +295,7 @@ impl Files {
             return Ok(Some(Tracked::closed(found, input.clone())));
         }
         let looked = Looked::at(found)?;
-        if !looked.has_a_line() {
+        if !looked.has_a_line(found, now_unix_ms) {
             return Ok(None);
         }
         let key = self.key.clone();
@@ -300,37 +304,77 @@ impl Files {
             .iter()
             .filter(|(_, mark)| mark.has_head(&key, &looked.head))
             .collect();
-        of_it.sort_by_key(|(_, mark)| mark.place.identity() != id);
+        of_it.sort_by_key(|(_, mark)| (mark.place.identity() != id, Reverse(mark.offset)));
+        let mut waits_for = None;
         for (input, mark) in of_it {
             match looked.is_of(found, mark, &key)? {
                 Some(false) => {}
                 // A copy of what is read elsewhere, or one that is being made.
-                None => return Ok(None),
-                Some(true) if self.is_in_use(input) => return Ok(None),
-                Some(true) => return behind(looked, found, input, mark, &key),
+                None => waits_for = Some(SHORTER),
+                Some(true) if self.is_in_use(input) => waits_for = Some(input.as_str()),
+                Some(true) => match looked.read_on(found, input, mark, &key)? {
+                    Some(tracked) => return Ok(Some(tracked)),
+                    None => {}
+                },
             }
         }
-        if self.is_old(found) {
+        if waits_for.is_none() && self.since.is_old(found) {
             self.ignored.insert(id, found.clone());
             return Ok(None);
         }
-        if self.begins_like_another(&looked.head) {
+        let twin = self.begins_like(&looked.head).map(str::to_owned);
+        if let Some(input) = waits_for.map(str::to_owned).or(twin) {
+            tracing::info!(
+                file = %found.path.display(),
+                "a log file begins with the line of another one that is or was read: it waits until that one is \
+                 gone, or until it is longer"
+            );
+            self.wait(found.place, input);
             return Ok(None);
         }
         let input = Mark::new_input(&key, found.place, &looked.head, Some(now_unix_ms));
         tracing::info!(file = %found.path.display(), "a log file is read from its beginning");
+        self.since.renew();
         looked.read_whole(found, input).map(Some)
     }
 
     fn is_in_use(&self, input: &str) -> bool {
-        self.tracked.values().any(|one| one.input == input)
+        !input.is_empty() && self.tracked.values().any(|one| one.input == input)
     }
 
-    /// Whether another file that is read begins with the same bytes. It may have no mark yet.
-    fn begins_like_another(&self, head: &[u8]) -> bool {
-        self.tracked.values().any(|one| {
-            let shorter = head.len().min(one.begins().len());
-            shorter > 0 && head[..shorter] == one.begins()[..shorter]
+    /// The input of another file that is read and begins with the same line. It may have no mark yet.
+    fn begins_like(&self, head: &FirstLine) -> Option<&str> {
+        let mut tracked = self.tracked.values();
+        let twin = tracked.find(|one| one.begins() == head);
+        twin.map(|one| one.input.as_str())
+    }
+
+    /// Whether the marks are still the newest ones of what begins like this file.
+    fn is_current(
+        &self,
+        tracked: &Tracked,
+        marks: &[(String, Mark)],
+        positions: &dyn Fn() -> Vec<InputPosition>,
+    ) -> bool {
+        let newest = Mark::all(&positions());
+        let mut of_it = newest
+            .iter()
+            .filter(|(_, mark)| mark.has_head(&self.key, tracked.begins()));
+        of_it.all(|mark| marks.contains(mark))
+    }
+
+    fn wait(&mut self, place: Place, input: String) {
+        let waits = Waits { place, input };
+        self.waiting.insert(place.identity(), waits);
+    }
+
+    /// Whether it waits as it did.
+    fn still_waits(&self, found: &Found) -> bool {
+        let waits = self.waiting.get(&found.place.identity());
+        waits.is_some_and(|one| {
+            let is_read = self.is_in_use(&one.input)
+                || self.in_use.is_others(self.number, one.place, &one.input);
+            one.place == found.place && (one.input == SHORTER || is_read)
         })
     }
 
@@ -351,45 +395,5 @@ impl Files {
             }
         }
         self.failing = failing;
-    }
-}
-
-/// Opens a file behind a mark. What is packed and does not reach so far is not unpacked again until it changes.
-fn behind(
-    looked: Looked,
-    found: &Found,
-    input: &str,
-    mark: &Mark,
-    key: &HashKey,
-) -> io::Result<Option<Tracked>> {
-    let is_packed = looked.is_packed();
-    let reason = match looked.behind(found, input.to_owned(), mark, key) {
-        Ok(None) => "it ends before the place that was reached, or is another file".to_owned(),
-        Err(error) if is_packed => error.to_string(),
-        opened => return opened,
-    };
-    tracing::error!(
-        file = %found.path.display(), reason,
-        "a log file cannot be read on; it is tried again when it changes"
-    );
-    Ok(Some(Tracked::broken(found, reason)))
-}
-
-/// Each file says once that there are lines in it that are no events.
-fn say_unreadable(tracked: &mut Tracked, noted: &[Noted], legacy: u64) {
-    let file = tracked.path.display();
-    if legacy > 0 && !tracked.said_legacy {
-        tracked.said_legacy = true;
-        tracing::error!(
-            %file,
-            "the log file is written in the legacy text format, which holds no events that could be read: its \
-             lines go to quarantine. Start the API server with --audit-log-format=json"
-        );
-    } else if let Some(Noted { line, reason }) = noted.first()
-        && legacy == 0
-        && !tracked.said_unreadable
-    {
-        tracked.said_unreadable = true;
-        tracing::warn!(%file, line, reason, "a line of the log file is no event and goes to quarantine; said once a file");
     }
 }

@@ -4,7 +4,7 @@
 //! `audit-<time>.log.gz`. Others (logrotate) make `audit.log.1`, `audit.log-20261126`, and `.gz` or `.zst` of them.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs, io,
     path::{Path, PathBuf},
 };
@@ -19,6 +19,8 @@ pub(super) const FILES_MAX: usize = 4_000;
 pub(super) struct Found {
     pub(super) path: PathBuf,
     pub(super) place: Place,
+    /// Its name says that nobody writes to it any more.
+    pub(super) is_rotated: bool,
     /// The path that it was rotated from; none where the configured path itself names it.
     pub(super) rotated_from: Option<PathBuf>,
     /// When the log backend rotated it, as its name says.
@@ -37,11 +39,12 @@ pub(super) struct Listing {
 }
 
 impl Listing {
-    fn add(&mut self, path: &Path, rotated_from: Option<&Path>, stamp: &str) {
+    fn add(&mut self, path: &Path, rotated_from: Option<&Path>, is_rotated: bool, stamp: &str) {
         match fs::metadata(path) {
             Ok(found) if found.is_file() => self.files.push(Found {
                 path: path.to_owned(),
                 place: Place::of(&found),
+                is_rotated,
                 rotated_from: rotated_from.map(Path::to_owned),
                 stamp: stamp.to_owned(),
             }),
@@ -57,45 +60,40 @@ impl Listing {
 pub(super) fn all(configured: &Path) -> Listing {
     let mut listing = Listing::default();
     let named = named(configured, &mut listing);
-    let file_name = |path: &Path| {
-        path.file_name()
-            .map(|name| name.to_string_lossy().into_owned())
-    };
+    let mut folders: BTreeMap<&Path, BTreeMap<String, &Path>> = BTreeMap::new();
     for path in &named {
-        let Some(name) = file_name(path) else {
-            continue;
-        };
-        let is_rotated = named.iter().any(|base| {
-            base.parent() == path.parent()
-                && file_name(base).is_some_and(|base| rotated(&base, &name).is_some())
-        });
-        listing.add(path, None, "");
-        if !is_rotated {
-            listing.bases.push(path.clone());
+        if let (Some(folder), Some(name)) = (path.parent(), file_name(path)) {
+            folders.entry(folder).or_default().insert(name, path);
         }
     }
-    for base in listing.bases.clone() {
-        let (Some(folder), Some(name)) = (base.parent(), file_name(&base)) else {
-            continue;
-        };
-        let folder = match folder.as_os_str().is_empty() {
+    for (folder, names) in folders {
+        let mut bases = BTreeMap::new();
+        for (name, path) in &names {
+            let is_rotated = base_of(name, &names).is_some();
+            listing.add(path, None, is_rotated, "");
+            if !is_rotated {
+                listing.bases.push(path.to_path_buf());
+                bases.insert(name.clone(), *path);
+            }
+        }
+        let here = match folder.as_os_str().is_empty() {
             true => Path::new("."),
             false => folder,
         };
-        let entries = match fs::read_dir(folder) {
+        let entries = match fs::read_dir(here) {
             Ok(entries) => entries,
             Err(error) => {
-                listing.errors.push((folder.to_owned(), error.to_string()));
+                listing.errors.push((here.to_owned(), error.to_string()));
                 continue;
             }
         };
         for entry in entries.filter_map(Result::ok) {
-            let path = entry.path();
-            if let Some(other) = file_name(&path)
-                && let Some(stamp) = rotated(&name, &other)
-                && !named.contains(&path)
+            let path = folder.join(entry.file_name());
+            if let Some(name) = file_name(&path)
+                && !names.contains_key(&name)
+                && let Some((base, stamp)) = base_of(&name, &bases)
             {
-                listing.add(&path, Some(&base), stamp);
+                listing.add(&path, Some(base), true, stamp);
             }
         }
     }
@@ -107,7 +105,7 @@ pub(super) fn all(configured: &Path) -> Listing {
         listing.errors.push((configured.to_owned(), reason));
     }
     listing.files.sort_by(|a, b| {
-        let order = |found: &Found| (found.place.modified_ns, found.rotated_from.is_none());
+        let order = |found: &Found| (found.place.modified_ns, !found.is_rotated);
         order(a).cmp(&order(b)).then_with(|| a.path.cmp(&b.path))
     });
     let surplus = listing.files.len().saturating_sub(FILES_MAX);
@@ -141,6 +139,33 @@ fn named(configured: &Path, listing: &mut Listing) -> BTreeSet<PathBuf> {
     found
 }
 
+fn file_name(path: &Path) -> Option<String> {
+    let name = path.file_name()?;
+    Some(name.to_string_lossy().into_owned())
+}
+
+/// Which of these names it was rotated from, and when. However many there are, only the few that it can be are looked
+/// up.
+fn base_of<'n, 'p>(
+    name: &'n str,
+    bases: &BTreeMap<String, &'p Path>,
+) -> Option<(&'p Path, &'n str)> {
+    let plain = name.strip_suffix(".gz").or(name.strip_suffix(".zst"));
+    let plain = plain.unwrap_or(name);
+    let mut may_be = Vec::new();
+    for (at, _) in plain.match_indices(['-', '.']) {
+        may_be.push(plain[..at].to_owned());
+        let behind = at + 1 + STAMP.len();
+        if plain.get(at + 1..behind).is_some_and(is_stamp) {
+            may_be.push([&plain[..at], &plain[behind..]].concat());
+        }
+    }
+    may_be.into_iter().find_map(|base| {
+        let path = bases.get(&base)?;
+        Some((*path, rotated(&base, name)?))
+    })
+}
+
 /// Whether `other` is what rotation made of `base`; with the time that the log backend put into the name.
 fn rotated<'a>(base: &str, other: &'a str) -> Option<&'a str> {
     let plain = other.strip_suffix(".gz").or(other.strip_suffix(".zst"));
@@ -165,13 +190,14 @@ fn rotated<'a>(base: &str, other: &'a str) -> Option<&'a str> {
 }
 
 /// `2006-01-02T15-04-05.000`.
+const STAMP: &[u8] = b"0000-00-00T00-00-00.000";
+
 fn is_stamp(text: &str) -> bool {
-    const FORM: &[u8] = b"0000-00-00T00-00-00.000";
     let fits = |(byte, form): (u8, &u8)| match form {
         b'0' => byte.is_ascii_digit(),
         form => byte == *form,
     };
-    text.len() == FORM.len() && text.bytes().zip(FORM).all(fits)
+    text.len() == STAMP.len() && text.bytes().zip(STAMP).all(fits)
 }
 
 #[cfg(test)]
@@ -215,7 +241,7 @@ mod tests {
             fs::write(at(name), name).expect("written");
         }
         let names = |listing: &Listing| {
-            let name = |one: &Found| (one.path.clone(), one.rotated_from.is_some());
+            let name = |one: &Found| (one.path.clone(), one.is_rotated);
             let mut names: Vec<_> = listing.files.iter().map(name).collect();
             names.sort();
             names
@@ -230,7 +256,8 @@ mod tests {
         assert_eq!(several.bases, [at("audit.log"), at("other.log")]);
         let named = [
             (at("audit.log"), false),
-            (at("audit.log.1"), false),
+            // Named by the pattern, and still nobody writes to it.
+            (at("audit.log.1"), true),
             (at("other.log"), false),
         ];
         assert_eq!(names(&several), named);

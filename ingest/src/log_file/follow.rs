@@ -45,6 +45,8 @@ pub struct Follow<Q> {
     pub metrics: LogFileMetrics,
     /// Where it is told which files are followed.
     pub in_use: InUse,
+    /// Nothing is known of what was read before: files that were rotated already are read too.
+    pub nothing_is_old: bool,
     /// The same as of the webhook.
     pub ingest_metrics: crate::Metrics,
 }
@@ -61,12 +63,13 @@ impl<Q: Queue> Follow<Q> {
             self.path.clone(),
             self.hash_key.clone(),
             self.in_use.clone(),
+            self.nothing_is_old,
         );
         while !*stop.borrow() {
-            let positions = self.queue.inputs();
+            let queue = self.queue.clone();
             let notes;
             (files, notes) = blocking(move || {
-                let notes = files.look(&positions, now_unix_ms());
+                let notes = files.look(&|| queue.inputs(), now_unix_ms());
                 (files, notes)
             })
             .await;
@@ -80,20 +83,26 @@ impl<Q: Queue> Follow<Q> {
                 continue;
             }
             for id in behind {
-                if let Some(admitted) = self.space(&label, &mut stop).await {
-                    files = self.turn(files, id, &label, admitted).await?;
-                }
-                if *stop.borrow() {
+                let Some((admitted, has_waited)) = self.space(&label, &mut stop).await else {
+                    break;
+                };
+                if has_waited {
+                    // Much may have happened to the files meanwhile: they are looked at again.
                     break;
                 }
+                files = self.turn(files, id, &label, admitted).await?;
             }
             self.show(&label, &files);
         }
         Ok(())
     }
 
-    /// Waits until the queue has space; `None` if it is to stop before.
-    async fn space(&self, label: &str, stop: &mut watch::Receiver<bool>) -> Option<Admitted> {
+    /// Waits until the queue has space, and says whether it had to; `None` if it is to stop before.
+    async fn space(
+        &self,
+        label: &str,
+        stop: &mut watch::Receiver<bool>,
+    ) -> Option<(Admitted, bool)> {
         let resting = self.metrics.resting.with_label_values(&[label]);
         let mut is_said = false;
         while !*stop.borrow() {
@@ -103,7 +112,7 @@ impl<Q: Queue> Follow<Q> {
                         tracing::info!(path = label, "there is room again: log files are read on");
                     }
                     resting.set(0);
-                    return Some(admitted);
+                    return Some((admitted, is_said));
                 }
                 Err(full) => {
                     resting.set(1);
@@ -161,6 +170,7 @@ impl<Q: Queue> Follow<Q> {
         for (gauge, value) in [
             (&self.metrics.files, files.followed() as i64),
             (&self.metrics.failing_files, files.failing() as i64),
+            (&self.metrics.waiting_files, files.waiting() as i64),
             (
                 &self.metrics.lag_bytes,
                 i64::try_from(files.lag_bytes()).unwrap_or(i64::MAX),

@@ -3,7 +3,10 @@
 //! Contract: each line that is not blank becomes exactly one item of the batch: an event, or a record of the
 //! quarantine with the reason and the line's place. A reason quotes nothing of the line (P8).
 
-use std::path::Path;
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::Path,
+};
 
 use auditrelay_audit::{
     EventKey,
@@ -20,6 +23,8 @@ use crate::prepare::{Preparation, SEALED_PER_LIST_MAX, Stored};
 const NOTED_MAX: usize = 10;
 
 const LEGACY: &str = "a line of the legacy text format; events need --audit-log-format=json";
+/// A line that is tried again would end the relay again, at each of its starts.
+const FAILED: &str = "the relay failed on this line; its log says where, please report it";
 const TOO_LONG: &str = "the line is longer than 32 MiB";
 const _: () = assert!(LINE_BYTES_MAX == 32 << 20, "the words say it");
 
@@ -68,7 +73,11 @@ impl Preparation {
                 made.blank += 1;
                 continue;
             }
-            match self.line(cluster, line, wire, &mut batch) {
+            // What is put into the batch is put there last, so it holds nothing of a line that failed.
+            let read = catch_unwind(AssertUnwindSafe(|| {
+                self.line(cluster, line, wire, &mut batch)
+            }));
+            match read.unwrap_or(Err(FAILED)) {
                 Ok(()) => made.stored.events += 1,
                 Err(reason) => {
                     made.note(line.number, reason);

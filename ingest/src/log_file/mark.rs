@@ -9,11 +9,8 @@ use auditrelay_audit::HashKey;
 use auditrelay_store::{InputPosition, TooLong};
 use serde::{Deserialize, Serialize};
 
-use super::cut::Reached;
+use super::{cut::Reached, first_line::FirstLine};
 
-/// The first bytes of a file that tell it from others. The first line of an audit log holds an audit ID within
-/// them, which no other file has.
-pub const HEAD_BYTES: usize = 1_024;
 /// The bytes before the place that was reached which tell whether a file is still the one that was read.
 pub const TAIL_BYTES: usize = 1_024;
 /// How much of a path is kept, only to be looked at.
@@ -62,10 +59,9 @@ pub struct Mark {
     pub offset: u64,
     /// Lines in them.
     pub lines: u64,
-    /// So many of the first bytes are hashed.
-    head_bytes: u64,
+    /// Of its first line.
     head: String,
-    /// So many of the last.
+    /// So many of the last bytes are hashed.
     tail_bytes: u64,
     tail: String,
     /// When it was read, Unix time in milliseconds.
@@ -84,15 +80,15 @@ impl Mark {
         reached: &Reached,
         read_unix_ms: i64,
     ) -> Self {
-        let mut path = path.to_string_lossy().into_owned();
+        // Each of them would be six bytes of what is stored, and has to fit.
+        let mut path = path.to_string_lossy().replace(char::is_control, "\u{fffd}");
         path.truncate(path.floor_char_boundary(PATH_BYTES));
         Self {
             path,
             place,
             offset: reached.offset,
             lines: reached.lines,
-            head_bytes: reached.head.len() as u64,
-            head: hashed(key, "head", &reached.head),
+            head: head_hash(key, &reached.head),
             tail_bytes: reached.tail.len() as u64,
             tail: hashed(key, "tail", &reached.tail),
             read_unix_ms,
@@ -110,8 +106,13 @@ impl Mark {
 
     /// A name for a file that is read for the first time, and begins like this. With a time it is another name each
     /// time; without one, two who begin at once meet under the same.
-    pub fn new_input(key: &HashKey, place: Place, head: &[u8], at_unix_ms: Option<i64>) -> String {
-        let head = hashed(key, "head", head);
+    pub fn new_input(
+        key: &HashKey,
+        place: Place,
+        head: &FirstLine,
+        at_unix_ms: Option<i64>,
+    ) -> String {
+        let head = head_hash(key, head);
         let Place { device, inode, .. } = place;
         let time = at_unix_ms.map_or_else(String::new, |time| format!("-{time}"));
         format!("{PREFIX}{head}-{device}-{inode}{time}")
@@ -137,11 +138,9 @@ impl Mark {
         read.collect()
     }
 
-    /// Whether a file that begins with `head` can be the one: its first [`HEAD_BYTES`], or all of it.
-    pub fn has_head(&self, key: &HashKey, head: &[u8]) -> bool {
-        let own = usize::try_from(self.head_bytes).ok();
-        own.and_then(|own| head.get(..own))
-            .is_some_and(|head| !head.is_empty() && hashed(key, "head", head) == self.head)
+    /// Whether a file that begins with `head` can be the one.
+    pub fn has_head(&self, key: &HashKey, head: &FirstLine) -> bool {
+        !head.is_empty() && head_hash(key, head) == self.head
     }
 
     /// Whether these bytes are those before its offset.
@@ -153,6 +152,11 @@ impl Mark {
     pub fn tail_bytes(&self) -> u64 {
         self.tail_bytes
     }
+}
+
+fn head_hash(key: &HashKey, head: &FirstLine) -> String {
+    let (bytes, hash) = head.parts();
+    hashed(key, "head", &[&bytes.to_be_bytes(), hash].concat())
 }
 
 fn hashed(key: &HashKey, what: &str, bytes: &[u8]) -> String {
@@ -174,7 +178,8 @@ mod tests {
     #[test]
     fn a_mark_is_read_back_and_knows_its_file_only() {
         let key = HashKey::new([7; 32]);
-        let bytes: Vec<u8> = (0..5_000u32).map(|n| n as u8).collect();
+        let line = |end: &str| format!("{}{end}\n", "u".repeat(4_000));
+        let bytes = [line("1"), line("2")].concat().into_bytes();
         let path = "ä".repeat(3_000);
         let mark = Mark::new(
             &key,
@@ -183,7 +188,8 @@ mod tests {
             &reached(&bytes),
             9,
         );
-        let input = Mark::new_input(&key, mark.place, &bytes[..HEAD_BYTES], Some(9));
+        let head = FirstLine::of(&bytes);
+        let input = Mark::new_input(&key, mark.place, &head, Some(9));
         let other = InputPosition::new("log-file/x".to_owned(), "{}".to_owned());
         let positions = [
             mark.position(&input).expect("it fits"),
@@ -191,34 +197,34 @@ mod tests {
         ];
         let known = Mark::all(&positions);
         assert_eq!(known, [(input, mark.clone())]);
-        assert_eq!((mark.offset, mark.lines), (5_000, 3));
-        assert!(mark.has_head(&key, &bytes[..HEAD_BYTES]));
-        assert!(mark.has_tail(&key, &bytes[5_000 - TAIL_BYTES..]));
+        assert_eq!((mark.offset, mark.lines), (bytes.len() as u64, 3));
+        assert!(mark.has_head(&key, &head));
+        assert!(!mark.has_head(&key, &FirstLine::of(line("2").as_bytes())));
+        assert!(!mark.has_head(&HashKey::new([8; 32]), &head));
+        let end = bytes.len();
+        assert!(mark.has_tail(&key, &bytes[end - TAIL_BYTES..]));
+        assert!(!mark.has_tail(&key, &bytes[end - 1 - TAIL_BYTES..end - 1]));
+        let nothing = Mark::new(&key, Path::new("a"), Place::default(), &reached(b""), 9);
         assert!(
-            !mark.has_head(&key, &bytes[..HEAD_BYTES - 1]),
-            "too little of it"
+            !nothing.has_head(&key, &FirstLine::default()),
+            "nothing is no file's beginning"
         );
-        assert!(!mark.has_head(&key, &bytes[1..=HEAD_BYTES]));
-        assert!(!mark.has_tail(&key, &bytes[4_999 - TAIL_BYTES..4_999]));
-        assert!(!mark.has_head(&HashKey::new([8; 32]), &bytes[..HEAD_BYTES]));
     }
 
     #[test]
-    fn a_short_file_is_known_by_all_of_it_and_still_when_it_has_grown() {
+    fn a_mark_fits_whatever_the_path_is() {
         let key = HashKey::new([7; 32]);
-        let mark = Mark::new(
-            &key,
-            Path::new("a"),
-            Place::default(),
-            &reached(b"one\n"),
-            9,
-        );
-        assert!(mark.has_head(&key, b"one\n") && mark.has_head(&key, b"one\ntwo\n"));
-        assert!(!mark.has_head(&key, b"one") && !mark.has_head(&key, b"two\n"));
-        let nothing = Mark::new(&key, Path::new("a"), Place::default(), &reached(b""), 9);
-        assert!(
-            !nothing.has_head(&key, b""),
-            "nothing is no file's beginning"
-        );
+        let place = Place {
+            device: u64::MAX,
+            inode: u64::MAX,
+            size: u64::MAX,
+            modified_ns: i64::MIN,
+        };
+        for one in ["\u{1}", "\u{7f}", "\"", "\\", "\u{10ffff}"] {
+            let path = one.repeat(4_000);
+            let mark = Mark::new(&key, Path::new(&path), place, &reached(b"one\n"), i64::MIN);
+            let input = Mark::new_input(&key, place, &FirstLine::of(b"one\n"), Some(i64::MIN));
+            assert!(mark.position(&input).is_ok(), "{one:?}");
+        }
     }
 }

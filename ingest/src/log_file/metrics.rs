@@ -12,6 +12,7 @@ pub struct LogFileMetrics {
     pub(super) lag_bytes: IntGaugeVec,
     pub(super) files: IntGaugeVec,
     pub(super) failing_files: IntGaugeVec,
+    pub(super) waiting_files: IntGaugeVec,
     pub(super) resting: IntGaugeVec,
     pub(super) last_read: IntGaugeVec,
 }
@@ -57,6 +58,10 @@ impl LogFileMetrics {
                 "auditrelay_log_file_failing_files",
                 "Files that cannot be looked at or read now.",
             )?,
+            waiting_files: gauge(
+                "auditrelay_log_file_waiting_files",
+                "Files that are not read because they begin with the line of another one.",
+            )?,
             resting: gauge(
                 "auditrelay_log_file_resting",
                 "1 while reading rests because the queue has no space.",
@@ -77,6 +82,7 @@ impl LogFileMetrics {
             &self.lag_bytes,
             &self.files,
             &self.failing_files,
+            &self.waiting_files,
             &self.resting,
             &self.last_read,
         ] {

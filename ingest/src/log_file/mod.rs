@@ -16,18 +16,25 @@
 mod cut;
 mod files;
 mod find;
+mod first_line;
 mod follow;
 mod in_use;
 mod lines;
+mod looked;
 mod mark;
 mod metrics;
 mod open;
+mod since;
 mod tracked;
 
 pub use cut::{Chunk, Cutter, LINE_BYTES_MAX, Line, Reached};
+pub use first_line::FirstLine;
 pub use follow::{Follow, POLL_INTERVAL};
-pub use in_use::InUse;
+pub use in_use::{Importing, InUse};
 pub use lines::{LinesInBatch, Noted};
-pub use mark::{HEAD_BYTES, Mark, Place, TAIL_BYTES};
+pub use mark::{Mark, Place, TAIL_BYTES};
 pub use metrics::LogFileMetrics;
 pub use open::{Form, unpacked};
+
+#[cfg(test)]
+mod tests;

@@ -8,151 +8,31 @@
 
 use std::{
     fs::File,
-    io::{self, Read, Seek, SeekFrom},
+    io::{self, Read},
     os::unix::fs::{FileExt, MetadataExt},
     path::PathBuf,
 };
 
-use auditrelay_audit::HashKey;
-
 use super::{
     cut::{Chunk, Cutter, Reached},
     find::Found,
-    mark::{HEAD_BYTES, Mark, Place},
-    open::{Form, unpacked},
+    first_line::FirstLine,
+    lines::Noted,
+    mark::Place,
 };
 
 /// A last line without a newline counts as one once a rotated file was not written to for so long.
-const REST_AFTER_MS: i64 = 60_000;
+pub(super) const REST_AFTER_MS: i64 = 60_000;
 /// A file that is found under no name any more is let go once it did not grow for so long.
 const GONE_AFTER_MS: i64 = 60_000;
 
-/// A file that was opened to find out which one it is.
-pub(super) struct Looked {
-    file: File,
-    form: Form,
-    pub(super) head: Vec<u8>,
-}
-
-impl Looked {
-    /// Opens a file and reads how it begins.
-    pub(super) fn at(found: &Found) -> io::Result<Self> {
-        let file = File::open(&found.path)?;
-        let mut first = [0; Form::MARK_BYTES];
-        let length = read_at(&file, &mut first, 0)?;
-        let form = Form::of(&first[..length]);
-        let mut head = Vec::new();
-        let read = unpacked(file.try_clone()?, form)?
-            .take(HEAD_BYTES as u64)
-            .read_to_end(&mut head);
-        // What is packed and not complete yet may still have enough of a beginning.
-        if head.is_empty() {
-            read?;
-        }
-        Ok(Self { file, form, head })
-    }
-
-    pub(super) fn is_packed(&self) -> bool {
-        self.form != Form::Plain
-    }
-
-    /// Whether there is a line to read.
-    pub(super) fn has_a_line(&self) -> bool {
-        let is_long = self.head.len() == HEAD_BYTES;
-        is_long || self.head.contains(&b'\n') || (self.form != Form::Plain && !self.head.is_empty())
-    }
-
-    /// Whether it is the file of this mark; `None` if it may still become it: a copy that is not complete.
-    pub(super) fn is_of(
-        &self,
-        found: &Found,
-        mark: &Mark,
-        key: &HashKey,
-    ) -> io::Result<Option<bool>> {
-        if self.form != Form::Plain {
-            // Only reading it all would tell more.
-            return Ok(Some(true));
-        }
-        if found.place.size < mark.offset {
-            return Ok(None);
-        }
-        Ok(Some(has_tail(&self.file, mark, key)?))
-    }
-
-    /// Reads from the beginning.
-    pub(super) fn read_whole(self, found: &Found, input: String) -> io::Result<Tracked> {
-        self.read_from(found, input, Reached::default())
-    }
-
-    /// Reads on behind a mark; `None` if what is packed is not the file of the mark after all, or not all there.
-    pub(super) fn behind(
-        self,
-        found: &Found,
-        input: String,
-        mark: &Mark,
-        key: &HashKey,
-    ) -> io::Result<Option<Tracked>> {
-        let mut reached = Reached {
-            offset: mark.offset,
-            lines: mark.lines,
-            head: self.head.clone(),
-            tail: Vec::new(),
-        };
-        let head_bytes = reached
-            .head
-            .len()
-            .min(usize::try_from(mark.offset).unwrap_or(HEAD_BYTES));
-        reached.head.truncate(head_bytes);
-        if self.form == Form::Plain {
-            reached.tail = tail_of(&self.file, mark)?;
-            return self.read_from(found, input, reached).map(Some);
-        }
-        let mut tracked = self.read_from(found, input, Reached::default())?;
-        let passed = match &mut tracked.reader {
-            Some(reader) => pass(reader, mark.offset)?,
-            None => None,
-        };
-        let is_it = passed.filter(|passed| mark.has_tail(key, &passed.tail));
-        Ok(is_it.map(|passed| {
-            tracked.cutter = Cutter::at(Reached {
-                lines: mark.lines,
-                ..passed
-            });
-            tracked
-        }))
-    }
-
-    fn read_from(self, found: &Found, input: String, reached: Reached) -> io::Result<Tracked> {
-        let Self { file, form, head } = self;
-        let mut source = file.try_clone()?;
-        let from = match form {
-            Form::Plain => reached.offset,
-            Form::Gzip | Form::Zstd => 0,
-        };
-        source.seek(SeekFrom::Start(from))?;
-        Ok(Tracked {
-            file: (form == Form::Plain).then_some(file),
-            reader: Some(unpacked(source, form)?),
-            cutter: Cutter::at(reached),
-            begins: head,
-            ..Tracked::closed(found, input)
-        })
-    }
-}
-
-/// Reads over the first bytes; `None` if there are fewer.
-pub(super) fn pass(reader: &mut dyn Read, bytes: u64) -> io::Result<Option<Reached>> {
-    let mut reached = Reached::default();
-    let mut piece = vec![0; 64 * 1024];
-    while reached.offset < bytes {
-        let left = usize::try_from(bytes - reached.offset).unwrap_or(usize::MAX);
-        let length = piece.len().min(left);
-        match reader.read(&mut piece[..length])? {
-            0 => return Ok(None),
-            read => reached.pass(&piece[..read]),
-        }
-    }
-    Ok(Some(reached))
+/// What a file is read with, and from where.
+pub(super) struct Opened {
+    /// Only of what is not compressed.
+    pub(super) file: Option<File>,
+    pub(super) reader: Box<dyn Read + Send>,
+    pub(super) reached: Reached,
+    pub(super) begins: FirstLine,
 }
 
 /// A file that is followed.
@@ -174,11 +54,11 @@ pub(super) struct Tracked {
     /// An error that is still to be told.
     failed: Option<io::Error>,
     /// How it begins, as far as that was known when it was opened.
-    begins: Vec<u8>,
+    begins: FirstLine,
     /// Why it cannot be read as it is now.
     pub(super) broken: Option<String>,
-    pub(super) said_unreadable: bool,
-    pub(super) said_legacy: bool,
+    said_unreadable: bool,
+    said_legacy: bool,
 }
 
 /// Some lines that were read.
@@ -194,7 +74,7 @@ impl Tracked {
             path: found.path.clone(),
             input,
             place: found.place,
-            is_rotated: found.rotated_from.is_some(),
+            is_rotated: found.is_rotated,
             is_listed: true,
             missing_unix_ms: None,
             file: None,
@@ -202,11 +82,35 @@ impl Tracked {
             cutter: Cutter::default(),
             has_more: false,
             failed: None,
-            begins: Vec::new(),
+            begins: FirstLine::default(),
             broken: None,
             said_unreadable: false,
             said_legacy: false,
         }
+    }
+
+    /// A file that is read from a place on.
+    pub(super) fn opened(found: &Found, input: String, opened: Opened) -> Self {
+        Self {
+            file: opened.file,
+            reader: Some(opened.reader),
+            cutter: Cutter::at(opened.reached),
+            begins: opened.begins,
+            ..Self::closed(found, input)
+        }
+    }
+
+    /// Reads over the first bytes, which were read before; `None` if there are fewer.
+    pub(super) fn pass(&mut self, bytes: u64) -> io::Result<Option<Reached>> {
+        match &mut self.reader {
+            Some(reader) => pass(reader, bytes),
+            None => Ok(None),
+        }
+    }
+
+    /// So far it is read.
+    pub(super) fn go_on_at(&mut self, reached: Reached) {
+        self.cutter = Cutter::at(reached);
     }
 
     /// A file that cannot be read until it changes.
@@ -218,12 +122,8 @@ impl Tracked {
     }
 
     /// How it begins, as far as that is known.
-    pub(super) fn begins(&self) -> &[u8] {
-        let read = &self.cutter.reached().head;
-        match read.len() > self.begins.len() {
-            true => read,
-            false => &self.begins,
-        }
+    pub(super) fn begins(&self) -> &FirstLine {
+        &self.begins
     }
 
     pub(super) fn reached(&self) -> &Reached {
@@ -248,7 +148,7 @@ impl Tracked {
         if is_same {
             self.path.clone_from(&found.path);
             self.place = found.place;
-            self.is_rotated = found.rotated_from.is_some();
+            self.is_rotated = found.is_rotated;
             self.is_listed = true;
             self.missing_unix_ms = None;
         }
@@ -256,17 +156,31 @@ impl Tracked {
     }
 
     fn has_grown(&self, found: &Found) -> bool {
-        let Some(file) = &self.file else { return false };
+        found.place.size >= self.read_bytes() && self.file.is_some() && self.is_as_it_was()
+    }
+
+    /// Whether what was read is still there. It may have been cut, and written anew, since it was looked at: while
+    /// reading had to wait for space that can be hours.
+    pub(super) fn is_as_it_was(&self) -> bool {
+        let Some(file) = &self.file else { return true };
         let reached = self.cutter.reached();
-        let is_there = |bytes: &[u8], offset: u64| {
-            let mut now = vec![0; bytes.len()];
-            // A file that cannot be read is opened anew, and that says why.
-            read_at(file, &mut now, offset).is_ok() && now == bytes
-        };
+        let mut tail = vec![0; reached.tail.len()];
         let before = reached.offset - reached.tail.len() as u64;
-        found.place.size >= self.read_bytes()
-            && is_there(&reached.head, 0)
-            && is_there(&reached.tail, before)
+        // A file that cannot be read is opened anew, and that says why.
+        let is_long = file
+            .metadata()
+            .is_ok_and(|now| now.len() >= self.read_bytes());
+        is_long
+            && read_at(file, &mut tail, before).is_ok_and(|read| read == tail.len())
+            && tail == reached.tail
+            && self.begins_as_it_did(file)
+    }
+
+    fn begins_as_it_did(&self, file: &File) -> bool {
+        if self.begins.is_empty() {
+            return true;
+        }
+        FirstLine::read(&mut FromStart { file, offset: 0 }).0 == self.begins
     }
 
     /// It is found under no name: looks at what is open. False once it is to be let go.
@@ -350,6 +264,25 @@ impl Tracked {
         Ok(SomeLines { chunks, is_at_end })
     }
 
+    /// Each file says once that there are lines in it that are no events.
+    pub(super) fn say_unreadable(&mut self, noted: &[Noted], legacy: u64) {
+        let file = self.path.display();
+        if legacy > 0 && !self.said_legacy {
+            self.said_legacy = true;
+            tracing::error!(
+                %file,
+                "the log file is written in the legacy text format, which holds no events that could be read: its \
+                 lines go to quarantine. Start the API server with --audit-log-format=json"
+            );
+        } else if let Some(Noted { line, reason }) = noted.first()
+            && legacy == 0
+            && !self.said_unreadable
+        {
+            self.said_unreadable = true;
+            tracing::warn!(%file, line, reason, "a line of the log file is no event and goes to quarantine; said once a file");
+        }
+    }
+
     /// Whether it was read to its end and closed.
     pub(super) fn is_closed(&self) -> bool {
         self.reader.is_none()
@@ -367,20 +300,36 @@ impl Tracked {
     }
 }
 
-fn has_tail(file: &File, mark: &Mark, key: &HashKey) -> io::Result<bool> {
-    Ok(mark.has_tail(key, &tail_of(file, mark)?))
+/// Reads over the first bytes; `None` if there are fewer.
+fn pass(reader: &mut dyn Read, bytes: u64) -> io::Result<Option<Reached>> {
+    let mut reached = Reached::default();
+    let mut piece = vec![0; 64 * 1024];
+    while reached.offset < bytes {
+        let left = usize::try_from(bytes - reached.offset).unwrap_or(usize::MAX);
+        let length = piece.len().min(left);
+        match reader.read(&mut piece[..length])? {
+            0 => return Ok(None),
+            read => reached.pass(&piece[..read]),
+        }
+    }
+    Ok(Some(reached))
 }
 
-/// The bytes before a mark's offset, fewer if the file ends within them.
-fn tail_of(file: &File, mark: &Mark) -> io::Result<Vec<u8>> {
-    let bytes = mark.tail_bytes().min(mark.offset);
-    let mut tail = vec![0; usize::try_from(bytes).unwrap_or_default().min(HEAD_BYTES)];
-    let read = read_at(file, &mut tail, mark.offset - bytes)?;
-    tail.truncate(read);
-    Ok(tail)
+/// Reads without moving where the file's reader stands.
+struct FromStart<'f> {
+    file: &'f File,
+    offset: u64,
 }
 
-fn read_at(file: &File, into: &mut [u8], offset: u64) -> io::Result<usize> {
+impl Read for FromStart<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let read = self.file.read_at(into, self.offset)?;
+        self.offset += read as u64;
+        Ok(read)
+    }
+}
+
+pub(super) fn read_at(file: &File, into: &mut [u8], offset: u64) -> io::Result<usize> {
     let mut read = 0;
     while read < into.len() {
         match file.read_at(&mut into[read..], offset + read as u64)? {
