@@ -286,5 +286,8 @@ async fn what_is_marked_as_for_nobody_is_told_to_nobody_whatever_the_table_is() 
     }
     router.stop().await;
     let ledger = queue.ledger();
-    assert!(ledger.is_balanced() && ledger.filtered == 2, "{ledger:?}");
+    assert!(
+        ledger.is_balanced() && ledger.counts.filtered == 2,
+        "{ledger:?}"
+    );
 }

@@ -312,10 +312,11 @@ impl Files {
                 // A copy of what is read elsewhere, or one that is being made.
                 None => waits_for = Some(SHORTER),
                 Some(true) if self.is_in_use(input) => waits_for = Some(input.as_str()),
-                Some(true) => match looked.read_on(found, input, mark, &key)? {
-                    Some(tracked) => return Ok(Some(tracked)),
-                    None => {}
-                },
+                Some(true) => {
+                    if let Some(tracked) = looked.read_on(found, input, mark, &key)? {
+                        return Ok(Some(tracked));
+                    }
+                }
             }
         }
         if waits_for.is_none() && self.since.is_old(found) {
