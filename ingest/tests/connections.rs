@@ -276,7 +276,11 @@ async fn an_append_that_hangs_is_a_503_in_time_and_keeps_its_memory_until_it_end
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_goes_does_not_take_its_batch_with_it() {
-    let server = start_with(GatedQueue::new(false), &config(), false).await;
+    let config = IngestConfig {
+        ack_timeout_milliseconds: bounded(100),
+        ..config()
+    };
+    let server = start_with(GatedQueue::new(false), &config, false).await;
     let mut stream = server.connect().await;
     write(&mut stream, head("/webhook", body().len())).await;
     write(&mut stream, body()).await;
@@ -285,6 +289,7 @@ async fn a_client_that_goes_does_not_take_its_batch_with_it() {
         .unwrap()
         .forget();
     drop(stream);
+    // That it is gone shows when it is answered.
     let connections = || server.metric("auditrelay_ingest_connections", "");
     eventually("the connection is gone", || connections() == 0.0).await;
     server.queue.gate.add_permits(1);
