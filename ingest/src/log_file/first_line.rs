@@ -31,7 +31,7 @@ pub struct FirstLine {
 
 /// While it goes on.
 #[derive(Clone, Default)]
-struct Running(Option<Context>);
+struct Running(Option<Box<Context>>);
 
 impl fmt::Debug for Running {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -86,7 +86,7 @@ impl FirstLine {
             rest = after.get(1..).unwrap_or_default();
         }
         if let Some(running) = &self.running.0 {
-            self.hash = running.clone().finish().as_ref().to_vec();
+            self.hash = Context::clone(running).finish().as_ref().to_vec();
         }
         if self.is_whole {
             self.running.0 = None;
@@ -97,7 +97,7 @@ impl FirstLine {
         let room = LINE_BYTES_MAX as u64 - self.bytes;
         let bytes = &bytes[..bytes.len().min(usize::try_from(room).unwrap_or(usize::MAX))];
         if self.bytes == 0 && self.running.0.is_none() {
-            self.running.0 = Some(Context::new(&SHA256));
+            self.running.0 = Some(Box::new(Context::new(&SHA256)));
         }
         if let Some(running) = &mut self.running.0 {
             running.update(bytes);
