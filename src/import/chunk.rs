@@ -30,7 +30,11 @@ pub(crate) enum Ask {
         again: bool,
     },
     /// Are these the last bytes before the place that this input was read to?
-    Same { input: String, tail: Vec<u8> },
+    Same {
+        input: String,
+        offset: u64,
+        tail: Vec<u8>,
+    },
     /// Take these lines; their text follows the request's first line.
     Take(Box<Take>),
 }
@@ -130,7 +134,11 @@ impl Importer {
             Ask::Known { head, place, again } => {
                 self.known(&head, place, again.then_some(now_unix_ms))
             }
-            Ask::Same { input, tail } => self.same(&input, &tail),
+            Ask::Same {
+                input,
+                offset,
+                tail,
+            } => self.same(&input, offset, &tail),
             Ask::Take(mut take) => {
                 take.chunk.text = text;
                 self.take(*take, now_unix_ms).await
@@ -164,10 +172,11 @@ impl Importer {
         }
     }
 
-    fn same(&self, input: &str, tail: &[u8]) -> Said {
+    fn same(&self, input: &str, offset: u64, tail: &[u8]) -> Said {
         let marks = Mark::all(&self.queue.inputs());
         let mut known = marks.iter().filter(|(known, _)| known == input);
-        Said::Same(known.any(|(_, mark)| mark.has_tail(&self.key, tail)))
+        // Where lines were taken meanwhile, taking the next ones compares.
+        Said::Same(known.any(|(_, mark)| mark.offset != offset || mark.has_tail(&self.key, tail)))
     }
 
     async fn take(&self, take: Take, now_unix_ms: i64) -> Said {

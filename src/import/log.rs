@@ -134,11 +134,11 @@ async fn is_same(
 ) -> Result<(), Failure> {
     let ask = Ask::Same {
         input: input.to_owned(),
+        offset: reached.offset,
         tail: reached.tail.clone(),
     };
     match target.ask(&ask, &[]).await? {
         Said::Same(true) => Ok(()),
-        // Another import may have gone on meanwhile, too: then the next try begins behind it.
         Said::Same(false) => Err(Failure::Other(format!(
             "{} begins like a file that was read before, and goes on in another way; --again reads it from its \
              beginning",

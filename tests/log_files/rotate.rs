@@ -188,9 +188,13 @@ async fn files_that_a_client_made_begin_alike_are_all_read() {
     // A true copy waits, and is counted.
     let copy = folder.path().join("audit.log.1");
     fs::copy(folder.path().join("audit.log"), &copy).expect("copied");
-    while of_path(&relay, "waiting_files", "audit.log").await < 1.0 {
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-    }
+    let waits = async {
+        while of_path(&relay, "waiting_files", "audit.log").await < 1.0 {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    };
+    let waits = tokio::time::timeout(crate::PATIENCE, waits).await;
+    waits.expect("the copy is counted");
     stop(relay).await;
     fs::remove_file(copy).expect("removed");
     // Packed while nobody looks.
