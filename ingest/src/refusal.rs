@@ -217,42 +217,18 @@ impl Reason {
 
     /// The `reason` of a Kubernetes `Status` (Kubernetes: `apimachinery/pkg/apis/meta/v1/types.go`).
     pub(crate) fn kubernetes(self) -> &'static str {
-        match self {
-            Self::Path => "NotFound",
-            Self::Method => "MethodNotAllowed",
-            Self::Encoding => "UnsupportedMediaType",
-            Self::BodyTooLarge | Self::DecodedTooLarge | Self::TooManyEvents => {
-                "RequestEntityTooLarge"
-            }
-            Self::BytesInFlight | Self::QueueFull => "TooManyRequests",
-            Self::BodyTimeout
-            | Self::BodyTooSlow
-            | Self::HeaderTimeout
-            | Self::HandshakeTimeout
-            | Self::AnswerUnread => "Timeout",
-            Self::BodyBroken
-            | Self::Malformed
-            | Self::MalformedGzip
-            | Self::MalformedHead
-            | Self::HandshakeFailed
-            | Self::PlainHttp
-            | Self::UnexpectedTls
-            | Self::Http2 => "BadRequest",
-            Self::NotAnEventList => "Invalid",
-            Self::Unauthenticated
-            | Self::AuthorizationMalformed
-            | Self::UnknownToken
-            | Self::WrongPassword
-            | Self::CredentialsIncomplete
-            | Self::CertificateExpired
-            | Self::CertificateUntrusted => "Unauthorized",
-            Self::UnknownCertificate | Self::WrongCluster => "Forbidden",
-            Self::Queue
-            | Self::AckTimeout
-            | Self::Connections
-            | Self::Internal
-            | Self::GaveWay
-            | Self::Resets => "ServiceUnavailable",
+        match self.status() {
+            StatusCode::BAD_REQUEST => "BadRequest",
+            StatusCode::UNAUTHORIZED => "Unauthorized",
+            StatusCode::FORBIDDEN => "Forbidden",
+            StatusCode::NOT_FOUND => "NotFound",
+            StatusCode::METHOD_NOT_ALLOWED => "MethodNotAllowed",
+            StatusCode::REQUEST_TIMEOUT => "Timeout",
+            StatusCode::PAYLOAD_TOO_LARGE => "RequestEntityTooLarge",
+            StatusCode::UNSUPPORTED_MEDIA_TYPE => "UnsupportedMediaType",
+            StatusCode::UNPROCESSABLE_ENTITY => "Invalid",
+            StatusCode::TOO_MANY_REQUESTS => "TooManyRequests",
+            _ => "ServiceUnavailable",
         }
     }
 }

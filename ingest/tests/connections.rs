@@ -11,6 +11,7 @@ use auditrelay_store::Queue;
 use common::*;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpSocket,
     time::{Instant, sleep},
 };
 
@@ -215,6 +216,19 @@ async fn whoever_says_that_it_has_sent_all_is_answered() {
         .forget();
     server.queue.gate.add_permits(1);
     assert_eq!(read_answer(&mut stream).await.code, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_reads_no_answers_is_closed_though_it_asks_on() {
+    let (server, _dir) = start(&config()).await;
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4_096).unwrap();
+    let mut stream = socket.connect(server.address).await.unwrap();
+    let asked = b"GET /webhook HTTP/1.1\r\nhost: relay\r\n\r\n".repeat(1_000);
+    within(async { while stream.write_all(&asked).await.is_ok() {} }).await;
+    let refused = || server.metric("auditrelay_ingest_refused_total", "answer_unread");
+    eventually("it is counted", || refused() == 1.0).await;
+    assert_eq!(server.post("/webhook", body()).await.code, 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]

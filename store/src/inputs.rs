@@ -37,12 +37,3 @@ impl InputPosition {
 #[derive(Debug, thiserror::Error)]
 #[error("a position of {0} bytes, more than {INPUT_BYTES_MAX}")]
 pub struct TooLong(usize);
-
-/// A change of what is remembered of an input, without a batch.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum InputNote {
-    /// It was read up to here.
-    Reached(InputPosition),
-    /// It will not be asked for any more.
-    Forget(String),
-}

@@ -33,7 +33,7 @@ pub use codec::{
     Texts,
 };
 pub use export::{MoveError, Moved};
-pub use inputs::{INPUT_BYTES_MAX, INPUTS_MAX, InputNote, InputPosition, TooLong};
+pub use inputs::{INPUT_BYTES_MAX, INPUTS_MAX, InputPosition, TooLong};
 pub use ledger::{ChannelCounts, Counts, Dropped, Ledger, OtherCounts};
 pub use model::{
     Accepted, Batch, Block, BlockItem, Content, Delivery, DeliveryBlock, Entry, EventDelivery,
@@ -189,10 +189,10 @@ pub trait Queue: Clone + Send + Sync + 'static {
     /// durable.
     fn inputs(&self) -> Vec<InputPosition>;
 
-    /// Changes what is remembered of inputs, without a batch. It counts more than batches before it.
+    /// Remembers how far inputs were read, without a batch. It counts more than batches before it.
     fn note_inputs(
         &self,
-        notes: Vec<InputNote>,
+        positions: Vec<InputPosition>,
     ) -> impl Future<Output = Result<(), QueueError>> + Send;
 
     /// Reserves space for a request's body, or says that there is none: the caller refuses it then, and

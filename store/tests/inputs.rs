@@ -13,7 +13,7 @@ use std::{
 
 use auditrelay_audit::{EventKey, Severity};
 use auditrelay_store::{
-    BatchEncoder, Content, EncodedBatch, Hint, InputNote, InputPosition, Queue, SledQueue,
+    BatchEncoder, Content, EncodedBatch, Hint, InputPosition, Queue, SledQueue,
 };
 use support::{all_to, balanced, open, options, quick_dir};
 
@@ -179,7 +179,7 @@ async fn a_queue_that_moves_takes_along_how_far_its_inputs_were_read() {
     );
     queue.append(several(1..=3)).await.expect("durable");
     let note = InputPosition::new("b".to_owned(), "noted".to_owned());
-    let note = InputNote::Reached(note.expect("short"));
+    let note = note.expect("short");
     queue.note_inputs(vec![note]).await.expect("noted");
     let lines = exported(&queue).await;
     assert!(

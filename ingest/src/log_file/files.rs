@@ -14,7 +14,7 @@ use std::{
 };
 
 use auditrelay_audit::HashKey;
-use auditrelay_store::{EncodedBatch, InputNote, InputPosition};
+use auditrelay_store::{EncodedBatch, InputPosition};
 
 use super::{
     find::{self, Found},
@@ -62,7 +62,7 @@ pub(super) struct Turn {
     pub(super) lines: u64,
     pub(super) bytes: u64,
     /// What to note once they are durable.
-    pub(super) note: Option<InputNote>,
+    pub(super) note: Option<InputPosition>,
 }
 
 impl Files {
@@ -117,7 +117,7 @@ impl Files {
         &mut self,
         positions: &dyn Fn() -> Vec<InputPosition>,
         now_unix_ms: i64,
-    ) -> Vec<InputNote> {
+    ) -> Vec<InputPosition> {
         let known = positions();
         let listing = find::all(&self.configured);
         let notes = self.since.learn(&self.key, &listing, &known, now_unix_ms);
@@ -232,7 +232,7 @@ impl Files {
             let (path, place) = (&tracked.path, tracked.place);
             let mark = Mark::new(&self.key, path, place, tracked.reached(), now_unix_ms);
             let mark = mark.ended();
-            turn.note = mark.position(&tracked.input).ok().map(InputNote::Reached);
+            turn.note = mark.position(&tracked.input).ok();
         }
         turn
     }

@@ -8,7 +8,7 @@
 use std::{collections::HashMap, path::PathBuf};
 
 use auditrelay_audit::HashKey;
-use auditrelay_store::{InputNote, InputPosition};
+use auditrelay_store::InputPosition;
 use serde::{Deserialize, Serialize};
 
 use super::find::{Found, Listing};
@@ -55,7 +55,7 @@ impl Since {
         listing: &Listing,
         positions: &[InputPosition],
         now_unix_ms: i64,
-    ) -> Vec<InputNote> {
+    ) -> Vec<InputPosition> {
         let is_due =
             std::mem::take(&mut self.is_due) || now_unix_ms - self.renewed_unix_ms > RENEW_AFTER_MS;
         if is_due {
@@ -88,8 +88,7 @@ impl Since {
                 })
             });
             let state = serde_json::json!(newest).to_string();
-            let position = InputPosition::new(input, state).ok();
-            notes.extend(position.map(InputNote::Reached));
+            notes.extend(InputPosition::new(input, state).ok());
         }
         notes
     }

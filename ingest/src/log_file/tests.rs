@@ -6,7 +6,6 @@ use std::{
 };
 
 use auditrelay_audit::{HashKey, redact::Redactor};
-use auditrelay_store::{InputNote, InputPosition};
 
 use super::{
     InUse,
@@ -100,15 +99,6 @@ fn a_file_that_took_the_place_of_the_listed_one_is_not_taken_for_it() {
     assert_eq!(error.kind(), std::io::ErrorKind::NotFound);
 }
 
-/// What a store remembers.
-fn kept(notes: Vec<InputNote>) -> Vec<InputPosition> {
-    let reached = notes.into_iter().filter_map(|note| match note {
-        InputNote::Reached(position) => Some(position),
-        InputNote::Forget(_) => None,
-    });
-    reached.collect()
-}
-
 fn files(path: &Path, nothing_is_old: bool) -> Files {
     Files::new(path.to_owned(), key(), InUse::default(), nothing_is_old)
 }
@@ -121,21 +111,21 @@ fn what_was_rotated_before_is_noted_anew_before_it_could_be_forgotten() {
     fs::write(rotated("2026-11-26T04-33-23.001"), event("old")).expect("written");
     fs::write(&path, event("a")).expect("written");
     let mut first = files(&path, false);
-    let noted = kept(first.look(&Vec::new, NOW));
+    let noted = first.look(&Vec::new, NOW);
     assert_eq!((noted.len(), first.behind(NOW).len()), (1, 1));
     // The file that was opened is remembered later than the note was: so the note comes again, once.
-    assert_eq!(kept(first.look(&|| noted.clone(), NOW)), noted);
-    assert_eq!(kept(first.look(&|| noted.clone(), NOW)), []);
-    assert_eq!(kept(first.look(&|| noted.clone(), NOW + 3_600_001)), noted);
+    assert_eq!(first.look(&|| noted.clone(), NOW), noted);
+    assert_eq!(first.look(&|| noted.clone(), NOW), []);
+    assert_eq!(first.look(&|| noted.clone(), NOW + 3_600_001), noted);
     // Another run: rotated while nobody looked. What the note says holds, and is noted anew.
     fs::rename(&path, rotated("2026-11-26T04-33-23.002")).expect("rotated");
     fs::write(&path, event("b")).expect("written");
     let mut second = files(&path, false);
-    assert_eq!(kept(second.look(&|| noted.clone(), NOW)), noted);
+    assert_eq!(second.look(&|| noted.clone(), NOW), noted);
     assert_eq!(second.behind(NOW).len(), 2);
     // The store was lost: what of them was read is not known, so all are.
     let mut after_loss = files(&path, true);
-    let anew = kept(after_loss.look(&Vec::new, NOW));
+    let anew = after_loss.look(&Vec::new, NOW);
     assert_eq!(after_loss.behind(NOW).len(), 3);
     let mut next = files(&path, false);
     next.look(&|| anew.clone(), NOW);

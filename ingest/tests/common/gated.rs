@@ -7,8 +7,8 @@ use std::sync::{
 
 use auditrelay_store::{
     Accepted, Admitted, Block, Burial, Cursor, DeadFilter, DeadLetter, DeliveryBlock, EncodedBatch,
-    FellBack, Full, InputNote, InputPosition, Lease, LeaseId, LeaseLimit, Ledger, Members,
-    Quarantined, Queue, QueueError, Retained, Routed, SeenBlock, Space, Thread, Told,
+    FellBack, Full, InputPosition, Lease, LeaseId, LeaseLimit, Ledger, Members, Quarantined, Queue,
+    QueueError, Retained, Routed, SeenBlock, Space, Thread, Told,
 };
 use tokio::sync::Semaphore;
 
@@ -112,7 +112,7 @@ impl Queue for GatedQueue {
     fn inputs(&self) -> Vec<InputPosition> {
         unreachable!()
     }
-    async fn note_inputs(&self, _: Vec<InputNote>) -> Result<(), QueueError> {
+    async fn note_inputs(&self, _: Vec<InputPosition>) -> Result<(), QueueError> {
         unreachable!()
     }
     fn admit(&self, body_bytes: u64) -> Result<Admitted, Full> {

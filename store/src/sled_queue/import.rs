@@ -11,8 +11,8 @@ use super::{
     records::ChannelRow,
 };
 use crate::{
-    BatchEncoder, Burial, Content, Counts, Delivery, EncodedBatch, Hint, InputNote, MoveError,
-    Moved, Queue, QueueError, SeenBlock, codec,
+    BatchEncoder, Burial, Content, Counts, Delivery, EncodedBatch, Hint, MoveError, Moved, Queue,
+    QueueError, SeenBlock, codec,
     export::{BatchItem, LedgerLine, Line, LineClass, VERSION},
 };
 
@@ -167,7 +167,7 @@ impl Import<'_> {
                 self.moved.dead_events += deliveries.len() as u64;
                 deliveries_op(&channel, severity, class, Some(burial), deliveries)
             }
-            Line::Input(position) => Op::NoteInputs(vec![InputNote::Reached(position)]),
+            Line::Input(position) => Op::NoteInputs(vec![position]),
             Line::Quarantine(record) => Op::Restore(Restored {
                 quarantine: vec![record],
                 ..Restored::default()

@@ -15,7 +15,7 @@ use super::{
     stage::Round,
 };
 use crate::{
-    INPUTS_MAX, InputNote, InputPosition, codec,
+    INPUTS_MAX, InputPosition, codec,
     frame::{self, Kind},
 };
 
@@ -93,19 +93,11 @@ impl Owner {
         }
     }
 
-    pub(super) fn note_inputs(&mut self, notes: Vec<InputNote>, round: &mut Round) {
-        for note in notes {
+    pub(super) fn note_inputs(&mut self, positions: Vec<InputPosition>, round: &mut Round) {
+        for position in positions {
             let seq = self.next_seq();
-            match note {
-                InputNote::Reached(position) => {
-                    self.index_input(seq, &position, round);
-                    round.noted.push((seq, position));
-                }
-                InputNote::Forget(input) => {
-                    self.inputs.unrouted.remove(&input);
-                    self.forget_input(&input, round);
-                }
-            }
+            self.index_input(seq, &position, round);
+            round.noted.push((seq, position));
         }
     }
 

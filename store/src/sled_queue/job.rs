@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 
 use super::{fall_back::Copies, records::Slice};
 use crate::{
-    Accepted, Burial, DeliveryBlock, InputNote, InputPosition, QueueError, Routed,
+    Accepted, Burial, DeliveryBlock, InputPosition, QueueError, Routed,
     codec::{Class, Packed},
 };
 
@@ -43,7 +43,7 @@ pub(super) enum Op {
         fate: Fate,
     },
     FallBack(Copies),
-    NoteInputs(Vec<InputNote>),
+    NoteInputs(Vec<InputPosition>),
     NoteThread {
         channel: String,
         message: u64,

@@ -9,9 +9,8 @@ use super::{
 };
 use crate::{
     Accepted, Admitted, Block, Burial, Cursor, DeadFilter, DeadLetter, DeliveryBlock, EncodedBatch,
-    FellBack, Full, InputNote, InputPosition, Lease, LeaseId, LeaseLimit, Ledger, Members,
-    Quarantined, Queue, QueueError, Retained, Routed, SeenBlock, Space, Thread, Told,
-    frame::Damaged,
+    FellBack, Full, InputPosition, Lease, LeaseId, LeaseLimit, Ledger, Members, Quarantined, Queue,
+    QueueError, Retained, Routed, SeenBlock, Space, Thread, Told, frame::Damaged,
 };
 
 impl Queue for SledQueue {
@@ -203,7 +202,7 @@ impl Queue for SledQueue {
         told.iter().map(position).collect()
     }
 
-    async fn note_inputs(&self, notes: Vec<InputNote>) -> Result<(), QueueError> {
+    async fn note_inputs(&self, notes: Vec<InputPosition>) -> Result<(), QueueError> {
         self.write(Op::NoteInputs(notes)).await.map(drop)
     }
 

@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 
 use auditrelay_audit::{EventKey, Severity};
-use auditrelay_store::{
-    BatchEncoder, Content, EncodedBatch, Hint, INPUTS_MAX, InputNote, InputPosition,
-};
+use auditrelay_store::{BatchEncoder, Content, EncodedBatch, Hint, INPUTS_MAX, InputPosition};
 
 use crate::{
     Backend,
@@ -104,7 +102,7 @@ pub async fn a_note_counts_more_than_batches_before_it<B: Backend>() {
     let queue = B::at(dir.path());
     let batch = read_to("a", "batch", &["{}"]);
     queue.append(batch).await.expect("durable");
-    let note = InputNote::Reached(position("a", "note"));
+    let note = position("a", "note");
     queue.note_inputs(vec![note]).await.expect("noted");
     let noted = expected(&[("a", "note")]);
     assert_eq!(inputs(&queue), noted);
@@ -127,16 +125,13 @@ pub async fn a_note_counts_more_than_batches_before_it<B: Backend>() {
 pub async fn an_input_is_forgotten_on_request_and_the_oldest_beyond_the_limit<B: Backend>() {
     let dir = tempfile::tempdir().expect("a folder");
     let queue = B::at(dir.path());
-    for input in ["gone", "oldest", "kept"] {
+    for input in ["oldest", "kept"] {
         let batch = read_to(input, "1", &["{}"]);
         queue.append(batch).await.expect("durable");
     }
     route_all(&queue).await;
-    let forget = InputNote::Forget("gone".to_owned());
-    queue.note_inputs(vec![forget]).await.expect("noted");
-    assert_eq!(inputs(&queue), expected(&[("kept", "1"), ("oldest", "1")]));
-    let again = InputNote::Reached(position("kept", "2"));
-    let many = (0..INPUTS_MAX - 1).map(|n| InputNote::Reached(position(&format!("n{n}"), "x")));
+    let again = position("kept", "2");
+    let many = (0..INPUTS_MAX - 1).map(|n| position(&format!("n{n}"), "x"));
     let notes = std::iter::once(again).chain(many).collect();
     queue.note_inputs(notes).await.expect("noted");
     let known = inputs(&queue);
