@@ -41,10 +41,11 @@ pub fn run(file: Option<&Path>) -> Result<ExitCode, Failure> {
     }
     for route in &config.routes {
         let severity = route.severity.as_str();
-        text.push_str(&format!(
-            "route {}: {severity}, to {}\n",
-            route.name, route.channel
-        ));
+        let channels: Vec<&str> = route.channel.iter().map(AsRef::as_ref).collect();
+        text.push_str(&match channels.as_slice() {
+            [] => format!("route {}: to no channel\n", route.name),
+            some => format!("route {}: {severity}, to {}\n", route.name, some.join(", ")),
+        });
     }
     text.push_str("the configuration is valid\n");
     std::io::stdout()

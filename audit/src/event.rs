@@ -12,86 +12,12 @@
 use std::{borrow::Cow, fmt};
 
 use serde::{
-    Deserialize, Deserializer, Serialize,
+    Deserialize, Deserializer,
     de::{Error, Visitor},
 };
 use serde_json::value::RawValue;
 
 use crate::{list::OldVersion, redact::Members, scan::Scanner};
-
-/// The moment of a request at which an event was written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum Stage {
-    /// The request has come in and nothing was done with it.
-    RequestReceived,
-    /// Response headers were sent, the body not yet; only long-running requests and early refusals.
-    ResponseStarted,
-    /// The response is complete.
-    ResponseComplete,
-    /// The handler panicked.
-    Panic,
-    /// One that Kubernetes did not have when this was written; only an event can say so, no configuration.
-    #[serde(skip_deserializing)]
-    Unknown,
-}
-
-impl Stage {
-    /// The name as Kubernetes writes it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::RequestReceived => "RequestReceived",
-            Self::ResponseStarted => "ResponseStarted",
-            Self::ResponseComplete => "ResponseComplete",
-            Self::Panic => "Panic",
-            Self::Unknown => "Unknown",
-        }
-    }
-}
-
-/// How much of a request the API server's policy logs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum Level {
-    /// Nothing.
-    None,
-    /// The envelope.
-    Metadata,
-    /// The envelope and the request's body.
-    Request,
-    /// The envelope and both bodies.
-    RequestResponse,
-    /// One that Kubernetes did not have when this was written; only an event can say so, no configuration.
-    #[serde(skip_deserializing)]
-    Unknown,
-}
-
-/// How urgent a routed event is; the order is the order of delivery.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
-)]
-#[serde(rename_all = "lowercase")]
-pub enum Severity {
-    /// Look now.
-    Critical,
-    /// Look today.
-    Warning,
-    /// For the record.
-    #[default]
-    Info,
-}
-
-impl Severity {
-    /// Every severity, most urgent first.
-    pub const ALL: [Self; 3] = [Self::Critical, Self::Warning, Self::Info];
-
-    /// The name as configuration, metrics and messages write it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Critical => "critical",
-            Self::Warning => "warning",
-            Self::Info => "info",
-        }
-    }
-}
 
 /// A string of an event, borrowed where it has no escapes. `null` reads as empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -101,6 +27,18 @@ impl Text<'_> {
     /// The string.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl<'a> From<&'a str> for Text<'a> {
+    fn from(text: &'a str) -> Self {
+        Self(Cow::Borrowed(text))
+    }
+}
+
+impl From<String> for Text<'_> {
+    fn from(text: String) -> Self {
+        Self(Cow::Owned(text))
     }
 }
 
@@ -368,10 +306,12 @@ impl<'a> Envelope<'a> {
 mod annotations;
 mod not_an_event;
 mod plain;
+mod words;
 
 pub use annotations::Annotations;
 pub use not_an_event::NotAnEvent;
 pub(crate) use not_an_event::whole_characters;
+pub use words::{Level, Severity, Stage};
 
 #[cfg(test)]
 mod tests;

@@ -10,9 +10,11 @@ pub mod event;
 pub mod key;
 pub mod list;
 pub mod mask;
+mod matcher;
 pub mod policy;
 pub mod redact;
 mod scan;
 
 pub use event::{Annotations, Envelope, Level, NotAnEvent, ObjectRef, Severity, Stage, Text, User};
 pub use key::{EventKey, HashKey};
+pub use matcher::{Event, Matcher};

@@ -61,8 +61,10 @@ const HARMLESS_ANNOTATIONS: [&str; 7] = [
     "k8s.io/removed-release",
 ];
 
-/// What is stored of the bodies of an event.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+/// What is stored of the bodies of an event, from most to least.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Bodies {
     /// What is no secret.

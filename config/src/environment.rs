@@ -184,7 +184,7 @@ impl Target {
                     ..target
                 })
             }
-            Kind::Bool | Kind::Integer | Kind::Text | Kind::List => None,
+            Kind::Bool | Kind::Integer | Kind::Text | Kind::List | Kind::Texts => None,
         }
     }
 
@@ -253,7 +253,11 @@ fn typed(text: &str, kind: Kind) -> Result<Value, String> {
             _ => return Err(format!("found {text:?}, expected true or false")),
         },
         Kind::Integer => integer(text)?,
-        Kind::List | Kind::Map(_) | Kind::Channels(_) | Kind::Maps(_) => return json::parse(text),
+        // A name cannot begin like a list.
+        Kind::Texts if !text.trim_start().starts_with('[') => ValueKind::from(text),
+        Kind::List | Kind::Texts | Kind::Map(_) | Kind::Channels(_) | Kind::Maps(_) => {
+            return json::parse(text);
+        }
     };
     Ok(Value::new(None, value))
 }

@@ -43,7 +43,9 @@ pub use names::{ChannelName, ClientName, ClusterName, InvalidName, RouteName, Sl
 pub use proxy::Proxy;
 pub use queue::QueueConfig;
 pub use redaction::RedactionConfig;
-pub use route::{LinkConfig, RouteConfig, RouteResources};
+pub use route::{
+    LinkConfig, MatchConfig, OneOrMore, RateBy, RateConfig, RouteConfig, RouteLevel, RouteResources,
+};
 pub use seal_key::SealKey;
 pub use secret::{MASK, SlackToken, WebhookUrl};
 

@@ -177,7 +177,9 @@ fn check_routes(raw: &RawConfig, tree: &Tree) -> Result<(), ConfigError> {
         if let Some((key, problem)) = route::fault(route) {
             return refuse(&key, &problem);
         }
-        check_known(raw, &route.channel).or_else(|problem| refuse("channel", &problem))?;
+        for channel in route.channel.iter() {
+            check_known(raw, channel).or_else(|problem| refuse("channel", &problem))?;
+        }
     }
     Ok(())
 }

@@ -12,6 +12,8 @@ pub(crate) enum Kind {
     Text,
     /// A list of text.
     List,
+    /// Text, or a list of it.
+    Texts,
     /// A map with these keys.
     Map(&'static [Field]),
     /// A map of channels by name, each a map with these keys.
@@ -148,19 +150,31 @@ const TEMPLATE_FIELD: &[Field] = &[field("title", Kind::Text), field("text", Kin
 
 const ROUTE: &[Field] = &[
     field("name", Kind::Text),
-    field("channel", Kind::Text),
+    field("channel", Kind::Texts),
+    field("level", Kind::Text),
     field("severity", Kind::Text),
+    field("continue", Kind::Bool),
+    field("rate", Kind::Map(RATE)),
+    field("auditIDReused", Kind::Bool),
     field("users", Kind::List),
     field("userGroups", Kind::List),
     field("verbs", Kind::List),
     field("resources", Kind::Maps(RESOURCES)),
     field("namespaces", Kind::List),
     field("nonResourceURLs", Kind::List),
+    field("cluster", Kind::Texts),
     field("stages", Kind::List),
     field("levels", Kind::List),
     field("bodies", Kind::Text),
+    field("template", Kind::Text),
     field("links", Kind::Maps(LINK)),
     field("command", Kind::Text),
+];
+
+const RATE: &[Field] = &[
+    field("moreThan", Kind::Integer),
+    field("withinSeconds", Kind::Integer),
+    field("by", Kind::List),
 ];
 
 const LINK: &[Field] = &[field("text", Kind::Text), field("url", Kind::Text)];
@@ -223,7 +237,7 @@ fn place(fields: &'static [Field], key: &str) -> Option<String> {
             Kind::Map(inner) => (field.key.to_owned(), inner),
             Kind::Channels(inner) => (format!("{}.NAME", field.key), inner),
             Kind::Maps(inner) => (format!("{}[N]", field.key), inner),
-            Kind::Bool | Kind::Integer | Kind::Text | Kind::List => return None,
+            Kind::Bool | Kind::Integer | Kind::Text | Kind::List | Kind::Texts => return None,
         };
         place(inner, key).map(|rest| format!("{within}.{rest}"))
     })
@@ -266,7 +280,7 @@ mod tests {
                 Kind::Bool => assert!(value.is_boolean(), "{path}"),
                 Kind::Integer => assert!(value.is_u64(), "{path}"),
                 Kind::Text => assert!(value.is_string() || value.is_null(), "{path}"),
-                Kind::List => assert!(value.is_array(), "{path}"),
+                Kind::List | Kind::Texts => assert!(value.is_array(), "{path}"),
                 Kind::Map(fields) => compare(fields, value, &path),
                 Kind::Channels(fields) => compare(fields, &value["default"], &path),
                 Kind::Maps(fields) => compare(fields, &value[0], &path),
@@ -276,7 +290,7 @@ mod tests {
 
     #[test]
     fn it_is_the_shape_of_the_configuration() {
-        let routes = r#"[{"name":"a","channel":"default","resources":[{}],"links":[{"text":"a","url":"https://b"}]}]"#;
+        let routes = r#"[{"name":"a","channel":"default","resources":[{}],"rate":{"moreThan":1,"withinSeconds":1},"links":[{"text":"a","url":"https://b"}]}]"#;
         let channels = r#"{"default":{"preview":true,"fields":[{"title":"a","text":"b"}]}}"#;
         let clients = r#"[{"name":"a","token_file":"b"}]"#;
         let env = [

@@ -132,7 +132,9 @@ impl Adoption {
                 path,
                 &format!("found {}, expected a list", describe(&found)),
             ),
-            (Kind::Bool | Kind::Integer | Kind::Text, found) => self.plain(found, path, 0),
+            (Kind::Bool | Kind::Integer | Kind::Text | Kind::Texts, found) => {
+                self.plain(found, path, 0)
+            }
         }
     }
 

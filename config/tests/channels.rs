@@ -239,29 +239,27 @@ routes:
     nonResourceURLs: ['*', /healthz*, /a, /]
 ";
     let routes = Case::file(text).loaded().config.routes;
-    assert_eq!(
-        routes[0].matcher(),
-        auditrelay_audit::policy::Matcher::default()
-    );
+    assert_eq!(routes[0].matcher(), auditrelay_audit::Matcher::default());
     assert_eq!(routes[0].severity, Severity::Info);
     assert_eq!(routes[1].severity, Severity::Warning);
     let narrow = routes[1].matcher();
-    assert_eq!(narrow.users, ["alice"]);
-    assert_eq!(narrow.user_groups, ["system:masters"]);
-    assert_eq!(narrow.verbs, ["get"]);
+    assert_eq!(narrow.rule.users, ["alice"]);
+    assert_eq!(narrow.rule.user_groups, ["system:masters"]);
+    assert_eq!(narrow.rule.verbs, ["get"]);
     let groups: Vec<&str> = narrow
+        .rule
         .resources
         .iter()
         .map(|group| group.group.as_str())
         .collect();
     assert_eq!(groups, ["", "apps", "*"]);
-    assert_eq!(narrow.resources[0].resources, ["pods", "pods/log"]);
-    assert_eq!(narrow.resources[0].resource_names, ["web"]);
-    assert_eq!(narrow.namespaces, ["", "kube-system"]);
+    assert_eq!(narrow.rule.resources[0].resources, ["pods", "pods/log"]);
+    assert_eq!(narrow.rule.resources[0].resource_names, ["web"]);
+    assert_eq!(narrow.rule.namespaces, ["", "kube-system"]);
     assert_eq!(narrow.stages, [Stage::Panic]);
     assert_eq!(narrow.levels, [Level::Metadata, Level::RequestResponse]);
     assert_eq!(
-        routes[2].matcher().non_resource_urls,
+        routes[2].matcher().rule.non_resource_urls,
         ["*", "/healthz*", "/a", "/"]
     );
 }

@@ -57,7 +57,12 @@ fn the_environment_sets_every_kind_of_key() {
     let routes: Vec<String> = config
         .routes
         .iter()
-        .map(|route| format!("{} {} {:?}", route.name, route.channel, route.user_groups))
+        .map(|route| {
+            format!(
+                "{} {} {:?}",
+                route.name, route.channel[0], route.user_groups
+            )
+        })
         .collect();
     assert_eq!(
         routes,

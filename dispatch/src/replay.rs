@@ -10,14 +10,13 @@
 
 use std::{collections::BTreeMap, ops::Range, sync::Arc, time::Duration};
 
-use auditrelay_audit::Severity;
+use auditrelay_audit::{Envelope, Event, Severity};
 use auditrelay_store::{Block, DeliveriesEncoder, DeliveryBlock, EventToDeliver, ItemKind, Marks};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     Routes,
     dedup::{Seen, Sighting},
-    router::target,
     routes::Target,
 };
 
@@ -149,30 +148,41 @@ impl Replay {
                 ) => (texts.get(number), *body_unreadable),
             };
             // The hint would say the same where the table is the same; the text has to be read anyway.
-            let Some(target) = self.asked_for(target(routes, json)) else {
-                self.replayed.filtered += 1;
-                continue;
+            let targets = match Envelope::parse(json) {
+                Ok(envelope) => routes.targets(&Event {
+                    cluster: &block.cluster,
+                    envelope: &envelope,
+                }),
+                Err(_) => Vec::new(),
             };
-            let row = (target.channel.to_owned(), target.route.to_owned());
-            *self.sent.entry(row).or_default() += 1;
-            let place = (target.channel, target.severity);
-            deliveries.entry(place).or_default().push(&EventToDeliver {
-                cluster: &block.cluster,
-                route: target.route,
-                json,
-                marks: Marks {
-                    body_unreadable,
-                    audit_id_reused: sighting == Sighting::ReusedId,
-                    possibly_repeated: false,
-                    replayed: true,
-                },
-            });
+            let before = self.replayed.filtered;
+            self.replayed.filtered += 1;
+            for target in targets {
+                if !self.is_asked_for(&target) {
+                    continue;
+                }
+                self.replayed.filtered = before;
+                let row = (target.channel.to_owned(), target.route.to_owned());
+                *self.sent.entry(row).or_default() += 1;
+                let place = (target.channel, target.severity);
+                deliveries.entry(place).or_default().push(&EventToDeliver {
+                    cluster: &block.cluster,
+                    route: target.route,
+                    json,
+                    marks: Marks {
+                        body_unreadable,
+                        audit_id_reused: sighting == Sighting::ReusedId,
+                        possibly_repeated: false,
+                        replayed: true,
+                    },
+                });
+            }
         }
     }
 
-    fn asked_for<'r>(&self, target: Option<Target<'r>>) -> Option<Target<'r>> {
+    fn is_asked_for(&self, target: &Target<'_>) -> bool {
         let only = self.selection.route.as_deref();
-        target.filter(|target| only.is_none_or(|only| only == target.route))
+        only.is_none_or(|only| only == target.route)
     }
 
     /// What it came to.

@@ -7,7 +7,7 @@
 //! Invariant: leaving a route out is only right if its matcher would refuse the event. So whatever is
 //! not a plain value (`*`, `*/status`) counts as no restriction.
 
-use auditrelay_audit::{Envelope, policy::Matcher};
+use auditrelay_audit::{Event, Matcher};
 use hashbrown::HashMap;
 
 const WORD_BITS: usize = 64;
@@ -41,20 +41,21 @@ impl RouteIndex {
         };
         Self {
             words,
-            users: field(|matcher| some(&matcher.users)),
-            groups: field(|matcher| some(&matcher.user_groups)),
-            verbs: field(|matcher| some(&matcher.verbs)),
-            namespaces: field(|matcher| some(&matcher.namespaces)),
+            users: field(|matcher| some(&matcher.rule.users)),
+            groups: field(|matcher| some(&matcher.rule.user_groups)),
+            verbs: field(|matcher| some(&matcher.rule.verbs)),
+            namespaces: field(|matcher| some(&matcher.rule.namespaces)),
             resources: field(resources),
         }
     }
 
-    /// The first route that can match the event and that `matches`.
+    /// The first route that can match the event and that `ends` it; it is asked of all before that, in order.
     pub(crate) fn candidates(
         &self,
-        event: &Envelope<'_>,
-        matches: impl Fn(&usize) -> bool,
+        event: &Event<'_>,
+        mut ends: impl FnMut(&usize) -> bool,
     ) -> Option<usize> {
+        let event = event.envelope;
         let (resource, namespace) = match &event.object_ref {
             Some(object) => (object.resource.as_str(), object.namespace.as_str()),
             None => ("", ""),
@@ -79,7 +80,7 @@ impl RouteIndex {
             let mut bits = sets.iter().fold(of_groups, |bits, set| bits & set[word]);
             while bits != 0 {
                 let number = word * WORD_BITS + bits.trailing_zeros() as usize;
-                if matches(&number) {
+                if ends(&number) {
                     return Some(number);
                 }
                 bits &= bits - 1;
@@ -96,7 +97,7 @@ fn some(values: &[String]) -> Option<Vec<&str>> {
 /// The plain resource names that a route is about; `None` where it is about any.
 fn resources(matcher: &Matcher) -> Option<Vec<&str>> {
     let mut names = Vec::new();
-    for group in &matcher.resources {
+    for group in &matcher.rule.resources {
         if group.resources.is_empty() {
             return None;
         }
@@ -143,7 +144,10 @@ impl Field {
 
 #[cfg(test)]
 mod tests {
-    use auditrelay_audit::policy::GroupResources;
+    use auditrelay_audit::{
+        Envelope,
+        policy::{GroupResources, Match},
+    };
     use proptest::prelude::*;
 
     use super::*;
@@ -172,12 +176,14 @@ mod tests {
         )
             .prop_map(
                 |(users, user_groups, verbs, namespaces, resources, urls)| Matcher {
-                    users,
-                    user_groups,
-                    verbs,
-                    namespaces,
-                    resources,
-                    non_resource_urls: urls,
+                    rule: Match {
+                        users,
+                        user_groups,
+                        verbs,
+                        namespaces,
+                        resources,
+                        non_resource_urls: urls,
+                    },
                     ..Matcher::default()
                 },
             )
@@ -219,9 +225,10 @@ mod tests {
             event in event(),
         ) {
             let envelope = Envelope::parse(&event).expect("readable");
-            let expected = matchers.iter().position(|matcher| matcher.matches(&envelope));
+            let event = Event { cluster: "test", envelope: &envelope };
+            let expected = matchers.iter().position(|matcher| matcher.matches(&event));
             let index = RouteIndex::new(matchers.iter());
-            let found = index.candidates(&envelope, |number| matchers[*number].matches(&envelope));
+            let found = index.candidates(&event, |number| matchers[*number].matches(&event));
             prop_assert_eq!(found, expected);
         }
     }

@@ -10,7 +10,8 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use auditrelay_audit::{Envelope, Severity};
+use auditrelay_audit::{Envelope, Event, Severity};
+use auditrelay_config::RateConfig;
 use auditrelay_store::{
     Block, BlockItem, DamagedTexts, DeliveriesEncoder, DeliveryBlock, EventToDeliver, Hint,
     ItemKind, Marks, Notice, QuarantineRecord, Queue, QueueError, Routed, RoutedBlock, Unreadable,
@@ -20,7 +21,7 @@ use tokio::{sync::watch, time::Instant};
 use crate::{
     Metrics, Routes,
     dedup::{Seen, Sighting},
-    routes::Target,
+    routes::{Conditions, Fate, Matched, Target},
 };
 
 /// Enough to share one commit among many blocks, little enough to keep in memory, packed (about 3 MB).
@@ -205,10 +206,13 @@ fn note(
     (wanted, routed, reused)
 }
 
-/// Where an event goes whose hint is of another table.
-pub(crate) fn target<'r>(routes: &'r Routes, json: &str) -> Option<Target<'r>> {
+/// Which routes match an event whose hint is of another table; `None` where it cannot be read.
+pub(crate) fn matched(routes: &Routes, cluster: &str, json: &str) -> Option<Matched> {
     match Envelope::parse(json) {
-        Ok(envelope) => routes.target(&envelope),
+        Ok(envelope) => Some(routes.matched(&Event {
+            cluster,
+            envelope: &envelope,
+        })),
         Err(error) => {
             // Ingest read this envelope before it was stored, so this is damage or a bug. It is told
             // rather than dropped; the renderer says that it cannot be read.
@@ -217,21 +221,33 @@ pub(crate) fn target<'r>(routes: &'r Routes, json: &str) -> Option<Target<'r>> {
                 column = error.column(),
                 "a stored event cannot be read"
             );
-            Some(Target {
-                channel: routes.default_channel(),
-                severity: Severity::Warning,
-                route: "",
-            })
+            None
         }
     }
 }
 
-/// An event for all of them, where each of the block's events is wanted and all have one hint.
-fn the_only_target<'w>(block: &Block, wanted: &'w [Wanted]) -> Option<&'w Wanted> {
-    let is_event = |item: &&BlockItem| matches!(item.kind, ItemKind::Event { .. });
-    let events = block.items.iter().filter(is_event).count();
-    let first = wanted.first()?;
-    (wanted.len() == events && wanted.iter().all(|event| event.hint == first.hint)).then_some(first)
+/// What becomes of an event that cannot be read.
+pub(crate) fn fate_of_unreadable(routes: &Routes) -> Fate<'_> {
+    Fate::Told(vec![Target {
+        channel: routes.default_channel(),
+        severity: Severity::Warning,
+        route: "",
+    }])
+}
+
+/// What is known of an event beside itself.
+struct Known {
+    is_reused: bool,
+}
+
+impl Conditions for Known {
+    fn is_reused(&self) -> bool {
+        self.is_reused
+    }
+
+    fn is_too_many(&mut self, _: usize, _: &RateConfig) -> bool {
+        false
+    }
 }
 
 /// The block's checksum was right, so this is a bug; it must neither lose the count nor end the relay at
@@ -257,33 +273,35 @@ impl<'r> Sorted<'r> {
         mut routed: RoutedBlock,
     ) {
         let hinted = |event: &Wanted| match block.hints_of {
-            Routes::FOR_NOBODY => Some(None),
+            Routes::FOR_NOBODY => Some(Matched::Routes(Vec::new())),
             table if table == routes.id() => routes.hinted(event.hint),
             _ => None,
         };
         // Stored to be looked back at, and for nobody: need not be unpacked.
         let noted = wanted.len();
-        wanted.retain(|event| hinted(event) != Some(None));
+        wanted.retain(|event| hinted(event) != Some(Matched::Routes(Vec::new())));
         routed.counts.filtered += (noted - wanted.len()) as u64;
-        let only = the_only_target(block, &wanted).and_then(hinted).flatten();
-        if let Some(target) = only {
-            // Nothing to unpack: the texts go on as they are.
-            let is_reused = |number| {
-                let found = wanted.binary_search_by_key(&number, |event| event.number);
-                found.is_ok_and(|at| wanted[at].reused)
-            };
-            routed.counts.routed += wanted.len() as u64;
-            self.lane(target).push_block(block, target.route, is_reused);
-        } else if !wanted.is_empty() {
+        if !wanted.is_empty() {
             match block.texts() {
                 Ok(texts) => {
                     for event in &wanted {
                         let json = texts.get(event.number);
-                        match hinted(event).unwrap_or_else(|| target(routes, json)) {
-                            None => routed.counts.filtered += 1,
-                            Some(target) => {
+                        let matched =
+                            hinted(event).or_else(|| matched(routes, &block.cluster, json));
+                        let mut known = Known {
+                            is_reused: event.reused,
+                        };
+                        let fate = matched.map_or_else(
+                            || fate_of_unreadable(routes),
+                            |matched| routes.fate(&matched, &mut known),
+                        );
+                        match fate {
+                            Fate::Filtered(_) => routed.counts.filtered += 1,
+                            Fate::Told(targets) => {
                                 routed.counts.routed += 1;
-                                self.deliver(block, event, target, json);
+                                for target in targets {
+                                    self.deliver(block, event, target, json);
+                                }
                             }
                         }
                     }

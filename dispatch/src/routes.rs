@@ -10,8 +10,8 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use auditrelay_audit::{Envelope, Severity, policy::Matcher, redact::Bodies};
-use auditrelay_config::Config;
+use auditrelay_audit::{Event, Matcher, Severity, redact::Bodies};
+use auditrelay_config::{Config, RateConfig};
 use auditrelay_store::Hint;
 
 use crate::route_index::RouteIndex;
@@ -23,6 +23,9 @@ const FIRST_ROUTE: usize = 1;
 const UNKNOWN: Hint = Hint(u16::MAX);
 /// Routes that have a number come before this.
 const NOBODY: Hint = Hint(u16::MAX - 1);
+
+/// More open routes than this are not told by a hint.
+const OPEN_MAX: usize = 16;
 
 /// The routing table.
 #[derive(Debug, Clone)]
@@ -36,10 +39,21 @@ pub struct Routes {
 #[derive(Debug, Clone)]
 struct Route {
     name: String,
-    channel: String,
+    /// Empty: matching events go nowhere.
+    channels: Vec<String>,
     severity: Severity,
+    continues: bool,
+    rate: Option<RateConfig>,
+    audit_id_reused: bool,
     matcher: Matcher,
     bodies: Bodies,
+}
+
+impl Route {
+    /// Whether those behind it have to be asked whatever it says.
+    fn is_open(&self) -> bool {
+        self.continues || self.rate.is_some() || self.audit_id_reused
+    }
 }
 
 /// Where an event goes.
@@ -51,6 +65,32 @@ pub struct Target<'a> {
     pub severity: Severity,
     /// The route's name; empty for the default.
     pub route: &'a str,
+}
+
+/// What the table makes of an event, as far as the event alone decides it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Matched {
+    /// There are no routes: the default channel.
+    Default,
+    /// Routes that match, by number and in order; all but the last are open. None: nobody wants it.
+    Routes(Vec<usize>),
+}
+
+/// What the table cannot know of an event.
+pub trait Conditions {
+    /// Whether its audit ID and stage were another event's before.
+    fn is_reused(&self) -> bool;
+    /// Whether it is one too many for the rate of a route. Asking counts it.
+    fn is_too_many(&mut self, route: usize, rate: &RateConfig) -> bool;
+}
+
+/// What becomes of an event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fate<'a> {
+    /// No channel hears of it; the route that says so, if one does.
+    Filtered(Option<&'a str>),
+    /// Each channel once, at the highest severity that one of its routes asks for.
+    Told(Vec<Target<'a>>),
 }
 
 impl Routes {
@@ -65,8 +105,11 @@ impl Routes {
     pub fn new(config: &Config) -> Self {
         let routes = config.routes.iter().map(|route| Route {
             name: route.name.to_string(),
-            channel: route.channel.to_string(),
+            channels: route.channel.iter().map(ToString::to_string).collect(),
             severity: route.severity,
+            continues: route.continues,
+            rate: route.rate.clone(),
+            audit_id_reused: route.audit_id_reused,
             matcher: route.matcher(),
             bodies: route.bodies,
         });
@@ -93,63 +136,140 @@ impl Routes {
         self.routes.iter().map(|route| route.name.as_str())
     }
 
-    /// Where the event goes; `None` means that nobody wants it.
-    pub fn target(&self, event: &Envelope<'_>) -> Option<Target<'_>> {
-        match self.decide(event) {
-            Decision::Nobody => None,
-            Decision::Default => Some(self.default_target()),
-            Decision::Route(number) => Some(self.route_target(number)),
+    /// Which routes match the event.
+    pub fn matched(&self, event: &Event<'_>) -> Matched {
+        if self.routes.is_empty() && event.envelope.is_told_by_default() {
+            return Matched::Default;
         }
-    }
-
-    /// The same, as a hint for [`Routes::hinted`].
-    pub fn hint(&self, event: &Envelope<'_>) -> Option<Hint> {
-        self.advice(event).map(|(hint, _)| hint)
-    }
-
-    /// The hint, and what the route that takes the event wants stored of its bodies.
-    pub fn advice(&self, event: &Envelope<'_>) -> Option<(Hint, Bodies)> {
-        match self.decide(event) {
-            Decision::Nobody => None,
-            Decision::Default => Some((DEFAULT, Bodies::Keep)),
-            Decision::Route(number) => {
-                let hint = u16::try_from(FIRST_ROUTE + number).map(Hint);
-                let hint = hint.ok().filter(|hint| hint.0 < NOBODY.0);
-                Some((hint.unwrap_or(UNKNOWN), self.routes[number].bodies))
+        let told = event.envelope.is_told_by_default();
+        let mut numbers = Vec::new();
+        self.index.candidates(event, |number| {
+            let route = &self.routes[*number];
+            let is_asked = told || !route.matcher.stages.is_empty() || route.channels.is_empty();
+            let matches = is_asked && route.matcher.matches(event);
+            if matches {
+                numbers.push(*number);
             }
-        }
+            matches && !route.is_open()
+        });
+        Matched::Routes(numbers)
     }
 
-    /// What a hint of this table says: who wants the event, if anybody does. `None` means that it says
-    /// nothing, and the event has to be read.
-    pub fn hinted(&self, hint: Hint) -> Option<Option<Target<'_>>> {
-        match hint {
-            DEFAULT => Some(Some(self.default_target())),
-            UNKNOWN => None,
-            NOBODY => Some(None),
-            Hint(number) => {
-                let number = usize::from(number) - FIRST_ROUTE;
-                (number < self.routes.len()).then(|| Some(self.route_target(number)))
-            }
-        }
-    }
-
-    fn decide(&self, event: &Envelope<'_>) -> Decision {
-        let told = event.is_told_by_default();
-        if self.routes.is_empty() {
-            return if told {
-                Decision::Default
-            } else {
-                Decision::Nobody
-            };
-        }
-        let matches = |number: &usize| {
-            let matcher = &self.routes[*number].matcher;
-            (told || !matcher.stages.is_empty()) && matcher.matches(event)
+    /// What becomes of an event that these routes match.
+    pub fn fate(&self, matched: &Matched, conditions: &mut impl Conditions) -> Fate<'_> {
+        let Matched::Routes(numbers) = matched else {
+            return Fate::Told(vec![self.default_target()]);
         };
-        self.index
-            .candidates(event, matches)
-            .map_or(Decision::Nobody, Decision::Route)
+        let mut told: Vec<Target<'_>> = Vec::new();
+        for number in numbers {
+            let route = &self.routes[*number];
+            let too_many = route
+                .rate
+                .as_ref()
+                .is_none_or(|rate| conditions.is_too_many(*number, rate));
+            if !too_many || (route.audit_id_reused && !conditions.is_reused()) {
+                continue;
+            }
+            if route.channels.is_empty() && told.is_empty() {
+                return Fate::Filtered(Some(&route.name));
+            }
+            for channel in &route.channels {
+                let target = Target {
+                    channel,
+                    severity: route.severity,
+                    route: &route.name,
+                };
+                // `Severity` is ordered from critical on.
+                match told.iter_mut().find(|one| one.channel == target.channel) {
+                    Some(one) if target.severity < one.severity => *one = target,
+                    Some(_) => {}
+                    None => told.push(target),
+                }
+            }
+            if !route.continues {
+                break;
+            }
+        }
+        if told.is_empty() {
+            Fate::Filtered(None)
+        } else {
+            Fate::Told(told)
+        }
+    }
+
+    /// The hint of an event, and what the routes that match want stored of its bodies: the least that one of them
+    /// wants. `None`: nobody wants the event, whatever else is known of it.
+    pub fn advice(&self, event: &Event<'_>) -> Option<(Hint, Bodies)> {
+        match self.matched(event) {
+            Matched::Default => Some((DEFAULT, Bodies::Keep)),
+            Matched::Routes(numbers) => {
+                let routes = || numbers.iter().map(|number| &self.routes[*number]);
+                let telling = routes().filter(|route| !route.channels.is_empty());
+                let bodies = telling.map(|route| route.bodies).max();
+                bodies.map(|bodies| (self.hint(&numbers), bodies))
+            }
+        }
+    }
+
+    /// Mixed radix: which open routes match, and which route ends it, if one does.
+    fn hint(&self, numbers: &[usize]) -> Hint {
+        let last = numbers
+            .last()
+            .filter(|number| !self.routes[**number].is_open());
+        let mut code = 0_usize;
+        for (place, number) in self.open().take(OPEN_MAX).enumerate() {
+            code |= usize::from(numbers.contains(&number)) << place;
+        }
+        let code = code * (self.routes.len() + 1) + last.unwrap_or(&self.routes.len());
+        let is_said = self.open().nth(OPEN_MAX).is_none();
+        let hint = u16::try_from(FIRST_ROUTE + code).map(Hint).ok();
+        hint.filter(|hint| is_said && hint.0 < NOBODY.0)
+            .unwrap_or(UNKNOWN)
+    }
+
+    /// What a hint of this table says. `None` means that it says nothing, and the event has to be read.
+    pub fn hinted(&self, hint: Hint) -> Option<Matched> {
+        let code = match hint {
+            DEFAULT => return Some(Matched::Default),
+            UNKNOWN => return None,
+            NOBODY => return Some(Matched::Routes(Vec::new())),
+            Hint(hint) => usize::from(hint) - FIRST_ROUTE,
+        };
+        let radix = self.routes.len() + 1;
+        let (open, last) = (code / radix, code % radix);
+        let matching = self.open().enumerate();
+        let matching = matching.filter(|(place, _)| *place < OPEN_MAX && open >> place & 1 == 1);
+        let mut numbers: Vec<usize> = matching.map(|(_, number)| number).collect();
+        if last < self.routes.len() {
+            numbers.push(last);
+        }
+        // What no such table says.
+        let is_sound = numbers.is_sorted() && self.hint(&numbers) == hint && !numbers.is_empty();
+        is_sound.then_some(Matched::Routes(numbers))
+    }
+
+    fn open(&self) -> impl Iterator<Item = usize> {
+        let routes = self.routes.iter().enumerate();
+        routes
+            .filter(|(_, route)| route.is_open())
+            .map(|(number, _)| number)
+    }
+
+    /// Where the event goes if it is alone: no rate is passed, and its audit ID is its own.
+    pub fn targets(&self, event: &Event<'_>) -> Vec<Target<'_>> {
+        struct Alone;
+        impl Conditions for Alone {
+            fn is_reused(&self) -> bool {
+                false
+            }
+            fn is_too_many(&mut self, _: usize, _: &RateConfig) -> bool {
+                false
+            }
+        }
+        match self.fate(&self.matched(event), &mut Alone) {
+            Fate::Told(targets) => targets,
+            Fate::Filtered(_) => Vec::new(),
+        }
     }
 
     fn default_target(&self) -> Target<'_> {
@@ -160,31 +280,17 @@ impl Routes {
         }
     }
 
-    fn route_target(&self, number: usize) -> Target<'_> {
-        let route = &self.routes[number];
-        Target {
-            channel: &route.channel,
-            severity: route.severity,
-            route: &route.name,
-        }
-    }
-
     /// Where the relay's own notices go.
     pub fn default_channel(&self) -> &str {
         &self.default_channel
     }
 }
 
-enum Decision {
-    Nobody,
-    Default,
-    Route(usize),
-}
-
 #[cfg(test)]
 mod tests {
     use std::io::Write;
 
+    use auditrelay_audit::Envelope;
     use auditrelay_config::{Overrides, load};
 
     use super::*;
@@ -213,11 +319,18 @@ mod tests {
     ) -> Option<(String, Severity, String)> {
         let text = event(stage, verb, resource);
         let envelope = Envelope::parse(&text).expect("readable");
-        let target = routes.target(&envelope);
+        let event = Event {
+            cluster: "test",
+            envelope: &envelope,
+        };
+        let matched = routes.matched(&event);
         // Whoever decides, the decision is the same.
-        let hint = routes.hint(&envelope).unwrap_or(Routes::NOBODY);
-        assert_eq!(routes.hinted(hint), Some(target));
-        let target = target?;
+        if let Some((hint, _)) = routes.advice(&event) {
+            assert_eq!(routes.hinted(hint), Some(matched));
+        }
+        let targets = routes.targets(&event);
+        assert!(targets.len() < 2);
+        let target = targets.first()?;
         Some((
             target.channel.to_owned(),
             target.severity,
@@ -283,7 +396,10 @@ routes:
         ] {
             let text = event("ResponseComplete", verb, "pods");
             let envelope = Envelope::parse(&text).expect("readable");
-            let advice = routes.advice(&envelope);
+            let advice = routes.advice(&Event {
+                cluster: "test",
+                envelope: &envelope,
+            });
             assert_eq!(advice.map(|(_, bodies)| bodies), bodies, "{verb}");
         }
     }
@@ -292,8 +408,7 @@ routes:
     fn a_hint_that_means_no_route_says_nothing() {
         let routes =
             routes("channels: {ops: {preview: true}}\nroutes: [{name: a, channel: ops}]\n");
-        let first = routes.hinted(Hint(1)).flatten();
-        assert_eq!(first.map(|target| target.route), Some("a"));
+        assert_eq!(routes.hinted(Hint(1)), Some(Matched::Routes(vec![0])));
         for unknown in [2, u16::MAX - 2, u16::MAX] {
             assert_eq!(routes.hinted(Hint(unknown)), None, "{unknown}");
         }

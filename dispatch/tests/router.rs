@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, io::Write, path::Path, time::Duration};
 
-use auditrelay_audit::{Envelope, EventKey, HashKey};
+use auditrelay_audit::{Envelope, Event, EventKey, HashKey};
 use auditrelay_config::{Overrides, load};
 use auditrelay_dispatch::{Metrics, Router, Routes};
 use auditrelay_store::{
@@ -256,14 +256,19 @@ async fn whoever_asks_the_routes_the_same_is_told() {
         .iter()
         .filter(|one| one.contains("audit_id_reused: true"));
     assert_eq!(reused.count(), 2, "{members:#?}");
-    let hinted = told(table.id(), |json| {
-        table.hint(&Envelope::parse(json).expect("readable"))
-    });
+    let hint_of = |json: &str| {
+        let envelope = Envelope::parse(json).expect("readable");
+        let event = Event {
+            cluster: "test",
+            envelope: &envelope,
+        };
+        table.advice(&event).map(|(hint, _)| hint)
+    };
+    let hinted = told(table.id(), hint_of);
     assert_eq!(hinted.await, (members.clone(), ledger.clone()));
     // What nobody wants may be stored all the same, for a replay.
     let kept = told(table.id(), |json| {
-        let hint = table.hint(&Envelope::parse(json).expect("readable"));
-        Some(hint.unwrap_or(Routes::NOBODY))
+        Some(hint_of(json).unwrap_or(Routes::NOBODY))
     });
     assert_eq!(kept.await, (members.clone(), ledger.clone()));
     // A hint of another table is worth nothing, whatever it says.

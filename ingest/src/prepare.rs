@@ -5,7 +5,7 @@
 //! happens in the processor's cache.
 
 use auditrelay_audit::{
-    Envelope, HashKey,
+    Envelope, Event, HashKey,
     list::{Item, ListError, Readable},
     redact::{Bodies, Redactor},
 };
@@ -39,14 +39,14 @@ pub struct Advisor {
     advise: Box<Advise>,
 }
 
-type Advise = dyn Fn(&Envelope<'_>) -> Option<(Hint, Bodies)> + Send + Sync;
+type Advise = dyn Fn(&Event<'_>) -> Option<(Hint, Bodies)> + Send + Sync;
 
 impl Advisor {
     /// Hints of the table that `hints_of` names, and what is stored of the bodies; none for an event that nobody
     /// wants.
     pub fn new(
         hints_of: u64,
-        advise: impl Fn(&Envelope<'_>) -> Option<(Hint, Bodies)> + Send + Sync + 'static,
+        advise: impl Fn(&Event<'_>) -> Option<(Hint, Bodies)> + Send + Sync + 'static,
     ) -> Self {
         Self {
             hints_of,
@@ -110,7 +110,7 @@ impl Preparation {
         batch: &mut BatchEncoder,
     ) {
         let key = self.hash_key.event(cluster, item, envelope);
-        let Some((hint, bodies)) = (self.advisor.advise)(envelope) else {
+        let Some((hint, bodies)) = (self.advisor.advise)(&Event { cluster, envelope }) else {
             return batch.push_unwanted(&key);
         };
         let is_readable = !item.has_invalid_utf8;

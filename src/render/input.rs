@@ -11,7 +11,7 @@ use std::{
 };
 
 use auditrelay_audit::{
-    Envelope, Severity,
+    Envelope, Event, Severity,
     list::{ITEMS_MAX, Item, ListError, Readable},
     redact::{Bodies, Redactor},
 };
@@ -124,14 +124,20 @@ impl Reader<'_> {
 
     fn event(&self, item: &Item<'_>, envelope: &Envelope<'_>, found: &mut Found) {
         found.events += 1;
-        match self.routes.target(envelope) {
-            None => found.unwanted += 1,
-            Some(target) if target.channel != self.channel => found.elsewhere += 1,
+        let event = Event {
+            cluster: self.cluster,
+            envelope,
+        };
+        let targets = self.routes.targets(&event);
+        let here = targets.iter().find(|one| one.channel == self.channel);
+        match here {
+            None if targets.is_empty() => found.unwanted += 1,
+            None => found.elsewhere += 1,
             Some(target) => {
                 let is_readable = !item.has_invalid_utf8;
                 let bodies = self
                     .routes
-                    .advice(envelope)
+                    .advice(&event)
                     .map_or(Bodies::Keep, |(_, bodies)| bodies);
                 let redacted = self
                     .redactor

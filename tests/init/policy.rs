@@ -2,7 +2,7 @@
 
 use auditrelay_audit::{
     Envelope,
-    policy::{GroupResources, Matcher},
+    policy::{GroupResources, Match, Request},
 };
 use serde::Deserialize;
 use serde_json::json;
@@ -54,15 +54,14 @@ struct Resources {
 }
 
 impl Rule {
-    fn matcher(&self) -> Matcher {
-        Matcher {
+    fn matcher(&self) -> Match {
+        Match {
             users: self.users.clone(),
             user_groups: self.user_groups.clone(),
             verbs: self.verbs.clone(),
             resources: self.resources.iter().map(Resources::group).collect(),
             namespaces: self.namespaces.clone(),
             non_resource_urls: self.non_resource_urls.clone(),
-            ..Matcher::default()
         }
     }
 }
@@ -100,7 +99,7 @@ fn it_asks_for_no_answers_and_every_rule_has_its_reason() {
     let last = policy.rules.last().expect("rules");
     assert_eq!(
         (&*last.level, last.matcher()),
-        ("Metadata", Matcher::default())
+        ("Metadata", Match::default())
     );
     let lines: Vec<&str> = POLICY.lines().collect();
     for (place, line) in lines.iter().enumerate() {
@@ -164,7 +163,7 @@ fn level(policy: &Policy, (user, groups): Who, verb: &str, what: &str) -> String
     let rule = policy
         .rules
         .iter()
-        .find(|rule| rule.matcher().matches(&event));
+        .find(|rule| rule.matcher().matches(&Request::of(&event)));
     rule.map_or("no rule", |rule| &rule.level).to_owned()
 }
 

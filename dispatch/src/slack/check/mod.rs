@@ -195,10 +195,9 @@ fn details(config: &Config, channel: &ChannelConfig) -> DigestDetails {
 /// A hint for a channel of critical events that have nowhere else to go.
 fn without_fallback(config: &Config, name: &str, channel: &ChannelConfig) -> Option<Finding> {
     let is_preview = matches!(channel.destination(&config.slack), Destination::Preview);
-    let is_critical = config
-        .routes
-        .iter()
-        .any(|route| route.severity == Severity::Critical && route.channel.as_str() == name);
+    let is_critical = config.routes.iter().any(|route| {
+        route.severity == Severity::Critical && route.channel.iter().any(|one| one.as_str() == name)
+    });
     if is_preview || !is_critical || channel.fallback.is_some() {
         return None;
     }

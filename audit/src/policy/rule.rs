@@ -1,12 +1,12 @@
-//! The match half of an `audit.k8s.io/v1` `PolicyRule`, evaluated as kube-apiserver does.
+//! The match half of a `PolicyRule`, evaluated as kube-apiserver does.
 //!
 //! Kubernetes: `apiserver/pkg/audit/policy/checker.go`. The fields that a rule sets are ANDed, the
 //! values within a field ORed. Users, groups, verbs and namespaces match exactly (`*` is literal
 //! there). A rule with `namespaces` or `resources` matches resource requests only, one with
 //! `nonResourceURLs` non-resource requests only. Rules see the real user, not the impersonated one.
-//! Beside them: `stages` and `levels`, which a route may ask for.
 
-use crate::event::{Envelope, Level, ObjectRef, Stage, Text};
+use super::Request;
+use crate::event::{ObjectRef, Text};
 
 /// Resources of one API group, as in a policy rule.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,9 +19,9 @@ pub struct GroupResources {
     pub resource_names: Vec<String>,
 }
 
-/// What an event must be to match. An empty field does not restrict.
+/// What a request must be to match. An empty field does not restrict.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Matcher {
+pub struct Match {
     /// Names of the authenticated user.
     pub users: Vec<String>,
     /// Groups, any of which the user must be in.
@@ -34,71 +34,58 @@ pub struct Matcher {
     pub namespaces: Vec<String>,
     /// Paths; a trailing `*` matches any rest.
     pub non_resource_urls: Vec<String>,
-    /// Stages.
-    pub stages: Vec<Stage>,
-    /// Levels.
-    pub levels: Vec<Level>,
 }
 
-impl Matcher {
-    /// Whether the event matches.
-    pub fn matches(&self, event: &Envelope<'_>) -> bool {
-        let has =
-            |list: &[String], value: &str| list.is_empty() || list.iter().any(|one| one == value);
-        has(&self.users, &event.user.username)
+impl Match {
+    /// Whether the request matches.
+    pub fn matches(&self, request: &Request<'_>) -> bool {
+        (self.users.is_empty() || has(&self.users, request.user))
             && (self.user_groups.is_empty()
-                || event
-                    .user
+                || request
                     .groups
                     .iter()
                     .any(|group| has(&self.user_groups, group)))
-            && has(&self.verbs, &event.verb)
-            && (self.stages.is_empty() || self.stages.contains(&event.stage))
-            && (self.levels.is_empty() || self.levels.contains(&event.level))
-            && self.matches_target(event)
+            && (self.verbs.is_empty() || has(&self.verbs, request.verb))
+            && self.matches_target(request)
     }
 
-    fn matches_target(&self, event: &Envelope<'_>) -> bool {
+    fn matches_target(&self, request: &Request<'_>) -> bool {
         if !self.namespaces.is_empty() || !self.resources.is_empty() {
-            return event
-                .object_ref
-                .as_ref()
-                .is_some_and(|object| self.matches_object(object));
+            return request
+                .object
+                .is_some_and(|object| self.matches_object(object, request.name));
         }
         self.non_resource_urls.is_empty()
-            || (event.object_ref.is_none()
+            || (request.object.is_none()
                 && self
                     .non_resource_urls
                     .iter()
-                    .any(|pattern| matches_path(pattern, event.path())))
+                    .any(|pattern| matches_path(pattern, request.path)))
     }
 
-    fn matches_object(&self, object: &ObjectRef<'_>) -> bool {
-        let namespace = self.namespaces.is_empty()
-            || self
-                .namespaces
-                .iter()
-                .any(|one| one == object.namespace.as_str());
-        namespace
+    fn matches_object(&self, object: &ObjectRef<'_>, name: &str) -> bool {
+        (self.namespaces.is_empty() || has(&self.namespaces, &object.namespace))
             && (self.resources.is_empty()
-                || self.resources.iter().any(|group| group.matches(object)))
+                || self
+                    .resources
+                    .iter()
+                    .any(|group| group.matches(object, name)))
     }
 }
 
+fn has(list: &[String], value: &str) -> bool {
+    list.iter().any(|one| one == value)
+}
+
 impl GroupResources {
-    fn matches(&self, object: &ObjectRef<'_>) -> bool {
+    fn matches(&self, object: &ObjectRef<'_>, name: &str) -> bool {
         if self.group != "*" && self.group != object.api_group.as_str() {
             return false;
         }
         if self.resources.is_empty() {
             return true;
         }
-        let named = self.resource_names.is_empty()
-            || self
-                .resource_names
-                .iter()
-                .any(|one| one == object.name.as_str());
-        named
+        (self.resource_names.is_empty() || has(&self.resource_names, name))
             && self
                 .resources
                 .iter()
@@ -115,14 +102,14 @@ impl GroupResources {
             subresource: Text::default(),
             ..object.clone()
         };
-        self.matches(object)
-            || self.matches(&whole)
+        self.matches(object, &object.name)
+            || self.matches(&whole, &object.name)
             || (object.name.is_empty()
                 && Self {
                     resource_names: Vec::new(),
                     ..self.clone()
                 }
-                .matches(&whole))
+                .matches(&whole, &object.name))
     }
 }
 
@@ -147,12 +134,13 @@ fn matches_path(pattern: &str, path: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::Envelope;
 
     fn strings(list: &[&str]) -> Vec<String> {
         list.iter().map(|one| (*one).to_owned()).collect()
     }
 
-    fn matches(matcher: &Matcher, object: Option<(&str, &str, &str, &str, &str)>) -> bool {
+    fn matches(matcher: &Match, object: Option<(&str, &str, &str, &str, &str)>) -> bool {
         let reference = object.map(|(group, resource, subresource, namespace, name)| {
             format!(r#","objectRef":{{"apiGroup":"{group}","resource":"{resource}","subresource":"{subresource}","namespace":"{namespace}","name":"{name}"}}"#)
         });
@@ -160,12 +148,13 @@ mod tests {
             r#"{{"level":"Metadata","stage":"ResponseComplete","verb":"get","requestURI":"/healthz/etcd?x=1","user":{{"username":"alice","groups":["dev","ops"]}}{}}}"#,
             reference.unwrap_or_default()
         );
-        matcher.matches(&Envelope::parse(&text).expect("readable"))
+        let envelope = Envelope::parse(&text).expect("readable");
+        matcher.matches(&Request::of(&envelope))
     }
 
-    fn resources(group: &str, list: &[&str]) -> Matcher {
+    fn resources(group: &str, list: &[&str]) -> Match {
         let resources = strings(list);
-        Matcher {
+        Match {
             resources: vec![GroupResources {
                 group: group.into(),
                 resources,
@@ -180,13 +169,13 @@ mod tests {
 
     #[test]
     fn an_empty_rule_matches_everything() {
-        assert!(matches(&Matcher::default(), POD));
-        assert!(matches(&Matcher::default(), None));
+        assert!(matches(&Match::default(), POD));
+        assert!(matches(&Match::default(), None));
     }
 
     #[test]
     fn fields_are_anded_and_values_ored() {
-        let mut rule = Matcher {
+        let mut rule = Match {
             users: strings(&["bob", "alice"]),
             ..Default::default()
         };
@@ -196,22 +185,8 @@ mod tests {
         rule.verbs = strings(&["delete"]);
         assert!(!matches(&rule, POD));
         assert!(!matches(
-            &Matcher {
+            &Match {
                 verbs: strings(&["*"]),
-                ..Default::default()
-            },
-            POD
-        ));
-        assert!(!matches(
-            &Matcher {
-                stages: vec![Stage::Panic],
-                ..Default::default()
-            },
-            POD
-        ));
-        assert!(!matches(
-            &Matcher {
-                levels: vec![Level::Request],
                 ..Default::default()
             },
             POD
@@ -253,7 +228,7 @@ mod tests {
         assert!(matches(&rule, POD));
         rule.namespaces = strings(&["", "kube-system"]);
         assert!(!matches(&rule, POD));
-        let cluster_scoped = Matcher {
+        let cluster_scoped = Match {
             namespaces: strings(&[""]),
             ..Default::default()
         };
@@ -269,7 +244,7 @@ mod tests {
             ("/healthz", false),
             ("/healthz/etcd", true),
         ] {
-            let rule = Matcher {
+            let rule = Match {
                 non_resource_urls: strings(&[pattern]),
                 ..Default::default()
             };

@@ -4,59 +4,67 @@
 //! and with the same validation ([`fault`]), so that a rule can be copied from one. A field left out
 //! matches everything.
 
-use auditrelay_audit::policy::{GroupResources, Matcher};
-use auditrelay_audit::{Level, Severity, Stage, redact::Bodies};
+#[macro_use]
+mod matching;
+mod one_or_more;
+mod rate;
+
+use auditrelay_audit::policy::GroupResources;
+use auditrelay_audit::{Severity, redact::Bodies};
 use serde::{Deserialize, Serialize};
 
 use crate::names::{ChannelName, RouteName};
 
+pub use matching::MatchConfig;
+pub use one_or_more::OneOrMore;
+pub use rate::{RateBy, RateConfig};
+
 /// Longest DNS subdomain, in characters (RFC 1123), which an API group is.
 const GROUP_CHARACTERS_MAX: usize = 253;
 
-/// Events that match go to `channel`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct RouteConfig {
-    /// The route's name, unique among routes.
-    pub name: RouteName,
-    /// Where matching events go.
-    pub channel: ChannelName,
-    /// How matching events are marked.
-    #[serde(default)]
-    pub severity: Severity,
-    /// Names of users.
-    #[serde(default)]
-    pub users: Vec<String>,
-    /// Groups, of which the user is in at least one.
-    #[serde(default)]
-    pub user_groups: Vec<String>,
-    /// Verbs such as `get` and `create`.
-    #[serde(default)]
-    pub verbs: Vec<String>,
-    /// Resources by API group.
-    #[serde(default)]
-    pub resources: Vec<RouteResources>,
-    /// Namespaces; the empty string is that of resources without one.
-    #[serde(default)]
-    pub namespaces: Vec<String>,
-    /// Paths of requests that are not about resources; a `*` at the end matches any rest.
-    #[serde(default, rename = "nonResourceURLs")]
-    pub non_resource_urls: Vec<String>,
-    /// Stages of a request.
-    #[serde(default)]
-    pub stages: Vec<Stage>,
-    /// Audit levels.
-    #[serde(default)]
-    pub levels: Vec<Level>,
-    /// What is stored of matching events' bodies.
-    #[serde(default)]
-    pub bodies: Bodies,
-    /// Links to show with an event that is told in a sentence.
-    #[serde(default)]
-    pub links: Vec<LinkConfig>,
-    /// A template of a command line to show with it.
-    #[serde(default)]
-    pub command: Option<String>,
+with_match! {
+    /// Events that match go to `channel`, or nowhere.
+    pub struct RouteConfig {
+        /// The route's name, unique among routes.
+        pub name: RouteName,
+        /// Where matching events go: one or more; none exactly where `level` says so.
+        #[serde(default)]
+        pub channel: OneOrMore<ChannelName>,
+        /// `None`: matching events go to no channel.
+        #[serde(default)]
+        pub level: Option<RouteLevel>,
+        /// How matching events are marked.
+        #[serde(default)]
+        pub severity: Severity,
+        /// Whether the routes behind this one are asked too.
+        #[serde(default, rename = "continue")]
+        pub continues: bool,
+        /// Only events that are too many.
+        #[serde(default)]
+        pub rate: Option<RateConfig>,
+        /// Only events whose audit ID and stage another event had before.
+        #[serde(default, rename = "auditIDReused")]
+        pub audit_id_reused: bool,
+        /// What is stored of matching events' bodies.
+        #[serde(default)]
+        pub bodies: Bodies,
+        /// A template in place of the sentence that an event is told in.
+        #[serde(default)]
+        pub template: Option<String>,
+        /// Links to show with an event that is told in a sentence.
+        #[serde(default)]
+        pub links: Vec<LinkConfig>,
+        /// A template of a command line to show with it.
+        #[serde(default)]
+        pub command: Option<String>,
+    }
+}
+
+/// What a route may say as its level.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RouteLevel {
+    /// Matching events go to no channel.
+    None,
 }
 
 /// A link, such as to a runbook or a dashboard.
@@ -96,23 +104,6 @@ impl RouteResources {
     }
 }
 
-impl RouteConfig {
-    /// What an event must be to match.
-    #[must_use]
-    pub fn matcher(&self) -> Matcher {
-        Matcher {
-            users: self.users.clone(),
-            user_groups: self.user_groups.clone(),
-            verbs: self.verbs.clone(),
-            resources: self.resources.iter().map(RouteResources::matched).collect(),
-            namespaces: self.namespaces.clone(),
-            non_resource_urls: self.non_resource_urls.clone(),
-            stages: self.stages.clone(),
-            levels: self.levels.clone(),
-        }
-    }
-}
-
 /// What is wrong with a route as a rule: the key within the route, and the problem.
 ///
 /// These are the checks of `ValidatePolicy` in `k8s.io/apiserver/pkg/apis/audit/validation`.
@@ -125,7 +116,22 @@ pub(crate) fn fault(route: &RouteConfig) -> Option<(String, String)> {
             url_fault(url).map(|problem| (format!("nonResourceURLs[{index}]"), problem))
         });
     let resources = || resources_fault(&route.resources);
-    urls.or_else(resources).or_else(|| both_kinds_fault(route))
+    urls.or_else(resources)
+        .or_else(|| both_kinds_fault(route))
+        .or_else(|| destination_fault(route))
+}
+
+fn destination_fault(route: &RouteConfig) -> Option<(String, String)> {
+    let problem = match (route.level, route.channel.is_empty()) {
+        (None, true) => {
+            "is missing, expected a channel, or level: None beside the name for none at all"
+        }
+        (Some(RouteLevel::None), false) => {
+            "expected none beside level: None, which is for no channel at all"
+        }
+        _ => return None,
+    };
+    Some(("channel".to_owned(), problem.to_owned()))
 }
 
 fn url_fault(url: &str) -> Option<String> {
