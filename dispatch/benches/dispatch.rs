@@ -2,7 +2,7 @@
 
 use std::{fmt::Write, io::Write as _, time::Duration};
 
-use auditrelay_audit::{Envelope, EventKey, HashKey, Severity};
+use auditrelay_audit::{Envelope, Event, EventKey, HashKey, Severity};
 use auditrelay_config::{Overrides, load};
 use auditrelay_dispatch::{
     Routes,
@@ -56,7 +56,11 @@ fn route_decision(bencher: Bencher<'_, '_>, count: usize) {
     let envelopes: Vec<_> = events.iter().map(|json| parse(json)).collect();
     bencher.counter(ItemsCount::new(BATCH)).bench(|| {
         for envelope in black_box(&envelopes) {
-            black_box(routes.target(envelope));
+            let event = Event {
+                cluster: "prod",
+                envelope,
+            };
+            black_box(routes.matched(&event));
         }
     });
 }
