@@ -106,7 +106,7 @@ pub async fn start_behind<Q: Queue>(
                 .then(|| SealTo::new(*seal_key().public_key().as_bytes())),
             events_per_list_max: config.events_per_list_max.as_usize(),
             advisor: Advisor::new(7, |event| {
-                let hint = Hint(event.verb.len() as u16);
+                let hint = Hint(event.envelope.verb.len() as u16);
                 (&*event.verb != "unwanted").then_some((hint, Bodies::Keep))
             }),
         },
