@@ -131,13 +131,7 @@ fn json_is_the_same_policy_with_lines() {
     assert_eq!([0, 1].map(|rule| read.lines.rule(rule).line), [3, 5]);
     let problems = load(&json.replace("\"None\"", "\"none\"")).expect_err("case counts");
     assert_eq!(problems[0].path, "rules[0].level");
-    assert_eq!(
-        problems[0].place,
-        Place {
-            line: 3,
-            column: 2
-        }
-    );
+    assert_eq!(problems[0].place, Place { line: 3, column: 2 });
     // What begins with { is JSON to the API server, whatever YAML would make of it.
     for text in [
         "{apiVersion: audit.k8s.io/v1, kind: Policy, rules: [{level: None}]}",
