@@ -380,8 +380,8 @@ async fn an_export_that_is_not_whole_is_refused_at_its_line() {
         (without(0), "begins with one header"),
         (without(2), "lines were written before it"),
         (
-            lines.replacen("\"version\":1", "\"version\":3", 1),
-            "version 3",
+            lines.replacen("\"version\":1", "\"version\":4", 1),
+            "version 4",
         ),
         (changed, "the ledger counts"),
         (format!("{lines}{}\n", all[1]), "follows the end"),
