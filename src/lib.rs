@@ -24,6 +24,7 @@ mod logs;
 mod metrics;
 mod online;
 mod output;
+mod policy;
 mod preparation;
 mod progress;
 mod quarantine;
