@@ -123,7 +123,7 @@ pub async fn what_rates_counted_adds_up_until_all_of_it_is_said_anew<B: Backend>
     // More than a row holds at a time, and everything anew in between.
     for (round, is_all) in [false, false, true, false, true].into_iter().enumerate() {
         let count = |n: u64| RateCount {
-            key: n * u64::MAX / 700,
+            key: n * (u64::MAX / 700),
             slot: round as i64 - 2,
             events: n as u32 + 1,
         };
