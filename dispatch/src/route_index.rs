@@ -169,22 +169,28 @@ mod tests {
         (
             values(&["alice", "bob", ""]),
             values(&["dev", "ops"]),
-            values(&["get", "delete", ""]),
+            values(&["get", "create", ""]),
             values(&["demo", "", "prod"]),
             prop::collection::vec(resources, 0..3),
             values(&["/healthz", "/livez*", "*"]),
+            values(&["4xx", "200-403"]),
+            prop::option::of(prop::bool::ANY),
         )
             .prop_map(
-                |(users, user_groups, verbs, namespaces, resources, urls)| Matcher {
-                    rule: Match {
-                        users,
-                        user_groups,
-                        verbs,
-                        namespaces,
-                        resources,
-                        non_resource_urls: urls,
-                    },
-                    ..Matcher::default()
+                |(users, user_groups, verbs, namespaces, resources, urls, codes, dry_run)| {
+                    Matcher {
+                        rule: Match {
+                            users,
+                            user_groups,
+                            verbs,
+                            namespaces,
+                            resources,
+                            non_resource_urls: urls,
+                        },
+                        codes: codes.iter().filter_map(|one| one.parse().ok()).collect(),
+                        dry_run,
+                        ..Matcher::default()
+                    }
                 },
             )
     }
@@ -200,17 +206,18 @@ mod tests {
         (
             one(&["alice", "bob", "eve", ""]),
             prop::sample::subsequence(vec!["dev", "ops", "system:authenticated"], 0..=3),
-            one(&["get", "delete", "list", ""]),
+            one(&["get", "delete", "create", ""]),
             prop::option::of(object),
-            one(&["/healthz", "/livez/x?a=b", "/api"]),
+            one(&["/healthz", "/livez/x?a=b", "/api", "/api?dryRun=All"]),
+            prop::sample::select(&[0, 200, 404][..]),
         )
-            .prop_map(|(user, groups, verb, object, uri)| {
+            .prop_map(|(user, groups, verb, object, uri, code)| {
                 let object = object.map(|(group, resource, subresource, namespace)| {
                     serde_json::json!({ "apiGroup": group, "resource": resource,
                         "subresource": subresource, "namespace": namespace })
                 });
                 let mut event = serde_json::json!({ "level": "Metadata", "stage": "ResponseComplete",
-                    "verb": verb, "requestURI": uri, "user": { "username": user, "groups": groups } });
+                    "verb": verb, "requestURI": uri, "responseStatus": { "code": code }, "user": { "username": user, "groups": groups } });
                 if let Some(object) = object {
                     event["objectRef"] = object;
                 }
@@ -230,6 +237,18 @@ mod tests {
             let index = RouteIndex::new(matchers.iter());
             let found = index.candidates(&event, |number| matchers[*number].matches(&event));
             prop_assert_eq!(found, expected);
+            // Where those that match are open, all of them are visited, in order.
+            let mut visited = Vec::new();
+            let end = index.candidates(&event, |number| {
+                visited.push(*number);
+                false
+            });
+            prop_assert_eq!(end, None);
+            prop_assert!(visited.is_sorted());
+            let matching = (0..matchers.len()).filter(|number| matchers[*number].matches(&event));
+            for number in matching {
+                prop_assert!(visited.contains(&number), "{}", number);
+            }
         }
     }
 }

@@ -25,7 +25,9 @@ fn table(routes: &[(u8, usize)]) -> String {
             2 => "channel: sec, continue: true, severity: warning, bodies: redact",
             3 => "channel: [sec, ops], rate: {moreThan: 1, withinSeconds: 60}",
             4 => "channel: sec, auditIDReused: true, severity: critical",
-            _ => "channel: sec, rate: {moreThan: 1, withinSeconds: 60}, continue: true, severity: warning",
+            _ => {
+                "channel: sec, rate: {moreThan: 1, withinSeconds: 60}, continue: true, severity: warning"
+            }
         };
         let verbs = match VERBS.get(*verb) {
             Some(verb) => format!(", verbs: [{verb}]"),
