@@ -10,13 +10,15 @@ use auditrelay_audit::{EventKey, Severity};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Burial, ChannelCounts, Counts, Delivery, InputPosition, Ledger, OtherCounts, QuarantineRecord,
+    Burial, ChannelCounts, Counts, Delivery, InputPosition, Ledger, Mute, OtherCounts, QuarantineRecord,
     QueueError, Unreadable,
 };
 
 /// The version of the lines.
-pub(crate) const VERSION: u32 = 2;
-/// Of an export that holds nothing that came with version 2: [`Line::Input`].
+pub(crate) const VERSION: u32 = 3;
+/// Of an export that holds nothing that came with version 3: [`Line::Mute`].
+pub(crate) const VERSION_WITHOUT_MUTES: u32 = 2;
+/// Of one that holds nothing that came with version 2 either: [`Line::Input`].
 pub(crate) const VERSION_WITHOUT_INPUTS: u32 = 1;
 
 /// One line.
@@ -51,6 +53,8 @@ pub(crate) enum Line {
     Quarantine(QuarantineRecord),
     /// How far an input was read.
     Input(InputPosition),
+    /// A mute, with what it held back.
+    Mute(Mute),
     /// What the dedup window remembers.
     Seen {
         seen_unix_ms: i64,

@@ -38,6 +38,10 @@ pub(crate) enum Kind {
     Thread = 17,
     /// In the index: how far an input was read.
     Input = 18,
+    /// In the index: a mute.
+    Mute = 21,
+    /// In the index: how much a mute held back from a channel.
+    MuteHeld = 22,
 }
 
 /// The readable part of a frame's header.

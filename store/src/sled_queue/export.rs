@@ -10,7 +10,7 @@ use super::{
 use crate::{
     Block, Delivery, InputPosition, ItemKind, Ledger, Marks, Members, MoveError, Moved, QueueError,
     codec::Class,
-    export::{BatchItem, Key, LedgerLine, Line, LineClass, VERSION, VERSION_WITHOUT_INPUTS},
+    export::{BatchItem, Key, LedgerLine, Line, LineClass, VERSION, VERSION_WITHOUT_INPUTS, VERSION_WITHOUT_MUTES},
     log::Reader,
 };
 
@@ -84,9 +84,11 @@ struct Export<W, P> {
 impl<W: Write, P: Fn(u64, u64)> Export<W, P> {
     fn all(&mut self, inner: &Inner) -> Result<(), MoveError> {
         let inputs = locked(&inner.shared.inputs).clone();
-        let version = match inputs.is_empty() {
-            true => VERSION_WITHOUT_INPUTS,
-            false => VERSION,
+        let mutes = locked(&inner.shared.mutes).clone();
+        let version = match (inputs.is_empty(), mutes.is_empty()) {
+            (true, true) => VERSION_WITHOUT_INPUTS,
+            (false, true) => VERSION_WITHOUT_MUTES,
+            (_, false) => VERSION,
         };
         self.line(&Line::Header {
             version,
@@ -113,6 +115,9 @@ impl<W: Write, P: Fn(u64, u64)> Export<W, P> {
         }
         for (input, (_, state)) in inputs {
             self.line(&Line::Input(InputPosition { input, state }))?;
+        }
+        for mute in mutes.into_values() {
+            self.line(&Line::Mute(mute))?;
         }
         let ledger: Ledger = locked(&inner.shared.ledger).clone();
         self.line(&Line::Ledger(LedgerLine::from(ledger)))?;

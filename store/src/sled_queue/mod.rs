@@ -27,6 +27,7 @@ mod inputs;
 mod job;
 mod keys;
 mod look;
+mod mutes;
 mod notes;
 mod owner;
 mod queue;
@@ -61,7 +62,7 @@ use job::{Answer, Fate, Job, Op};
 use owner::Owner;
 use shared::{Shared, locked};
 
-use crate::{LeaseId, Limits, Queue, QueueError, codec::Class};
+use crate::{LeaseId, Limits, Mute, Queue, QueueError, codec::Class};
 
 /// How to open a queue.
 #[derive(Debug, Clone)]
@@ -332,6 +333,13 @@ impl SledQueue {
         match self.write(op).await? {
             Answer::Messages(messages) => Ok(messages),
             _ => Ok(Vec::new()),
+        }
+    }
+
+    async fn mute(&self, op: Op) -> Result<Option<Mute>, QueueError> {
+        match self.write(op).await? {
+            Answer::Mute(mute) => Ok(mute.map(|mute| *mute)),
+            _ => Ok(None),
         }
     }
 

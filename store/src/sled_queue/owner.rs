@@ -31,6 +31,7 @@ use super::{
     inputs::Inputs,
     job::{Answer, Job, Op, Reply, gather},
     keys,
+    mutes::{self, Mutes},
     notes::Sequences,
     records::{ChannelRow, Totals},
     recover::Counters,
@@ -66,6 +67,7 @@ pub(super) struct Owner {
     pub(super) fallbacks: BTreeMap<String, u64>,
     pub(super) threads: Threads,
     pub(super) inputs: Inputs,
+    pub(super) mutes: Mutes,
     /// After which commit nothing was found that a channel over its quota could give up.
     pub(super) nothing_to_shed_at: Option<u64>,
     /// Files of deliveries that records were moved into.
@@ -115,6 +117,7 @@ impl Owner {
             fallbacks: counters.fallbacks,
             threads: counters.threads,
             inputs,
+            mutes: counters.mutes,
             nothing_to_shed_at: None,
             moved_into: BTreeSet::new(),
             carried: 0,
@@ -131,6 +134,7 @@ impl Owner {
             .map(|block| u64::from(block.place.bytes));
         owner.shared.room.appended(bytes.sum());
         locked(&owner.shared.unrouted).extend(counters.unrouted);
+        mutes::tell(&owner.mutes, &owner.shared);
         owner.measure_index();
         owner.publish(&owner.channels.keys().cloned().collect());
         owner
@@ -299,6 +303,7 @@ impl Owner {
         self.shared.room.routed(bytes);
         self.publish(&round.touched);
         self.publish_noted(round);
+        self.publish_mutes(round);
         Ok(())
     }
 

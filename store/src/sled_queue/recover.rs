@@ -15,6 +15,7 @@ use super::{
     holdings::{Counted, Holder, Holdings},
     index::{self, Named},
     inputs, keys,
+    mutes::{self, Mutes},
     records::{ChannelRow, Held, START, Totals, small},
     shared::UnroutedBlock,
     snapshot,
@@ -39,6 +40,7 @@ pub(super) struct Counters {
     pub(super) fallbacks: BTreeMap<String, u64>,
     pub(super) threads: Threads,
     pub(super) inputs: inputs::Told,
+    pub(super) mutes: Mutes,
     /// How far blocks that are not routed brought their inputs, by the block's sequence.
     pub(super) reached: inputs::Told,
 }
@@ -160,6 +162,7 @@ fn read_index(db: &sled::Db) -> Result<Counters, Unsound> {
         fallbacks: fall_back::all(db)?,
         threads: threads::all(db)?,
         inputs: inputs::all(db)?,
+        mutes: mutes::all(db)?,
         reached: inputs::Told::new(),
     };
     for row in db.scan_prefix(keys::CHANNELS) {

@@ -34,6 +34,10 @@ pub(super) struct Round {
     /// The same of notes without a block, and inputs that are forgotten.
     pub(super) noted: Vec<(u64, InputPosition)>,
     pub(super) forgotten: Vec<String>,
+    /// Mutes that began, ended, or held something back.
+    pub(super) mutes_touched: BTreeSet<u64>,
+    /// Whether one began or ended.
+    pub(super) mutes_changed: bool,
     /// How many blocks were routed, oldest first.
     pub(super) routed: usize,
     /// Whether the index changes.
@@ -97,6 +101,9 @@ impl Owner {
                 done,
             } => answer = self.note_thread(&channel, message, done, round),
             Op::NoteInputs(notes) => self.note_inputs(notes, round),
+            Op::AddMute(job) => answer = self.add_mute(*job, round),
+            Op::EndMute { id, end, tell } => answer = self.end_mute(id, end, &tell, round),
+            Op::RestoreMute(mute) => self.restore_mute(*mute, round),
             Op::Redrive { messages } => answer = self.redrive(&messages, round)?,
             Op::DropDead { messages } => answer = self.drop_dead(&messages, round)?,
             Op::Restore(restored) => self.restore(restored, round),
