@@ -24,8 +24,7 @@ impl MatchConfig {
     /// # Errors
     /// One line that names the key; `origin` says where it was written.
     pub fn parse(text: &str, origin: &str) -> Result<Self, ConfigError> {
-        let table =
-            parse_yaml(text).map_err(|problem| ConfigError::new(origin, TOP, &problem))?;
+        let table = parse_yaml(text).map_err(|problem| ConfigError::new(origin, TOP, &problem))?;
         read(table, origin)
     }
 
@@ -38,7 +37,9 @@ impl MatchConfig {
     /// Whether every event matches.
     #[must_use]
     pub fn is_everything(&self) -> bool {
-        self.restricting().as_object().is_some_and(|keys| keys.is_empty())
+        self.restricting()
+            .as_object()
+            .is_some_and(|keys| keys.is_empty())
     }
 
     /// In words for people, at most so many bytes: `users: bob; verbs: get, list`.
@@ -63,7 +64,10 @@ impl MatchConfig {
     fn restricting(&self) -> Json {
         let all = serde_json::to_value(self).expect("names and lists are JSON");
         match all {
-            Json::Object(keys) => keys.into_iter().filter(|(_, value)| restricts(value)).collect(),
+            Json::Object(keys) => keys
+                .into_iter()
+                .filter(|(_, value)| restricts(value))
+                .collect(),
             other => other,
         }
     }
@@ -91,7 +95,10 @@ fn read(table: Map<String, Value>, origin: &str) -> Result<MatchConfig, ConfigEr
         };
         let message = error.inner().to_string();
         match message.starts_with("unknown field") {
-            true => tree.refusal(&path, "is a key of routes, and says nothing of which events are meant"),
+            true => tree.refusal(
+                &path,
+                "is a key of routes, and says nothing of which events are meant",
+            ),
             false => tree.refusal(&path, &in_words(&message)),
         }
     })?;
@@ -153,7 +160,11 @@ fn resources(keys: &serde_json::Map<String, Json>) -> String {
         _ => of(&"*".to_owned()),
     };
     let words: Vec<_> = list("resources").iter().map(of).collect();
-    let words = if words.is_empty() { all } else { words.join(", ") };
+    let words = if words.is_empty() {
+        all
+    } else {
+        words.join(", ")
+    };
     match list("resourceNames") {
         names if names.is_empty() => words,
         names => format!("{words} ({})", names.join(", ")),
@@ -238,6 +249,9 @@ mod tests {
         };
         let words = long.words(400);
         assert!(words.len() <= 400 && words.ends_with('…'), "{words}");
-        assert!(words.starts_with("users: “ä\"; reason: none \"”, “"), "{words}");
+        assert!(
+            words.starts_with("users: “ä\"; reason: none \"”, “"),
+            "{words}"
+        );
     }
 }

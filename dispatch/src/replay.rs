@@ -132,7 +132,7 @@ impl Replay {
                 continue;
             }
             let (json, body_unreadable) = match (&item.kind, &texts) {
-                (ItemKind::Unwanted, _) => {
+                (ItemKind::Unwanted { .. }, _) => {
                     self.replayed.without_text += 1;
                     continue;
                 }

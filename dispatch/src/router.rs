@@ -187,7 +187,7 @@ fn note(
         routed.new_keys.push(item.key);
         reused += u64::from(sighting == Sighting::ReusedId);
         match &item.kind {
-            ItemKind::Unwanted => routed.counts.filtered += 1,
+            ItemKind::Unwanted { .. } => routed.counts.filtered += 1,
             ItemKind::Unreadable(unreadable) => {
                 sorted.quarantine(block, item, unreadable, &mut routed);
             }
@@ -380,6 +380,7 @@ impl<'r> Sorted<'r> {
         Routed {
             blocks: self.blocks,
             deliveries,
+            ..Routed::default()
         }
     }
 }

@@ -11,8 +11,8 @@ use super::{
     records::ChannelRow,
 };
 use crate::{
-    BatchEncoder, Burial, Content, Counts, Delivery, EncodedBatch, Hint, MoveError, Moved, Mute, MuteEnd, Queue,
-    QueueError, SeenBlock, codec,
+    BatchEncoder, Burial, Content, Counts, Delivery, EncodedBatch, Hint, MoveError, Moved, Mute,
+    MuteEnd, Queue, QueueError, RatesCounted, Routed, SeenBlock, codec,
     export::{BatchItem, LedgerLine, Line, LineClass, VERSION},
 };
 
@@ -25,6 +25,7 @@ pub(super) struct Counters {
     pub(super) counts: Counts,
     pub(super) lost: u64,
     pub(super) channels: BTreeMap<String, ChannelRow>,
+    pub(super) filtered_by: BTreeMap<String, u64>,
 }
 
 impl From<LedgerLine> for Counters {
@@ -39,7 +40,11 @@ impl From<LedgerLine> for Counters {
         for (name, copies) in line.copies {
             channels.entry(name).or_default().copies = copies;
         }
+        for (name, muted) in line.muted_deliveries {
+            channels.entry(name).or_default().muted = muted;
+        }
         Self {
+            filtered_by: line.filtered_by,
             received: line.received,
             counts: line.counts,
             lost: line.lost,
@@ -126,7 +131,8 @@ impl Import<'_> {
             }
             Line::End { .. } => self.ended = true,
             Line::Mute(mute) => {
-                mute.check().map_err(|error| self.wrong(error.to_string()))?;
+                mute.check()
+                    .map_err(|error| self.wrong(error.to_string()))?;
                 let mute = Mute {
                     ended: mute.ended.map(MuteEnd::bounded),
                     ..mute
@@ -145,7 +151,9 @@ impl Import<'_> {
     /// What puts a line's content into the queue.
     fn op(&mut self, line: Line) -> Option<Op> {
         let op = match line {
-            Line::Header { .. } | Line::Ledger(_) | Line::Mute(_) | Line::End { .. } => return None,
+            Line::Header { .. } | Line::Ledger(_) | Line::Mute(_) | Line::End { .. } => {
+                return None;
+            }
             Line::Batch {
                 cluster,
                 received_unix_ms,
@@ -175,6 +183,13 @@ impl Import<'_> {
                 self.moved.dead_events += deliveries.len() as u64;
                 deliveries_op(&channel, severity, class, Some(burial), deliveries)
             }
+            Line::Rates(counts) => Op::Route(Routed {
+                rates: RatesCounted {
+                    counts,
+                    is_all: false,
+                },
+                ..Routed::default()
+            }),
             Line::Input(position) => Op::NoteInputs(vec![position]),
             Line::Quarantine(record) => Op::Restore(Restored {
                 quarantine: vec![record],
@@ -227,7 +242,7 @@ fn batch(cluster: &str, received_unix_ms: i64, items: Vec<BatchItem>) -> Encoded
             },
             (None, Some(unreadable)) => Content::Unreadable(unreadable),
             (None, None) => {
-                batch.push_unwanted(&item.key.0);
+                batch.push_unwanted(&item.key.0, None);
                 continue;
             }
         };

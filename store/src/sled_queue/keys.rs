@@ -14,6 +14,8 @@
 //! | `h` id channel | how much a mute held back from a channel |
 //! | `l` | totals of the ledger, next sequence, how far each log goes |
 //! | `c` name | a channel's counts |
+//! | `n` route | how many events it kept from everybody |
+//! | `w` seq | what rates of routes counted in a commit |
 //! | `v` name | how far a store that was moved aside has been salvaged |
 //!
 //! Every value of an `r` key says where its record is in the log of deliveries, and which of its
@@ -38,6 +40,8 @@ pub(super) const THREADS: &[u8] = b"t";
 pub(super) const INPUTS: &[u8] = b"i";
 pub(super) const MUTES: &[u8] = b"m";
 pub(super) const MUTED: &[u8] = b"h";
+pub(super) const FILTERED: &[u8] = b"n";
+pub(super) const RATES: &[u8] = b"w";
 
 pub(super) fn quarantine(seq: u64) -> Vec<u8> {
     with_seq(QUARANTINE, seq)
@@ -107,6 +111,14 @@ pub(super) fn mute(id: u64) -> Vec<u8> {
 
 pub(super) fn muted(id: u64, channel: &str) -> Vec<u8> {
     named(&with_seq(MUTED, id), channel)
+}
+
+pub(super) fn filtered(route: &str) -> Vec<u8> {
+    [FILTERED, route.as_bytes()].concat()
+}
+
+pub(super) fn rates(seq: u64) -> Vec<u8> {
+    with_seq(RATES, seq)
 }
 
 /// The channel, severity and sequence in a key of deliveries that wait.

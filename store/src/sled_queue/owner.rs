@@ -27,6 +27,7 @@ use super::{
     closed,
     compact::Moving,
     files::{self, Database},
+    filtered::Filtered,
     holdings::Holdings,
     inputs::Inputs,
     job::{Answer, Job, Op, Reply, gather},
@@ -68,6 +69,9 @@ pub(super) struct Owner {
     pub(super) threads: Threads,
     pub(super) inputs: Inputs,
     pub(super) mutes: Mutes,
+    pub(super) filtered: Filtered,
+    /// Rows of what rates counted, by sequence.
+    pub(super) rate_rows: BTreeSet<u64>,
     /// After which commit nothing was found that a channel over its quota could give up.
     pub(super) nothing_to_shed_at: Option<u64>,
     /// Files of deliveries that records were moved into.
@@ -118,6 +122,8 @@ impl Owner {
             threads: counters.threads,
             inputs,
             mutes: counters.mutes,
+            filtered: counters.filtered,
+            rate_rows: counters.rate_rows,
             nothing_to_shed_at: None,
             moved_into: BTreeSet::new(),
             carried: 0,
@@ -137,6 +143,10 @@ impl Owner {
         mutes::tell(&owner.mutes, &owner.shared);
         owner.measure_index();
         owner.publish(&owner.channels.keys().cloned().collect());
+        owner.publish_filtered(&mut Round {
+            filtered: owner.filtered.keys().cloned().collect(),
+            ..Round::default()
+        });
         owner
     }
 
@@ -302,6 +312,7 @@ impl Owner {
             .sum();
         self.shared.room.routed(bytes);
         self.publish(&round.touched);
+        self.publish_filtered(round);
         self.publish_noted(round);
         self.publish_mutes(round);
         Ok(())
@@ -319,6 +330,9 @@ impl Owner {
                 ledger.channels.insert(name.clone(), row.counts);
                 ledger.notices.insert(name.clone(), row.notices);
                 ledger.copies.insert(name.clone(), row.copies);
+                if row.muted > 0 {
+                    ledger.muted_deliveries.insert(name.clone(), row.muted);
+                }
             }
         });
         self.publish_space(touched);

@@ -17,8 +17,8 @@ use super::{
     shared::{UnroutedBlock, locked},
 };
 use crate::{
-    ChannelCounts, DeliveryBlock, InputPosition, OtherCounts, QueueError, Routed, RoutedBlock,
-    SeenBlock,
+    ChannelCounts, DeliveryBlock, FilteredCount, InputPosition, OtherCounts, QueueError, Routed,
+    RoutedBlock, SeenBlock,
     codec::{self, Class, Packed},
     frame::{self, Kind},
 };
@@ -38,6 +38,8 @@ pub(super) struct Round {
     pub(super) mutes_touched: BTreeSet<u64>,
     /// Whether one began or ended.
     pub(super) mutes_changed: bool,
+    /// Routes that events were filtered by, or that are forgotten.
+    pub(super) filtered: BTreeSet<String>,
     /// How many blocks were routed, oldest first.
     pub(super) routed: usize,
     /// Whether the index changes.
@@ -141,6 +143,9 @@ impl Owner {
             self.route_block(block, round)?;
         }
         self.deliver_all(&routed.deliveries, Class::Events, round);
+        self.count_filtered(routed.filtered_by, round);
+        self.count_rates(&routed.rates, round);
+        self.hold_back(&routed.muted, round);
         Ok(())
     }
 
@@ -308,6 +313,9 @@ impl Owner {
                 round.touched.insert(name.clone());
                 self.channels.insert(name, row);
             }
+            let filtered_by = counters.filtered_by.into_iter();
+            let filtered_by = filtered_by.map(|(route, events)| FilteredCount { route, events });
+            self.count_filtered(filtered_by.collect(), round);
         }
     }
 
