@@ -40,9 +40,8 @@ async fn add<B: Backend>(queue: &B, author: &str) -> Mute {
 
 /// Routes one block of so many events, all of them muted by these.
 async fn hold<B: Backend>(queue: &B, events: u64, muted: &[(u64, &str, u64)]) {
-    let texts: Vec<String> = (0..events).map(|n| n.to_string()).collect();
-    let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
-    queue.append(batch(&texts)).await.expect("durable");
+    let texts = (0..events).map(|n| n.to_string());
+    queue.append(batch(texts)).await.expect("durable");
     let blocks = queue.unrouted(1).await.expect("blocks");
     let mut routed = all_to("ops", Severity::Info, &blocks);
     routed.deliveries.clear();
