@@ -23,6 +23,7 @@ pub mod metrics;
 pub mod mutes;
 pub mod pace;
 pub mod preview;
+pub mod rates;
 pub mod render;
 pub mod replay;
 pub mod retry;
