@@ -4,9 +4,11 @@
 //! counts every record, so that a counter that lies is found. Exit code 1 if anything is unaccounted
 //! for.
 
+mod muted;
+
 use std::{path::Path, process::ExitCode};
 
-use auditrelay_store::{Ledger, Queue};
+use auditrelay_store::{Ledger, Mute, Queue};
 use serde_json::{Value, json};
 
 use crate::{
@@ -36,14 +38,14 @@ async fn read_ledger(data_dir: &Path) -> Result<Value, Failure> {
     match reach(data_dir, &command_options(data_dir)).await? {
         Found::Store(queue) => {
             let verified = queue.verify().await;
-            Ok(json(&queue.ledger(), verified.err()))
+            Ok(json(&queue.ledger(), &queue.mutes(), verified.err()))
         }
         Found::Relay { ledger, .. } => Ok(ledger),
     }
 }
 
 /// The ledger for scripts. `fault` is what a full count found wrong.
-pub(crate) fn json(ledger: &Ledger, fault: Option<String>) -> Value {
+pub(crate) fn json(ledger: &Ledger, mutes: &[Mute], fault: Option<String>) -> Value {
     let mut value = json!({
         "received": ledger.received,
         "duplicates": ledger.counts.duplicates,
@@ -57,6 +59,8 @@ pub(crate) fn json(ledger: &Ledger, fault: Option<String>) -> Value {
         "channels": ledger.channels,
         "notices": ledger.notices,
         "copies": ledger.copies,
+        "muted_deliveries": ledger.muted_deliveries,
+        "mutes": muted::json(mutes),
     });
     if let Some(fault) = fault {
         value["fault"] = fault.into();
@@ -71,7 +75,7 @@ pub(crate) fn table(ledger: &Value) -> String {
         ("received", "acknowledged to an API server"),
         ("duplicates", "seen before, not told again"),
         ("filtered", "no route wanted them"),
-        ("muted", "muted on purpose"),
+        ("muted", "muted on purpose: every delivery of them"),
         ("quarantined", "could not be read"),
         ("routed", "went to a channel"),
         ("waiting", "not routed yet"),
@@ -92,6 +96,7 @@ pub(crate) fn table(ledger: &Value) -> String {
             deliveries(title, "queued", &ledger[name], &mut text);
         }
     }
+    text.push_str(&muted::table(ledger));
     text.push_str(match (&ledger["balanced"], ledger["fault"].as_str()) {
         (Value::Bool(true), _) => "\nbalanced: every event is accounted for\n",
         (_, None) => "\nNOT BALANCED: the numbers above do not add up\n",
@@ -171,18 +176,18 @@ mod tests {
         ledger.notices.insert("ops".into(), notices);
         ledger.lost = 9;
         assert_eq!(
-            json(&ledger, None),
+            json(&ledger, &[], None),
             json!({"received": 5, "duplicates": 0, "filtered": 0, "muted": 0, "quarantined": 0,
                 "routed": 3, "waiting": 2, "lost": 9, "balanced": true,
                 "channels": {"ops": {"routed": 3, "delivered": 1, "waiting": 1, "dead": 1,
                     "dropped": {"quota": 0, "command": 0}}},
                 "notices": {"ops": {"queued": 2, "delivered": 0, "waiting": 0, "dead": 0, "dropped": 2}},
-                "copies": {}})
+                "copies": {}, "muted_deliveries": {}, "mutes": []})
         );
-        assert_eq!(json(&ledger, Some("x".into()))["balanced"], false);
+        assert_eq!(json(&ledger, &[], Some("x".into()))["balanced"], false);
         ledger.received = 6;
-        assert_eq!(json(&ledger, None)["balanced"], false);
-        assert!(table(&json(&ledger, None)).contains("NOT BALANCED"));
+        assert_eq!(json(&ledger, &[], None)["balanced"], false);
+        assert!(table(&json(&ledger, &[], None)).contains("NOT BALANCED"));
         ledger.received = 5;
         // A copy that is nowhere.
         let copies = OtherCounts {
@@ -190,13 +195,13 @@ mod tests {
             ..OtherCounts::default()
         };
         ledger.copies.insert("ops".into(), copies);
-        assert_eq!(json(&ledger, None)["balanced"], false);
+        assert_eq!(json(&ledger, &[], None)["balanced"], false);
     }
 
     #[test]
     fn the_table_shows_why_events_were_dropped_and_what_is_lost_if_any_are() {
         let mut ledger = ledger();
-        let quiet = table(&json(&ledger, None));
+        let quiet = table(&json(&ledger, &[], None));
         for absent in ["lost", "(quota)", "(command)", "notices", "copies"] {
             assert!(!quiet.contains(absent), "{absent} in\n{quiet}");
         }
@@ -212,7 +217,7 @@ mod tests {
             ..OtherCounts::default()
         };
         ledger.notices.insert("ops".into(), notices);
-        let text = table(&json(&ledger, None));
+        let text = table(&json(&ledger, &[], None));
         for line in [
             "  lost                   7   in a damaged store",
             "ops              15           1           1           1          12\n",

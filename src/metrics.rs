@@ -18,6 +18,8 @@ pub(crate) struct LedgerMetrics {
     channel_events: IntCounterVec,
     channel_dropped: IntCounterVec,
     channel_waiting: IntGaugeVec,
+    muted: IntCounterVec,
+    pub(crate) mutes_active: IntGauge,
     notices: OtherMetrics,
     copies: OtherMetrics,
     space: SpaceMetrics,
@@ -127,6 +129,15 @@ impl LedgerMetrics {
                 "Deliveries that wait in a channel.",
                 &["channel"],
             )?,
+            muted: register.counters(
+                "auditrelay_events_muted_total",
+                "Deliveries of a channel that a mute held back.",
+                &["channel"],
+            )?,
+            mutes_active: register.gauge(
+                "auditrelay_mutes_active",
+                "Mutes that hold something back now.",
+            )?,
             notices: OtherMetrics {
                 total: register.counters(
                     "auditrelay_notices_total",
@@ -204,6 +215,11 @@ impl LedgerMetrics {
             }
             let waiting = self.channel_waiting.with_label_values(&[name]);
             waiting.set(gauge_value(channel.waiting));
+            // So that a 0 can be told from an absence.
+            self.muted.with_label_values(&[name]);
+        }
+        for (name, events) in &ledger.muted_deliveries {
+            set(&self.muted, &[name], *events);
         }
         self.notices.copy(&ledger.notices);
         self.copies.copy(&ledger.copies);
@@ -241,6 +257,27 @@ mod tests {
     fn scrape(metrics: &LedgerMetrics, ledger: &Ledger, space: &Space) -> String {
         let text = metrics.text(ledger, space).expect("encoded");
         String::from_utf8(text).expect("text")
+    }
+
+    #[test]
+    fn what_was_muted_stands_by_channel_and_a_0_is_told_from_an_absence() {
+        let metrics = LedgerMetrics::new(&Registry::new()).expect("registered");
+        let mut ledger = Ledger::default();
+        ledger.channels.insert("ops".into(), Default::default());
+        ledger.channels.insert("sec".into(), Default::default());
+        ledger.muted_deliveries.insert("sec".into(), 4);
+        metrics.mutes_active.set(2);
+        for _ in 0..2 {
+            let text = scrape(&metrics, &ledger, &Space::default());
+            for (series, expected) in [
+                (r#"auditrelay_events_muted_total{channel="ops"}"#, Some(0.0)),
+                (r#"auditrelay_events_muted_total{channel="sec"}"#, Some(4.0)),
+                (r#"auditrelay_events_muted_total{channel="dev"}"#, None),
+                ("auditrelay_mutes_active", Some(2.0)),
+            ] {
+                assert_eq!(value(&text, series), expected, "{series}\n{text}");
+            }
+        }
     }
 
     #[test]
