@@ -25,6 +25,7 @@ mod metrics;
 mod mute;
 mod online;
 mod output;
+mod policy;
 mod preparation;
 mod progress;
 mod quarantine;
