@@ -71,9 +71,22 @@ pub(crate) struct MatchArgs {
     /// Only events of this cluster.
     #[arg(long, value_name = "NAME")]
     pub(crate) cluster: Vec<String>,
+    /// Only answers with this code: 403, 4xx, 400-499.
+    #[arg(long, value_name = "CODE")]
+    pub(crate) code: Vec<String>,
+    /// Only what the authorizer allowed, or forbade.
+    #[arg(long, value_name = "allow|forbid")]
+    pub(crate) decision: Option<String>,
+    /// Only requests from this address or network (10.0.0.0/8): the API server's own peer.
+    #[arg(long, value_name = "NETWORK")]
+    pub(crate) source_ip: Vec<String>,
+    /// Only clients that call themselves so; * and ? stand for anything. Anybody can call himself so.
+    #[arg(long, value_name = "PATTERN")]
+    pub(crate) user_agent: Vec<String>,
     /// The keys of a match as a route has them, in YAML or JSON; @FILE reads them from a file.
     #[arg(long = "match", value_name = "YAML", id = "matches",
-        conflicts_with_all = ["user", "group", "verb", "resource", "namespace", "cluster"])]
+        conflicts_with_all = ["user", "group", "verb", "resource", "namespace", "cluster", "code", "decision",
+            "source_ip", "user_agent"])]
     pub(crate) matches: Option<String>,
 }
 

@@ -44,10 +44,16 @@ fn of_flags(args: &MatchArgs) -> Result<Value, Failure> {
         ("verbs", &args.verb),
         ("namespaces", &args.namespace),
         ("cluster", &args.cluster),
+        ("codes", &args.code),
+        ("sourceIPs", &args.source_ip),
+        ("userAgents", &args.user_agent),
     ] {
         if !values.is_empty() {
             keys.insert(key.to_owned(), json!(values));
         }
+    }
+    if let Some(decision) = &args.decision {
+        keys.insert("decision".to_owned(), json!(decision));
     }
     let resources = args.resource.iter().map(|text| resource(text));
     let resources: Vec<Value> = resources.collect::<Result<_, _>>()?;
