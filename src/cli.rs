@@ -8,7 +8,9 @@ use auditrelay_config::{ClusterName, Overrides};
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
-    Failure, check, dead, demo, events, export, import, init, ledger, logs, online,
+    Failure, check, dead, demo, events, export, import, init, ledger, logs,
+    mute::{self, MuteCommand},
+    online,
     policy::{self, PolicyCommand},
     quarantine::{self, QuarantineCommand},
     render, replay, salvage, serve, tail,
@@ -54,6 +56,9 @@ enum Command {
     /// Items that could not be read: list them, look into one, make the key that they are sealed to.
     #[command(subcommand)]
     Quarantine(QuarantineCommand),
+    /// Hold some events back for a while: begin a mute, list them, end one.
+    #[command(subcommand)]
+    Mute(MuteCommand),
     /// List what a message stood for, while that is kept (queue.digest_detail_hours).
     Events(EventsArgs),
     /// Send what was received in a time through today's routes again, as far as it is retained
@@ -203,6 +208,7 @@ pub fn run() -> Result<ExitCode, Failure> {
         Command::Ledger(args) => block_on(ledger::run(&args))?,
         Command::Dead(command) => block_on(dead::run(&command))?,
         Command::Quarantine(command) => block_on(quarantine::run(&command))?,
+        Command::Mute(command) => block_on(mute::run(&command))?,
         Command::Events(args) => block_on(events::run(&args))?,
         Command::Replay(args) => block_on(replay::run(&args))?,
         Command::Salvage(args) => block_on(salvage::run(&args))?,

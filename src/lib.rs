@@ -22,6 +22,7 @@ mod ledger;
 mod limits;
 mod logs;
 mod metrics;
+mod mute;
 mod online;
 mod output;
 mod policy;

@@ -18,6 +18,7 @@ mod inputs;
 mod json;
 mod load;
 mod model;
+mod mutes;
 mod names;
 mod proxy;
 mod queue;

@@ -92,7 +92,7 @@ impl RawConfig {
 }
 
 /// serde's message in the words of this crate's own.
-fn in_words(message: &str) -> String {
+pub(crate) fn in_words(message: &str) -> String {
     let of_type = message.strip_prefix("invalid type: ");
     let mismatch = of_type.or_else(|| message.strip_prefix("invalid value: "));
     let Some((found, expected)) = mismatch.and_then(|rest| rest.rsplit_once(", expected ")) else {

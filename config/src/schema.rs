@@ -151,7 +151,7 @@ const CHANNEL: &[Field] = &[
 
 const TEMPLATE_FIELD: &[Field] = &[field("title", Kind::Text), field("text", Kind::Text)];
 
-const ROUTE: &[Field] = &[
+pub(crate) const ROUTE: &[Field] = &[
     field("name", Kind::Text),
     field("channel", Kind::Texts),
     field("level", Kind::Text),
