@@ -141,7 +141,7 @@ fn a_line_on_which_the_relay_fails_is_quarantined_and_the_next_is_read() {
     };
     let advisor = Advisor::new(1, |event| {
         assert!(
-            event.audit_id.as_str() != "bad",
+            event.envelope.audit_id.as_str() != "bad",
             "as a mistake of ours would"
         );
         None

@@ -107,7 +107,7 @@ pub async fn start_behind<Q: Queue>(
             events_per_list_max: config.events_per_list_max.as_usize(),
             advisor: Advisor::new(7, |event| {
                 let hint = Hint(event.envelope.verb.len() as u16);
-                (&*event.verb != "unwanted").then_some((hint, Bodies::Keep))
+                (&*event.envelope.verb != "unwanted").then_some((hint, Bodies::Keep))
             }),
         },
         config,
