@@ -11,6 +11,7 @@ use crate::Failure;
 
 mod check;
 mod explain;
+mod simulate;
 
 /// What is done with an audit policy.
 #[derive(Debug, Subcommand)]
@@ -19,11 +20,14 @@ pub(crate) enum PolicyCommand {
     Check(check::CheckArgs),
     /// Say which rule of a policy decides about a request, and why none before it does.
     Explain(explain::ExplainArgs),
+    /// Show what a policy would make of requests that really happened, and which rules would make less noise.
+    Simulate(simulate::SimulateArgs),
 }
 
 pub(crate) fn run(command: &PolicyCommand) -> Result<ExitCode, Failure> {
     match command {
         PolicyCommand::Check(args) => check::run(args),
         PolicyCommand::Explain(args) => explain::run(args),
+        PolicyCommand::Simulate(args) => simulate::run(args),
     }
 }

@@ -10,7 +10,7 @@ use serde::Serialize;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Kind {
-    /// A write by somebody who is no part of the cluster.
+    /// A write by a person or a pipeline: by anybody but the control plane and what runs in `kube-system`.
     PersonWrite,
     /// Answered with 401 or 403, or forbidden by the authorizer.
     Denied,
@@ -22,6 +22,8 @@ pub(super) enum Kind {
     Impersonated,
     /// A change of who may do what, or a look at it by a person.
     Rbac,
+    /// A look at who may do what by a part of the cluster.
+    RbacRead,
     /// By nobody in particular; health checks are not meant.
     Anonymous,
     /// The API server failed on it.
@@ -33,13 +35,14 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    pub(super) const ALL: [Self; 10] = [
+    pub(super) const ALL: [Self; 11] = [
         Self::PersonWrite,
         Self::Denied,
         Self::Secret,
         Self::Session,
         Self::Impersonated,
         Self::Rbac,
+        Self::RbacRead,
         Self::Anonymous,
         Self::Panic,
         Self::SystemWrite,
@@ -54,7 +57,8 @@ impl Kind {
             Self::Secret => "secrets and tokens",
             Self::Session => "exec, attach, port-forward, proxy",
             Self::Impersonated => "impersonated requests",
-            Self::Rbac => "RBAC",
+            Self::Rbac => "RBAC: changes, and reads by people",
+            Self::RbacRead => "RBAC: reads by the cluster itself",
             Self::Anonymous => "anonymous requests",
             Self::Panic => "panics of the API server",
             Self::SystemWrite => "writes by the cluster itself",
@@ -64,7 +68,7 @@ impl Kind {
 
     /// Whether a loss of it is told loudly.
     pub(super) fn is_loud(self) -> bool {
-        !matches!(self, Self::SystemWrite | Self::Heartbeat)
+        !matches!(self, Self::RbacRead | Self::SystemWrite | Self::Heartbeat)
     }
 }
 
@@ -85,8 +89,9 @@ impl Kinds {
                 kinds.0 |= 1 << kind as u16;
             }
         };
-        add(Kind::PersonWrite, is_write && !is_system);
-        add(Kind::SystemWrite, is_write && is_system && !is_heartbeat);
+        let by_cluster = is_system && is_own(event);
+        add(Kind::PersonWrite, is_write && !by_cluster && !is_heartbeat);
+        add(Kind::SystemWrite, is_write && by_cluster && !is_heartbeat);
         add(Kind::Heartbeat, is_heartbeat);
         add(Kind::Denied, is_denied(event));
         add(Kind::Secret, object.is_some_and(is_secret));
@@ -94,7 +99,9 @@ impl Kinds {
         add(Kind::Impersonated, event.impersonated_user.is_some());
         let is_rbac =
             object.is_some_and(|object| object.api_group.as_str() == "rbac.authorization.k8s.io");
-        add(Kind::Rbac, is_rbac && (is_write || !is_system));
+        let is_quiet = is_rbac && !is_write && is_system;
+        add(Kind::Rbac, is_rbac && !is_quiet);
+        add(Kind::RbacRead, is_quiet);
         let is_health = object.is_none() && health_check(event.path()).is_some();
         add(Kind::Anonymous, is_anonymous(event) && !is_health);
         add(Kind::Panic, event.stage == Stage::Panic);
@@ -129,11 +136,17 @@ pub(super) fn is_read(verb: &str) -> bool {
     matches!(verb, "get" | "list" | "watch" | "head" | "options")
 }
 
-/// Whether it is certainly a part of the cluster that asks. `system:admin` is what people are called who hold the
+/// Whether it is certainly no person that asks: the control plane, a node, a service account. `system:admin` is what people are called who hold the
 /// certificate of some distributions' installer.
 pub(super) fn is_system(event: &Envelope<'_>) -> bool {
     let name = event.user.username.as_str();
     name.starts_with("system:") && name != "system:admin" && !is_anonymous(event)
+}
+
+/// Whether what asks belongs to the cluster, and not to who uses it: pipelines have service accounts, too.
+fn is_own(event: &Envelope<'_>) -> bool {
+    let account = event.user.username.strip_prefix("system:serviceaccount:");
+    account.is_none_or(|account| account.starts_with("kube-system:"))
 }
 
 fn is_anonymous(event: &Envelope<'_>) -> bool {
@@ -213,7 +226,8 @@ mod tests {
         let pod = object("", "pods", "");
         let answered = |code: i32| format!(r#"{pod},"responseStatus":{{"code":{code}}}"#);
         let forbidden = r#","annotations":{"authorization.k8s.io/decision":"forbid"}"#;
-        let system = "system:serviceaccount:a:b";
+        let system = "system:serviceaccount:kube-system:b";
+        let pipeline = "system:serviceaccount:ci:deployer";
         for (user, verb, rest, expected) in [
             ("alice", "get", pod.clone(), vec![]),
             ("alice", "create", pod.clone(), vec![PersonWrite]),
@@ -222,6 +236,10 @@ mod tests {
             ("system:admin", "delete", pod.clone(), vec![PersonWrite]),
             (system, "delete", pod.clone(), vec![SystemWrite]),
             (system, "get", pod.clone(), vec![]),
+            (pipeline, "delete", pod.clone(), vec![PersonWrite]),
+            (pipeline, "get", pod.clone(), vec![]),
+            (pipeline, "update", lease.clone(), vec![Heartbeat]),
+            ("system:node:a", "patch", pod.clone(), vec![SystemWrite]),
             (system, "update", lease.clone(), vec![Heartbeat]),
             (system, "delete", lease.clone(), vec![SystemWrite]),
             ("alice", "update", lease, vec![PersonWrite]),
@@ -239,7 +257,7 @@ mod tests {
             (system, "get", object("", "pods", "exec"), vec![Session]),
             (system, "get", object("", "nodes", "proxy"), vec![Session]),
             ("alice", "get", role.clone(), vec![Rbac]),
-            (system, "get", role.clone(), vec![]),
+            (system, "get", role.clone(), vec![RbacRead]),
             (system, "patch", role, vec![Rbac, SystemWrite]),
             (
                 system,

@@ -82,7 +82,9 @@ fn name_bytes(level: Level) -> u64 {
 
 /// `,"name":value`.
 fn member_bytes(name: &str, value: Option<&str>) -> u64 {
-    value.map_or(0, |value| (name.len() + value.len() + r#","":"#.len()) as u64)
+    value.map_or(0, |value| {
+        (name.len() + value.len() + r#","":"#.len()) as u64
+    })
 }
 
 #[derive(Deserialize)]
@@ -208,7 +210,10 @@ mod tests {
             );
             let found = bytes_at(&text, Level::Request, true);
             assert_eq!(found, without.len() as u64 + 1, "{verb} {body}");
-            assert_eq!(bytes_at(&text, Level::Request, false), text.len() as u64 + 1);
+            assert_eq!(
+                bytes_at(&text, Level::Request, false),
+                text.len() as u64 + 1
+            );
             // Of a response they go only where there is one.
             let response = event(
                 "RequestResponse",

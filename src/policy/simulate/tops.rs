@@ -142,11 +142,20 @@ impl Names {
         self.short_by_bytes += largest_lost;
     }
 
-    /// The largest so many.
+    /// The largest so many, by bytes.
     pub(super) fn largest(&self, count: usize) -> Largest {
+        self.first(count, Change::weight)
+    }
+
+    /// The most frequent so many.
+    pub(super) fn most(&self, count: usize) -> Largest {
+        self.first(count, |change| change.before.events)
+    }
+
+    fn first(&self, count: usize, weight: impl Fn(&Change) -> u64) -> Largest {
         let mut all: Vec<(&String, &Change)> = self.held.iter().collect();
         all.sort_by(|(name, change), (other_name, other)| {
-            let order = other.weight().cmp(&change.weight());
+            let order = weight(other).cmp(&weight(change));
             order.then_with(|| name.cmp(other_name))
         });
         let (largest, others) = all.split_at(count.min(all.len()));
@@ -192,7 +201,11 @@ mod tests {
             names.add(name, before, after);
         }
         let largest = names.largest(2);
-        let names: Vec<_> = largest.largest.iter().map(|one| one.name.as_str()).collect();
+        let names: Vec<_> = largest
+            .largest
+            .iter()
+            .map(|one| one.name.as_str())
+            .collect();
         assert_eq!(names, ["a", "b"]);
         let a = largest.largest[0].change;
         assert_eq!((a.before.events, a.before.bytes), (2, 35));
