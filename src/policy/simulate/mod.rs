@@ -7,7 +7,7 @@
 //!
 //! `sizes` says how long an event would be, `outcome` what a policy makes of it, `kinds` what must not be lost, `tops`
 //! counts names, `tally` gathers all that; `cells`, `suggest` and `yaml` make the suggestion; `report` is what scripts
-//! read, `told` what people do.
+//! read, `told` what people do, in the words of `reasons` and the numbers of `figures`.
 
 mod args;
 mod cells;
@@ -15,11 +15,13 @@ mod figures;
 mod given;
 mod kinds;
 mod outcome;
+mod reasons;
 mod report;
 mod sizes;
 mod suggest;
 mod tally;
 mod told;
+mod told_suggestion;
 mod tops;
 mod yaml;
 
@@ -239,3 +241,6 @@ fn write(file: &Path, suggestion: &Suggestion) -> Result<(), Failure> {
         ))
     })
 }
+
+#[cfg(test)]
+mod tests;

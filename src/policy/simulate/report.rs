@@ -6,10 +6,10 @@ use auditrelay_audit::{Level, policy::Policy};
 use serde::Serialize;
 
 use super::{
-    cells::{Subject, Target},
     kinds::Kind,
     outcome::Fate,
-    suggest::{Action, Suggested, Withheld},
+    reasons::{reason, subject, target},
+    suggest::{Suggested, Withheld},
     tally::{OfKind, OfRule, Tally},
     tops::{Change, Counts, Largest},
 };
@@ -313,26 +313,6 @@ impl Report {
     }
 }
 
-/// Who, in words.
-pub(super) fn subject(subject: &Subject) -> String {
-    match subject {
-        Subject::Anyone => "anyone".to_owned(),
-        Subject::Nodes => "nodes".to_owned(),
-        Subject::User(name) => name.clone(),
-    }
-}
-
-fn target(target: &Target) -> String {
-    match target {
-        Target::Path(pattern) => (*pattern).to_owned(),
-        Target::Resource(group, resource) if group.is_empty() => resource.clone(),
-        Target::Resource(group, resource) => match resource.split_once('/') {
-            None => format!("{resource}.{group}"),
-            Some((resource, subresource)) => format!("{resource}.{group}/{subresource}"),
-        },
-    }
-}
-
 impl SuggestedTold {
     pub(super) fn of(number: usize, suggested: &Suggested) -> Self {
         Self {
@@ -343,34 +323,6 @@ impl SuggestedTold {
             bytes: suggested.bytes,
         }
     }
-}
-
-fn reason(suggested: &Suggested) -> String {
-    let who = subject(&suggested.subject);
-    let matched = &suggested.rule.matched;
-    let what = match (
-        suggested.targets,
-        &matched.non_resource_urls[..],
-        &matched.resources[..],
-    ) {
-        (1, [path], _) => path.clone(),
-        (1, _, [of_group]) => {
-            let resource = of_group.resources.first().cloned().unwrap_or_default();
-            target(&Target::Resource(of_group.group.clone(), resource))
-        }
-        (targets, [], _) => format!("{targets} resources"),
-        (targets, ..) => format!("{targets} kinds of paths"),
-    };
-    let mut reason = match (suggested.action, &suggested.subject) {
-        (Action::Drop, Subject::Anyone) => "health checks, whoever asks".to_owned(),
-        (Action::Drop, _) if suggested.is_heartbeat => format!("{who} writes {what}: heartbeats"),
-        (Action::Drop, _) => format!("{who} reads {what}"),
-        (Action::Shorten, _) => format!("{who} reads {what}: who and what stays, without bodies"),
-    };
-    if suggested.failed > 0 {
-        reason += &format!("; {} failed, none was denied", suggested.failed);
-    }
-    reason
 }
 
 impl WithheldTold {

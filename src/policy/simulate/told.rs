@@ -5,13 +5,14 @@
 
 use super::{
     figures::{bar, bytes, change, grouped, percent, span},
-    report::{Effect, Loss, Report, RuleTold, Suggestion},
+    report::{Effect, Loss, Report, RuleTold},
+    told_suggestion::suggested,
     tops::{Counts, Largest},
 };
 use crate::output::{count, line, table, time, wrap};
 
-const NAME_CHARS_MAX: usize = 60;
-const WAY_CHARS_MAX: usize = 110;
+pub(super) const NAME_CHARS_MAX: usize = 60;
+pub(super) const WAY_CHARS_MAX: usize = 110;
 
 /// The whole of it.
 pub(super) fn told(report: &Report) -> String {
@@ -46,7 +47,7 @@ fn moment(text: &str) -> String {
     read.map_or_else(|_| line(text, 40), |moment| time(moment.as_millisecond()))
 }
 
-fn shown(path: &str) -> String {
+pub(super) fn shown(path: &str) -> String {
     line(path, NAME_CHARS_MAX)
 }
 
@@ -71,7 +72,7 @@ fn head(report: &Report) -> String {
     text
 }
 
-fn totals(effect: &Effect, before: &str, after: &str) -> String {
+pub(super) fn totals(effect: &Effect, before: &str, after: &str) -> String {
     let (old, new) = (&effect.before, &effect.after);
     let mut rows = vec![
         vec![
@@ -101,7 +102,7 @@ fn totals(effect: &Effect, before: &str, after: &str) -> String {
 }
 
 /// What would be missed first; then all kinds of what matters.
-fn losses(effect: &Effect, of_log: bool) -> String {
+pub(super) fn losses(effect: &Effect, of_log: bool) -> String {
     let mut text = String::new();
     for loss in effect.loud() {
         text += &format!(
@@ -313,7 +314,7 @@ fn notes(report: &Report) -> String {
     listed("Notes", &notes)
 }
 
-fn listed(title: &str, notes: &[String]) -> String {
+pub(super) fn listed(title: &str, notes: &[String]) -> String {
     let mut text = format!("{title}\n");
     for note in notes {
         for (number, part) in wrap(note, 110).iter().enumerate() {
@@ -325,80 +326,4 @@ fn listed(title: &str, notes: &[String]) -> String {
         }
     }
     text
-}
-
-fn suggested(suggestion: &Suggestion, before: &str) -> String {
-    let mut text = "\nSuggestion\n\n".to_owned();
-    if suggestion.rules.is_empty() {
-        text += "Nothing that is safe to leave out is worth a rule.\n";
-    } else {
-        text += &rules_of(suggestion);
-        text += &totals(&suggestion.effect, before, "with the suggestion");
-        text += &losses(&suggestion.effect, false);
-    }
-    if !suggestion.withheld.is_empty() {
-        text += "Not suggested, because a policy cannot tell these apart:\n";
-        for one in &suggestion.withheld {
-            let what = line(&one.what, NAME_CHARS_MAX);
-            let but = format!("{} of {}", grouped(one.because_events), one.because.words());
-            text += &format!(
-                "  {what}: would save {}, and lose {but}\n",
-                bytes(one.bytes)
-            );
-        }
-        text.push('\n');
-    }
-    let mut notes = Vec::new();
-    if suggestion.beyond > 0 {
-        notes.push(format!(
-            "{} are of more different kinds than there is room for; nothing is suggested about these.",
-            count(suggestion.beyond, "event")
-        ));
-    }
-    if !suggestion.same_log {
-        notes.push(
-            "The log changed while it was read; the figures are those of the second reading."
-                .to_owned(),
-        );
-    }
-    if let Some(file) = &suggestion.file
-        && !suggestion.rules.is_empty()
-    {
-        notes.push(format!(
-            "Written to {}. Look through its rules before you use them: they know what this log holds, and not what \
-             it will hold tomorrow.",
-            shown(file)
-        ));
-    }
-    if !notes.is_empty() {
-        text += &listed("Notes", &notes);
-    }
-    text
-}
-
-fn rules_of(suggestion: &Suggestion) -> String {
-    let whole = suggestion.effect.before.counts.bytes;
-    let rows: Vec<_> = suggestion
-        .rules
-        .iter()
-        .map(|rule| {
-            vec![
-                format!("rules[{}]", rule.rule),
-                rule.level.as_str().to_owned(),
-                grouped(rule.events),
-                bytes(rule.bytes),
-                percent(rule.bytes, whole),
-                line(&rule.reason, WAY_CHARS_MAX),
-            ]
-        })
-        .collect();
-    let headers = [
-        "rule",
-        "level",
-        ">events less",
-        ">size less",
-        ">share",
-        "why",
-    ];
-    table(&headers, &rows) + "\n"
 }
