@@ -1,4 +1,4 @@
-//! `auditrelay policy check|explain`: an audit policy looked into, without a cluster.
+//! `auditrelay policy check|explain|simulate`: an audit policy looked into, without a cluster.
 //!
 //! Contract: a policy is read as the API server reads it (`audit::policy`), and nothing here decides about a
 //! request in another way than [`Policy::evaluate`](auditrelay_audit::policy::Policy::evaluate) does.
@@ -11,7 +11,9 @@ use crate::Failure;
 
 mod check;
 mod explain;
+mod requests;
 mod simulate;
+pub(crate) mod source;
 
 /// What is done with an audit policy.
 #[derive(Debug, Subcommand)]

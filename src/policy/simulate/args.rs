@@ -7,7 +7,7 @@ use clap::Args;
 /// What `policy simulate` takes.
 #[derive(Debug, Args)]
 pub(crate) struct SimulateArgs {
-    /// The policy, YAML or JSON.
+    /// The policy, YAML or JSON; `-` is standard input.
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
     /// Audit logs: files, folders of rotated ones, plain or packed by gzip or zstd, bodies of a webhook; `-` is

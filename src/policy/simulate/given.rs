@@ -1,10 +1,10 @@
-//! A policy out of a file.
+//! A policy as it was given: with its text, which a suggestion keeps.
 
-use std::{fs::File, io::Read, path::Path};
+use std::path::Path;
 
-use auditrelay_audit::policy::{Loaded, POLICY_BYTES_MAX, load};
+use auditrelay_audit::policy::{Loaded, load};
 
-use crate::{Failure, output::line};
+use crate::{Failure, output::line, policy::source};
 
 /// Problems that are told.
 const PROBLEMS_MAX: usize = 5;
@@ -19,27 +19,20 @@ pub(super) struct Given {
 
 impl Given {
     pub(super) fn read(path: &Path) -> Result<Self, Failure> {
-        let shown = path.display().to_string();
-        let refused = |problem: &str| Failure::Usage(format!("{}: {problem}", line(&shown, 300)));
-        let mut bytes = Vec::new();
-        let read = File::open(path).and_then(|file| {
-            file.take(POLICY_BYTES_MAX as u64 + 1)
-                .read_to_end(&mut bytes)
-        });
-        read.map_err(|error| refused(&format!("cannot be read: {error}")))?;
-        if bytes.len() > POLICY_BYTES_MAX {
-            return Err(refused(&format!("is longer than {POLICY_BYTES_MAX} bytes")));
-        }
-        let text = String::from_utf8(bytes).map_err(|_| refused("is not UTF-8 text"))?;
+        let shown = match path.as_os_str() == "-" {
+            true => "standard input".to_owned(),
+            false => path.display().to_string(),
+        };
+        let text = source::text(path)?;
         let loaded = load(&text).map_err(|problems| {
-            let told = problems.iter().take(PROBLEMS_MAX);
-            let told: Vec<String> = told.map(|one| line(&one.to_string(), 300)).collect();
-            let more = match problems.len().saturating_sub(PROBLEMS_MAX) {
-                0 => String::new(),
-                more => format!("\n  and {more} more"),
-            };
-            refused(&format!(
-                "the API server would not start with this policy; auditrelay policy check tells more\n  {}{more}",
+            let told: Vec<String> = problems
+                .iter()
+                .take(PROBLEMS_MAX)
+                .map(source::problem)
+                .collect();
+            Failure::Data(format!(
+                "{}: the API server would not start with this policy; auditrelay policy check tells more\n  {}",
+                line(&shown, 300),
                 told.join("\n  ")
             ))
         })?;

@@ -63,6 +63,14 @@ pub(crate) fn run(args: &SimulateArgs) -> Result<ExitCode, Failure> {
             "--suggest reads the log twice, and standard input can be read but once; give a file";
         return Err(Failure::Usage(reason.to_owned()));
     }
+    let inputs = [&args.file]
+        .into_iter()
+        .chain(&args.against)
+        .chain(&args.log);
+    if inputs.filter(|path| is_stdin(path)).count() > 1 {
+        let reason = "standard input can be only one of the policies and logs";
+        return Err(Failure::Usage(reason.to_owned()));
+    }
     let prints_policy = args.suggest.as_deref().is_some_and(is_stdin);
     if prints_policy && args.json {
         let reason = "with --json the suggested policy is in the report; give --suggest a file";
