@@ -61,9 +61,10 @@ pub(super) struct Cell {
     /// What must be left alone, by kind.
     pub(super) precious: BTreeMap<Kind, u64>,
     /// Events and bytes that are written today and would not be.
-    pub(super) dropped: (u64, u64),
-    /// The same, if the end of each request stayed, without bodies.
-    pub(super) shortened: (u64, u64),
+    pub(super) dropped: (u64, i64),
+    /// The same, if the end of each request stayed, without bodies. An event of level Request that has no body is a
+    /// byte longer then: the level's name is.
+    pub(super) shortened: (u64, i64),
     /// The lowest level that the policy has for any of it.
     pub(super) lowest: Level,
     /// What the policy omits of it; none if not always the same.
@@ -219,7 +220,8 @@ impl Cell {
         let has_failed = envelope.code().is_some_and(|code| code >= 400);
         self.failed += u64::from(has_failed && is_end(envelope));
         self.lowest = self.lowest.min(decision.level);
-        let Some(bytes) = outcome.bytes else {
+        let signed = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
+        let Some(bytes) = outcome.bytes.map(signed) else {
             return;
         };
         self.dropped.0 += 1;
@@ -228,8 +230,7 @@ impl Cell {
             self.shortened.0 += 1;
             self.shortened.1 += bytes;
         } else {
-            let left = event.bytes_at(Level::Metadata, false);
-            self.shortened.1 += bytes.saturating_sub(left);
+            self.shortened.1 += bytes - signed(event.bytes_at(Level::Metadata, false));
         }
     }
 }

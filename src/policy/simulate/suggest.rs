@@ -120,11 +120,17 @@ fn allows(cell: &Cell, action: Action) -> bool {
     }
 }
 
-fn saving(cell: &Cell, action: Action) -> (u64, u64) {
+fn saving(cell: &Cell, action: Action) -> (u64, i64) {
     match action {
         Action::Drop => cell.dropped,
         Action::Shorten => cell.shortened,
     }
+}
+
+/// What is saved in all; nothing, where it would be less than that.
+fn bytes<'c>(cells: impl Iterator<Item = &'c &'c Cell>, action: Action) -> u64 {
+    let saved: i64 = cells.map(|cell| saving(cell, action).1).sum();
+    u64::try_from(saved).unwrap_or_default()
 }
 
 type Verbs<'c> = BTreeSet<&'c str>;
@@ -145,7 +151,7 @@ fn rules_of(
     }
     targets.retain(|_, cells| {
         let allowed = cells.iter().filter(|cell| allows(cell, action));
-        let bytes: u64 = allowed.map(|cell| saving(cell, action).1).sum();
+        let bytes = bytes(allowed, action);
         bytes > 0 && bytes.saturating_mul(TARGET_PER_SHARE_MIN) >= bounds.total_bytes
     });
     // What one subject reads is one rule for all targets of which no read is precious: by a verb that was not seen
@@ -210,7 +216,6 @@ fn rule(cells: &[&Cell], action: Action, omits: Omits) -> Suggested {
             },
         }
     }
-    let sum = |of: fn(&Cell, Action) -> u64| cells.iter().map(|cell| of(cell, action)).sum();
     Suggested {
         rule: Rule {
             level: match action {
@@ -234,8 +239,8 @@ fn rule(cells: &[&Cell], action: Action, omits: Omits) -> Suggested {
         targets: targets.len(),
         is_heartbeat: cells.iter().any(|cell| !cell.is_read()) && subject != Subject::Anyone,
         failed: cells.iter().map(|cell| cell.failed).sum(),
-        events: sum(|cell, action| saving(cell, action).0),
-        bytes: sum(|cell, action| saving(cell, action).1),
+        events: cells.iter().map(|cell| saving(cell, action).0).sum(),
+        bytes: bytes(cells.iter(), action),
         subject,
     }
 }
@@ -253,13 +258,13 @@ fn withheld(cells: &Cells) -> Vec<Withheld> {
                 true => Action::Drop,
                 false => Action::Shorten,
             };
-            let (events, bytes) = saving(cell, action);
+            let (events, _) = saving(cell, action);
             Some(Withheld {
                 subject: cell.subject.clone(),
                 verb: cell.verb.clone(),
                 target: cell.target.clone(),
                 events,
-                bytes,
+                bytes: bytes([&cell].into_iter(), action),
                 because: (*because.0, *because.1),
             })
         })
