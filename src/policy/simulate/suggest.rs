@@ -258,8 +258,10 @@ fn withheld(cells: &Cells) -> Vec<Withheld> {
                 true => Action::Drop,
                 false => Action::Shorten,
             };
+            let may_be = action == Action::Drop
+                || (matches!(cell.target, Target::Resource(..)) && cell.lowest > Level::Metadata);
             let (events, _) = saving(cell, action);
-            Some(Withheld {
+            may_be.then(|| Withheld {
                 subject: cell.subject.clone(),
                 verb: cell.verb.clone(),
                 target: cell.target.clone(),

@@ -3,6 +3,8 @@
 //! Contract: what must not be lost stands first where it is lost. Text of events is cleaned here. Numbers are those
 //! of the JSON, in units for people.
 
+use std::path::Path;
+
 use super::{
     figures::{bar, bytes, change, grouped, percent, span},
     report::{Effect, Loss, Report, RuleTold},
@@ -19,9 +21,9 @@ pub(super) fn told(report: &Report) -> String {
     let mut text = head(report);
     let before = match &report.against {
         None => "in the log".to_owned(),
-        Some(other) => format!("by {}", shown(other)),
+        Some(other) => format!("by {}", name(other)),
     };
-    let after = format!("by {}", shown(&report.policy));
+    let after = format!("by {}", name(&report.policy));
     text += &totals(&report.effect, &before, &after);
     text += &losses(&report.effect, report.against.is_none());
     text += &rules(report);
@@ -45,6 +47,12 @@ pub(super) fn told(report: &Report) -> String {
 fn moment(text: &str) -> String {
     let read = text.parse::<jiff::Timestamp>();
     read.map_or_else(|_| line(text, 40), |moment| time(moment.as_millisecond()))
+}
+
+/// A file's name alone, for the head of a column.
+fn name(path: &str) -> String {
+    let name = Path::new(path).file_name();
+    name.map_or_else(|| shown(path), |name| shown(&name.to_string_lossy()))
 }
 
 pub(super) fn shown(path: &str) -> String {
@@ -152,7 +160,7 @@ fn ways(loss: &Loss) -> String {
         text += &format!("  {:>6}  {what}\n", grouped(way.events));
     }
     if loss.other_ways > 0 {
-        text += &format!("          and {} more\n", count(loss.other_ways, "way"));
+        text += &format!("          and {}\n", count(loss.other_ways, "more way"));
     }
     text
 }
