@@ -17,4 +17,4 @@ mod scan;
 
 pub use event::{Annotations, Envelope, Level, NotAnEvent, ObjectRef, Severity, Stage, Text, User};
 pub use key::{EventKey, HashKey};
-pub use matcher::{Event, Matcher};
+pub use matcher::{AuthorizerDecision, Codes, Event, Glob, Impersonation, Matcher, Network, Risk};

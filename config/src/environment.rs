@@ -184,7 +184,9 @@ impl Target {
                     ..target
                 })
             }
-            Kind::Bool | Kind::Integer | Kind::Text | Kind::List | Kind::Texts => None,
+            Kind::Bool | Kind::Integer | Kind::Text | Kind::List | Kind::Texts | Kind::TextMap => {
+                None
+            }
         }
     }
 
@@ -255,9 +257,12 @@ fn typed(text: &str, kind: Kind) -> Result<Value, String> {
         Kind::Integer => integer(text)?,
         // A name cannot begin like a list.
         Kind::Texts if !text.trim_start().starts_with('[') => ValueKind::from(text),
-        Kind::List | Kind::Texts | Kind::Map(_) | Kind::Channels(_) | Kind::Maps(_) => {
-            return json::parse(text);
-        }
+        Kind::List
+        | Kind::Texts
+        | Kind::TextMap
+        | Kind::Map(_)
+        | Kind::Channels(_)
+        | Kind::Maps(_) => return json::parse(text),
     };
     Ok(Value::new(None, value))
 }

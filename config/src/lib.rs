@@ -28,10 +28,11 @@ mod route;
 mod schema;
 mod seal_key;
 mod secret;
+mod starter;
 mod text;
 mod tree;
 
-pub use auditrelay_audit::{Level, Severity, Stage, redact::Bodies};
+pub use auditrelay_audit::{AuthorizerDecision, Level, Risk, Severity, Stage, redact::Bodies};
 pub use bounded::Bounded;
 pub use channel::{ChannelConfig, Destination, DigestDetails, FieldConfig};
 pub use door::{ClientConfig, TlsConfig};
@@ -44,10 +45,12 @@ pub use proxy::Proxy;
 pub use queue::QueueConfig;
 pub use redaction::RedactionConfig;
 pub use route::{
-    LinkConfig, MatchConfig, OneOrMore, RateBy, RateConfig, RouteConfig, RouteLevel, RouteResources,
+    CodesConfig, GlobConfig, ImpersonatedConfig, LinkConfig, MatchConfig, NetworkConfig, OneOrMore,
+    RateBy, RateConfig, RouteConfig, RouteLevel, RouteResources,
 };
 pub use seal_key::SealKey;
 pub use secret::{MASK, SlackToken, WebhookUrl};
+pub use starter::{STARTER_CHANNEL, STARTER_ROUTES};
 
 /// The reference configuration file: every knob with its default, unit and bounds, and examples of
 /// channels and routes. It can be loaded as it is; its secrets are samples.

@@ -132,6 +132,11 @@ impl Adoption {
                 path,
                 &format!("found {}, expected a list", describe(&found)),
             ),
+            (Kind::TextMap, found @ ValueKind::Table(_)) => self.plain(found, path, 0),
+            (Kind::TextMap, found) => self.refuse(
+                path,
+                &format!("found {}, expected a map of text", describe(&found)),
+            ),
             (Kind::Bool | Kind::Integer | Kind::Text | Kind::Texts, found) => {
                 self.plain(found, path, 0)
             }

@@ -73,7 +73,10 @@ fn describe(comment: &str) -> Knob {
     let rest = rest.trim_end_matches(" Sample value.");
     let (default, bounds) = match rest.split_once(". Bounds: ") {
         Some((default, bounds)) => {
-            let (min, max) = bounds.split_once("..").expect(comment);
+            let (min, max) = bounds
+                .trim_end_matches('.')
+                .split_once("..")
+                .expect(comment);
             (
                 default,
                 Some((min.parse().expect(comment), max.parse().expect(comment))),
@@ -102,7 +105,7 @@ fn leaves(value: &Value, path: &str, found: &mut BTreeMap<String, Value>) {
         }
     };
     match value {
-        Value::Object(map) => map
+        Value::Object(map) if !map.is_empty() => map
             .iter()
             .for_each(|(key, value)| leaves(value, &join(key), found)),
         Value::Array(list) if list.iter().any(Value::is_object) => {
@@ -119,14 +122,17 @@ fn serialized(loaded: &Loaded) -> Value {
     serde_json::to_value(&loaded.config).expect("a configuration can be shown")
 }
 
-/// What the code has for each key that is not set: one channel with no knob set, one route.
+/// What the code has for each key that is not set: one channel with no knob set, one route, and one with the maps
+/// that are none where they are left out.
 fn defaults() -> BTreeMap<String, Value> {
     let loaded = Case::file(
         "channels: {default: {preview: true, fields: [{title: a, text: b}]}}
 clients: [{name: a, token_file: b}]
 inputs: {log_file: [{path: a}]}
 redaction: {resources: [{}]}
-routes: [{name: a, channel: default, resources: [{}], links: [{text: a, url: https://b}]}]",
+routes:
+- {name: a, channel: default, resources: [{}], links: [{text: a, url: https://b}]}
+- {name: b, channel: default, rate: {moreThan: 1, withinSeconds: 1}, impersonated: {}}",
     )
     .loaded();
     let mut found = BTreeMap::new();
@@ -158,6 +164,8 @@ fn every_default_described_is_that_of_the_code() {
         "routes.[].channel",
         "routes.[].links.[].text",
         "routes.[].links.[].url",
+        "routes.[].rate.moreThan",
+        "routes.[].rate.withinSeconds",
     ];
     for (path, knob) in knobs() {
         if needed.contains(&path.as_str()) || LISTS_OF_MAPS.contains(&path.as_str()) {
@@ -218,10 +226,15 @@ fn every_value_is_the_default_unless_marked_as_a_sample() {
             "routes.[].bodies",
             "routes.[].channel",
             "routes.[].command",
+            "routes.[].impersonated",
             "routes.[].links",
             "routes.[].links.[].text",
             "routes.[].links.[].url",
             "routes.[].name",
+            "routes.[].rate",
+            "routes.[].rate.by",
+            "routes.[].rate.moreThan",
+            "routes.[].rate.withinSeconds",
             "routes.[].resources",
             "routes.[].resources.[].resources",
             "routes.[].severity",
@@ -241,7 +254,7 @@ fn it_loads_without_a_note() {
     let loaded = reference();
     assert_eq!(loaded.notes, Vec::<String>::new());
     assert_eq!(serialized(&loaded)["slack"]["token"], "[secret]");
-    assert_eq!(loaded.config.routes.len(), 2);
+    assert_eq!(loaded.config.routes.len(), 3);
 }
 
 /// A file that sets the number at `path`, and what else that value needs.
@@ -259,6 +272,14 @@ fn file_with(path: &str, value: &str) -> String {
         }
         ("queue", "bytes_max") => format!("queue: {{bytes_max: {value}}}"),
         ("queue", _) => format!("queue: {{{key}: {value}, bytes_max: 17592186044416}}"),
+        ("routes.[].rate", _) => {
+            let other = if key == "moreThan" {
+                "withinSeconds"
+            } else {
+                "moreThan"
+            };
+            format!("routes: [{{name: a, channel: default, rate: {{{key}: {value}, {other}: 1}}}}]")
+        }
         _ => format!("{section}: {{{key}: {value}}}"),
     }
 }
@@ -281,7 +302,8 @@ fn every_bound_described_is_that_of_the_code() {
             assert_eq!(
                 Case::file(file_with(&path, &refused.to_string())).line(),
                 format!(
-                    "a.yaml: {path}: found integer `{refused}`, expected an integer from {min} to {max}"
+                    "a.yaml: {}: found integer `{refused}`, expected an integer from {min} to {max}",
+                    path.replace(".[]", "[0]")
                 )
             );
         }

@@ -369,3 +369,7 @@ impl<'r> Sorted<'r> {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "sort_tests.rs"]
+mod tests;
