@@ -45,7 +45,8 @@ enum Command {
     Demo,
     /// Show the messages that audit events would make in a channel. Posts nothing, opens no queue.
     Render(RenderArgs),
-    /// The API server's audit policy: check one, explain what it does to a request.
+    /// The API server's audit policy: check one, explain what it does to a request, try it
+    /// on a log.
     #[command(subcommand)]
     Policy(PolicyCommand),
     /// Show what was received and where it is; exit code 1 if an event is unaccounted for.
