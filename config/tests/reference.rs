@@ -119,14 +119,17 @@ fn serialized(loaded: &Loaded) -> Value {
     serde_json::to_value(&loaded.config).expect("a configuration can be shown")
 }
 
-/// What the code has for each key that is not set: one channel with no knob set, one route.
+/// What the code has for each key that is not set: one channel with no knob set, one route, and one with the maps
+/// that are none where they are left out.
 fn defaults() -> BTreeMap<String, Value> {
     let loaded = Case::file(
         "channels: {default: {preview: true, fields: [{title: a, text: b}]}}
 clients: [{name: a, token_file: b}]
 inputs: {log_file: [{path: a}]}
 redaction: {resources: [{}]}
-routes: [{name: a, channel: default, resources: [{}], links: [{text: a, url: https://b}]}]",
+routes:
+- {name: a, channel: default, resources: [{}], links: [{text: a, url: https://b}]}
+- {name: b, channel: default, rate: {moreThan: 1, withinSeconds: 1}}",
     )
     .loaded();
     let mut found = BTreeMap::new();
@@ -158,6 +161,8 @@ fn every_default_described_is_that_of_the_code() {
         "routes.[].channel",
         "routes.[].links.[].text",
         "routes.[].links.[].url",
+        "routes.[].rate.moreThan",
+        "routes.[].rate.withinSeconds",
     ];
     for (path, knob) in knobs() {
         if needed.contains(&path.as_str()) || LISTS_OF_MAPS.contains(&path.as_str()) {
@@ -222,6 +227,9 @@ fn every_value_is_the_default_unless_marked_as_a_sample() {
             "routes.[].links.[].text",
             "routes.[].links.[].url",
             "routes.[].name",
+            "routes.[].rate.by",
+            "routes.[].rate.moreThan",
+            "routes.[].rate.withinSeconds",
             "routes.[].resources",
             "routes.[].resources.[].resources",
             "routes.[].severity",
@@ -259,6 +267,14 @@ fn file_with(path: &str, value: &str) -> String {
         }
         ("queue", "bytes_max") => format!("queue: {{bytes_max: {value}}}"),
         ("queue", _) => format!("queue: {{{key}: {value}, bytes_max: 17592186044416}}"),
+        ("routes.[].rate", _) => {
+            let other = if key == "moreThan" {
+                "withinSeconds"
+            } else {
+                "moreThan"
+            };
+            format!("routes: [{{name: a, channel: default, rate: {{{key}: {value}, {other}: 1}}}}]")
+        }
         _ => format!("{section}: {{{key}: {value}}}"),
     }
 }
@@ -281,7 +297,8 @@ fn every_bound_described_is_that_of_the_code() {
             assert_eq!(
                 Case::file(file_with(&path, &refused.to_string())).line(),
                 format!(
-                    "a.yaml: {path}: found integer `{refused}`, expected an integer from {min} to {max}"
+                    "a.yaml: {}: found integer `{refused}`, expected an integer from {min} to {max}",
+                    path.replace(".[]", "[0]")
                 )
             );
         }
