@@ -184,7 +184,7 @@ impl Target {
                     ..target
                 })
             }
-            Kind::Bool | Kind::Integer | Kind::Text | Kind::List | Kind::Texts => None,
+            Kind::Bool | Kind::Integer | Kind::Text | Kind::Free | Kind::List | Kind::Texts => None,
         }
     }
 
@@ -254,6 +254,8 @@ fn typed(text: &str, kind: Kind) -> Result<Value, String> {
         },
         Kind::Integer => integer(text)?,
         // A name cannot begin like a list.
+        // An event as text is JSON itself.
+        Kind::Free => ValueKind::from(text),
         Kind::Texts if !text.trim_start().starts_with('[') => ValueKind::from(text),
         Kind::List | Kind::Texts | Kind::Map(_) | Kind::Channels(_) | Kind::Maps(_) => {
             return json::parse(text);

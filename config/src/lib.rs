@@ -25,6 +25,7 @@ mod raw;
 mod redaction;
 mod resolve;
 mod route;
+mod route_tests;
 mod schema;
 mod seal_key;
 mod secret;
@@ -46,6 +47,7 @@ pub use redaction::RedactionConfig;
 pub use route::{
     LinkConfig, MatchConfig, OneOrMore, RateBy, RateConfig, RouteConfig, RouteLevel, RouteResources,
 };
+pub use route_tests::{Expected, RouteTest, SampleEvent};
 pub use seal_key::SealKey;
 pub use secret::{MASK, SlackToken, WebhookUrl};
 

@@ -21,6 +21,7 @@ use crate::proxy::Proxy;
 use crate::queue::QueueConfig;
 use crate::redaction::RedactionConfig;
 use crate::route::RouteConfig;
+use crate::route_tests::RouteTest;
 use crate::secret::SlackToken;
 use crate::text;
 
@@ -68,6 +69,8 @@ pub struct Config {
     pub channels: BTreeMap<ChannelName, ChannelConfig>,
     /// Which events go where; the first route that matches decides.
     pub routes: Vec<RouteConfig>,
+    /// Events, and who is to hear of them.
+    pub tests: Vec<RouteTest>,
 }
 
 impl Config {

@@ -18,6 +18,7 @@ use crate::names::{ChannelName, ClusterName};
 use crate::queue::QueueConfig;
 use crate::redaction::RedactionConfig;
 use crate::route::RouteConfig;
+use crate::route_tests::RouteTest;
 use crate::text::{self, FromText};
 use crate::tree::Tree;
 
@@ -45,6 +46,7 @@ pub(crate) struct RawConfig {
     pub(crate) slack: SlackConfig,
     pub(crate) channels: BTreeMap<ChannelName, ChannelConfig>,
     pub(crate) routes: Vec<RouteConfig>,
+    pub(crate) tests: Vec<RouteTest>,
 }
 
 impl Default for RawConfig {
@@ -67,6 +69,7 @@ impl Default for RawConfig {
             slack: SlackConfig::default(),
             channels: BTreeMap::new(),
             routes: Vec::new(),
+            tests: Vec::new(),
         }
     }
 }

@@ -15,6 +15,7 @@ use crate::model::Config;
 use crate::names::ChannelName;
 use crate::raw::RawConfig;
 use crate::route;
+use crate::route_tests::{self, TESTS_MAX};
 use crate::text::FromText;
 use crate::tree::Tree;
 
@@ -36,6 +37,7 @@ pub(crate) fn resolve(mut raw: RawConfig, tree: &Tree) -> Result<Config, ConfigE
             .map_err(|problem| tree.refusal(&format!("channels.{name}.fallback"), &problem))?;
     }
     check_routes(&raw, tree)?;
+    check_tests(&raw, tree)?;
     check_redaction(&raw, tree)?;
     Ok(Config {
         default_channel: default_channel(&raw, tree)?,
@@ -55,6 +57,7 @@ pub(crate) fn resolve(mut raw: RawConfig, tree: &Tree) -> Result<Config, ConfigE
         slack: raw.slack,
         channels: raw.channels,
         routes: raw.routes,
+        tests: raw.tests,
     })
 }
 
@@ -179,6 +182,33 @@ fn check_routes(raw: &RawConfig, tree: &Tree) -> Result<(), ConfigError> {
         }
         for channel in route.channel.iter() {
             check_known(raw, channel).or_else(|problem| refuse("channel", &problem))?;
+        }
+    }
+    Ok(())
+}
+
+fn check_tests(raw: &RawConfig, tree: &Tree) -> Result<(), ConfigError> {
+    if raw.tests.len() > TESTS_MAX {
+        let problem = format!(
+            "found {} tests, expected at most {TESTS_MAX}",
+            raw.tests.len()
+        );
+        return Err(tree.refusal("tests", &problem));
+    }
+    let mut names = BTreeSet::new();
+    for (index, test) in raw.tests.iter().enumerate() {
+        let refuse =
+            |key: &str, problem: &str| Err(tree.refusal(&format!("tests[{index}].{key}"), problem));
+        if !names.insert(&test.name) {
+            let problem = format!("found {:?}, which another test has", test.name.as_str());
+            return refuse("name", &problem);
+        }
+        if let Some((key, problem)) = route_tests::fault(test) {
+            return refuse(key, &problem);
+        }
+        for (number, expected) in test.expect.iter().enumerate() {
+            check_known(raw, &expected.channel)
+                .or_else(|problem| refuse(&format!("expect[{number}].channel"), &problem))?;
         }
     }
     Ok(())

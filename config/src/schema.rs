@@ -16,6 +16,8 @@ pub(crate) enum Kind {
     Texts,
     /// A map with these keys.
     Map(&'static [Field]),
+    /// Text, or a map with any keys.
+    Free,
     /// A map of channels by name, each a map with these keys.
     Channels(&'static [Field]),
     /// A list of maps with these keys.
@@ -52,6 +54,7 @@ pub(crate) const ROOT: &[Field] = &[
     field("slack", Kind::Map(SLACK)),
     field("channels", Kind::Channels(CHANNEL)),
     field("routes", Kind::Maps(ROUTE)),
+    field("tests", Kind::Maps(TEST)),
 ];
 
 const TLS: &[Field] = &[
@@ -171,6 +174,22 @@ const ROUTE: &[Field] = &[
     field("command", Kind::Text),
 ];
 
+const TEST: &[Field] = &[
+    field("name", Kind::Text),
+    field("event", Kind::Free),
+    field("event_file", Kind::Text),
+    field("cluster", Kind::Text),
+    field("repeat", Kind::Integer),
+    field("auditIDReused", Kind::Bool),
+    field("expect", Kind::Maps(EXPECTED)),
+];
+
+const EXPECTED: &[Field] = &[
+    field("channel", Kind::Text),
+    field("severity", Kind::Text),
+    field("route", Kind::Text),
+];
+
 const RATE: &[Field] = &[
     field("moreThan", Kind::Integer),
     field("withinSeconds", Kind::Integer),
@@ -237,7 +256,9 @@ fn place(fields: &'static [Field], key: &str) -> Option<String> {
             Kind::Map(inner) => (field.key.to_owned(), inner),
             Kind::Channels(inner) => (format!("{}.NAME", field.key), inner),
             Kind::Maps(inner) => (format!("{}[N]", field.key), inner),
-            Kind::Bool | Kind::Integer | Kind::Text | Kind::List | Kind::Texts => return None,
+            Kind::Bool | Kind::Integer | Kind::Text | Kind::Free | Kind::List | Kind::Texts => {
+                return None;
+            }
         };
         place(inner, key).map(|rest| format!("{within}.{rest}"))
     })
@@ -279,7 +300,9 @@ mod tests {
             match field.kind {
                 Kind::Bool => assert!(value.is_boolean(), "{path}"),
                 Kind::Integer => assert!(value.is_u64(), "{path}"),
-                Kind::Text => assert!(value.is_string() || value.is_null(), "{path}"),
+                Kind::Text | Kind::Free => {
+                    assert!(value.is_string() || value.is_null(), "{path}");
+                }
                 Kind::List | Kind::Texts => assert!(value.is_array(), "{path}"),
                 Kind::Map(fields) => compare(fields, value, &path),
                 Kind::Channels(fields) => compare(fields, &value["default"], &path),
@@ -304,6 +327,10 @@ mod tests {
                 "[{}]".to_owned(),
             ),
             ("AUDITRELAY__ROUTES".to_owned(), routes.to_owned()),
+            (
+                "AUDITRELAY__TESTS".to_owned(),
+                r#"[{"name":"a","event":{},"expect":[{"channel":"default"}]}]"#.to_owned(),
+            ),
             ("AUDITRELAY__CHANNELS".to_owned(), channels.to_owned()),
         ];
         let loaded = crate::load(None, env, crate::Overrides::default()).unwrap();
