@@ -329,7 +329,7 @@ fn other_refusals_of_routes() {
     );
     assert_eq!(
         line("routes: [{name: a}]"),
-        "a.yaml: routes[0].channel: is missing"
+        "a.yaml: routes[0].channel: is missing, expected a channel, or level: None beside the name for none at all"
     );
     assert_eq!(
         line("routes: [{name: a, channel: nope}]"),

@@ -74,7 +74,10 @@ fn describe(comment: &str) -> Knob {
     let rest = rest.trim_end_matches(" Sample value.");
     let (default, bounds) = match rest.split_once(". Bounds: ") {
         Some((default, bounds)) => {
-            let (min, max) = bounds.split_once("..").expect(comment);
+            let (min, max) = bounds
+                .trim_end_matches('.')
+                .split_once("..")
+                .expect(comment);
             (
                 default,
                 Some((min.parse().expect(comment), max.parse().expect(comment))),
@@ -232,6 +235,7 @@ fn every_value_is_the_default_unless_marked_as_a_sample() {
             "routes.[].links.[].text",
             "routes.[].links.[].url",
             "routes.[].name",
+            "routes.[].rate",
             "routes.[].rate.by",
             "routes.[].rate.moreThan",
             "routes.[].rate.withinSeconds",
