@@ -129,14 +129,14 @@ impl Adoption {
                 path,
                 &format!("found {}, expected a list of maps", describe(&found)),
             ),
-            (Kind::List, found @ ValueKind::Array(_)) => self.plain(found, path, DEPTH_MAX),
+            (Kind::List, found @ ValueKind::Array(_)) => self.plain(found, path, Some(DEPTH_MAX)),
             (Kind::List, found) => self.refuse(
                 path,
                 &format!("found {}, expected a list", describe(&found)),
             ),
-            (Kind::Free, found) => self.plain(found, path, FREE_DEPTH_MAX),
+            (Kind::Free, found) => self.plain(found, path, Some(FREE_DEPTH_MAX)),
             (Kind::Bool | Kind::Integer | Kind::Text | Kind::Texts, found) => {
-                self.plain(found, path, DEPTH_MAX)
+                self.plain(found, path, Some(DEPTH_MAX))
             }
         }
     }
@@ -163,12 +163,17 @@ impl Adoption {
         Ok(adopted)
     }
 
-    /// A value whose type is checked when it is read, of at most so many levels below it.
-    fn plain(&self, kind: ValueKind, path: &str, levels: usize) -> Result<Value, ConfigError> {
-        let inside = || match levels.checked_sub(1) {
-            Some(levels) => Ok(levels),
-            None => self.refuse(path, "is nested too deep"),
+    /// A value whose type is checked when it is read, of at most so many levels; `None` is one too many.
+    fn plain(
+        &self,
+        kind: ValueKind,
+        path: &str,
+        levels: Option<usize>,
+    ) -> Result<Value, ConfigError> {
+        let Some(levels) = levels else {
+            return self.refuse(path, "is nested too deep");
         };
+        let inside = levels.checked_sub(1);
         match kind {
             ValueKind::Float(number) if !number.is_finite() => {
                 self.refuse(path, &format!("found {number}, which is no number to set"))
@@ -176,7 +181,7 @@ impl Adoption {
             ValueKind::Array(list) => {
                 let mut adopted = Vec::with_capacity(list.len());
                 for (index, item) in list.into_iter().enumerate() {
-                    adopted.push(self.plain(item.kind, &format!("{path}[{index}]"), inside()?)?);
+                    adopted.push(self.plain(item.kind, &format!("{path}[{index}]"), inside)?);
                 }
                 Ok(self.own(adopted))
             }
@@ -184,7 +189,7 @@ impl Adoption {
                 let mut adopted = Map::new();
                 for (key, item) in sorted(table) {
                     let inner = join(path, &key);
-                    adopted.insert(key, self.plain(item.kind, &inner, inside()?)?);
+                    adopted.insert(key, self.plain(item.kind, &inner, inside)?);
                 }
                 Ok(self.own(adopted))
             }
