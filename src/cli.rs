@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::{
     Failure, check, dead, demo, events, export, import, init, ledger, logs, online,
+    policy::{self, PolicyCommand},
     quarantine::{self, QuarantineCommand},
     render, replay, salvage, serve, tail,
 };
@@ -42,6 +43,9 @@ enum Command {
     Demo,
     /// Show the messages that audit events would make in a channel. Posts nothing, opens no queue.
     Render(RenderArgs),
+    /// The API server's audit policy: check one, explain what it does to a request.
+    #[command(subcommand)]
+    Policy(PolicyCommand),
     /// Show what was received and where it is; exit code 1 if an event is unaccounted for.
     Ledger(LedgerArgs),
     /// Messages that could never be delivered: list them, look into one, let them go again, give them up.
@@ -194,6 +198,7 @@ pub fn run() -> Result<ExitCode, Failure> {
         Command::Check(args) => check::run(args.config.as_deref()),
         Command::Init(args) => init::run(&args),
         Command::Render(args) => render::run(&args),
+        Command::Policy(command) => policy::run(&command),
         Command::Demo => block_on(demo::run())?,
         Command::Ledger(args) => block_on(ledger::run(&args))?,
         Command::Dead(command) => block_on(dead::run(&command))?,

@@ -26,6 +26,7 @@ mod logs;
 mod metrics;
 mod online;
 mod output;
+mod policy;
 mod preparation;
 mod progress;
 mod quarantine;

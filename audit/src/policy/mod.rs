@@ -4,9 +4,13 @@
 //! stages that are omitted are those of the policy and of the rule together; a rule's `omitManagedFields`
 //! overrides the policy's.
 
+mod load;
+mod mismatch;
 mod request;
 mod rule;
 
+pub use load::{Lines, Loaded, POLICY_BYTES_MAX, Place, Problem, load};
+pub use mismatch::Mismatch;
 pub use request::Request;
 pub use rule::{GroupResources, Match};
 

@@ -73,7 +73,7 @@ impl Match {
     }
 }
 
-fn has(list: &[String], value: &str) -> bool {
+pub(super) fn has(list: &[String], value: &str) -> bool {
     list.iter().any(|one| one == value)
 }
 
@@ -113,22 +113,28 @@ impl GroupResources {
     }
 }
 
-fn matches_resource(pattern: &str, object: &ObjectRef<'_>) -> bool {
+/// Whether a pattern of a rule means the object. What looks like a pattern and is none (`*/*`, `*/`, `pods/`)
+/// means what has exactly that name.
+pub(super) fn matches_resource(pattern: &str, object: &ObjectRef<'_>) -> bool {
     let (resource, subresource) = (object.resource.as_str(), object.subresource.as_str());
-    match pattern.split_once('/') {
-        None => pattern == "*" || (pattern == resource && subresource.is_empty()),
+    pattern == "*"
+        || is_called(pattern, resource, subresource)
+        || (!subresource.is_empty() && pattern.strip_prefix("*/") == Some(subresource))
         // Kubernetes: `pods/*` matches plain pods too.
-        Some((left, "*")) => left == resource,
-        Some(("*", right)) => right == subresource,
-        Some((left, right)) => left == resource && right == subresource,
+        || pattern.strip_suffix("/*") == Some(resource)
+}
+
+/// Whether this is `resource`, or `resource/subresource` of what has one.
+fn is_called(name: &str, resource: &str, subresource: &str) -> bool {
+    match name.strip_prefix(resource) {
+        Some("") => subresource.is_empty(),
+        Some(rest) => !subresource.is_empty() && rest.strip_prefix('/') == Some(subresource),
+        None => false,
     }
 }
 
-fn matches_path(pattern: &str, path: &str) -> bool {
-    match pattern.strip_suffix('*') {
-        Some(prefix) => path.starts_with(prefix),
-        None => pattern == path,
-    }
+pub(super) fn matches_path(pattern: &str, path: &str) -> bool {
+    pattern == path || (pattern.ends_with('*') && path.starts_with(pattern.trim_end_matches('*')))
 }
 
 #[cfg(test)]
