@@ -256,7 +256,7 @@ async fn deliver_copies(
 fn text_bytes(block: &Block) -> u64 {
     let bytes = |item: &BlockItem| match item.kind {
         ItemKind::Event { json_bytes, .. } => u64::from(json_bytes),
-        ItemKind::Unwanted | ItemKind::Unreadable(_) => 0,
+        ItemKind::Unwanted { .. } | ItemKind::Unreadable(_) => 0,
     };
     block.items.iter().map(bytes).sum()
 }

@@ -19,7 +19,6 @@ use tokio::{sync::watch, task::JoinSet};
 pub(crate) fn preparation(config: &Config, key: &HashKey, routes: &Arc<Routes>) -> Preparation {
     // A replay may go through other routes, which want other events.
     let keeps_all = config.queue.retain_hours.get() > 0;
-    let for_nobody = keeps_all.then_some((Routes::NOBODY, Bodies::Keep));
     let routes = Arc::clone(routes);
     Preparation {
         redactor: redactor(config, key.clone()),
@@ -29,8 +28,12 @@ pub(crate) fn preparation(config: &Config, key: &HashKey, routes: &Arc<Routes>) 
             .quarantine_raw
             .map(|key| SealTo::new(key.bytes())),
         events_per_list_max: config.ingest.events_per_list_max.as_usize(),
-        advisor: Advisor::new(routes.id(), move |event| {
-            routes.advice(event).or(for_nobody)
+        advisor: Advisor::naming(routes.id(), move |event| {
+            let advice = routes.at_the_door(event);
+            advice.or_else(|hint| match keeps_all {
+                true => Ok((hint.unwrap_or(Routes::NOBODY), Bodies::Keep)),
+                false => Err(hint),
+            })
         }),
     }
 }

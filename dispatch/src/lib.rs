@@ -22,6 +22,7 @@ pub mod message;
 pub mod metrics;
 pub mod pace;
 pub mod preview;
+pub mod rates;
 pub mod render;
 pub mod replay;
 pub mod retry;

@@ -33,6 +33,8 @@ pub struct Metrics {
     pub dedup_window_seconds: IntGauge,
     /// Events that the dedup window had to forget before it had passed.
     pub dedup_forgotten_early: IntCounter,
+    /// Keys that rates had to forget before their time had passed.
+    pub rate_forgotten: IntCounter,
 }
 
 impl Metrics {
@@ -101,6 +103,10 @@ impl Metrics {
             dedup_forgotten_early: counter(
                 "auditrelay_dedup_forgotten_early_total",
                 "Events that had to be forgotten before the dedup window had passed.",
+            )?,
+            rate_forgotten: counter(
+                "auditrelay_rate_forgotten_total",
+                "Keys of rates that had to be forgotten before their time had passed.",
             )?,
         })
     }

@@ -3,6 +3,8 @@
 //! * Only the routes decide: what the relay has seen before is asked nobody, since all of it was. What
 //!   the API server had sent twice *within* the replay is still told once, by a dedup window that is the
 //!   replay's own and counts the time at which blocks were received.
+//! * Rates count anew, from where the replay begins, and audit IDs are used again that were used within it: both by
+//!   what the replay itself reads.
 //! * Every copy is marked as replayed.
 //! * An event whose text was not stored, as no route wanted it when it was received, can be wanted by none now:
 //!   it is counted and not told.
@@ -10,14 +12,16 @@
 
 use std::{collections::BTreeMap, ops::Range, sync::Arc, time::Duration};
 
-use auditrelay_audit::{Envelope, Event, Severity};
+use auditrelay_audit::{Event, Severity};
 use auditrelay_store::{Block, DeliveriesEncoder, DeliveryBlock, EventToDeliver, ItemKind, Marks};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     Routes,
     dedup::{Seen, Sighting},
-    routes::Target,
+    rates::{Occurrence, Rates},
+    router::{fate_of_unreadable, read},
+    routes::{Fate, Target, Targets},
 };
 
 /// An API server repeats a batch for 245 s at most.
@@ -77,6 +81,7 @@ pub struct Replay {
     routes: Arc<Routes>,
     selection: Selection,
     seen: Seen,
+    rates: Rates,
     sent: BTreeMap<(String, String), u64>,
     replayed: Replayed,
 }
@@ -88,6 +93,7 @@ impl Replay {
             routes,
             selection,
             seen: Seen::new(WINDOW, ENTRIES_MAX),
+            rates: Rates::default(),
             sent: BTreeMap::new(),
             replayed: Replayed::default(),
         }
@@ -106,6 +112,7 @@ impl Replay {
                 self.block(&routes, block, &mut deliveries);
             }
         }
+        self.rates.pass_over();
         let block = |((channel, severity), deliveries): ((&str, Severity), DeliveriesEncoder)| {
             DeliveryBlock {
                 channel: channel.to_owned(),
@@ -132,7 +139,7 @@ impl Replay {
                 continue;
             }
             let (json, body_unreadable) = match (&item.kind, &texts) {
-                (ItemKind::Unwanted, _) => {
+                (ItemKind::Unwanted { .. }, _) => {
                     self.replayed.without_text += 1;
                     continue;
                 }
@@ -147,14 +154,8 @@ impl Replay {
                     Ok(texts),
                 ) => (texts.get(number), *body_unreadable),
             };
-            // The hint would say the same where the table is the same; the text has to be read anyway.
-            let targets = match Envelope::parse(json) {
-                Ok(envelope) => routes.targets(&Event {
-                    cluster: &block.cluster,
-                    envelope: &envelope,
-                }),
-                Err(_) => Vec::new(),
-            };
+            let is_reused = sighting == Sighting::ReusedId;
+            let targets = self.targets(routes, block, json, is_reused);
             let before = self.replayed.filtered;
             self.replayed.filtered += 1;
             for target in targets {
@@ -171,12 +172,44 @@ impl Replay {
                     json,
                     marks: Marks {
                         body_unreadable,
-                        audit_id_reused: sighting == Sighting::ReusedId,
+                        audit_id_reused: is_reused,
                         possibly_repeated: false,
                         replayed: true,
                     },
                 });
             }
+        }
+    }
+
+    /// Where an event goes today. The hint would say the same where the table is the same; the text has to be read
+    /// anyway.
+    fn targets<'r>(
+        &mut self,
+        routes: &'r Routes,
+        block: &Block,
+        json: &str,
+        is_reused: bool,
+    ) -> Targets<'r> {
+        let fate = match read(json) {
+            None => fate_of_unreadable(routes),
+            Some(envelope) => {
+                let event = Event {
+                    cluster: &block.cluster,
+                    envelope: &envelope,
+                };
+                let mut occurrence = Occurrence {
+                    event: &event,
+                    received_unix_ms: block.received_unix_ms,
+                    is_reused,
+                    rates: &mut self.rates,
+                    now_unix_ms: block.received_unix_ms,
+                };
+                routes.fate(&routes.matched(&event), &mut occurrence)
+            }
+        };
+        match fate {
+            Fate::Told(targets) => targets,
+            Fate::Filtered(_) => Targets::new(),
         }
     }
 

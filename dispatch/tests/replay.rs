@@ -36,7 +36,7 @@ async fn append(queue: &SledQueue, at: i64, first: u8, verbs: &[&str]) {
     let mut encoder = BatchEncoder::new("prod", at, 0, 0);
     for (verb, number) in verbs.iter().zip(first..) {
         if verb.is_empty() {
-            encoder.push_unwanted(&key(number));
+            encoder.push_unwanted(&key(number), None);
             continue;
         }
         let json = format!(
@@ -111,6 +111,7 @@ async fn each_event_of_the_range_goes_once_where_the_routes_of_today_send_it() {
     let routed = Routed {
         blocks: blocks.iter().map(done).collect(),
         deliveries,
+        ..Routed::default()
     };
     queue.route(routed).await.expect("routed");
     let limit = LeaseLimit {

@@ -195,7 +195,7 @@ fn encoded(
         };
         match hint(&json) {
             Some(hint) => batch.push(&key, &content, hint),
-            None => batch.push_unwanted(&key),
+            None => batch.push_unwanted(&key, None),
         }
     }
     batch.finish()

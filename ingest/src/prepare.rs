@@ -39,7 +39,11 @@ pub struct Advisor {
     advise: Box<Advise>,
 }
 
-type Advise = dyn Fn(&Event<'_>) -> Option<(Hint, Bodies)> + Send + Sync;
+type Advise = dyn Fn(&Event<'_>) -> Advice + Send + Sync;
+
+/// The hint of an event, and what is stored of its bodies; of one that nobody wants the hint of the route that takes
+/// it, if one does.
+pub type Advice = Result<(Hint, Bodies), Option<Hint>>;
 
 impl Advisor {
     /// Hints of the table that `hints_of` names, and what is stored of the bodies; none for an event that nobody
@@ -47,6 +51,14 @@ impl Advisor {
     pub fn new(
         hints_of: u64,
         advise: impl Fn(&Event<'_>) -> Option<(Hint, Bodies)> + Send + Sync + 'static,
+    ) -> Self {
+        Self::naming(hints_of, move |event| advise(event).ok_or(None))
+    }
+
+    /// The same, with the route that takes what nobody wants.
+    pub fn naming(
+        hints_of: u64,
+        advise: impl Fn(&Event<'_>) -> Advice + Send + Sync + 'static,
     ) -> Self {
         Self {
             hints_of,
@@ -110,8 +122,9 @@ impl Preparation {
         batch: &mut BatchEncoder,
     ) {
         let key = self.hash_key.event(cluster, item, envelope);
-        let Some((hint, bodies)) = (self.advisor.advise)(&Event { cluster, envelope }) else {
-            return batch.push_unwanted(&key);
+        let (hint, bodies) = match (self.advisor.advise)(&Event { cluster, envelope }) {
+            Ok(wanted) => wanted,
+            Err(hint) => return batch.push_unwanted(&key, hint),
         };
         let is_readable = !item.has_invalid_utf8;
         let redacted = self

@@ -243,7 +243,7 @@ async fn each_event_goes_with_what_the_routing_table_says_of_it() {
             kinds[..],
             [
                 ItemKind::Event { hint: Hint(6), .. },
-                ItemKind::Unwanted,
+                ItemKind::Unwanted { hint: None },
                 ItemKind::Unreadable(_)
             ]
         ),

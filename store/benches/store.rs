@@ -141,6 +141,7 @@ fn all_to_one(blocks: &[Block]) -> Routed {
             severity: Severity::Info,
             deliveries: deliveries.finish(),
         }],
+        ..Routed::default()
     }
 }
 

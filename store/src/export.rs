@@ -11,12 +11,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Burial, ChannelCounts, Counts, Delivery, InputPosition, Ledger, OtherCounts, QuarantineRecord,
-    QueueError, Unreadable,
+    QueueError, RateCount, Unreadable,
 };
 
 /// The version of the lines.
-pub(crate) const VERSION: u32 = 2;
-/// Of an export that holds nothing that came with version 2: [`Line::Input`].
+pub(crate) const VERSION: u32 = 3;
+/// Of an export that holds nothing that came with version 3: [`Line::Rates`] and what [`LedgerLine::is_plain`]
+/// looks for.
+pub(crate) const VERSION_WITHOUT_RATES: u32 = 2;
+/// Of one that holds nothing that came with version 2 either: [`Line::Input`].
 pub(crate) const VERSION_WITHOUT_INPUTS: u32 = 1;
 
 /// One line.
@@ -56,6 +59,8 @@ pub(crate) enum Line {
         seen_unix_ms: i64,
         keys: Vec<Key>,
     },
+    /// What the rates of routes counted.
+    Rates(Vec<RateCount>),
     Ledger(LedgerLine),
     End {
         lines: u64,
@@ -131,6 +136,17 @@ pub(crate) struct LedgerLine {
     pub(crate) channels: BTreeMap<String, ChannelCounts>,
     pub(crate) notices: BTreeMap<String, OtherCounts>,
     pub(crate) copies: BTreeMap<String, OtherCounts>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) filtered_by: BTreeMap<String, u64>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) muted_deliveries: BTreeMap<String, u64>,
+}
+
+impl LedgerLine {
+    /// Whether version 2 knew all that is in it.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.filtered_by.is_empty() && self.muted_deliveries.is_empty()
+    }
 }
 
 impl From<Ledger> for LedgerLine {
@@ -142,6 +158,8 @@ impl From<Ledger> for LedgerLine {
             channels: ledger.channels,
             notices: ledger.notices,
             copies: ledger.copies,
+            filtered_by: ledger.filtered_by,
+            muted_deliveries: ledger.muted_deliveries,
         }
     }
 }

@@ -38,6 +38,10 @@ pub(crate) enum Kind {
     Thread = 17,
     /// In the index: how far an input was read.
     Input = 18,
+    /// In the index: how many events a route kept from everybody.
+    Filtered = 19,
+    /// In the index: what the rates of routes counted.
+    Rates = 20,
 }
 
 /// The readable part of a frame's header.

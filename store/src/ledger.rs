@@ -4,7 +4,8 @@
 //! `received = duplicates + filtered + muted + quarantined + routed + waiting`, and per channel
 //! `routed = delivered + waiting + dead + dropped`. What a damaged store held is `lost` until it is
 //! salvaged, and stands beside the identities: it was received by another ledger. `waiting` is counted up and down by itself, never
-//! derived from the others, so that the identities can fail.
+//! derived from the others, so that the identities can fail. No more is filtered by routes with a name than is
+//! filtered at all.
 
 use std::collections::BTreeMap;
 
@@ -125,6 +126,14 @@ pub struct Ledger {
     /// What waited in stores that were damaged and moved aside, as far as it is known, and was not
     /// salvaged.
     pub lost: u64,
+    /// Which routes took how many of the filtered events. The rest matched no route, or one that has not taken
+    /// any for so long that it is forgotten.
+    #[serde(default)]
+    pub filtered_by: BTreeMap<String, u64>,
+    /// Deliveries per channel that were muted. They stand beside the channel's identity: what is muted is not
+    /// routed to it.
+    #[serde(default)]
+    pub muted_deliveries: BTreeMap<String, u64>,
 }
 
 impl Ledger {
@@ -134,6 +143,7 @@ impl Ledger {
             && self.channels.values().all(ChannelCounts::is_balanced)
             && self.notices.values().all(OtherCounts::is_balanced)
             && self.copies.values().all(OtherCounts::is_balanced)
+            && self.filtered_by.values().sum::<u64>() <= self.counts.filtered
     }
 }
 

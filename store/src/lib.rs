@@ -22,6 +22,7 @@ mod ledger;
 mod log;
 mod model;
 mod operate;
+mod routed;
 mod salvage;
 mod sled_queue;
 mod space;
@@ -36,11 +37,14 @@ pub use export::{MoveError, Moved};
 pub use inputs::{INPUT_BYTES_MAX, INPUTS_MAX, InputPosition, TooLong};
 pub use ledger::{ChannelCounts, Counts, Dropped, Ledger, OtherCounts};
 pub use model::{
-    Accepted, Batch, Block, BlockItem, Content, Delivery, DeliveryBlock, Entry, EventDelivery,
-    FellBack, Hint, ItemKind, Lease, LeaseId, LeaseLimit, Marks, Notice, QuarantineRecord, Routed,
-    RoutedBlock, Sealed, SeenBlock, Source, Thread, Unreadable,
+    Accepted, Batch, Block, BlockItem, Content, Delivery, Entry, EventDelivery, FellBack, Hint,
+    ItemKind, Lease, LeaseId, LeaseLimit, Marks, Notice, QuarantineRecord, Sealed, SeenBlock,
+    Source, Thread, Unreadable,
 };
 pub use operate::{Burial, Cursor, DeadFilter, DeadLetter, Members, Quarantined, Retained, Told};
+pub use routed::{
+    DeliveryBlock, FilteredCount, MutedCount, RateCount, RatesCounted, Routed, RoutedBlock,
+};
 pub use salvage::{SalvageError, Salvaged};
 pub use sled_queue::{MovedAside, OpenError, Opened, SledOptions, SledQueue};
 pub use space::{Admitted, Full, Limits, Space};
@@ -78,7 +82,7 @@ pub trait Queue: Clone + Send + Sync + 'static {
         blocks_max: usize,
     ) -> impl Future<Output = Result<Vec<Block>, QueueError>> + Send;
 
-    /// Commits what became of some blocks.
+    /// Commits what became of some blocks, and what was counted meanwhile.
     fn route(&self, routed: Routed) -> impl Future<Output = Result<(), QueueError>> + Send;
 
     /// Every remembered block of keys, oldest first, for a router that starts.
@@ -86,6 +90,9 @@ pub trait Queue: Clone + Send + Sync + 'static {
 
     /// Forgets keys of blocks up to and including this sequence.
     fn forget_seen(&self, seq: u64) -> impl Future<Output = Result<(), QueueError>> + Send;
+
+    /// What rates counted, for a router that starts; of one key and slot the counts add up.
+    fn rates(&self) -> impl Future<Output = Result<Vec<RateCount>, QueueError>> + Send;
 
     /// Waits until the channel has something to lease.
     fn wait_waiting(&self, channel: &str) -> impl Future<Output = Result<(), QueueError>> + Send;

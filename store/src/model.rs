@@ -5,11 +5,7 @@ use std::borrow::Cow;
 use auditrelay_audit::{EventKey, Severity};
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    Full,
-    codec::{EncodedDeliveries, StoredKind},
-    ledger::Counts,
-};
+use crate::{Full, codec::StoredKind};
 
 /// One `EventList`, redacted, as it goes into the queue.
 #[derive(Debug, Clone)]
@@ -160,7 +156,10 @@ pub enum ItemKind {
     },
     /// An event that no route wanted when it was received: it is told from duplicates and counted, and
     /// its text was never stored.
-    Unwanted,
+    Unwanted {
+        /// What the routing table said of it, if a route took it.
+        hint: Option<Hint>,
+    },
     /// Something that is no event.
     Unreadable(Box<Unreadable>),
 }
@@ -189,41 +188,6 @@ pub struct SeenBlock {
     pub seen_unix_ms: i64,
     /// Its new keys.
     pub keys: Vec<EventKey>,
-}
-
-/// What became of some blocks, committed at once.
-#[derive(Debug, Clone, Default)]
-pub struct Routed {
-    /// The oldest unrouted blocks, in order.
-    pub blocks: Vec<RoutedBlock>,
-    /// What goes where.
-    pub deliveries: Vec<DeliveryBlock>,
-}
-
-/// What became of one block.
-#[derive(Debug, Clone, Default)]
-pub struct RoutedBlock {
-    /// The block.
-    pub seq: u64,
-    /// When its keys were noted, Unix time in milliseconds.
-    pub seen_unix_ms: i64,
-    /// Keys that were not in the dedup window.
-    pub new_keys: Vec<EventKey>,
-    /// The fate of each of its events.
-    pub counts: Counts,
-    /// What could not be read.
-    pub quarantine: Vec<QuarantineRecord>,
-}
-
-/// Deliveries of one severity to one channel, oldest first.
-#[derive(Debug, Clone)]
-pub struct DeliveryBlock {
-    /// The channel's name in the configuration.
-    pub channel: String,
-    /// Their severity.
-    pub severity: Severity,
-    /// The deliveries.
-    pub deliveries: EncodedDeliveries,
 }
 
 /// One thing to tell a channel.

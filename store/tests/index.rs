@@ -62,6 +62,7 @@ async fn churn(queue: &SledQueue, records: usize) {
         let mut routed = Routed {
             blocks: whole.blocks,
             deliveries: Vec::new(),
+            ..Routed::default()
         };
         for text in support::texts(&block[0]) {
             routed

@@ -149,6 +149,7 @@ async fn what_could_not_be_read_moves_with_its_place_and_its_seal() {
     let routed = Routed {
         blocks: vec![routed],
         deliveries: vec![],
+        ..Routed::default()
     };
     queue.route(routed).await.expect("routed");
     // One that is not routed yet moves too.

@@ -8,7 +8,7 @@ use std::sync::{
 use auditrelay_store::{
     Accepted, Admitted, Block, Burial, Cursor, DeadFilter, DeadLetter, DeliveryBlock, EncodedBatch,
     FellBack, Full, InputPosition, Lease, LeaseId, LeaseLimit, Ledger, Members, Quarantined, Queue,
-    QueueError, Retained, Routed, SeenBlock, Space, Thread, Told,
+    QueueError, RateCount, Retained, Routed, SeenBlock, Space, Thread, Told,
 };
 use tokio::sync::Semaphore;
 
@@ -56,6 +56,10 @@ impl Queue for GatedQueue {
         unreachable!()
     }
     async fn seen(&self) -> Result<Vec<SeenBlock>, QueueError> {
+        unreachable!()
+    }
+
+    async fn rates(&self) -> Result<Vec<RateCount>, QueueError> {
         unreachable!()
     }
     async fn forget_seen(&self, _: u64) -> Result<(), QueueError> {

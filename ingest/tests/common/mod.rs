@@ -343,7 +343,7 @@ pub fn entries(block: &Block) -> Vec<Entry<'static>> {
                 body_unreadable: *body_unreadable,
             },
             ItemKind::Unreadable(unreadable) => Content::Unreadable((**unreadable).clone()),
-            ItemKind::Unwanted => panic!("its text is not stored"),
+            ItemKind::Unwanted { .. } => panic!("its text is not stored"),
         };
         Entry {
             key: item.key,

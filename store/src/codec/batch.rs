@@ -133,10 +133,10 @@ impl BatchEncoder {
         self.close_if_full();
     }
 
-    /// Adds an event that no route wants: its key is all that is kept of it.
-    pub fn push_unwanted(&mut self, key: &EventKey) {
+    /// Adds an event that no route wants: its key is all that is kept of it, and the hint if a route took it.
+    pub fn push_unwanted(&mut self, key: &EventKey, hint: Option<Hint>) {
         put_key(key, &mut self.keys);
-        self.items.push(ItemKind::Unwanted);
+        self.items.push(ItemKind::Unwanted { hint });
         self.close_if_full();
     }
 
@@ -293,7 +293,7 @@ impl Block {
         let packed = &self.packed_texts;
         let lengths = self.items.iter().map(|item| match item.kind {
             ItemKind::Event { json_bytes, .. } => json_bytes,
-            ItemKind::Unwanted | ItemKind::Unreadable(_) => 0,
+            ItemKind::Unwanted { .. } | ItemKind::Unreadable(_) => 0,
         });
         Texts::unpack(packed.plain_bytes, packed.compressed(), lengths)
             .map_err(|damaged| DamagedTexts(damaged.to_string()))

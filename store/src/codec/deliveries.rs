@@ -120,7 +120,7 @@ impl DeliveriesEncoder {
                     ..Marks::default()
                 },
             }),
-            ItemKind::Unwanted | ItemKind::Unreadable(_) => None,
+            ItemKind::Unwanted { .. } | ItemKind::Unreadable(_) => None,
         };
         let table = DeliveryTable {
             names: vec![Cow::Borrowed(&block.cluster), Cow::Borrowed(route)],

@@ -74,6 +74,8 @@ pub(crate) enum StoredKind {
     Unreadable(Box<Told>),
     /// The same, of which there is more to say.
     UnreadableMore(Box<(Told, More)>),
+    /// Unwanted, by a route that says so.
+    UnwantedBy(Hint),
 }
 
 impl From<ItemKind> for StoredKind {
@@ -88,7 +90,7 @@ impl From<ItemKind> for StoredKind {
                 body_unreadable,
                 hint,
             },
-            ItemKind::Unwanted => Self::Unwanted,
+            ItemKind::Unwanted { hint } => hint.map_or(Self::Unwanted, Self::UnwantedBy),
             ItemKind::Unreadable(unreadable) => match apart(*unreadable) {
                 (told, more) if more.is_none() => Self::Unreadable(Box::new(told)),
                 both => Self::UnreadableMore(Box::new(both)),
@@ -109,7 +111,8 @@ impl From<StoredKind> for ItemKind {
                 body_unreadable,
                 hint,
             },
-            StoredKind::Unwanted => Self::Unwanted,
+            StoredKind::Unwanted => Self::Unwanted { hint: None },
+            StoredKind::UnwantedBy(hint) => Self::Unwanted { hint: Some(hint) },
             StoredKind::Unreadable(told) => {
                 Self::Unreadable(Box::new(together(*told, More::default())))
             }
@@ -232,7 +235,26 @@ mod tests {
         .concat();
         // In an array, what is not read of one item would be taken for the next.
         let read: [ItemKind; 3] = from_plain(&both).expect("whole");
-        assert_eq!(read, [kind.clone(), kind, ItemKind::Unwanted]);
+        assert_eq!(
+            read,
+            [kind.clone(), kind, ItemKind::Unwanted { hint: None }]
+        );
+    }
+
+    #[test]
+    fn who_did_not_want_an_event_is_told_without_a_change_to_what_nobody_wanted() {
+        let nobody = ItemKind::Unwanted { hint: None };
+        assert_eq!(plain(&nobody), [1], "as every version writes it");
+        for hint in [0, 3, u16::MAX] {
+            let kinds = [
+                ItemKind::Unwanted {
+                    hint: Some(Hint(hint)),
+                },
+                nobody.clone(),
+            ];
+            let read: [ItemKind; 2] = from_plain(&plain(&kinds)).expect("whole");
+            assert_eq!(read, kinds);
+        }
     }
 
     #[test]
@@ -241,7 +263,7 @@ mod tests {
         assert_eq!(read_quarantined(&quarantined(&all)).expect("whole"), all);
         let kinds = [
             ItemKind::Unreadable(Box::new(with_more())),
-            ItemKind::Unwanted,
+            ItemKind::Unwanted { hint: None },
         ];
         let read: [ItemKind; 2] = from_plain(&plain(&kinds)).expect("whole");
         assert_eq!(read, kinds);

@@ -3,16 +3,21 @@
 use std::{io::Write, sync::Arc};
 
 use super::{
-    Inner, SledQueue, keys, locked, look,
+    Inner, SledQueue, keys, locked, look, rates,
     read::{self, ReadError},
     records::DeadRow,
 };
 use crate::{
-    Block, Delivery, InputPosition, ItemKind, Ledger, Marks, Members, MoveError, Moved, QueueError,
+    Block, Delivery, InputPosition, ItemKind, Marks, Members, MoveError, Moved, QueueError,
     codec::Class,
-    export::{BatchItem, Key, LedgerLine, Line, LineClass, VERSION, VERSION_WITHOUT_INPUTS},
+    export::{
+        BatchItem, Key, LedgerLine, Line, LineClass, VERSION, VERSION_WITHOUT_INPUTS,
+        VERSION_WITHOUT_RATES,
+    },
     log::Reader,
 };
+
+const RATES_PER_LINE: usize = 1_000;
 
 impl From<Class> for LineClass {
     fn from(class: Class) -> Self {
@@ -84,9 +89,13 @@ struct Export<W, P> {
 impl<W: Write, P: Fn(u64, u64)> Export<W, P> {
     fn all(&mut self, inner: &Inner) -> Result<(), MoveError> {
         let inputs = locked(&inner.shared.inputs).clone();
-        let version = match inputs.is_empty() {
-            true => VERSION_WITHOUT_INPUTS,
-            false => VERSION,
+        let rates = rates::all(&inner.index.db())?;
+        let ledger = LedgerLine::from(locked(&inner.shared.ledger).clone());
+        // The lowest that knows all of it, so that earlier relays can read it.
+        let version = match (rates.is_empty() && ledger.is_plain(), inputs.is_empty()) {
+            (true, true) => VERSION_WITHOUT_INPUTS,
+            (true, false) => VERSION_WITHOUT_RATES,
+            (false, _) => VERSION,
         };
         self.line(&Line::Header {
             version,
@@ -114,8 +123,10 @@ impl<W: Write, P: Fn(u64, u64)> Export<W, P> {
         for (input, (_, state)) in inputs {
             self.line(&Line::Input(InputPosition { input, state }))?;
         }
-        let ledger: Ledger = locked(&inner.shared.ledger).clone();
-        self.line(&Line::Ledger(LedgerLine::from(ledger)))?;
+        for some in rates.chunks(RATES_PER_LINE) {
+            self.line(&Line::Rates(some.to_vec()))?;
+        }
+        self.line(&Line::Ledger(ledger))?;
         let lines = self.moved.lines;
         self.line(&Line::End { lines })?;
         Ok(self.out.flush()?)
@@ -151,7 +162,7 @@ impl<W: Write, P: Fn(u64, u64)> Export<W, P> {
                     line.json = Some(texts.get(number).to_owned());
                     line.body_unreadable = *body_unreadable;
                 }
-                ItemKind::Unwanted => {}
+                ItemKind::Unwanted { .. } => {}
                 ItemKind::Unreadable(unreadable) => line.unreadable = Some((**unreadable).clone()),
             }
             line

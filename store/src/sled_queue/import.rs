@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     BatchEncoder, Burial, Content, Counts, Delivery, EncodedBatch, Hint, MoveError, Moved, Queue,
-    QueueError, SeenBlock, codec,
+    QueueError, RatesCounted, Routed, SeenBlock, codec,
     export::{BatchItem, LedgerLine, Line, LineClass, VERSION},
 };
 
@@ -25,6 +25,7 @@ pub(super) struct Counters {
     pub(super) counts: Counts,
     pub(super) lost: u64,
     pub(super) channels: BTreeMap<String, ChannelRow>,
+    pub(super) filtered_by: BTreeMap<String, u64>,
 }
 
 impl From<LedgerLine> for Counters {
@@ -39,7 +40,11 @@ impl From<LedgerLine> for Counters {
         for (name, copies) in line.copies {
             channels.entry(name).or_default().copies = copies;
         }
+        for (name, muted) in line.muted_deliveries {
+            channels.entry(name).or_default().muted = muted;
+        }
         Self {
+            filtered_by: line.filtered_by,
             received: line.received,
             counts: line.counts,
             lost: line.lost,
@@ -167,6 +172,13 @@ impl Import<'_> {
                 self.moved.dead_events += deliveries.len() as u64;
                 deliveries_op(&channel, severity, class, Some(burial), deliveries)
             }
+            Line::Rates(counts) => Op::Route(Routed {
+                rates: RatesCounted {
+                    counts,
+                    is_all: false,
+                },
+                ..Routed::default()
+            }),
             Line::Input(position) => Op::NoteInputs(vec![position]),
             Line::Quarantine(record) => Op::Restore(Restored {
                 quarantine: vec![record],
@@ -219,7 +231,7 @@ fn batch(cluster: &str, received_unix_ms: i64, items: Vec<BatchItem>) -> Encoded
             },
             (None, Some(unreadable)) => Content::Unreadable(unreadable),
             (None, None) => {
-                batch.push_unwanted(&item.key.0);
+                batch.push_unwanted(&item.key.0, None);
                 continue;
             }
         };

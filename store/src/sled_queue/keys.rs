@@ -12,6 +12,8 @@
 //! | `i` name | how far an input other than the webhook was read, by what is routed |
 //! | `l` | totals of the ledger, next sequence, how far each log goes |
 //! | `c` name | a channel's counts |
+//! | `n` route | how many events it kept from everybody |
+//! | `w` seq | what rates of routes counted in a commit |
 //! | `v` name | how far a store that was moved aside has been salvaged |
 //!
 //! Every value of an `r` key says where its record is in the log of deliveries, and which of its
@@ -34,6 +36,8 @@ pub(super) const SALVAGES: &[u8] = b"v";
 pub(super) const FALLBACKS: &[u8] = b"f";
 pub(super) const THREADS: &[u8] = b"t";
 pub(super) const INPUTS: &[u8] = b"i";
+pub(super) const FILTERED: &[u8] = b"n";
+pub(super) const RATES: &[u8] = b"w";
 
 pub(super) fn quarantine(seq: u64) -> Vec<u8> {
     with_seq(QUARANTINE, seq)
@@ -95,6 +99,14 @@ pub(super) fn salvage(store: &str) -> Vec<u8> {
 
 pub(super) fn input(name: &str) -> Vec<u8> {
     [INPUTS, name.as_bytes()].concat()
+}
+
+pub(super) fn filtered(route: &str) -> Vec<u8> {
+    [FILTERED, route.as_bytes()].concat()
+}
+
+pub(super) fn rates(seq: u64) -> Vec<u8> {
+    with_seq(RATES, seq)
 }
 
 /// The channel, severity and sequence in a key of deliveries that wait.

@@ -27,6 +27,7 @@ use super::{
     closed,
     compact::Moving,
     files::{self, Database},
+    filtered::Filtered,
     holdings::Holdings,
     inputs::Inputs,
     job::{Answer, Job, Op, Reply, gather},
@@ -66,6 +67,9 @@ pub(super) struct Owner {
     pub(super) fallbacks: BTreeMap<String, u64>,
     pub(super) threads: Threads,
     pub(super) inputs: Inputs,
+    pub(super) filtered: Filtered,
+    /// Rows of what rates counted, by sequence.
+    pub(super) rate_rows: BTreeSet<u64>,
     /// After which commit nothing was found that a channel over its quota could give up.
     pub(super) nothing_to_shed_at: Option<u64>,
     /// Files of deliveries that records were moved into.
@@ -115,6 +119,8 @@ impl Owner {
             fallbacks: counters.fallbacks,
             threads: counters.threads,
             inputs,
+            filtered: counters.filtered,
+            rate_rows: counters.rate_rows,
             nothing_to_shed_at: None,
             moved_into: BTreeSet::new(),
             carried: 0,
@@ -133,6 +139,10 @@ impl Owner {
         locked(&owner.shared.unrouted).extend(counters.unrouted);
         owner.measure_index();
         owner.publish(&owner.channels.keys().cloned().collect());
+        owner.publish_filtered(&mut Round {
+            filtered: owner.filtered.keys().cloned().collect(),
+            ..Round::default()
+        });
         owner
     }
 
@@ -298,6 +308,7 @@ impl Owner {
             .sum();
         self.shared.room.routed(bytes);
         self.publish(&round.touched);
+        self.publish_filtered(round);
         self.publish_noted(round);
         Ok(())
     }
@@ -314,6 +325,9 @@ impl Owner {
                 ledger.channels.insert(name.clone(), row.counts);
                 ledger.notices.insert(name.clone(), row.notices);
                 ledger.copies.insert(name.clone(), row.copies);
+                if row.muted > 0 {
+                    ledger.muted_deliveries.insert(name.clone(), row.muted);
+                }
             }
         });
         self.publish_space(touched);

@@ -3,14 +3,14 @@
 use super::{
     Inner, SledQueue,
     job::{Answer, Fate, Op},
-    locked, look, read,
+    locked, look, rates, read,
     records::Slice,
     threads,
 };
 use crate::{
     Accepted, Admitted, Block, Burial, Cursor, DeadFilter, DeadLetter, DeliveryBlock, EncodedBatch,
     FellBack, Full, InputPosition, Lease, LeaseId, LeaseLimit, Ledger, Members, Quarantined, Queue,
-    QueueError, Retained, Routed, SeenBlock, Space, Thread, Told, frame::Damaged,
+    QueueError, RateCount, Retained, Routed, SeenBlock, Space, Thread, Told, frame::Damaged,
 };
 
 impl Queue for SledQueue {
@@ -51,6 +51,10 @@ impl Queue for SledQueue {
 
     async fn forget_seen(&self, seq: u64) -> Result<(), QueueError> {
         self.write(Op::ForgetSeen { seq }).await.map(drop)
+    }
+
+    async fn rates(&self) -> Result<Vec<RateCount>, QueueError> {
+        self.read(|inner| rates::all(&inner.index.db())).await
     }
 
     async fn wait_waiting(&self, channel: &str) -> Result<(), QueueError> {

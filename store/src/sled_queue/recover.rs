@@ -2,7 +2,7 @@
 //! that refuses.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     fs, io,
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
@@ -12,9 +12,10 @@ use std::{
 use super::{
     SledOptions, closed, fall_back,
     files::{DAMAGED_MARK, LogNames, Logs, config},
+    filtered::{self, Filtered},
     holdings::{Counted, Holder, Holdings},
     index::{self, Named},
-    inputs, keys,
+    inputs, keys, rates,
     records::{ChannelRow, Held, START, Totals, small},
     shared::UnroutedBlock,
     snapshot,
@@ -38,6 +39,8 @@ pub(super) struct Counters {
     pub(super) events_written: BTreeMap<u64, i64>,
     pub(super) fallbacks: BTreeMap<String, u64>,
     pub(super) threads: Threads,
+    pub(super) filtered: Filtered,
+    pub(super) rate_rows: BTreeSet<u64>,
     pub(super) inputs: inputs::Told,
     /// How far blocks that are not routed brought their inputs, by the block's sequence.
     pub(super) reached: inputs::Told,
@@ -159,11 +162,13 @@ fn read_index(db: &sled::Db) -> Result<Counters, Unsound> {
         events_written: BTreeMap::new(),
         fallbacks: fall_back::all(db)?,
         threads: threads::all(db)?,
+        filtered: filtered::all(db)?,
+        rate_rows: rates::rows(db)?,
         inputs: inputs::all(db)?,
         reached: inputs::Told::new(),
     };
     for row in db.scan_prefix(keys::CHANNELS) {
-        let (name, channel) = small(&row?.1)?;
+        let (name, channel) = ChannelRow::read(&row?.1)?;
         counters.channels.insert(name, channel);
     }
     let mut counted = Counted::new(&counters.channels);

@@ -17,8 +17,8 @@ use super::{
     shared::{UnroutedBlock, locked},
 };
 use crate::{
-    ChannelCounts, DeliveryBlock, InputPosition, OtherCounts, QueueError, Routed, RoutedBlock,
-    SeenBlock,
+    ChannelCounts, DeliveryBlock, FilteredCount, InputPosition, MutedCount, OtherCounts,
+    QueueError, Routed, RoutedBlock, SeenBlock,
     codec::{self, Class, Packed},
     frame::{self, Kind},
 };
@@ -34,6 +34,8 @@ pub(super) struct Round {
     /// The same of notes without a block, and inputs that are forgotten.
     pub(super) noted: Vec<(u64, InputPosition)>,
     pub(super) forgotten: Vec<String>,
+    /// Routes that events were filtered by, or that are forgotten.
+    pub(super) filtered: BTreeSet<String>,
     /// How many blocks were routed, oldest first.
     pub(super) routed: usize,
     /// Whether the index changes.
@@ -134,7 +136,21 @@ impl Owner {
             self.route_block(block, round)?;
         }
         self.deliver_all(&routed.deliveries, Class::Events, round);
+        self.count_filtered(routed.filtered_by, round);
+        self.count_rates(&routed.rates, round);
+        self.count_muted(&routed.muted, round);
         Ok(())
+    }
+
+    fn count_muted(&mut self, muted: &[MutedCount], round: &mut Round) {
+        for MutedCount {
+            channel, events, ..
+        } in muted
+        {
+            let row = self.channels.entry(channel.clone()).or_default();
+            row.muted += events;
+            round.touched.insert(channel.clone());
+        }
     }
 
     fn route_block(&mut self, block: RoutedBlock, round: &mut Round) -> Result<(), StageError> {
@@ -301,6 +317,9 @@ impl Owner {
                 round.touched.insert(name.clone());
                 self.channels.insert(name, row);
             }
+            let filtered_by = counters.filtered_by.into_iter();
+            let filtered_by = filtered_by.map(|(route, events)| FilteredCount { route, events });
+            self.count_filtered(filtered_by.collect(), round);
         }
     }
 

@@ -46,6 +46,7 @@ async fn quarantine<B: Backend>(queue: &B, records: Vec<QuarantineRecord>) {
     let routed = Routed {
         blocks: vec![routed],
         deliveries: vec![],
+        ..Routed::default()
     };
     queue.route(routed).await.expect("routed");
 }

@@ -223,6 +223,7 @@ pub async fn quarantine_is_bounded_by_bytes<B: Backend>() {
         let routed = Routed {
             blocks: vec![routed],
             deliveries: vec![],
+            ..Routed::default()
         };
         queue.route(routed).await.expect("routed");
     }

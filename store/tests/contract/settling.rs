@@ -123,6 +123,7 @@ pub async fn notices_are_delivered_and_are_no_events<B: Backend>() {
     let routed = Routed {
         blocks: vec![routed],
         deliveries: vec![deliveries],
+        ..Routed::default()
     };
     queue.route(routed).await.expect("routed");
     queue.wait_waiting("ops").await.expect("a notice waits");

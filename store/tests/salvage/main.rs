@@ -292,6 +292,7 @@ async fn what_was_routed_long_ago_or_was_all_known_is_not_brought_again() {
     let routed = Routed {
         blocks,
         deliveries: vec![],
+        ..Routed::default()
     };
     queue.route(routed).await.expect("routed");
     queue.forget_seen(block.seq).await.expect("forgotten");

@@ -130,6 +130,7 @@ impl Filler {
         Routed {
             blocks: vec![routed],
             deliveries: vec![deliveries(channel, severity, &all[..told], quarantined)],
+            ..Routed::default()
         }
     }
 

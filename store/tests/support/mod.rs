@@ -64,7 +64,7 @@ pub fn texts(block: &Block) -> Vec<String> {
     let text = |(number, item): (usize, &BlockItem)| match &item.kind {
         ItemKind::Event { .. } => texts.get(number).to_owned(),
         ItemKind::Unreadable(unreadable) => unreadable.reason.clone(),
-        ItemKind::Unwanted => String::new(),
+        ItemKind::Unwanted { .. } => String::new(),
     };
     block.items.iter().enumerate().map(text).collect()
 }
@@ -99,6 +99,7 @@ pub fn all_to(channel: &str, severity: Severity, blocks: &[Block]) -> Routed {
             severity,
             deliveries: deliveries.finish(),
         }],
+        ..Routed::default()
     }
 }
 
