@@ -86,7 +86,7 @@ fn try_out(
     let mut trial = Trial::default();
     let mut end = End::Filtered(None);
     for _ in 0..test.repeat.get() {
-        end = End::of(&trial.fate(routes, &matched, test.audit_id_reused));
+        end = End::of(&trial.fate(routes, &event, &matched, test.audit_id_reused, 0));
     }
     let found = match &end {
         End::Told(told) => told.as_slice(),

@@ -1,10 +1,11 @@
-//! What becomes of events, one after the other, as the router would decide it; and what would if what routes ask for
+//! What becomes of events, one after the other, as the router decides it; and what would if what routes ask for
 //! beside the event were so, or were not.
 
-use std::collections::HashMap;
-
-use auditrelay_config::RateConfig;
-use auditrelay_dispatch::routes::{Conditions, Fate, Matched, Routes};
+use auditrelay_audit::Event;
+use auditrelay_dispatch::{
+    rates::{Occurrence, Rate, Rates},
+    routes::{Conditions, Fate, Matched, Routes},
+};
 
 /// All that is asked for beside the event is so, or none of it.
 pub(super) struct Assumed(pub(super) bool);
@@ -14,7 +15,7 @@ impl Conditions for Assumed {
         self.0
     }
 
-    fn is_too_many(&mut self, _: usize, _: &RateConfig) -> bool {
+    fn is_too_many(&mut self, _: &Rate) -> bool {
         self.0
     }
 }
@@ -22,38 +23,29 @@ impl Conditions for Assumed {
 /// What was counted so far.
 #[derive(Default)]
 pub(super) struct Trial {
-    counts: HashMap<usize, u64>,
-}
-
-struct Known<'a> {
-    counts: &'a mut HashMap<usize, u64>,
-    is_reused: bool,
-}
-
-impl Conditions for Known<'_> {
-    fn is_reused(&self) -> bool {
-        self.is_reused
-    }
-
-    fn is_too_many(&mut self, route: usize, rate: &RateConfig) -> bool {
-        let count = self.counts.entry(route).or_default();
-        *count += 1;
-        *count > rate.more_than.get()
-    }
+    rates: Rates,
 }
 
 impl Trial {
-    /// What becomes of an event that these routes match.
+    /// What becomes of an event that these routes match and that is received now, Unix time in milliseconds.
     pub(super) fn fate<'r>(
         &mut self,
         routes: &'r Routes,
+        event: &Event<'_>,
         matched: &Matched,
         is_reused: bool,
+        now_unix_ms: i64,
     ) -> Fate<'r> {
-        let mut known = Known {
-            counts: &mut self.counts,
+        let mut occurrence = Occurrence {
+            event,
+            received_unix_ms: now_unix_ms,
             is_reused,
+            rates: &mut self.rates,
+            now_unix_ms,
         };
-        routes.fate(matched, &mut known)
+        let fate = routes.fate(matched, &mut occurrence);
+        // Nothing of this is stored.
+        self.rates.pass_over();
+        fate
     }
 }

@@ -61,6 +61,7 @@ pub use files::{MovedAside, OpenError};
 use index::Index;
 use job::{Answer, Fate, Job, Op};
 use owner::Owner;
+pub use read::SLICES_MAX;
 use shared::{Shared, locked};
 
 use crate::{LeaseId, Limits, Queue, QueueError, codec::Class};
