@@ -3,6 +3,9 @@
 use auditrelay_config::{ConfigError, EX_CONFIG};
 use auditrelay_store::{OpenError, QueueError};
 
+/// sysexits.h: the input was wrong.
+pub(crate) const EX_DATAERR: u8 = 65;
+
 /// An error that ends a command. Its text is one line for the operator.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
@@ -27,6 +30,9 @@ pub enum Failure {
     /// The command was called in a way that it cannot do.
     #[error("{0}")]
     Usage(String),
+    /// What a command was given to look into cannot be read as what it must be, such as an audit policy.
+    #[error("{0}")]
+    Data(String),
     /// The command's own "no": there is nothing of what was asked for.
     #[error("{0}")]
     No(String),
@@ -44,6 +50,7 @@ impl Failure {
         match self {
             Self::No(_) => 1,
             Self::Usage(_) => 2,
+            Self::Data(_) => EX_DATAERR,
             Self::Config(_) | Self::Template(_) | Self::Credentials(_) => EX_CONFIG,
             Self::Open(_) | Self::Storage(_) | Self::Disk(_) => 74,
             Self::Other(_) => 70,

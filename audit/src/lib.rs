@@ -14,8 +14,7 @@ mod matcher;
 pub mod policy;
 pub mod redact;
 mod scan;
-mod why;
 
 pub use event::{Annotations, Envelope, Level, NotAnEvent, ObjectRef, Severity, Stage, Text, User};
 pub use key::{EventKey, HashKey};
-pub use matcher::{Event, Matcher};
+pub use matcher::{AuthorizerDecision, Codes, Event, Glob, Impersonation, Matcher, Network, Risk};

@@ -184,7 +184,13 @@ impl Target {
                     ..target
                 })
             }
-            Kind::Bool | Kind::Integer | Kind::Text | Kind::Free | Kind::List | Kind::Texts => None,
+            Kind::Bool
+            | Kind::Integer
+            | Kind::Text
+            | Kind::Free
+            | Kind::List
+            | Kind::Texts
+            | Kind::TextMap => None,
         }
     }
 
@@ -257,9 +263,12 @@ fn typed(text: &str, kind: Kind) -> Result<Value, String> {
         // An event as text is JSON itself.
         Kind::Free => ValueKind::from(text),
         Kind::Texts if !text.trim_start().starts_with('[') => ValueKind::from(text),
-        Kind::List | Kind::Texts | Kind::Map(_) | Kind::Channels(_) | Kind::Maps(_) => {
-            return json::parse(text);
-        }
+        Kind::List
+        | Kind::Texts
+        | Kind::TextMap
+        | Kind::Map(_)
+        | Kind::Channels(_)
+        | Kind::Maps(_) => return json::parse(text),
     };
     Ok(Value::new(None, value))
 }

@@ -32,7 +32,7 @@ mod secret;
 mod text;
 mod tree;
 
-pub use auditrelay_audit::{Level, Severity, Stage, redact::Bodies};
+pub use auditrelay_audit::{AuthorizerDecision, Level, Risk, Severity, Stage, redact::Bodies};
 pub use bounded::Bounded;
 pub use channel::{ChannelConfig, Destination, DigestDetails, FieldConfig};
 pub use door::{ClientConfig, TlsConfig};
@@ -45,7 +45,8 @@ pub use proxy::Proxy;
 pub use queue::QueueConfig;
 pub use redaction::RedactionConfig;
 pub use route::{
-    LinkConfig, MatchConfig, OneOrMore, RateBy, RateConfig, RouteConfig, RouteLevel, RouteResources,
+    CodesConfig, GlobConfig, ImpersonatedConfig, LinkConfig, MatchConfig, NetworkConfig, OneOrMore,
+    RateBy, RateConfig, RouteConfig, RouteLevel, RouteResources,
 };
 pub use route_tests::{Expected, RouteTest, SampleEvent};
 pub use seal_key::SealKey;

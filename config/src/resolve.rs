@@ -177,7 +177,7 @@ fn check_routes(raw: &RawConfig, tree: &Tree) -> Result<(), ConfigError> {
             let problem = format!("found {:?}, which another route has", route.name.as_str());
             return refuse("name", &problem);
         }
-        if let Some((key, problem)) = route::fault(route) {
+        if let Some((key, problem)) = route::fault::of_route(route) {
             return refuse(&key, &problem);
         }
         for channel in route.channel.iter() {
@@ -215,7 +215,7 @@ fn check_tests(raw: &RawConfig, tree: &Tree) -> Result<(), ConfigError> {
 }
 
 fn check_redaction(raw: &RawConfig, tree: &Tree) -> Result<(), ConfigError> {
-    match route::resources_fault(&raw.redaction.resources) {
+    match route::fault::of_resources(&raw.redaction.resources) {
         Some((key, problem)) => Err(tree.refusal(&format!("redaction.{key}"), &problem)),
         None => Ok(()),
     }

@@ -14,6 +14,8 @@ pub(crate) enum Kind {
     List,
     /// Text, or a list of it.
     Texts,
+    /// A map of text by any key.
+    TextMap,
     /// A map with these keys.
     Map(&'static [Field]),
     /// Text, or a map with any keys.
@@ -168,6 +170,14 @@ const ROUTE: &[Field] = &[
     field("cluster", Kind::Texts),
     field("stages", Kind::List),
     field("levels", Kind::List),
+    field("codes", Kind::List),
+    field("decision", Kind::Text),
+    field("impersonated", Kind::Map(IMPERSONATED)),
+    field("sourceIPs", Kind::List),
+    field("userAgents", Kind::List),
+    field("annotations", Kind::TextMap),
+    field("dryRun", Kind::Bool),
+    field("risks", Kind::List),
     field("bodies", Kind::Text),
     field("template", Kind::Text),
     field("links", Kind::Maps(LINK)),
@@ -195,6 +205,8 @@ const RATE: &[Field] = &[
     field("withinSeconds", Kind::Integer),
     field("by", Kind::List),
 ];
+
+const IMPERSONATED: &[Field] = &[field("users", Kind::List), field("userGroups", Kind::List)];
 
 const LINK: &[Field] = &[field("text", Kind::Text), field("url", Kind::Text)];
 
@@ -231,8 +243,24 @@ fn snake_case(key: &str) -> String {
     snake
 }
 
+/// Keys of a policy's rule that a route has no use for, and what to do instead.
+const OF_POLICIES: [(&str, &str); 2] = [
+    (
+        "omitStages",
+        "a route takes a request once, whatever stages were logged; to choose the stage use `stages`",
+    ),
+    (
+        "omitManagedFields",
+        "what is logged is the API server's policy's to say; what is stored of bodies is said by `bodies`",
+    ),
+];
+
 /// A hint for `key`, which is none of `fields`: a key much like it, or the place it belongs.
 pub(crate) fn hint(fields: &'static [Field], key: &str) -> Option<String> {
+    let of_policies = OF_POLICIES.iter().find(|(name, _)| *name == key);
+    if let Some((_, advice)) = of_policies.filter(|_| fields == ROUTE) {
+        return Some((*advice).to_owned());
+    }
     let folded = snake_case(key).replace('-', "_");
     let nearest = fields
         .iter()
@@ -256,7 +284,13 @@ fn place(fields: &'static [Field], key: &str) -> Option<String> {
             Kind::Map(inner) => (field.key.to_owned(), inner),
             Kind::Channels(inner) => (format!("{}.NAME", field.key), inner),
             Kind::Maps(inner) => (format!("{}[N]", field.key), inner),
-            Kind::Bool | Kind::Integer | Kind::Text | Kind::Free | Kind::List | Kind::Texts => {
+            Kind::Bool
+            | Kind::Integer
+            | Kind::Text
+            | Kind::Free
+            | Kind::List
+            | Kind::Texts
+            | Kind::TextMap => {
                 return None;
             }
         };
@@ -304,6 +338,7 @@ mod tests {
                     assert!(value.is_string() || value.is_null(), "{path}");
                 }
                 Kind::List | Kind::Texts => assert!(value.is_array(), "{path}"),
+                Kind::TextMap => assert!(value.is_object(), "{path}"),
                 Kind::Map(fields) => compare(fields, value, &path),
                 Kind::Channels(fields) => compare(fields, &value["default"], &path),
                 Kind::Maps(fields) => compare(fields, &value[0], &path),
@@ -313,7 +348,7 @@ mod tests {
 
     #[test]
     fn it_is_the_shape_of_the_configuration() {
-        let routes = r#"[{"name":"a","channel":"default","resources":[{}],"rate":{"moreThan":1,"withinSeconds":1},"links":[{"text":"a","url":"https://b"}]}]"#;
+        let routes = r#"[{"name":"a","channel":"default","resources":[{}],"rate":{"moreThan":1,"withinSeconds":1},"impersonated":{},"dryRun":true,"links":[{"text":"a","url":"https://b"}]}]"#;
         let channels = r#"{"default":{"preview":true,"fields":[{"title":"a","text":"b"}]}}"#;
         let clients = r#"[{"name":"a","token_file":"b"}]"#;
         let env = [

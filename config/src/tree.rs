@@ -135,6 +135,13 @@ impl Adoption {
                 &format!("found {}, expected a list", describe(&found)),
             ),
             (Kind::Free, found) => self.plain(found, path, Some(FREE_DEPTH_MAX)),
+            (Kind::TextMap, found @ ValueKind::Table(_)) => {
+                self.plain(found, path, Some(DEPTH_MAX))
+            }
+            (Kind::TextMap, found) => self.refuse(
+                path,
+                &format!("found {}, expected a map of text", describe(&found)),
+            ),
             (Kind::Bool | Kind::Integer | Kind::Text | Kind::Texts, found) => {
                 self.plain(found, path, Some(DEPTH_MAX))
             }

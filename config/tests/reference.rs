@@ -106,7 +106,7 @@ fn leaves(value: &Value, path: &str, found: &mut BTreeMap<String, Value>) {
         }
     };
     match value {
-        Value::Object(map) => map
+        Value::Object(map) if !map.is_empty() => map
             .iter()
             .for_each(|(key, value)| leaves(value, &join(key), found)),
         Value::Array(list) if list.iter().any(Value::is_object) => {
@@ -133,7 +133,7 @@ inputs: {log_file: [{path: a}]}
 redaction: {resources: [{}]}
 routes:
 - {name: a, channel: default, resources: [{}], links: [{text: a, url: https://b}]}
-- {name: b, channel: default, rate: {moreThan: 1, withinSeconds: 1}}
+- {name: b, channel: default, rate: {moreThan: 1, withinSeconds: 1}, impersonated: {}}
 tests: [{name: a, event: {}, expect: [{channel: default}]}]",
     )
     .loaded();
@@ -231,6 +231,7 @@ fn every_value_is_the_default_unless_marked_as_a_sample() {
             "routes.[].bodies",
             "routes.[].channel",
             "routes.[].command",
+            "routes.[].impersonated",
             "routes.[].links",
             "routes.[].links.[].text",
             "routes.[].links.[].url",
@@ -264,7 +265,7 @@ fn it_loads_without_a_note() {
     let loaded = reference();
     assert_eq!(loaded.notes, Vec::<String>::new());
     assert_eq!(serialized(&loaded)["slack"]["token"], "[secret]");
-    assert_eq!(loaded.config.routes.len(), 2);
+    assert_eq!(loaded.config.routes.len(), 3);
 }
 
 /// A file that sets the number at `path`, and what else that value needs.

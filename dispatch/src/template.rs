@@ -55,6 +55,7 @@ pub struct Templates {
 #[derive(Debug)]
 struct RouteTemplates {
     severity: Severity,
+    sentence: Option<Template>,
     links: Vec<(String, Template)>,
     command: Option<Template>,
 }
@@ -120,13 +121,21 @@ impl Templates {
         })
     }
 
-    /// What stands in place of the sentence; clean, bounded text.
+    /// What stands in place of the sentence, as the event's route has it, or else the channel; clean, bounded text.
     pub fn sentence(&self, event: &EventDelivery, envelope: &Envelope<'_>) -> Option<String> {
-        let template = self.sentence.as_ref()?;
+        let template = self.sentence_of(&event.route)?;
         let values = self.values(event, envelope);
         let text = template.told(&values)?;
         let text = clean(&one_line(&text), SENTENCE_CHARS_MAX);
         (!text.is_empty()).then_some(text)
+    }
+
+    /// One that fails is not replaced by the other: the built-in sentence is what has always been tried.
+    fn sentence_of(&self, route: &str) -> Option<&Template> {
+        let of_route = self.routes.get(route);
+        of_route
+            .and_then(|route| route.sentence.as_ref())
+            .or(self.sentence.as_ref())
     }
 
     /// More to say of the event: titles and clean, bounded texts, none empty. Names the event's templates
@@ -134,7 +143,8 @@ impl Templates {
     pub fn fields(&self, event: &EventDelivery, envelope: &Envelope<'_>) -> Vec<(String, String)> {
         let route = self.routes.get(&event.route);
         let of_route = route.into_iter().flat_map(RouteTemplates::all);
-        let mut others = self.sentence.iter().chain(of_route).peekable();
+        let sentence = self.sentence_of(&event.route);
+        let mut others = sentence.into_iter().chain(of_route).peekable();
         if self.fields.is_empty() && others.peek().is_none() {
             return Vec::new();
         }
@@ -194,6 +204,7 @@ impl Templates {
 }
 
 impl RouteTemplates {
+    /// Those beside the sentence.
     fn all(&self) -> impl Iterator<Item = &Template> {
         self.links.iter().map(|(_, url)| url).chain(&self.command)
     }
@@ -222,8 +233,13 @@ fn of_routes(routes: &[RouteConfig]) -> Result<BTreeMap<String, RouteTemplates>,
         let command = command
             .map(|text| Template::new(format!("{key}.command"), Kind::Command, text))
             .transpose()?;
+        let sentence = route.template.as_deref();
+        let sentence = sentence
+            .map(|text| Template::new(format!("{key}.template"), Kind::Text, text))
+            .transpose()?;
         let templates = RouteTemplates {
             severity: route.severity,
+            sentence,
             links,
             command,
         };

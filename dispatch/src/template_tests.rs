@@ -161,6 +161,40 @@ fn a_template_that_fails_on_an_event_costs_a_mark_and_no_more() {
 }
 
 #[test]
+fn a_routes_own_sentence_is_stronger_than_the_channels() {
+    let channel = "    sentence: 'of the channel'\n";
+    let of_route = |template: &str| format!("    template: {}\n", json!(template));
+    let both = templates(channel, &of_route("{{ user.name }} on {{ route }}")).expect("valid");
+    assert_eq!(said(&both, "alice").as_deref(), Some("alice on r"));
+    let alone = templates("", &of_route("{{ verb }}")).expect("valid");
+    assert_eq!(said(&alone, "alice").as_deref(), Some("get"));
+    // Of another route, and of none.
+    for route in ["", "gone"] {
+        let mut event = event("v");
+        event.route = route.to_owned();
+        let envelope = Envelope::parse(&event.json).expect("an event");
+        let text = both.sentence(&event, &envelope);
+        assert_eq!(text.as_deref(), Some("of the channel"));
+    }
+    // Safe as the channel's: clean, bounded, and one that fails costs a mark and no more.
+    assert_eq!(
+        said(&both, "a\n\u{202e}b").as_deref(),
+        Some("a␊\u{fffd}b on r")
+    );
+    let fails = "{% if 'boom' in user.groups %}{{ user.groups[40] }}{% else %}fine{% endif %}";
+    let fragile = templates(channel, &of_route(fails)).expect("valid");
+    assert_eq!(said(&fragile, "boom"), None, "the built-in sentence stands");
+    let event = event("boom");
+    let fields = fragile.fields(&event, &Envelope::parse(&event.json).expect("an event"));
+    let mark = (MARK.to_owned(), "routes[0].template failed".to_owned());
+    assert_eq!(fields, [mark]);
+    assert_refused(
+        templates("", &of_route("{{ usr }}")),
+        "routes[0].template: there is no value usr",
+    );
+}
+
+#[test]
 fn fields_that_come_out_empty_are_not_said() {
     let fields = "    fields:\n      - { title: As, text: '{{ impersonated.name }}' }\n      - { title: Groups, text: '{{ user.groups | join(\", \") }}' }\n";
     let templates = templates(fields, "").expect("valid");

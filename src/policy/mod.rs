@@ -11,6 +11,8 @@ use crate::Failure;
 
 mod check;
 mod explain;
+mod requests;
+pub(crate) mod source;
 
 /// What is done with an audit policy.
 #[derive(Debug, Subcommand)]

@@ -37,6 +37,30 @@ macro_rules! with_match {
             /// Audit levels.
             #[serde(default)]
             pub levels: Vec<auditrelay_audit::Level>,
+            /// HTTP status codes, classes and ranges of them.
+            #[serde(default)]
+            pub codes: Vec<$crate::route::CodesConfig>,
+            /// What the authorizer decided.
+            #[serde(default)]
+            pub decision: Option<auditrelay_audit::AuthorizerDecision>,
+            /// As whom the request was made.
+            #[serde(default)]
+            pub impersonated: Option<$crate::route::ImpersonatedConfig>,
+            /// Networks of the API server's own peer.
+            #[serde(default, rename = "sourceIPs")]
+            pub source_ips: Vec<$crate::route::NetworkConfig>,
+            /// Patterns of what the client calls itself.
+            #[serde(default)]
+            pub user_agents: Vec<$crate::route::GlobConfig>,
+            /// Patterns of annotations, by their keys; each has to be there.
+            #[serde(default)]
+            pub annotations: std::collections::BTreeMap<String, $crate::route::GlobConfig>,
+            /// Whether nothing was to be changed.
+            #[serde(default)]
+            pub dry_run: Option<bool>,
+            /// What the request's body would grant or run.
+            #[serde(default)]
+            pub risks: Vec<auditrelay_audit::Risk>,
         }
 
         impl $name {
@@ -59,10 +83,40 @@ macro_rules! with_match {
                     clusters: self.cluster.iter().map(ToString::to_string).collect(),
                     stages: self.stages.clone(),
                     levels: self.levels.clone(),
+                    codes: self.codes.iter().map(|codes| codes.0).collect(),
+                    decision: self.decision,
+                    impersonated: self.impersonated.as_ref().map(|user| user.matched()),
+                    source_ips: self.source_ips.iter().map(|network| network.0).collect(),
+                    user_agents: self.user_agents.iter().map(|glob| glob.0.clone()).collect(),
+                    annotations: self
+                        .annotations
+                        .iter()
+                        .map(|(key, glob)| (key.clone(), glob.0.clone()))
+                        .collect(),
+                    dry_run: self.dry_run,
+                    risks: self.risks.clone(),
+                }
+            }
+
+            /// The keys that faults of a match are about.
+            pub(crate) fn rule_keys(&self) -> $crate::route::fault::Keys<'_> {
+                $crate::route::fault::Keys {
+                    resources: &self.resources,
+                    namespaces: &self.namespaces,
+                    non_resource_urls: &self.non_resource_urls,
+                    source_ips: &self.source_ips,
                 }
             }
         }
     };
+}
+
+impl MatchConfig {
+    /// What is wrong with it as a rule: the key, and the problem.
+    #[must_use]
+    pub fn fault(&self) -> Option<(String, String)> {
+        super::fault::of_match(&self.rule_keys())
+    }
 }
 
 with_match! {

@@ -1,26 +1,27 @@
 //! Routes: which events go to which channel.
 //!
 //! Contract: the match fields are those of a rule of a Kubernetes audit policy, under the same names
-//! and with the same validation ([`fault`]), so that a rule can be copied from one. A field left out
-//! matches everything.
+//! and with the same validation (`fault.rs`), so that a rule can be copied from one, and more that only an event
+//! has (`values.rs`). A field left out matches everything.
 
+pub(crate) mod fault;
 #[macro_use]
 mod matching;
 mod one_or_more;
 mod rate;
+mod values;
 
 use auditrelay_audit::policy::GroupResources;
 use auditrelay_audit::{Severity, redact::Bodies};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::names::{ChannelName, RouteName};
+use crate::text::{self, FromText};
 
 pub use matching::MatchConfig;
 pub use one_or_more::OneOrMore;
 pub use rate::{RateBy, RateConfig};
-
-/// Longest DNS subdomain, in characters (RFC 1123), which an API group is.
-const GROUP_CHARACTERS_MAX: usize = 253;
+pub use values::{CodesConfig, GlobConfig, ImpersonatedConfig, NetworkConfig};
 
 with_match! {
     /// Events that match go to `channel`, or nowhere.
@@ -61,10 +62,25 @@ with_match! {
 }
 
 /// What a route may say as its level.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub enum RouteLevel {
     /// Matching events go to no channel.
     None,
+}
+
+impl FromText for RouteLevel {
+    const EXPECTED: &'static str =
+        "None, which means no channel (to take events of some audit levels only use levels)";
+
+    fn from_text(text: &str) -> Option<Self> {
+        (text == "None").then_some(Self::None)
+    }
+}
+
+impl<'de> Deserialize<'de> for RouteLevel {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        text::read(deserializer)
+    }
 }
 
 /// A link, such as to a runbook or a dashboard.
@@ -102,91 +118,4 @@ impl RouteResources {
             resource_names: self.resource_names.clone(),
         }
     }
-}
-
-/// What is wrong with a route as a rule: the key within the route, and the problem.
-///
-/// These are the checks of `ValidatePolicy` in `k8s.io/apiserver/pkg/apis/audit/validation`.
-pub(crate) fn fault(route: &RouteConfig) -> Option<(String, String)> {
-    let urls = route
-        .non_resource_urls
-        .iter()
-        .enumerate()
-        .find_map(|(index, url)| {
-            url_fault(url).map(|problem| (format!("nonResourceURLs[{index}]"), problem))
-        });
-    let resources = || resources_fault(&route.resources);
-    urls.or_else(resources)
-        .or_else(|| both_kinds_fault(route))
-        .or_else(|| destination_fault(route))
-}
-
-fn destination_fault(route: &RouteConfig) -> Option<(String, String)> {
-    let problem = match (route.level, route.channel.is_empty()) {
-        (None, true) => {
-            "is missing, expected a channel, or level: None beside the name for none at all"
-        }
-        (Some(RouteLevel::None), false) => {
-            "expected none beside level: None, which is for no channel at all"
-        }
-        _ => return None,
-    };
-    Some(("channel".to_owned(), problem.to_owned()))
-}
-
-fn url_fault(url: &str) -> Option<String> {
-    if url == "*" {
-        return None;
-    }
-    if !url.starts_with('/') {
-        return Some(format!(
-            "found {url:?}, expected a path that starts with / (or * alone)"
-        ));
-    }
-    let star = url.find('*')?;
-    (star + 1 < url.len()).then(|| format!("found {url:?}, expected * as the last character only"))
-}
-
-/// What is wrong with a list called `resources`.
-pub(crate) fn resources_fault(list: &[RouteResources]) -> Option<(String, String)> {
-    list.iter().enumerate().find_map(|(index, resources)| {
-        group_fault(resources).map(|(key, problem)| (format!("resources[{index}].{key}"), problem))
-    })
-}
-
-fn group_fault(resources: &RouteResources) -> Option<(&'static str, String)> {
-    // Kubernetes has no `*` here; the matcher gives it the meaning it has in RBAC.
-    if !matches!(resources.group.as_str(), "" | "*") && !is_dns_subdomain(&resources.group) {
-        let problem = format!(
-            "found {:?}, expected an API group in lower case such as apps, without its version \
-             (\"\" is the core group, * is any)",
-            resources.group
-        );
-        return Some(("group", problem));
-    }
-    (!resources.resource_names.is_empty() && resources.resources.is_empty()).then(|| {
-        (
-            "resourceNames",
-            "expected at least one entry in resources beside it".to_owned(),
-        )
-    })
-}
-
-fn both_kinds_fault(route: &RouteConfig) -> Option<(String, String)> {
-    let of_resources = !route.resources.is_empty() || !route.namespaces.is_empty();
-    (of_resources && !route.non_resource_urls.is_empty()).then(|| {
-        let problem = "a route cannot have both nonResourceURLs and resources or namespaces";
-        ("nonResourceURLs".to_owned(), problem.to_owned())
-    })
-}
-
-fn is_dns_subdomain(text: &str) -> bool {
-    let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    let is_label = |label: &str| {
-        !label.is_empty()
-            && label.bytes().all(inner)
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-    };
-    text.len() <= GROUP_CHARACTERS_MAX && text.split('.').all(is_label)
 }

@@ -109,13 +109,13 @@ rules:
     let line = |path: &str| loaded.lines.at(path).line;
     assert_eq!(
         [0, 1, 2].map(|rule| loaded.lines.rule(rule).line),
-        [7, 19, 23]
+        [7, 20, 24]
     );
     assert_eq!(line("rules[0].resources[0].resources[1]"), 14);
     assert_eq!(line("rules[0].omitStages[0]"), 18);
-    assert_eq!(line("rules[1].nonResourceURLs[1]"), 22);
+    assert_eq!(line("rules[1].nonResourceURLs[1]"), 23);
     // What is not there stands where it would be.
-    assert_eq!(line("rules[1].verbs"), 19);
+    assert_eq!(line("rules[1].verbs"), 20);
     assert_eq!(line("nothing"), 1);
 }
 
@@ -131,13 +131,7 @@ fn json_is_the_same_policy_with_lines() {
     assert_eq!([0, 1].map(|rule| read.lines.rule(rule).line), [3, 5]);
     let problems = load(&json.replace("\"None\"", "\"none\"")).expect_err("case counts");
     assert_eq!(problems[0].path, "rules[0].level");
-    assert_eq!(
-        problems[0].place,
-        Place {
-            line: 3,
-            column: 11
-        }
-    );
+    assert_eq!(problems[0].place, Place { line: 3, column: 2 });
     // What begins with { is JSON to the API server, whatever YAML would make of it.
     for text in [
         "{apiVersion: audit.k8s.io/v1, kind: Policy, rules: [{level: None}]}",
@@ -206,7 +200,8 @@ fn what_the_api_server_refuses_is_refused_under_its_path() {
         ("rules:\n", &["3 rules"]),
         ("omitStages: [Panic]", &["1 rules"]),
         ("rules:\n- users: [a]", &["4 rules[0].level"]),
-        ("rules:\n-\n- level: None", &["4 rules[0].level"]),
+        // What is empty ends, to the parser, where the next thing begins.
+        ("rules:\n-\n- level: None", &["5 rules[0].level"]),
         ("rules:\n- level: metadata", &["4 rules[0].level"]),
         ("rules:\n- level: 5", &["4 rules[0].level"]),
         (
