@@ -42,7 +42,7 @@ pub(crate) fn read_layer(path: &Path) -> Result<Layer, ConfigError> {
     Layer::adopt(table, &origin)
 }
 
-fn parse_yaml(text: &str) -> Result<Map<String, Value>, String> {
+pub(crate) fn parse_yaml(text: &str) -> Result<Map<String, Value>, String> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let error = match config::File::from_str(text, FileFormat::Yaml).collect() {
         Ok(table) => return Ok(table),

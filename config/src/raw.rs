@@ -46,6 +46,7 @@ pub(crate) struct RawConfig {
     pub(crate) slack: SlackConfig,
     pub(crate) channels: BTreeMap<ChannelName, ChannelConfig>,
     pub(crate) routes: Vec<RouteConfig>,
+    pub(crate) starter_routes: Option<ChannelName>,
     pub(crate) tests: Vec<RouteTest>,
 }
 
@@ -69,6 +70,7 @@ impl Default for RawConfig {
             slack: SlackConfig::default(),
             channels: BTreeMap::new(),
             routes: Vec::new(),
+            starter_routes: None,
             tests: Vec::new(),
         }
     }

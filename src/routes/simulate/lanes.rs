@@ -160,17 +160,21 @@ impl Lanes {
         for (number, lane) in self.lanes.iter_mut().enumerate() {
             let mut came = false;
             for severity in 0..3_u8 {
-                let of_it = deliveries.iter().filter(|one| {
-                    usize::from(one.lane) == number && one.severity == severity
-                });
+                let of_it = deliveries
+                    .iter()
+                    .filter(|one| usize::from(one.lane) == number && one.severity == severity);
+                let before = lane.waiting_events;
                 came |= lane.store(severity, of_it);
+                let stored = lane.waiting_events - before;
+                self.figures[number].by_severity[usize::from(severity)] += stored;
             }
             self.figures[number].note_backlog(lane.waiting_events, at);
             if came && !lane.is_busy {
                 lane.is_busy = true;
                 let ask = at.max(lane.next);
                 self.asked += 1;
-                self.steps.push(Reverse((ask, self.asked, number, Step::Ask)));
+                self.steps
+                    .push(Reverse((ask, self.asked, number, Step::Ask)));
             }
         }
     }
@@ -209,7 +213,11 @@ impl Lanes {
             Step::Lease => {
                 lane.message = lane.lease();
                 let (ready, left) = self.places[lane.place].take(at);
-                let next = if left == 0 { ready + lane.interval } else { ready };
+                let next = if left == 0 {
+                    ready + lane.interval
+                } else {
+                    ready
+                };
                 Some((ready, Step::Post { next }))
             }
             Step::Post { next } => {
@@ -261,8 +269,8 @@ impl Lane {
             });
             block.times_ms.push_back(delivery.at_ms);
             block.bytes += delivery.bytes as usize;
-            let is_full = block.bytes >= BLOCK_PLAIN_BYTES
-                || block.times_ms.len() == BLOCK_ITEMS_MAX;
+            let is_full =
+                block.bytes >= BLOCK_PLAIN_BYTES || block.times_ms.len() == BLOCK_ITEMS_MAX;
             if is_full {
                 blocks.extend(open.take());
             }
@@ -296,7 +304,3 @@ impl Lane {
         taken
     }
 }
-
-#[cfg(test)]
-#[path = "lanes_tests.rs"]
-mod tests;
