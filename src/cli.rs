@@ -13,7 +13,7 @@ use crate::{
     online,
     policy::{self, PolicyCommand},
     quarantine::{self, QuarantineCommand},
-    render, replay, salvage, serve, tail,
+    render, replay, routes, salvage, serve, tail,
 };
 
 pub(crate) use args::*;
@@ -35,8 +35,8 @@ enum Command {
     Serve(ServeArgs),
     /// Run the relay on log files that API servers write (--audit-log-path), without a webhook.
     Tail(TailArgs),
-    /// Read the configuration, say what is wrong with it or that it is fine, and end; with `--online`, ask
-    /// Slack too: exit code 1 if something will not be delivered.
+    /// Read the configuration, say what is wrong with it or that it is fine, run the tests of its routes, and
+    /// end; with `--online`, ask Slack too: exit code 1 if a test does not hold or something will not be delivered.
     Check(CheckArgs),
     /// Write what connecting a cluster takes: certificates or a token, the API server's files and flags for each
     /// kind of cluster, and the relay's configuration.
@@ -49,6 +49,9 @@ enum Command {
     /// on a log.
     #[command(subcommand)]
     Policy(PolicyCommand),
+    /// Try routes before they go live: explain what becomes of an event.
+    #[command(subcommand)]
+    Routes(routes::RoutesCommand),
     /// Show what was received and where it is; exit code 1 if an event is unaccounted for.
     Ledger(LedgerArgs),
     /// Messages that could never be delivered: list them, look into one, let them go again, give them up.
@@ -145,7 +148,7 @@ pub(crate) struct CheckArgs {
     #[arg(long)]
     pub(crate) online: bool,
     /// Print JSON for scripts.
-    #[arg(long, requires = "online")]
+    #[arg(long)]
     pub(crate) json: bool,
     /// How long asking Slack may take; what is left then is not checked.
     #[arg(long, value_name = "SECONDS", requires = "online", default_value_t = 60,
@@ -201,9 +204,10 @@ pub fn run() -> Result<ExitCode, Failure> {
             block_on(tail::run(&args))?
         }
         Command::Check(args) if args.online => block_on(online::run(&args))?,
-        Command::Check(args) => check::run(args.config.as_deref()),
+        Command::Check(args) => check::run(&args),
         Command::Init(args) => init::run(&args),
         Command::Render(args) => render::run(&args),
+        Command::Routes(command) => routes::run(&command),
         Command::Policy(command) => policy::run(&command),
         Command::Demo => block_on(demo::run())?,
         Command::Ledger(args) => block_on(ledger::run(&args))?,

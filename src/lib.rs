@@ -20,7 +20,6 @@ mod init;
 mod lanes;
 mod ledger;
 mod limits;
-#[allow(dead_code, reason = "the tools that read logs come one after another")]
 mod log_input;
 mod logs;
 mod metrics;
@@ -36,6 +35,7 @@ pub mod relay;
 mod render;
 mod replay;
 mod request;
+mod routes;
 mod salvage;
 mod serve;
 mod session;

@@ -138,6 +138,14 @@ pub(crate) fn duration(ms: i64) -> String {
     }
 }
 
+/// `03:15` of a Unix time in milliseconds, UTC.
+pub(crate) fn clock(unix_ms: i64) -> String {
+    match jiff::Timestamp::from_millisecond(unix_ms) {
+        Ok(time) => time.strftime("%H:%M").to_string(),
+        Err(_) => format!("{unix_ms} ms"),
+    }
+}
+
 /// One line of somebody else's text.
 pub(crate) fn line(text: &str, chars_max: usize) -> String {
     clean(text, chars_max)

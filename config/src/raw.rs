@@ -18,6 +18,7 @@ use crate::names::{ChannelName, ClusterName};
 use crate::queue::QueueConfig;
 use crate::redaction::RedactionConfig;
 use crate::route::RouteConfig;
+use crate::route_tests::RouteTest;
 use crate::text::{self, FromText};
 use crate::tree::Tree;
 
@@ -46,6 +47,7 @@ pub(crate) struct RawConfig {
     pub(crate) channels: BTreeMap<ChannelName, ChannelConfig>,
     pub(crate) routes: Vec<RouteConfig>,
     pub(crate) starter_routes: Option<ChannelName>,
+    pub(crate) tests: Vec<RouteTest>,
 }
 
 impl Default for RawConfig {
@@ -69,6 +71,7 @@ impl Default for RawConfig {
             channels: BTreeMap::new(),
             routes: Vec::new(),
             starter_routes: None,
+            tests: Vec::new(),
         }
     }
 }

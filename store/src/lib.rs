@@ -31,8 +31,8 @@ mod space;
 use std::{future::Future, sync::Arc};
 
 pub use codec::{
-    BatchEncoder, DamagedTexts, DeliveriesEncoder, EncodedBatch, EncodedDeliveries, EventToDeliver,
-    Texts,
+    BLOCK_ITEMS_MAX, BLOCK_PLAIN_BYTES, BatchEncoder, DamagedTexts, DeliveriesEncoder,
+    EncodedBatch, EncodedDeliveries, EventToDeliver, Texts,
 };
 pub use export::{MoveError, Moved};
 pub use inputs::{INPUT_BYTES_MAX, INPUTS_MAX, InputPosition, TooLong};
@@ -51,7 +51,7 @@ pub use routed::{
     DeliveryBlock, FilteredCount, MutedCount, RateCount, RatesCounted, Routed, RoutedBlock,
 };
 pub use salvage::{SalvageError, Salvaged};
-pub use sled_queue::{MovedAside, OpenError, Opened, SledOptions, SledQueue};
+pub use sled_queue::{MovedAside, OpenError, Opened, SLICES_MAX, SledOptions, SledQueue};
 pub use space::{Admitted, Full, Limits, Space};
 
 /// Why the queue did not do it.

@@ -63,6 +63,7 @@ pub use files::{MovedAside, OpenError};
 use index::Index;
 use job::{Answer, Fate, Job, Op};
 use owner::Owner;
+pub use read::SLICES_MAX;
 use shared::{Shared, locked};
 
 use crate::{LeaseId, Limits, Mute, Queue, QueueError, codec::Class};
