@@ -21,7 +21,7 @@ pub(crate) enum PolicyCommand {
     /// Say whether the API server would load a policy, and what in it is likely not meant so.
     Check(check::CheckArgs),
     /// Say which rule of a policy decides about a request, and why none before it does.
-    Explain(explain::ExplainArgs),
+    Explain(Box<explain::ExplainArgs>),
 }
 
 pub(crate) fn run(command: &PolicyCommand) -> Result<ExitCode, Failure> {
