@@ -22,7 +22,7 @@ pub(crate) enum PolicyCommand {
     /// Say whether the API server would load a policy, and what in it is likely not meant so.
     Check(check::CheckArgs),
     /// Say which rule of a policy decides about a request, and why none before it does.
-    Explain(explain::ExplainArgs),
+    Explain(Box<explain::ExplainArgs>),
     /// Show what a policy would make of requests that really happened, and which rules would make less noise.
     Simulate(simulate::SimulateArgs),
 }
