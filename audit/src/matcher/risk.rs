@@ -207,7 +207,8 @@ impl Found {
     fn read(&mut self, json: &str, place: Place) -> Option<()> {
         let mut reader = serde_json::Deserializer::from_str(json);
         let value = Value { found: self, place };
-        value.deserialize(&mut reader).ok()
+        value.deserialize(&mut reader).ok()?;
+        reader.end().ok()
     }
 
     fn note(&mut self, risk: Risk) {

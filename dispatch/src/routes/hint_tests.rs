@@ -25,7 +25,7 @@ fn table(routes: &[(u8, usize)]) -> String {
             2 => "channel: sec, continue: true, severity: warning, bodies: redact",
             3 => "channel: [sec, ops], rate: {moreThan: 1, withinSeconds: 60}",
             4 => "channel: sec, auditIDReused: true, severity: critical",
-            _ => "level: None, rate: {moreThan: 1, withinSeconds: 60}",
+            _ => "channel: sec, rate: {moreThan: 1, withinSeconds: 60}, continue: true, severity: warning",
         };
         let verbs = match VERBS.get(*verb) {
             Some(verb) => format!(", verbs: [{verb}]"),
@@ -74,7 +74,7 @@ fn naive(
         }
         let (channels, rank): (&[&str], u8) = match kind {
             0 => (&["ops"], 2),
-            2 => (&["sec"], 1),
+            2 | 5 => (&["sec"], 1),
             3 => (&["sec", "ops"], 2),
             4 => (&["sec"], 0),
             _ => (&[], 0),
@@ -89,7 +89,7 @@ fn naive(
                 None => targets.push(((*channel).to_owned(), name.clone(), rank)),
             }
         }
-        if kind != 2 {
+        if ![2, 5].contains(&kind) {
             break;
         }
     }
