@@ -18,6 +18,9 @@ use crate::{
     reach::{Found, command_options, reach},
 };
 
+/// More routes, or channels, are shown in a sum.
+const PARTS_SHOWN_MAX: usize = 20;
+
 pub(crate) async fn run(args: &LedgerArgs) -> Result<ExitCode, Failure> {
     let data_dir = args.place.data_dir()?;
     let ledger = read_ledger(&data_dir).await?;
@@ -59,6 +62,7 @@ pub(crate) fn json(ledger: &Ledger, mutes: &[Mute], fault: Option<String>) -> Va
         "channels": ledger.channels,
         "notices": ledger.notices,
         "copies": ledger.copies,
+        "filtered_by": ledger.filtered_by,
         "muted_deliveries": ledger.muted_deliveries,
         "mutes": muted::json(mutes),
     });
@@ -88,6 +92,14 @@ pub(crate) fn table(ledger: &Value) -> String {
         if name != "lost" || events > 0 {
             text.push_str(&format!("  {name:<12}{events:>12}   {meaning}\n"));
         }
+        match name {
+            "filtered" => parts("by route", "", &ledger["filtered_by"], &mut text),
+            "muted" => {
+                let muted = &ledger["muted_deliveries"];
+                parts("deliveries", "to channel ", muted, &mut text);
+            }
+            _ => {}
+        }
     }
     deliveries("channel", "routed", &ledger["channels"], &mut text);
     for (title, name) in [("notices to", "notices"), ("copies to", "copies")] {
@@ -103,6 +115,25 @@ pub(crate) fn table(ledger: &Value) -> String {
         (_, Some(fault)) => return format!("{text}\nNOT BALANCED: {fault}\n"),
     });
     text
+}
+
+/// The parts of a count by name, the largest first.
+fn parts(what: &str, unit: &str, by_name: &Value, text: &mut String) {
+    let parts = by_name.as_object().into_iter().flatten();
+    let mut parts: Vec<(&String, u64)> = parts.map(|(name, part)| (name, total(part))).collect();
+    parts.sort_by_key(|(_, events)| std::cmp::Reverse(*events));
+    let more = parts.split_off(parts.len().min(PARTS_SHOWN_MAX));
+    for (name, events) in parts {
+        text.push_str(&format!("    {what:<12}{events:>10}   {unit}{name}\n"));
+    }
+    if !more.is_empty() {
+        let events: u64 = more.iter().map(|(_, events)| events).sum();
+        let line = format!(
+            "    {what:<12}{events:>10}   {unit}{} others (--json)\n",
+            more.len()
+        );
+        text.push_str(&line);
+    }
 }
 
 /// What became of deliveries, channel by channel.
@@ -175,26 +206,58 @@ mod tests {
         };
         ledger.notices.insert("ops".into(), notices);
         ledger.lost = 9;
+        ledger.counts.filtered = 1;
+        ledger.received += 1;
+        ledger.filtered_by.insert("noise".into(), 1);
         assert_eq!(
             json(&ledger, &[], None),
-            json!({"received": 5, "duplicates": 0, "filtered": 0, "muted": 0, "quarantined": 0,
+            json!({"received": 6, "duplicates": 0, "filtered": 1, "muted": 0, "quarantined": 0,
                 "routed": 3, "waiting": 2, "lost": 9, "balanced": true,
                 "channels": {"ops": {"routed": 3, "delivered": 1, "waiting": 1, "dead": 1,
                     "dropped": {"quota": 0, "command": 0}}},
                 "notices": {"ops": {"queued": 2, "delivered": 0, "waiting": 0, "dead": 0, "dropped": 2}},
-                "copies": {}, "muted_deliveries": {}, "mutes": []})
+                "copies": {}, "filtered_by": {"noise": 1}, "muted_deliveries": {}, "mutes": []})
         );
         assert_eq!(json(&ledger, &[], Some("x".into()))["balanced"], false);
-        ledger.received = 6;
+        ledger.received = 7;
         assert_eq!(json(&ledger, &[], None)["balanced"], false);
         assert!(table(&json(&ledger, &[], None)).contains("NOT BALANCED"));
-        ledger.received = 5;
+        ledger.received = 6;
         // A copy that is nowhere.
         let copies = OtherCounts {
             queued: 1,
             ..OtherCounts::default()
         };
         ledger.copies.insert("ops".into(), copies);
+        assert_eq!(json(&ledger, &[], None)["balanced"], false);
+    }
+
+    #[test]
+    fn the_table_shows_which_routes_filtered_and_what_channels_did_not_hear() {
+        let mut ledger = ledger();
+        ledger.counts.filtered = 900;
+        ledger.received += 900;
+        ledger.filtered_by.insert("probes".into(), 7);
+        ledger.filtered_by.insert("leases".into(), 500);
+        ledger.muted_deliveries.insert("ops".into(), 3);
+        let text = table(&json(&ledger, &[], None));
+        let rows = "  filtered             900   no route wanted them
+    by route           500   leases
+    by route             7   probes
+  muted                  0   muted on purpose
+    deliveries           3   to channel ops
+";
+        assert!(text.contains(rows), "{text}");
+        for number in 0..30 {
+            ledger.filtered_by.insert(format!("r{number}"), 1);
+        }
+        let text = table(&json(&ledger, &[], None));
+        assert!(
+            text.contains("    by route            12   12 others (--json)\n"),
+            "{text}"
+        );
+        // More by name than at all.
+        ledger.filtered_by.insert("probes".into(), 901);
         assert_eq!(json(&ledger, &[], None)["balanced"], false);
     }
 

@@ -13,6 +13,7 @@ use crate::space_metrics::SpaceMetrics;
 pub(crate) struct LedgerMetrics {
     registry: Registry,
     events: IntCounterVec,
+    filtered: IntCounterVec,
     waiting: IntGauge,
     lost: IntGauge,
     channel_events: IntCounterVec,
@@ -105,6 +106,11 @@ impl LedgerMetrics {
                 "auditrelay_ledger_events_total",
                 "Events by fate; received is the sum of the others and of those waiting.",
                 &["fate"],
+            )?,
+            filtered: register.counters(
+                "auditrelay_events_filtered_total",
+                "Filtered events by the route that took them; without one no route matched.",
+                &["route"],
             )?,
             waiting: register.gauge(
                 "auditrelay_ledger_waiting_events",
@@ -200,6 +206,20 @@ impl LedgerMetrics {
         ] {
             set(&self.events, &[fate], value);
         }
+        // A route that the ledger has forgotten has no series any more.
+        self.filtered.reset();
+        let by_name: u64 = ledger.filtered_by.values().sum();
+        set(
+            &self.filtered,
+            &[""],
+            counts.filtered - by_name.min(counts.filtered),
+        );
+        for (route, events) in &ledger.filtered_by {
+            set(&self.filtered, &[route], *events);
+        }
+        for (name, muted) in &ledger.muted_deliveries {
+            set(&self.channel_events, &[name, "muted"], *muted);
+        }
         self.waiting.set(gauge_value(ledger.waiting));
         self.lost.set(gauge_value(ledger.lost));
         for (name, channel) in &ledger.channels {
@@ -241,161 +261,4 @@ fn tell_of_the_process(register: &Register<'_>) -> Result<(), prometheus::Error>
 }
 
 #[cfg(test)]
-mod tests {
-    use auditrelay_store::{ChannelCounts, Dropped};
-
-    use super::*;
-
-    /// The value of a series in what a scrape reads; `None` if there is no such series.
-    fn value(text: &str, series: &str) -> Option<f64> {
-        let line = text
-            .lines()
-            .find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
-        line.map(|number| number.parse().expect("a number"))
-    }
-
-    fn scrape(metrics: &LedgerMetrics, ledger: &Ledger, space: &Space) -> String {
-        let text = metrics.text(ledger, space).expect("encoded");
-        String::from_utf8(text).expect("text")
-    }
-
-    #[test]
-    fn what_was_muted_stands_by_channel_and_a_0_is_told_from_an_absence() {
-        let metrics = LedgerMetrics::new(&Registry::new()).expect("registered");
-        let mut ledger = Ledger::default();
-        ledger.channels.insert("ops".into(), Default::default());
-        ledger.channels.insert("sec".into(), Default::default());
-        ledger.muted_deliveries.insert("sec".into(), 4);
-        metrics.mutes_active.set(2);
-        for _ in 0..2 {
-            let text = scrape(&metrics, &ledger, &Space::default());
-            for (series, expected) in [
-                (r#"auditrelay_events_muted_total{channel="ops"}"#, Some(0.0)),
-                (r#"auditrelay_events_muted_total{channel="sec"}"#, Some(4.0)),
-                (r#"auditrelay_events_muted_total{channel="dev"}"#, None),
-                ("auditrelay_mutes_active", Some(2.0)),
-            ] {
-                assert_eq!(value(&text, series), expected, "{series}\n{text}");
-            }
-        }
-    }
-
-    #[test]
-    fn what_was_dropped_stands_by_reason_and_once() {
-        let metrics = LedgerMetrics::new(&Registry::new()).expect("registered");
-        let mut ledger = Ledger {
-            lost: 4,
-            ..Ledger::default()
-        };
-        let counts = ChannelCounts {
-            routed: 9,
-            delivered: 1,
-            waiting: 2,
-            dead: 1,
-            dropped: Dropped {
-                quota: 3,
-                command: 2,
-            },
-        };
-        ledger.channels.insert("ops".into(), counts);
-        let others = OtherCounts {
-            queued: 15,
-            delivered: 1,
-            waiting: 2,
-            dead: 4,
-            dropped: 8,
-        };
-        ledger.notices.insert("ops".into(), others);
-        ledger.copies.insert("dev".into(), others);
-        // Twice, as counters that are copied must not add up.
-        scrape(&metrics, &ledger, &Space::default());
-        let text = scrape(&metrics, &ledger, &Space::default());
-        for (series, expected) in [
-            ("auditrelay_ledger_lost_events", 4.0),
-            (
-                r#"auditrelay_channel_events_total{channel="ops",fate="routed"}"#,
-                9.0,
-            ),
-            (
-                r#"auditrelay_channel_dropped_events_total{channel="ops",reason="quota"}"#,
-                3.0,
-            ),
-            (
-                r#"auditrelay_channel_dropped_events_total{channel="ops",reason="command"}"#,
-                2.0,
-            ),
-            (
-                r#"auditrelay_notices_total{channel="ops",fate="queued"}"#,
-                15.0,
-            ),
-            (
-                r#"auditrelay_notices_total{channel="ops",fate="dropped"}"#,
-                8.0,
-            ),
-            (r#"auditrelay_waiting_notices{channel="ops"}"#, 2.0),
-            (r#"auditrelay_copies_total{channel="dev",fate="dead"}"#, 4.0),
-            (r#"auditrelay_waiting_copies{channel="dev"}"#, 2.0),
-        ] {
-            assert_eq!(value(&text, series), Some(expected), "{series}\n{text}");
-        }
-        let sum = r#"auditrelay_channel_events_total{channel="ops",fate="dropped"}"#;
-        assert_eq!(value(&text, sum), None);
-    }
-
-    #[test]
-    fn space_is_told_by_who_has_it_and_nothing_stays_that_is_gone() {
-        let metrics = LedgerMetrics::new(&Registry::new()).expect("registered");
-        let mut ledger = Ledger::default();
-        for name in ["ops", "dev"] {
-            ledger
-                .channels
-                .insert(name.into(), ChannelCounts::default());
-        }
-        let mut space = Space {
-            used_bytes: 1,
-            bytes_max: 2,
-            disk_free_bytes: Some(3),
-            disk_free_bytes_min: 4,
-            refusing: Some("full".into()),
-            waiting_bytes: [("ops".to_owned(), 5), ("gone".to_owned(), 6)].into(),
-            channel_bytes_max: 7,
-            dead_bytes: 8,
-            quarantine_bytes: 9,
-            detail_bytes: 10,
-            retained_bytes: 11,
-        };
-        let text = scrape(&metrics, &ledger, &space);
-        for (series, expected) in [
-            ("auditrelay_queue_bytes", 1.0),
-            ("auditrelay_queue_bytes_max", 2.0),
-            ("auditrelay_disk_free_bytes", 3.0),
-            ("auditrelay_disk_free_bytes_min", 4.0),
-            ("auditrelay_queue_refusing", 1.0),
-            (r#"auditrelay_channel_waiting_bytes{channel="ops"}"#, 5.0),
-            (r#"auditrelay_channel_waiting_bytes{channel="dev"}"#, 0.0),
-            (r#"auditrelay_channel_waiting_bytes{channel="gone"}"#, 6.0),
-            ("auditrelay_channel_bytes_max", 7.0),
-            ("auditrelay_dead_bytes", 8.0),
-            ("auditrelay_quarantine_bytes", 9.0),
-            ("auditrelay_detail_bytes", 10.0),
-            ("auditrelay_retained_bytes", 11.0),
-        ] {
-            assert_eq!(value(&text, series), Some(expected), "{series}\n{text}");
-        }
-        space.refusing = None;
-        space.disk_free_bytes = None;
-        space.waiting_bytes.clear();
-        let text = scrape(&metrics, &ledger, &space);
-        for (series, expected) in [
-            ("auditrelay_queue_refusing", Some(0.0)),
-            ("auditrelay_disk_free_bytes", None),
-            (
-                r#"auditrelay_channel_waiting_bytes{channel="ops"}"#,
-                Some(0.0),
-            ),
-            (r#"auditrelay_channel_waiting_bytes{channel="gone"}"#, None),
-        ] {
-            assert_eq!(value(&text, series), expected, "{series}\n{text}");
-        }
-    }
-}
+mod tests;

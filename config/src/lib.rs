@@ -29,6 +29,7 @@ mod route;
 mod schema;
 mod seal_key;
 mod secret;
+mod starter;
 mod text;
 mod tree;
 
@@ -50,6 +51,7 @@ pub use route::{
 };
 pub use seal_key::SealKey;
 pub use secret::{MASK, SlackToken, WebhookUrl};
+pub use starter::{STARTER_CHANNEL, STARTER_ROUTES};
 
 /// The reference configuration file: every knob with its default, unit and bounds, and examples of
 /// channels and routes. It can be loaded as it is; its secrets are samples.

@@ -66,8 +66,10 @@ pub struct Config {
     pub slack: SlackConfig,
     /// The places messages go to. Never empty.
     pub channels: BTreeMap<ChannelName, ChannelConfig>,
-    /// Which events go where; the first route that matches decides.
+    /// Which events go where; the first route that matches decides. The starter routes are the last of them.
     pub routes: Vec<RouteConfig>,
+    /// Where the starter routes go; none: there are none.
+    pub starter_routes: Option<ChannelName>,
 }
 
 impl Config {

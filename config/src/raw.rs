@@ -45,6 +45,7 @@ pub(crate) struct RawConfig {
     pub(crate) slack: SlackConfig,
     pub(crate) channels: BTreeMap<ChannelName, ChannelConfig>,
     pub(crate) routes: Vec<RouteConfig>,
+    pub(crate) starter_routes: Option<ChannelName>,
 }
 
 impl Default for RawConfig {
@@ -67,6 +68,7 @@ impl Default for RawConfig {
             slack: SlackConfig::default(),
             channels: BTreeMap::new(),
             routes: Vec::new(),
+            starter_routes: None,
         }
     }
 }

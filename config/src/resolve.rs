@@ -15,6 +15,7 @@ use crate::model::Config;
 use crate::names::ChannelName;
 use crate::raw::RawConfig;
 use crate::route;
+use crate::starter;
 use crate::text::FromText;
 use crate::tree::Tree;
 
@@ -36,6 +37,7 @@ pub(crate) fn resolve(mut raw: RawConfig, tree: &Tree) -> Result<Config, ConfigE
             .map_err(|problem| tree.refusal(&format!("channels.{name}.fallback"), &problem))?;
     }
     check_routes(&raw, tree)?;
+    add_starter_routes(&mut raw, tree)?;
     check_redaction(&raw, tree)?;
     Ok(Config {
         default_channel: default_channel(&raw, tree)?,
@@ -55,6 +57,7 @@ pub(crate) fn resolve(mut raw: RawConfig, tree: &Tree) -> Result<Config, ConfigE
         slack: raw.slack,
         channels: raw.channels,
         routes: raw.routes,
+        starter_routes: raw.starter_routes,
     })
 }
 
@@ -181,6 +184,25 @@ fn check_routes(raw: &RawConfig, tree: &Tree) -> Result<(), ConfigError> {
             check_known(raw, channel).or_else(|problem| refuse("channel", &problem))?;
         }
     }
+    Ok(())
+}
+
+fn add_starter_routes(raw: &mut RawConfig, tree: &Tree) -> Result<(), ConfigError> {
+    let Some(channel) = raw.starter_routes.clone() else {
+        return Ok(());
+    };
+    check_known(raw, &channel).map_err(|problem| tree.refusal("starter_routes", &problem))?;
+    let starters = starter::routes(&channel)?;
+    for (index, route) in raw.routes.iter().enumerate() {
+        if starters.iter().any(|starter| starter.name == route.name) {
+            let problem = format!(
+                "found {:?}, which a starter route has (starter_routes is set)",
+                route.name.as_str()
+            );
+            return Err(tree.refusal(&format!("routes[{index}].name"), &problem));
+        }
+    }
+    raw.routes.extend(starters);
     Ok(())
 }
 

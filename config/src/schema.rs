@@ -54,6 +54,7 @@ pub(crate) const ROOT: &[Field] = &[
     field("slack", Kind::Map(SLACK)),
     field("channels", Kind::Channels(CHANNEL)),
     field("routes", Kind::Maps(ROUTE)),
+    field("starter_routes", Kind::Text),
 ];
 
 const TLS: &[Field] = &[

@@ -11,6 +11,7 @@ use crate::Failure;
 
 mod check;
 mod explain;
+mod lint;
 mod requests;
 pub(crate) mod source;
 

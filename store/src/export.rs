@@ -62,7 +62,9 @@ pub(crate) enum Line {
         keys: Vec<Key>,
     },
     /// What the rates of routes counted.
-    Rates(Vec<RateCount>),
+    Rates {
+        counts: Vec<RateCount>,
+    },
     Ledger(LedgerLine),
     End {
         lines: u64,

@@ -11,7 +11,9 @@ use std::{
 };
 
 use auditrelay_audit::Severity;
-use auditrelay_store::{Accepted, OpenError, Queue, Routed, SledOptions, SledQueue};
+use auditrelay_store::{
+    Accepted, OpenError, Queue, RateCount, RatesCounted, Routed, SledOptions, SledQueue,
+};
 use support::{ALL, all_to, append_and_route, balanced, batch, burial, options, told};
 
 fn small(dir: &Path) -> SledOptions {
@@ -96,6 +98,21 @@ async fn a_large_index_of_little_is_replaced_and_everything_is_still_there() {
         .await
         .expect("read")
         .expect("members");
+    let counted = RateCount {
+        key: 7,
+        slot: -3,
+        events: 9,
+    };
+    queue
+        .route(Routed {
+            rates: RatesCounted {
+                counts: vec![counted],
+                is_all: false,
+            },
+            ..Routed::default()
+        })
+        .await
+        .expect("counted");
     let first = indexes(dir.path());
     churn(&queue, 10_000).await;
     for _ in 0..1_000 {
@@ -116,6 +133,7 @@ async fn a_large_index_of_little_is_replaced_and_everything_is_still_there() {
     let queue = open(dir.path());
     assert_eq!(queue.ledger(), before);
     assert_eq!(queue.seen().await.expect("read"), seen);
+    assert_eq!(queue.rates().await.expect("read"), [counted]);
     let again = queue
         .lease("parked", ALL, 5)
         .await

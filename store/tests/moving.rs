@@ -9,9 +9,9 @@ use std::{
 
 use auditrelay_audit::{EventKey, Severity};
 use auditrelay_store::{
-    Accepted, Batch, Content, Counts, DeadFilter, Delivery, EncodedBatch, Entry, ItemKind,
-    LeaseLimit, Limits, MoveError, QuarantineRecord, Queue, Routed, RoutedBlock, Sealed, SledQueue,
-    Source, Unreadable,
+    Accepted, Batch, Content, Counts, DeadFilter, Delivery, EncodedBatch, Entry, FilteredCount,
+    ItemKind, LeaseLimit, Limits, MoveError, MutedCount, QuarantineRecord, Queue, RateCount,
+    RatesCounted, Routed, RoutedBlock, Sealed, SledQueue, Source, Unreadable,
 };
 use support::{ALL, append_and_route, balanced, batch, burial, open, options, texts, told};
 
@@ -186,6 +186,59 @@ async fn what_could_not_be_read_moves_with_its_place_and_its_seal() {
 }
 
 #[tokio::test]
+async fn what_was_counted_moves_and_an_export_says_so_only_if_there_is_any() {
+    let from = tempfile::tempdir().expect("a folder");
+    let queue = open(from.path());
+    let header = |lines: &str| lines.lines().next().unwrap_or_default().to_owned();
+    assert!(header(&exported(&queue).await).contains(r#""version":1"#));
+    queue
+        .append(batch(["1", "2"].map(str::to_owned)))
+        .await
+        .expect("durable");
+    let seq = queue.unrouted(1).await.expect("blocks")[0].seq;
+    let counts = |n: u64| RateCount {
+        key: u64::MAX - n,
+        slot: -5,
+        events: 3,
+    };
+    let counts: Vec<RateCount> = (0..2_500).map(counts).collect();
+    let routed = Routed {
+        blocks: vec![RoutedBlock {
+            seq,
+            counts: Counts {
+                filtered: 1,
+                muted: 1,
+                ..Counts::default()
+            },
+            ..RoutedBlock::default()
+        }],
+        filtered_by: vec![FilteredCount {
+            route: "noise".to_owned(),
+            events: 1,
+        }],
+        muted: vec![MutedCount {
+            mute: 1,
+            channel: "ops".to_owned(),
+            events: 1,
+        }],
+        rates: RatesCounted {
+            counts: counts.clone(),
+            is_all: false,
+        },
+        ..Routed::default()
+    };
+    queue.route(routed).await.expect("routed");
+    let lines = exported(&queue).await;
+    assert!(header(&lines).contains(r#""version":3"#), "{lines}");
+    let to = tempfile::tempdir().expect("a folder");
+    let moved = open(to.path());
+    import(&moved, &lines).await.expect("imported");
+    balanced(&moved).await;
+    assert_eq!(moved.ledger(), queue.ledger());
+    assert_eq!(moved.rates().await.expect("read"), counts);
+}
+
+#[tokio::test]
 async fn what_was_exported_is_all_there_after_an_import() {
     let (from, to) = (
         tempfile::tempdir().expect("a folder"),
@@ -327,8 +380,8 @@ async fn an_export_that_is_not_whole_is_refused_at_its_line() {
         (without(0), "begins with one header"),
         (without(2), "lines were written before it"),
         (
-            lines.replacen("\"version\":1", "\"version\":3", 1),
-            "version 3",
+            lines.replacen("\"version\":1", "\"version\":4", 1),
+            "version 4",
         ),
         (changed, "the ledger counts"),
         (format!("{lines}{}\n", all[1]), "follows the end"),

@@ -3,6 +3,7 @@
 //! The real binary runs here under a shim (`shim.c`) that knows what no sync covered, and can fail.
 //! Nothing in here knows how the store looks inside: only what it answers, and what it says of itself.
 
+mod burst;
 mod errors;
 mod journal;
 mod kill;

@@ -161,13 +161,13 @@ fn no_group(asked: &[String], request: &Request<'_>) -> String {
         .iter()
         .map(|group| group.as_str().to_owned())
         .collect();
+    let asked = match asked {
+        [group] => quoted(group),
+        groups => format!("one of {}", listed(groups)),
+    };
     match groups.as_slice() {
-        [] => format!("the user has no groups, and {} is asked for", listed(asked)),
-        groups => format!(
-            "none of the user's ({}) {}",
-            listed(groups),
-            not_among(asked)
-        ),
+        [] => format!("the user is in no group, so in none that is {asked}"),
+        groups => format!("none of the user's groups ({}) is {asked}", listed(groups)),
     }
 }
 

@@ -4,6 +4,7 @@
 //! stages that are omitted are those of the policy and of the rule together; a rule's `omitManagedFields`
 //! overrides the policy's.
 
+mod cover;
 mod load;
 mod mismatch;
 mod request;
@@ -79,3 +80,10 @@ impl Policy {
         }
     }
 }
+
+#[cfg(test)]
+mod cover_tests;
+#[cfg(test)]
+mod naive_tests;
+#[cfg(test)]
+mod tests;

@@ -371,3 +371,7 @@ impl<'r> Sorted<'r> {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "sort_tests.rs"]
+mod tests;

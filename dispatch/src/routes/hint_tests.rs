@@ -120,6 +120,9 @@ fn holds(table_of: &[(u8, usize)], routes: &Routes, verb: &str, reused: bool, to
         too_many: too_many.to_vec(),
         asked: 0,
     };
+    if let Matched::Routes(numbers) = &matched {
+        assert!(numbers.len() > 4 || !numbers.spilled(), "it was allocated");
+    }
     let fate = routes.fate(&matched, &mut conditions());
     if table_of.is_empty() {
         assert_eq!(matched, Matched::Default);

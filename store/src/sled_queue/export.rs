@@ -129,7 +129,8 @@ impl<W: Write, P: Fn(u64, u64)> Export<W, P> {
             self.line(&Line::Mute(mute))?;
         }
         for some in rates.chunks(RATES_PER_LINE) {
-            self.line(&Line::Rates(some.to_vec()))?;
+            let counts = some.to_vec();
+            self.line(&Line::Rates { counts })?;
         }
         self.line(&Line::Ledger(ledger))?;
         let lines = self.moved.lines;

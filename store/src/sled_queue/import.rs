@@ -183,7 +183,7 @@ impl Import<'_> {
                 self.moved.dead_events += deliveries.len() as u64;
                 deliveries_op(&channel, severity, class, Some(burial), deliveries)
             }
-            Line::Rates(counts) => Op::Route(Routed {
+            Line::Rates { counts } => Op::Route(Routed {
                 rates: RatesCounted {
                     counts,
                     is_all: false,

@@ -4,6 +4,7 @@
 mod support;
 
 mod appending;
+mod counted;
 mod falling_at_once;
 mod falling_back;
 mod inputs;
@@ -69,6 +70,11 @@ contract!(SledQueue:
         a_writer_that_panics_is_a_queue_that_failed,
         seen_keys_survive_and_are_forgotten_by_block,
         routed_batches_are_kept_for_a_replay_as_long_as_they_may,
+    }
+    counted {
+        who_filtered_and_what_was_muted_is_counted_with_the_routing,
+        of_too_many_routes_the_one_that_filtered_nothing_for_the_longest_is_forgotten,
+        what_rates_counted_adds_up_until_all_of_it_is_said_anew,
     }
     inputs {
         what_was_read_is_known_with_its_batch_and_after_a_restart,

@@ -45,6 +45,8 @@ impl Run {
         let seen = self.queue().seen().await.expect("read");
         let keys: usize = seen.iter().map(|block| block.keys.len()).sum();
         assert_eq!(keys, self.model.keys);
+        let rates = self.queue().rates().await.expect("read");
+        assert_eq!(rates, self.model.rates);
         for name in CHANNELS {
             loop {
                 self.lease(name, 5).await;

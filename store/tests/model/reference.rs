@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use auditrelay_audit::Severity;
-use auditrelay_store::{ChannelCounts, Counts, Ledger, OtherCounts};
+use auditrelay_store::{ChannelCounts, Counts, Ledger, OtherCounts, RateCount};
 
 /// An event that waits.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,6 +47,8 @@ pub struct Model {
     pub dead: BTreeMap<u64, (String, Members)>,
     pub told: BTreeMap<u64, (String, Members)>,
     pub counts: Counts,
+    pub filtered_by: BTreeMap<String, u64>,
+    pub rates: Vec<RateCount>,
     /// Keys of how many events are remembered.
     pub keys: usize,
     /// What was copied to a fallback: the channel, and the event.
@@ -204,6 +206,7 @@ impl Model {
             received: self.counts.total() + waiting,
             counts: self.counts,
             waiting,
+            filtered_by: self.filtered_by.clone(),
             ..Ledger::default()
         };
         for (name, channel) in &self.channels {

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use auditrelay_audit::{EventKey, Severity};
 use auditrelay_store::{
     Accepted, Batch, Content, Counts, DeliveriesEncoder, Delivery, DeliveryBlock, EncodedBatch,
-    Entry, EventToDeliver, LeaseId, LeaseLimit, Limits, Marks, Queue, Routed, RoutedBlock,
-    SledOptions, SledQueue,
+    Entry, EventToDeliver, FilteredCount, LeaseId, LeaseLimit, Limits, Marks, Queue, RateCount,
+    Routed, RoutedBlock, SledOptions, SledQueue,
 };
 use tempfile::TempDir;
 
@@ -182,7 +182,10 @@ impl Run {
                         self.model.deliver(CHANNELS[*channel], *severity, member);
                     }
                     Fate::Duplicate => counts.duplicates += 1,
-                    Fate::Filtered => counts.filtered += 1,
+                    Fate::Filtered => {
+                        counts.filtered += 1;
+                        self.filter_and_count(&event, &mut routed);
+                    }
                     Fate::Quarantined => counts.quarantined += 1,
                 }
             }
@@ -204,6 +207,28 @@ impl Run {
             });
         }
         self.queue().route(routed).await.expect("routed");
+    }
+
+    /// Two of three that are filtered are by a route with a name, and each is counted by a rate. Now and then
+    /// all that was counted is said anew.
+    fn filter_and_count(&mut self, event: &str, routed: &mut Routed) {
+        let key = key_of(event).identity;
+        if !key.is_multiple_of(3) {
+            let route = format!("r{}", key % 3);
+            *self.model.filtered_by.entry(route.clone()).or_default() += 1;
+            routed.filtered_by.push(FilteredCount { route, events: 1 });
+        }
+        let counted = RateCount {
+            key: key % 5,
+            slot: 1,
+            events: 1,
+        };
+        self.model.rates.push(counted);
+        routed.rates.counts.push(counted);
+        if key.is_multiple_of(7) {
+            routed.rates.is_all = true;
+            routed.rates.counts.clone_from(&self.model.rates);
+        }
     }
 
     pub async fn lease(&mut self, name: &str, max: usize) {

@@ -180,4 +180,6 @@ fn quoted(text: &str) -> String {
 }
 
 #[cfg(test)]
+mod hostile_tests;
+#[cfg(test)]
 mod tests;

@@ -137,6 +137,7 @@ pub(super) fn read(text: &str, warnings: &mut Problems) -> Result<Node, Box<Prob
     if text.trim_start().starts_with('{') {
         return json::read(text, warnings);
     }
+    no_tab_after_a_dash(text)?;
     let mut parser = Parser::new_from_str(text);
     let mut builder = Builder::new(warnings);
     loop {
@@ -165,6 +166,23 @@ pub(super) fn read(text: &str, warnings: &mut Problems) -> Result<Node, Box<Prob
         );
     }
     root.ok_or_else(|| broken(start, "it is empty", "give a policy"))
+}
+
+/// The API server's reader takes no tab where an item of a list begins; the one here would.
+fn no_tab_after_a_dash(text: &str) -> Result<(), Box<Problem>> {
+    for (number, line) in text.lines().enumerate() {
+        let item = line.trim_start_matches(['-', ' ']);
+        let before = &line[..line.len() - item.len()];
+        if before.ends_with('-') && item.starts_with('\t') {
+            let place = Place {
+                line: number + 1,
+                column: before.len() + 1,
+            };
+            let what = "a tab stands where an item of a list begins";
+            return Err(broken(place, what, "write a blank in its place"));
+        }
+    }
+    Ok(())
 }
 
 fn place(marker: &Marker) -> Place {

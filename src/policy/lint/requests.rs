@@ -1,0 +1,160 @@
+//! Requests that a policy is asked about.
+
+use auditrelay_audit::{
+    Level, Text,
+    policy::{Decision, Policy},
+};
+
+use crate::policy::requests::{Asked, Attributes};
+
+/// Who asks: a user and the groups.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Who {
+    pub(super) user: String,
+    pub(super) groups: Vec<String>,
+}
+
+/// More of a policy's own users, groups or namespaces than these are not tried.
+const OWN_MAX: usize = 64;
+const SIGNED_IN: &str = "system:authenticated";
+
+pub(super) fn who(user: &str, groups: &[&str]) -> Who {
+    Who {
+        user: user.to_owned(),
+        groups: groups.iter().map(|group| (*group).to_owned()).collect(),
+    }
+}
+
+/// Somebody with a name of their own.
+pub(super) fn person() -> Who {
+    who("alice", &[SIGNED_IN])
+}
+
+/// A pod of the cluster's users.
+pub(super) fn workload() -> Who {
+    let groups = [
+        "system:serviceaccounts",
+        "system:serviceaccounts:shop",
+        SIGNED_IN,
+    ];
+    who("system:serviceaccount:shop:api", &groups)
+}
+
+/// An agent of the cluster.
+pub(super) fn agent() -> Who {
+    let groups = [
+        "system:serviceaccounts",
+        "system:serviceaccounts:kube-system",
+        SIGNED_IN,
+    ];
+    who(
+        "system:serviceaccount:kube-system:generic-garbage-collector",
+        &groups,
+    )
+}
+
+pub(super) fn node() -> Who {
+    who("system:node:node-1", &["system:nodes", SIGNED_IN])
+}
+
+pub(super) fn nobody() -> Who {
+    who("system:anonymous", &["system:unauthenticated"])
+}
+
+/// A part of the control plane.
+pub(super) fn part(name: &str) -> Who {
+    who(name, &[SIGNED_IN])
+}
+
+/// Everybody of the above, and whoever the policy itself names.
+pub(super) fn everybody(policy: &Policy) -> Vec<Who> {
+    let mut all = vec![
+        person(),
+        workload(),
+        agent(),
+        node(),
+        nobody(),
+        part("system:kube-controller-manager"),
+        who("kubernetes-admin", &["system:masters", SIGNED_IN]),
+    ];
+    let users = policy.rules.iter().flat_map(|rule| &rule.matched.users);
+    all.extend(users.take(OWN_MAX).map(|user| who(user, &[SIGNED_IN])));
+    let groups = policy
+        .rules
+        .iter()
+        .flat_map(|rule| &rule.matched.user_groups);
+    all.extend(
+        groups
+            .take(OWN_MAX)
+            .map(|group| who("somebody", &[group, SIGNED_IN])),
+    );
+    all
+}
+
+/// Namespaces that are tried: two, and those that the policy names.
+pub(super) fn namespaces(policy: &Policy) -> Vec<String> {
+    let own = policy
+        .rules
+        .iter()
+        .flat_map(|rule| &rule.matched.namespaces);
+    let mut all: Vec<String> = ["shop", "kube-system"].map(str::to_owned).to_vec();
+    all.extend(own.filter(|one| !one.is_empty()).take(OWN_MAX).cloned());
+    all.sort();
+    all.dedup();
+    all
+}
+
+/// What is asked for: group, resource with its subresource, namespace, name.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct What<'a> {
+    pub(super) group: &'a str,
+    pub(super) resource: &'a str,
+    pub(super) namespace: &'a str,
+    pub(super) name: &'a str,
+}
+
+/// What the policy makes of a request about a resource.
+pub(super) fn ask(policy: &Policy, who: &Who, verb: &str, what: What<'_>) -> Decision {
+    let (resource, subresource) = what.resource.split_once('/').unwrap_or((what.resource, ""));
+    let asked = Asked::new(Attributes {
+        user: who.user.as_str().into(),
+        groups: Some(groups(who)),
+        verb: verb.into(),
+        namespace: what.namespace.into(),
+        resource: resource.into(),
+        api_group: what.group.into(),
+        subresource: subresource.into(),
+        name: what.name.into(),
+        path: Text::default(),
+        is_resource_request: Some(true),
+    });
+    policy.evaluate(&asked.request())
+}
+
+/// What it makes of one about a path.
+pub(super) fn ask_path(policy: &Policy, who: &Who, path: &str) -> Decision {
+    let asked = Asked::new(Attributes {
+        user: who.user.as_str().into(),
+        groups: Some(groups(who)),
+        verb: "get".into(),
+        path: path.into(),
+        ..Attributes::default()
+    });
+    policy.evaluate(&asked.request())
+}
+
+fn groups(who: &Who) -> Vec<Text<'_>> {
+    who.groups
+        .iter()
+        .map(|group| group.as_str().into())
+        .collect()
+}
+
+/// Whether a decision writes a body, that of the request or that of the answer.
+pub(super) fn writes_bodies(level: Level) -> (bool, bool) {
+    match level {
+        Level::Request => (true, false),
+        Level::RequestResponse => (true, true),
+        _ => (false, false),
+    }
+}

@@ -1,0 +1,150 @@
+//! Bodies that are secrets or that are very large.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{
+    Report, Weight,
+    requests::{What, ask, everybody, namespaces, writes_bodies},
+};
+
+/// A verb on something, and which of its bodies hold what nobody may read: the request's, the answer's.
+struct Secret {
+    group: &'static str,
+    resource: &'static str,
+    verb: &'static str,
+    holds: (bool, bool),
+    severity: Weight,
+}
+
+const fn secret(
+    group: &'static str,
+    resource: &'static str,
+    verb: &'static str,
+    holds: (bool, bool),
+    severity: Weight,
+) -> Secret {
+    Secret {
+        group,
+        resource,
+        verb,
+        holds,
+        severity,
+    }
+}
+
+const AUTHENTICATION: &str = "authentication.k8s.io";
+const SECRETS: [Secret; 14] = [
+    secret("", "secrets", "get", (false, true), Weight::Error),
+    secret("", "secrets", "list", (false, true), Weight::Error),
+    secret("", "secrets", "create", (true, true), Weight::Error),
+    secret("", "secrets", "update", (true, true), Weight::Error),
+    secret("", "secrets", "patch", (true, true), Weight::Error),
+    secret("", "secrets", "delete", (false, true), Weight::Error),
+    secret(
+        "",
+        "serviceaccounts/token",
+        "create",
+        (false, true),
+        Weight::Error,
+    ),
+    secret(
+        AUTHENTICATION,
+        "tokenreviews",
+        "create",
+        (true, true),
+        Weight::Error,
+    ),
+    secret("", "configmaps", "get", (false, true), Weight::Warning),
+    secret("", "configmaps", "list", (false, true), Weight::Warning),
+    secret("", "configmaps", "create", (true, true), Weight::Warning),
+    secret("", "configmaps", "update", (true, true), Weight::Warning),
+    secret("", "configmaps", "patch", (true, true), Weight::Warning),
+    secret("", "configmaps", "delete", (false, true), Weight::Warning),
+];
+
+pub(super) fn look(report: &mut Report<'_>) {
+    let policy = &report.loaded.policy;
+    let everybody = everybody(policy);
+    let mut namespaces = namespaces(policy);
+    namespaces.push(String::new());
+    // By the rule that decides, and by what it gives away: the verbs.
+    let mut found: BTreeMap<(usize, Weight, &str), BTreeSet<&str>> = BTreeMap::new();
+    for secret in &SECRETS {
+        let is_collection = secret.verb == "list";
+        let is_named = secret.verb != "create" || secret.resource.contains('/');
+        for who in &everybody {
+            for namespace in &namespaces {
+                let is_cluster_wide = secret.group == AUTHENTICATION || is_collection;
+                if namespace.is_empty() != is_cluster_wide
+                    && !(is_collection && !namespace.is_empty())
+                {
+                    continue;
+                }
+                let name = if is_named && !is_collection { "a" } else { "" };
+                let what = What {
+                    group: secret.group,
+                    resource: secret.resource,
+                    namespace,
+                    name,
+                };
+                let decision = ask(policy, who, secret.verb, what);
+                let (request, answer) = writes_bodies(decision.level);
+                if let Some(rule) = decision.rule
+                    && ((request && secret.holds.0) || (answer && secret.holds.1))
+                {
+                    let key = (rule, secret.severity, secret.resource);
+                    found.entry(key).or_default().insert(secret.verb);
+                }
+            }
+        }
+    }
+    for ((rule, severity, resource), verbs) in found {
+        let verbs = verbs.into_iter().collect::<Vec<_>>().join(", ");
+        let holds = if severity == Weight::Error {
+            "passwords and tokens"
+        } else {
+            "what may be passwords"
+        };
+        report.add(
+            (severity, "secret-bodies"),
+            &format!("rules[{rule}].level"),
+            format!("bodies of {resource} ({verbs}) are written, and they hold {holds}"),
+            format!("put a rule with level: Metadata for {resource} above it"),
+        );
+    }
+    large(report);
+}
+
+/// Whole lists in answers.
+fn large(report: &mut Report<'_>) {
+    let policy = &report.loaded.policy;
+    let mut found: BTreeMap<usize, BTreeSet<&str>> = BTreeMap::new();
+    for who in everybody(policy) {
+        for (group, resource) in [
+            ("", "pods"),
+            ("", "nodes"),
+            ("apps", "deployments"),
+            ("example.com", "widgets"),
+        ] {
+            let what = What {
+                group,
+                resource,
+                namespace: "",
+                name: "",
+            };
+            let decision = ask(policy, &who, "list", what);
+            if let (Some(rule), (_, true)) = (decision.rule, writes_bodies(decision.level)) {
+                found.entry(rule).or_default().insert(resource);
+            }
+        }
+    }
+    for (rule, resources) in found {
+        let resources = resources.into_iter().collect::<Vec<_>>().join(", ");
+        report.add(
+            (Weight::Warning, "whole-lists"),
+            &format!("rules[{rule}].level"),
+            format!("each list of {resources} is written with all that is in it"),
+            "put a rule with level: Metadata and verbs: [get, list, watch] above it",
+        );
+    }
+}
