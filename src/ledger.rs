@@ -79,7 +79,7 @@ pub(crate) fn table(ledger: &Value) -> String {
         ("received", "acknowledged to an API server"),
         ("duplicates", "seen before, not told again"),
         ("filtered", "no route wanted them"),
-        ("muted", "muted on purpose: every delivery of them"),
+        ("muted", "muted on purpose"),
         ("quarantined", "could not be read"),
         ("routed", "went to a channel"),
         ("waiting", "not routed yet"),

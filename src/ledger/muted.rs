@@ -1,6 +1,4 @@
-//! What the ledger says of mutes: how much was held back from which channel, and by which mute.
-//!
-//! Deliveries that were muted stand beside a channel's identity: they were never routed to it.
+//! What the ledger says of mutes: how much each of them held back.
 
 use auditrelay_store::Mute;
 use serde_json::{Value, json};
@@ -31,19 +29,9 @@ pub(super) fn json(mutes: &[Mute]) -> Value {
 
 /// The same for people; nothing where there is nothing to say.
 pub(super) fn table(ledger: &Value) -> String {
-    let channels = ledger["muted_deliveries"].as_object();
-    let channels: Vec<_> = channels.into_iter().flatten().collect();
     let mutes = ledger["mutes"].as_array();
     let mutes: Vec<_> = mutes.into_iter().flatten().collect();
     let mut text = String::new();
-    if !channels.is_empty() {
-        let row = |(name, events): &(&String, &Value)| {
-            vec![output::line(name, 64), total(events).to_string()]
-        };
-        let rows: Vec<_> = channels.iter().map(row).collect();
-        text.push('\n');
-        text.push_str(&output::table(&["muted for", ">deliveries"], &rows));
-    }
     if !mutes.is_empty() {
         let rows: Vec<_> = mutes.iter().map(|mute| row(mute)).collect();
         let headers = ["by mute", ">deliveries", "until", "author", "reason"];
@@ -101,11 +89,10 @@ mod tests {
     }
 
     #[test]
-    fn it_says_by_channel_and_by_mute_and_nothing_where_nothing_is_muted() {
-        let mut ledger = Ledger::default();
+    fn it_says_what_each_mute_held_back_and_nothing_where_none_did() {
+        let ledger = Ledger::default();
         let quiet = super::super::json(&ledger, &[], None);
         assert_eq!(table(&quiet), "");
-        ledger.muted_deliveries.insert("ops".into(), 12);
         let mutes = [mute(3, 9, false), mute(4, 0, false), mute(5, 0, true)];
         let value = super::super::json(&ledger, &mutes, None);
         let ids: Vec<_> = value["mutes"].as_array().expect("a list").iter().collect();
@@ -117,9 +104,6 @@ mod tests {
         assert_eq!(
             table(&value),
             "
-muted for  deliveries
-ops                12
-
 by mute  deliveries  until                    author  reason
 3                 9  ended                    alice   a ␛[2J deploy
 5                 0  1970-01-01 01:00:00 UTC  alice   a ␛[2J deploy
