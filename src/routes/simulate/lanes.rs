@@ -304,3 +304,7 @@ impl Lane {
         taken
     }
 }
+
+#[cfg(test)]
+#[path = "lanes_tests.rs"]
+mod tests;

@@ -99,7 +99,7 @@ impl Reading<'_> {
         self.clock_ms = at_ms;
         let (first, last) = self.found.span_ms.unwrap_or((at_ms, at_ms));
         self.found.span_ms = Some((first.min(at_ms), last.max(at_ms)));
-        self.into_batch(at_ms);
+        self.put_in_batch(at_ms);
         let key = self.key.event(self.cluster, item, envelope);
         let sighting = self.seen.note(&key, self.batches, at_ms);
         if sighting == Sighting::Duplicate {
@@ -151,7 +151,7 @@ impl Reading<'_> {
     }
 
     /// Puts an event into the open batch, or opens one.
-    fn into_batch(&mut self, at_ms: i64) {
+    fn put_in_batch(&mut self, at_ms: i64) {
         let fits = self.batch.is_some_and(|(opened, events, _)| {
             events < BATCH_EVENTS_MAX && (opened..=opened + self.wait_ms).contains(&at_ms)
         });

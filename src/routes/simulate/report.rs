@@ -150,21 +150,8 @@ impl Report {
         }
     }
 
-    /// For people.
-    pub(super) fn text(&self) -> String {
-        let (from, to) = (
-            self.from.as_deref().unwrap_or("-"),
-            self.to.as_deref().unwrap_or("-"),
-        );
-        let mut text = format!(
-            "{} of {}, {from} to {to}\n{} told, {} filtered, {} more than once\n{}\n",
-            count(self.events, "event"),
-            count(self.files, "file"),
-            count(self.told, "event"),
-            self.filtered.iter().map(|one| one.events).sum::<u64>(),
-            self.duplicates,
-            self.notes,
-        );
+    /// The channels.
+    fn table(&self) -> String {
         let seconds = |seconds: f64| format!("{seconds:.1} s");
         let row = |one: &ChannelReport| {
             vec![
@@ -193,7 +180,25 @@ impl Report {
             ">worst delay",
             ">most waiting",
         ];
-        text.push_str(&table(&headers, &rows));
+        table(&headers, &rows)
+    }
+
+    /// For people.
+    pub(super) fn text(&self) -> String {
+        let (from, to) = (
+            self.from.as_deref().unwrap_or("-"),
+            self.to.as_deref().unwrap_or("-"),
+        );
+        let mut text = format!(
+            "{} of {}, {from} to {to}\n{} told, {} filtered, {} more than once\n{}\n",
+            count(self.events, "event"),
+            count(self.files, "file"),
+            count(self.told, "event"),
+            self.filtered.iter().map(|one| one.events).sum::<u64>(),
+            self.duplicates,
+            self.notes,
+        );
+        text.push_str(&self.table());
         for (title, counts, none) in [
             ("told by route", &self.routes, "(the default channel)"),
             ("filtered by route", &self.filtered, "(no route took it)"),
@@ -336,7 +341,7 @@ fn tokens(config: &Config, lanes: &Lanes, shared: &Shared, names: &[&str]) -> Ve
 
 /// What waits and was posted, now.
 pub(super) fn live(config: &Config, lanes: &Lanes) -> String {
-    let mut text = format!("{}", time(lanes.now().div_euclid(1_000)));
+    let mut text = time(lanes.now().div_euclid(1_000));
     for (number, name) in config.channels.keys().enumerate() {
         let figures = &lanes.figures[number];
         let (posted, waiting) = (count(figures.messages, "message"), lanes.waiting(number));
