@@ -18,7 +18,7 @@ use tokio::{net::TcpListener, sync::Semaphore};
 use crate::{
     commands_port::{self, Answer, Commands},
     health, import, ledger,
-    metrics::LedgerMetrics,
+    metrics::{LedgerMetrics, gauge_value},
 };
 
 /// Enough for every scraper and a person; a forgotten client costs nobody else.
@@ -75,6 +75,17 @@ impl Admin {
         }
     }
 
+    fn metrics(&self) -> Result<Vec<u8>, prometheus::Error> {
+        let active = self
+            .queue
+            .mutes()
+            .iter()
+            .filter(|mute| mute.is_active())
+            .count();
+        self.metrics.mutes_active.set(gauge_value(active as u64));
+        self.metrics.text(&self.queue.ledger(), &self.queue.space())
+    }
+
     fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
             let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "only GET is served here\n");
@@ -93,7 +104,7 @@ impl Admin {
                 let (status, lines) = health::readyz(request.uri().query(), storage, &space);
                 text(status, lines)
             }
-            "/metrics" => match self.metrics.text(&self.queue.ledger(), &self.queue.space()) {
+            "/metrics" => match self.metrics() {
                 Ok(metrics) => respond(StatusCode::OK, "text/plain; version=0.0.4", metrics),
                 Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
             },
@@ -106,8 +117,12 @@ impl Admin {
                 text(StatusCode::UNAUTHORIZED, "this is another relay\n")
             }
             "/ledger" => {
-                let body = ledger::json(&self.queue.ledger(), None).to_string();
-                respond(StatusCode::OK, "application/json", body.into_bytes())
+                let ledger = ledger::json(&self.queue.ledger(), &self.queue.mutes(), None);
+                respond(
+                    StatusCode::OK,
+                    "application/json",
+                    ledger.to_string().into_bytes(),
+                )
             }
             _ => text(
                 StatusCode::NOT_FOUND,

@@ -1,12 +1,21 @@
-//! `auditrelay check`: the configuration and the files of certificates, keys, tokens and passwords that
-//! it names, and nothing else. Opens no port and no queue.
+//! `auditrelay check`: the configuration, the files of certificates, keys, tokens and passwords that it names, and
+//! the tests of its routes; nothing else. Opens no port and no queue.
 
-use std::{collections::BTreeSet, io::Write, path::Path, process::ExitCode};
+use std::{collections::BTreeSet, path::Path, process::ExitCode};
 
-use auditrelay_config::{ClientConfig, ClusterName, Config, Destination, Loaded, Overrides, load};
+use auditrelay_config::{
+    ClientConfig, ClusterName, Config, Destination, Loaded, Overrides, RouteConfig, load,
+};
 use auditrelay_dispatch::Templates;
+use serde::Serialize;
 
-use crate::{Failure, cli::environment, relay::keyring};
+use crate::{
+    Failure,
+    cli::{CheckArgs, environment},
+    output::{count, say, say_json},
+    relay::keyring,
+    routes::{Explanation, Outcome, run_tests},
+};
 
 /// The configuration, templates included: whatever asks for more begins with this.
 pub(crate) fn loaded(file: Option<&Path>) -> Result<Loaded, Failure> {
@@ -15,17 +24,65 @@ pub(crate) fn loaded(file: Option<&Path>) -> Result<Loaded, Failure> {
     Ok(loaded)
 }
 
-/// Says that the configuration is fine and what it amounts to.
+/// Says that the configuration is fine and what it amounts to, and runs the tests of its routes.
 ///
 /// # Errors
-/// What is wrong with it.
-pub fn run(file: Option<&Path>) -> Result<ExitCode, Failure> {
-    let Loaded { config, notes } = loaded(file)?;
-    let mut text = String::new();
-    for note in notes {
-        text.push_str(&format!("note: {note}\n"));
+/// What is wrong with it, or that a test does not hold.
+pub(crate) fn run(args: &CheckArgs) -> Result<ExitCode, Failure> {
+    let Loaded { config, notes } = loaded(args.config.as_deref())?;
+    let door = door(&config)?;
+    let tests = run_tests(&config);
+    if args.json {
+        say_json(&Answer::new(&config, &notes, &tests))?;
+    } else {
+        let notes: String = notes.iter().map(|note| format!("note: {note}\n")).collect();
+        let (channels, routes) = (channels(&config), routes(&config));
+        let tests = told(&tests);
+        say(&format!(
+            "{notes}{door}{channels}{routes}{tests}the configuration is valid\n"
+        ))?;
     }
-    text.push_str(&door(&config)?);
+    holds(&tests)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// That tests do not hold, if so.
+pub(crate) fn holds(tests: &[Outcome]) -> Result<(), Failure> {
+    match tests.iter().filter(|test| !test.holds).count() {
+        0 => Ok(()),
+        failed => Err(Failure::No(format!(
+            "{failed} of {} of the routes: what is expected does not hold; change the routes or what is expected",
+            count(tests.len() as u64, "test")
+        ))),
+    }
+}
+
+/// What `check --json` prints.
+#[derive(Serialize)]
+struct Answer<'a> {
+    notes: &'a [String],
+    channels: Vec<&'a str>,
+    routes: Vec<&'a str>,
+    tests: &'a [Outcome],
+}
+
+impl<'a> Answer<'a> {
+    fn new(config: &'a Config, notes: &'a [String], tests: &'a [Outcome]) -> Self {
+        Self {
+            notes,
+            channels: config.channels.keys().map(AsRef::as_ref).collect(),
+            routes: config
+                .routes
+                .iter()
+                .map(|route| route.name.as_ref())
+                .collect(),
+            tests,
+        }
+    }
+}
+
+fn channels(config: &Config) -> String {
+    let mut text = String::new();
     for name in config.channels.keys() {
         let to = match config.destination(name) {
             Some(Destination::SlackApi { channel, .. }) => format!("Slack channel {channel}"),
@@ -39,19 +96,60 @@ pub fn run(file: Option<&Path>) -> Result<ExitCode, Failure> {
         };
         text.push_str(&format!("channel {name}{default}: {to}\n"));
     }
-    for route in &config.routes {
-        let severity = route.severity.as_str();
+    text
+}
+
+fn routes(config: &Config) -> String {
+    let line = |route: &RouteConfig| {
+        let mut says = Vec::new();
         let channels: Vec<&str> = route.channel.iter().map(AsRef::as_ref).collect();
-        text.push_str(&match channels.as_slice() {
-            [] => format!("route {}: to no channel\n", route.name),
-            some => format!("route {}: {severity}, to {}\n", route.name, some.join(", ")),
-        });
+        match channels.as_slice() {
+            [] => says.push("to no channel (level None)".to_owned()),
+            some => {
+                says.push(route.severity.as_str().to_owned());
+                says.push(format!("to {}", some.join(" and ")));
+            }
+        }
+        if let Some(rate) = &route.rate {
+            let (more_than, seconds) = (rate.more_than, rate.within_seconds);
+            says.push(format!("only beyond {more_than} within {seconds} s"));
+        }
+        if route.audit_id_reused {
+            says.push("only where an audit ID is used again".to_owned());
+        }
+        if route.continues {
+            says.push("then the next".to_owned());
+        }
+        format!("route {}: {}\n", route.name, says.join(", "))
+    };
+    config.routes.iter().map(line).collect()
+}
+
+/// What came of the tests, for people; nothing where there are none.
+pub(crate) fn told(tests: &[Outcome]) -> String {
+    if tests.is_empty() {
+        return String::new();
     }
-    text.push_str("the configuration is valid\n");
-    std::io::stdout()
-        .write_all(text.as_bytes())
-        .map_err(|error| Failure::Other(format!("cannot write: {error}")))?;
-    Ok(ExitCode::SUCCESS)
+    let mut text = String::new();
+    for test in tests {
+        let Some(problem) = &test.problem else {
+            continue;
+        };
+        text.push_str(&format!("test {} does not hold: {problem}\n", test.name));
+        let explained = test.explanation.as_ref().map(Explanation::text);
+        for line in explained.unwrap_or_default().lines() {
+            text.push_str(&format!("    {line}\n"));
+        }
+    }
+    let held = tests.iter().filter(|test| test.holds).count();
+    text.push_str(&match held == tests.len() {
+        true => format!("{} of the routes: all hold\n", count(held as u64, "test")),
+        false => format!(
+            "{} of the routes: {held} hold\n",
+            count(tests.len() as u64, "test")
+        ),
+    });
+    text
 }
 
 /// Who may come in and how, a line each, with warnings about the files behind it.

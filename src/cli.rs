@@ -8,10 +8,12 @@ use auditrelay_config::{ClusterName, Overrides};
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
-    Failure, check, dead, demo, events, export, import, init, ledger, logs, online,
+    Failure, check, dead, demo, events, export, import, init, ledger, logs,
+    mute::{self, MuteCommand},
+    online,
     policy::{self, PolicyCommand},
     quarantine::{self, QuarantineCommand},
-    render, replay, salvage, serve, tail,
+    render, replay, routes, salvage, serve, tail,
 };
 
 pub(crate) use args::*;
@@ -33,8 +35,8 @@ enum Command {
     Serve(ServeArgs),
     /// Run the relay on log files that API servers write (--audit-log-path), without a webhook.
     Tail(TailArgs),
-    /// Read the configuration, say what is wrong with it or that it is fine, and end; with `--online`, ask
-    /// Slack too: exit code 1 if something will not be delivered.
+    /// Read the configuration, say what is wrong with it or that it is fine, run the tests of its routes, and
+    /// end; with `--online`, ask Slack too: exit code 1 if a test does not hold or something will not be delivered.
     Check(CheckArgs),
     /// Write what connecting a cluster takes: certificates or a token, the API server's files and flags for each
     /// kind of cluster, and the relay's configuration.
@@ -43,9 +45,13 @@ enum Command {
     Demo,
     /// Show the messages that audit events would make in a channel. Posts nothing, opens no queue.
     Render(RenderArgs),
-    /// The API server's audit policy: check one, explain what it does to a request.
+    /// The API server's audit policy: check one, explain what it does to a request, try it
+    /// on a log.
     #[command(subcommand)]
     Policy(PolicyCommand),
+    /// Try routes before they go live: explain what becomes of an event.
+    #[command(subcommand)]
+    Routes(routes::RoutesCommand),
     /// Show what was received and where it is; exit code 1 if an event is unaccounted for.
     Ledger(LedgerArgs),
     /// Messages that could never be delivered: list them, look into one, let them go again, give them up.
@@ -54,6 +60,9 @@ enum Command {
     /// Items that could not be read: list them, look into one, make the key that they are sealed to.
     #[command(subcommand)]
     Quarantine(QuarantineCommand),
+    /// Hold some events back for a while: begin a mute, list them, end one.
+    #[command(subcommand)]
+    Mute(MuteCommand),
     /// List what a message stood for, while that is kept (queue.digest_detail_hours).
     Events(EventsArgs),
     /// Send what was received in a time through today's routes again, as far as it is retained
@@ -139,7 +148,7 @@ pub(crate) struct CheckArgs {
     #[arg(long)]
     pub(crate) online: bool,
     /// Print JSON for scripts.
-    #[arg(long, requires = "online")]
+    #[arg(long)]
     pub(crate) json: bool,
     /// How long asking Slack may take; what is left then is not checked.
     #[arg(long, value_name = "SECONDS", requires = "online", default_value_t = 60,
@@ -195,14 +204,16 @@ pub fn run() -> Result<ExitCode, Failure> {
             block_on(tail::run(&args))?
         }
         Command::Check(args) if args.online => block_on(online::run(&args))?,
-        Command::Check(args) => check::run(args.config.as_deref()),
+        Command::Check(args) => check::run(&args),
         Command::Init(args) => init::run(&args),
         Command::Render(args) => render::run(&args),
+        Command::Routes(command) => routes::run(&command),
         Command::Policy(command) => policy::run(&command),
         Command::Demo => block_on(demo::run())?,
         Command::Ledger(args) => block_on(ledger::run(&args))?,
         Command::Dead(command) => block_on(dead::run(&command))?,
         Command::Quarantine(command) => block_on(quarantine::run(&command))?,
+        Command::Mute(command) => block_on(mute::run(&command))?,
         Command::Events(args) => block_on(events::run(&args))?,
         Command::Replay(args) => block_on(replay::run(&args))?,
         Command::Salvage(args) => block_on(salvage::run(&args))?,

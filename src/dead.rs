@@ -5,7 +5,7 @@ use std::{
     process::ExitCode,
 };
 
-use auditrelay_dispatch::sentence::Sentence;
+use auditrelay_dispatch::{render::notice_words, sentence::Sentence};
 use auditrelay_store::{DeadFilter, DeadLetter, EventDelivery};
 use serde_json::json;
 
@@ -147,6 +147,9 @@ fn sentence(member: &Member) -> String {
                 sentence.text(),
                 sentence.context
             )
+        }
+        (None, Some(notice)) if cluster.is_empty() => {
+            format!("auditrelay: {}\n", notice_words("", notice, 0))
         }
         (None, notice) => {
             let events = count(member.events.unwrap_or_default(), "event");

@@ -70,7 +70,7 @@ pub(crate) async fn run() -> Result<ExitCode, Failure> {
     relay.await.map_err(other)??;
     let messages = slack.posts().len();
     slack.stop().await;
-    let value = ledger::json(&ledger, verified.err());
+    let value = ledger::json(&ledger, &[], verified.err());
     say(&format!(
         "The ledger (`auditrelay ledger`):\n\n{}",
         ledger::table(&value)

@@ -54,7 +54,10 @@ fn row(member: &Member) -> Vec<String> {
     let event = member.event.as_ref().map(|event| event.get());
     if let Some(notice) = &member.notice {
         let events = count(member.events.unwrap_or_default(), "event");
-        let text = format!("{events} {}", line(notice, 120));
+        let text = match member.cluster.is_empty() {
+            true => line(notice, 200),
+            false => format!("{events} {}", line(notice, 120)),
+        };
         return said("", cluster, "auditrelay", "", text);
     }
     let Some(event) = event.and_then(|event| Envelope::parse(event).ok()) else {

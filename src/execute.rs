@@ -6,6 +6,7 @@
 //! piece.
 
 mod dead;
+mod mute;
 mod quarantine;
 
 use std::{
@@ -23,6 +24,7 @@ use tokio::{sync::mpsc, time::Instant};
 
 use crate::request::{Line, Member, Outcome, Request};
 use dead::Settle;
+use mute::Places;
 use quarantine::{quarantine_list, quarantine_show};
 
 /// What a store that was moved aside is called, before its time.
@@ -34,13 +36,14 @@ const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
 pub(crate) struct Context {
     queue: SledQueue,
     data_dir: PathBuf,
-    /// What the configuration says; only a replay needs it.
+    /// What the configuration says; only a replay and mutes need it.
     today: Option<Today>,
 }
 
 #[derive(Clone)]
 struct Today {
     routes: Arc<Routes>,
+    places: Arc<Places>,
     /// Whether routed batches are kept. If not, some may still lie there, and are nothing to rely on.
     retains: bool,
 }
@@ -50,6 +53,7 @@ impl Context {
     pub(crate) fn new(queue: SledQueue, config: &Config, routes: Arc<Routes>) -> Self {
         let today = Today {
             routes,
+            places: Arc::new(Places::new(config)),
             retains: config.queue.retain_hours.get() > 0,
         };
         Self {
@@ -59,7 +63,7 @@ impl Context {
         }
     }
 
-    /// For everything but a replay.
+    /// For everything but a replay and mutes.
     pub(crate) fn without_routes(queue: SledQueue, data_dir: PathBuf) -> Self {
         Self {
             queue,
@@ -116,6 +120,11 @@ async fn outcome(
         Request::DropDead { which } => dead::settle(queue, which, Settle::Drop, out).await,
         Request::QuarantineList {} => quarantine_list(queue, out).await,
         Request::QuarantineShow { id } => quarantine_show(queue, id, out).await,
+        Request::MuteAdd { mute } => mute::add(context, mute, out).await,
+        Request::MuteList {} => mute::list(queue, out).await,
+        Request::MuteExpire { id, author, reason } => {
+            mute::expire(context, id, author, reason, out).await
+        }
         Request::Events { message } => events(queue, message, out).await,
         Request::Replay {
             since_unix_ms,
@@ -194,7 +203,9 @@ async fn replay(
     dry_run: bool,
     out: &mpsc::Sender<Line>,
 ) -> Result<Outcome, Stop> {
-    let Today { routes, retains } = today(context, selection.route.as_deref())?;
+    let Today {
+        routes, retains, ..
+    } = today(context, selection.route.as_deref())?;
     if !retains {
         return Ok(Outcome::Replayed(Replayed::default()));
     }

@@ -128,7 +128,8 @@ impl<'a> Lanes<'a> {
 
     /// Where a channel's messages go: two channels that post to the same place share its pace, that of the first.
     fn place(&mut self, who: &str, to: &str, channel: &ChannelConfig) -> Place {
-        let to = to.trim_start_matches('#');
+        let key = place_of(who, to);
+        let to = key.1.as_str();
         let number = self.places.len();
         let new = || {
             // A webhook has no name but its secret.
@@ -143,8 +144,8 @@ impl<'a> Lanes<'a> {
                 channel.message_burst.get(),
             )
         };
-        let key = (who.to_owned(), to.to_owned());
-        self.places.entry(key).or_insert_with(new).clone()
+        let place = self.places.get(&key).cloned().unwrap_or_else(new);
+        self.places.entry(key).or_insert(place).clone()
     }
 
     fn setup<'b>(
@@ -179,8 +180,13 @@ pub(crate) fn keeps_members(config: &Config) -> bool {
     kept.digest_detail_hours.get() > 0 && kept.digest_detail_bytes_max.get() > 0
 }
 
+/// What tells the place that messages go to from other places: the token or webhook, and the channel.
+pub(crate) fn place_of(who: &str, to: &str) -> (String, String) {
+    (who.to_owned(), to.trim_start_matches('#').to_owned())
+}
+
 /// What Slack counts the calls of a webhook by: the workspace in its path (`/services/T…/B…/…`).
-fn workspace_of(webhook: &SecretString) -> String {
+pub(crate) fn workspace_of(webhook: &SecretString) -> String {
     let Ok(url) = Url::parse(webhook.expose_secret()) else {
         return String::new();
     };

@@ -4,9 +4,11 @@
 //! counts every record, so that a counter that lies is found. Exit code 1 if anything is unaccounted
 //! for.
 
+mod muted;
+
 use std::{path::Path, process::ExitCode};
 
-use auditrelay_store::{Ledger, Queue};
+use auditrelay_store::{Ledger, Mute, Queue};
 use serde_json::{Value, json};
 
 use crate::{
@@ -39,14 +41,14 @@ async fn read_ledger(data_dir: &Path) -> Result<Value, Failure> {
     match reach(data_dir, &command_options(data_dir)).await? {
         Found::Store(queue) => {
             let verified = queue.verify().await;
-            Ok(json(&queue.ledger(), verified.err()))
+            Ok(json(&queue.ledger(), &queue.mutes(), verified.err()))
         }
         Found::Relay { ledger, .. } => Ok(ledger),
     }
 }
 
 /// The ledger for scripts. `fault` is what a full count found wrong.
-pub(crate) fn json(ledger: &Ledger, fault: Option<String>) -> Value {
+pub(crate) fn json(ledger: &Ledger, mutes: &[Mute], fault: Option<String>) -> Value {
     let mut value = json!({
         "received": ledger.received,
         "duplicates": ledger.counts.duplicates,
@@ -62,6 +64,7 @@ pub(crate) fn json(ledger: &Ledger, fault: Option<String>) -> Value {
         "copies": ledger.copies,
         "filtered_by": ledger.filtered_by,
         "muted_deliveries": ledger.muted_deliveries,
+        "mutes": muted::json(mutes),
     });
     if let Some(fault) = fault {
         value["fault"] = fault.into();
@@ -105,6 +108,7 @@ pub(crate) fn table(ledger: &Value) -> String {
             deliveries(title, "queued", &ledger[name], &mut text);
         }
     }
+    text.push_str(&muted::table(ledger));
     text.push_str(match (&ledger["balanced"], ledger["fault"].as_str()) {
         (Value::Bool(true), _) => "\nbalanced: every event is accounted for\n",
         (_, None) => "\nNOT BALANCED: the numbers above do not add up\n",
@@ -206,18 +210,18 @@ mod tests {
         ledger.received += 1;
         ledger.filtered_by.insert("noise".into(), 1);
         assert_eq!(
-            json(&ledger, None),
+            json(&ledger, &[], None),
             json!({"received": 6, "duplicates": 0, "filtered": 1, "muted": 0, "quarantined": 0,
                 "routed": 3, "waiting": 2, "lost": 9, "balanced": true,
                 "channels": {"ops": {"routed": 3, "delivered": 1, "waiting": 1, "dead": 1,
                     "dropped": {"quota": 0, "command": 0}}},
                 "notices": {"ops": {"queued": 2, "delivered": 0, "waiting": 0, "dead": 0, "dropped": 2}},
-                "copies": {}, "filtered_by": {"noise": 1}, "muted_deliveries": {}})
+                "copies": {}, "filtered_by": {"noise": 1}, "muted_deliveries": {}, "mutes": []})
         );
-        assert_eq!(json(&ledger, Some("x".into()))["balanced"], false);
+        assert_eq!(json(&ledger, &[], Some("x".into()))["balanced"], false);
         ledger.received = 7;
-        assert_eq!(json(&ledger, None)["balanced"], false);
-        assert!(table(&json(&ledger, None)).contains("NOT BALANCED"));
+        assert_eq!(json(&ledger, &[], None)["balanced"], false);
+        assert!(table(&json(&ledger, &[], None)).contains("NOT BALANCED"));
         ledger.received = 6;
         // A copy that is nowhere.
         let copies = OtherCounts {
@@ -225,7 +229,7 @@ mod tests {
             ..OtherCounts::default()
         };
         ledger.copies.insert("ops".into(), copies);
-        assert_eq!(json(&ledger, None)["balanced"], false);
+        assert_eq!(json(&ledger, &[], None)["balanced"], false);
     }
 
     #[test]
@@ -236,7 +240,7 @@ mod tests {
         ledger.filtered_by.insert("probes".into(), 7);
         ledger.filtered_by.insert("leases".into(), 500);
         ledger.muted_deliveries.insert("ops".into(), 3);
-        let text = table(&json(&ledger, None));
+        let text = table(&json(&ledger, &[], None));
         let rows = "  filtered             900   no route wanted them
     by route           500   leases
     by route             7   probes
@@ -247,20 +251,20 @@ mod tests {
         for number in 0..30 {
             ledger.filtered_by.insert(format!("r{number}"), 1);
         }
-        let text = table(&json(&ledger, None));
+        let text = table(&json(&ledger, &[], None));
         assert!(
             text.contains("    by route            12   12 others (--json)\n"),
             "{text}"
         );
         // More by name than at all.
         ledger.filtered_by.insert("probes".into(), 901);
-        assert_eq!(json(&ledger, None)["balanced"], false);
+        assert_eq!(json(&ledger, &[], None)["balanced"], false);
     }
 
     #[test]
     fn the_table_shows_why_events_were_dropped_and_what_is_lost_if_any_are() {
         let mut ledger = ledger();
-        let quiet = table(&json(&ledger, None));
+        let quiet = table(&json(&ledger, &[], None));
         for absent in ["lost", "(quota)", "(command)", "notices", "copies"] {
             assert!(!quiet.contains(absent), "{absent} in\n{quiet}");
         }
@@ -276,7 +280,7 @@ mod tests {
             ..OtherCounts::default()
         };
         ledger.notices.insert("ops".into(), notices);
-        let text = table(&json(&ledger, None));
+        let text = table(&json(&ledger, &[], None));
         for line in [
             "  lost                   7   in a damaged store",
             "ops              15           1           1           1          12\n",

@@ -19,6 +19,8 @@ pub(crate) struct LedgerMetrics {
     channel_events: IntCounterVec,
     channel_dropped: IntCounterVec,
     channel_waiting: IntGaugeVec,
+    muted: IntCounterVec,
+    pub(crate) mutes_active: IntGauge,
     notices: OtherMetrics,
     copies: OtherMetrics,
     space: SpaceMetrics,
@@ -133,6 +135,15 @@ impl LedgerMetrics {
                 "Deliveries that wait in a channel.",
                 &["channel"],
             )?,
+            muted: register.counters(
+                "auditrelay_events_muted_total",
+                "Deliveries of a channel that a mute held back.",
+                &["channel"],
+            )?,
+            mutes_active: register.gauge(
+                "auditrelay_mutes_active",
+                "Mutes that hold something back now.",
+            )?,
             notices: OtherMetrics {
                 total: register.counters(
                     "auditrelay_notices_total",
@@ -224,6 +235,11 @@ impl LedgerMetrics {
             }
             let waiting = self.channel_waiting.with_label_values(&[name]);
             waiting.set(gauge_value(channel.waiting));
+            // So that a 0 can be told from an absence.
+            self.muted.with_label_values(&[name]);
+        }
+        for (name, events) in &ledger.muted_deliveries {
+            set(&self.muted, &[name], *events);
         }
         self.notices.copy(&ledger.notices);
         self.copies.copy(&ledger.copies);

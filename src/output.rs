@@ -122,6 +122,30 @@ pub(crate) fn time(unix_ms: i64) -> String {
     }
 }
 
+/// `2 h 5 min` of milliseconds: the two largest units that are not 0.
+pub(crate) fn duration(ms: i64) -> String {
+    let mut seconds = ms.max(0) / 1_000;
+    let mut parts = Vec::new();
+    for (size, unit) in [(86_400, "d"), (3_600, "h"), (60, "min"), (1, "s")] {
+        if seconds >= size && parts.len() < 2 {
+            parts.push(format!("{} {unit}", seconds / size));
+        }
+        seconds %= size;
+    }
+    match parts.is_empty() {
+        true => "less than 1 s".to_owned(),
+        false => parts.join(" "),
+    }
+}
+
+/// `03:15` of a Unix time in milliseconds, UTC.
+pub(crate) fn clock(unix_ms: i64) -> String {
+    match jiff::Timestamp::from_millisecond(unix_ms) {
+        Ok(time) => time.strftime("%H:%M").to_string(),
+        Err(_) => format!("{unix_ms} ms"),
+    }
+}
+
 /// One line of somebody else's text.
 pub(crate) fn line(text: &str, chars_max: usize) -> String {
     clean(text, chars_max)

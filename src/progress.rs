@@ -31,6 +31,11 @@ impl Progress {
         self.0.wrap_read(reader)
     }
 
+    /// A reader that counts what is read of a total that is set already.
+    pub(crate) fn passing<R: Read>(&self, reader: R) -> impl Read + use<R> {
+        self.0.wrap_read(reader)
+    }
+
     pub(crate) fn end(&self) {
         self.0.finish_and_clear();
     }

@@ -6,7 +6,9 @@
 
 use auditrelay_audit::Severity;
 use auditrelay_dispatch::Replayed;
-use auditrelay_store::{DeadFilter, DeadLetter, Delivery, Marks, Quarantined, Salvaged, Source};
+use auditrelay_store::{
+    DeadFilter, DeadLetter, Delivery, Marks, Mute, Quarantined, Salvaged, Source,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
 
@@ -30,6 +32,16 @@ pub(crate) enum Request {
     QuarantineList {},
     /// One of them, with what is kept of it.
     QuarantineShow { id: u64 },
+    /// Hold some events back for a while.
+    MuteAdd { mute: AskedMute },
+    /// Which mutes are active, and which ended last.
+    MuteList {},
+    /// End a mute before its time.
+    MuteExpire {
+        id: u64,
+        author: String,
+        reason: String,
+    },
     /// What a delivered message stood for.
     Events { message: u64 },
     /// Send what was received in a time through today's routes again.
@@ -52,9 +64,14 @@ impl Request {
             | Self::DeadShow { .. }
             | Self::QuarantineList {}
             | Self::QuarantineShow { .. }
+            | Self::MuteList {}
             | Self::Events { .. } => false,
             Self::Replay { dry_run, .. } => !dry_run,
-            Self::Redrive { .. } | Self::DropDead { .. } | Self::Salvage { .. } => true,
+            Self::MuteAdd { .. }
+            | Self::MuteExpire { .. }
+            | Self::Redrive { .. }
+            | Self::DropDead { .. }
+            | Self::Salvage { .. } => true,
         }
     }
 
@@ -68,11 +85,30 @@ impl Request {
             Self::DropDead { .. } => "dead drop",
             Self::QuarantineList {} => "quarantine list",
             Self::QuarantineShow { .. } => "quarantine show",
+            Self::MuteAdd { .. } => "mute add",
+            Self::MuteList {} => "mute list",
+            Self::MuteExpire { .. } => "mute expire",
             Self::Events { .. } => "events",
             Self::Replay { .. } => "replay",
             Self::Salvage { .. } => "salvage",
         }
     }
+}
+
+/// A mute as a command asks for it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AskedMute {
+    pub(crate) author: String,
+    pub(crate) reason: String,
+    /// The keys of a match, as YAML or JSON.
+    pub(crate) matches: String,
+    /// It may be about every event.
+    pub(crate) all_events: bool,
+    pub(crate) channels: Vec<String>,
+    pub(crate) routes: Vec<String>,
+    /// By the clock of whoever does it, so that clocks need not agree.
+    pub(crate) lasts_ms: i64,
 }
 
 /// Which dead letters to settle.
@@ -96,6 +132,8 @@ pub(crate) enum Line {
     Letter(DeadLetter),
     /// An item in quarantine.
     Aside(Box<Aside>),
+    /// A mute.
+    Mute(Box<Mute>),
     /// What a message or a dead letter stands for.
     Member(Box<Member>),
     /// It is done.

@@ -4,7 +4,7 @@ use std::{path::Path, path::PathBuf, sync::Arc, time::Duration};
 
 use auditrelay_config::{Config, Overrides, load};
 use auditrelay_dispatch::Routes;
-use auditrelay_store::DeadLetter;
+use auditrelay_store::{DeadLetter, Mute};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{
     StatusCode,
@@ -65,6 +65,7 @@ pub(crate) struct Answer {
     pub(crate) letters: Vec<DeadLetter>,
     pub(crate) members: Vec<Member>,
     pub(crate) aside: Vec<Aside>,
+    pub(crate) mutes: Vec<Mute>,
     pub(crate) outcome: Outcome,
 }
 
@@ -163,6 +164,7 @@ struct Heard {
     letters: Vec<DeadLetter>,
     members: Vec<Member>,
     aside: Vec<Aside>,
+    mutes: Vec<Mute>,
     last: Option<Result<Outcome, String>>,
 }
 
@@ -173,6 +175,7 @@ impl Heard {
             letters: Vec::new(),
             members: Vec::new(),
             aside: Vec::new(),
+            mutes: Vec::new(),
             last: None,
         }
     }
@@ -182,6 +185,7 @@ impl Heard {
             Line::Progress { done, total } => self.progress.set(done, total),
             Line::Letter(letter) => self.letters.push(letter),
             Line::Aside(item) => self.aside.push(*item),
+            Line::Mute(mute) => self.mutes.push(*mute),
             Line::Member(member) => self.members.push(*member),
             Line::Result(outcome) => self.last = Some(Ok(outcome)),
             Line::Error(reason) => self.last = Some(Err(reason)),
@@ -226,6 +230,7 @@ impl Heard {
             letters: self.letters,
             members: self.members,
             aside: self.aside,
+            mutes: self.mutes,
             outcome: outcome.map_err(Failure::Other)?,
         })
     }

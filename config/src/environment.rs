@@ -184,9 +184,13 @@ impl Target {
                     ..target
                 })
             }
-            Kind::Bool | Kind::Integer | Kind::Text | Kind::List | Kind::Texts | Kind::TextMap => {
-                None
-            }
+            Kind::Bool
+            | Kind::Integer
+            | Kind::Text
+            | Kind::Free
+            | Kind::List
+            | Kind::Texts
+            | Kind::TextMap => None,
         }
     }
 
@@ -256,6 +260,8 @@ fn typed(text: &str, kind: Kind) -> Result<Value, String> {
         },
         Kind::Integer => integer(text)?,
         // A name cannot begin like a list.
+        // An event as text is JSON itself.
+        Kind::Free => ValueKind::from(text),
         Kind::Texts if !text.trim_start().starts_with('[') => ValueKind::from(text),
         Kind::List
         | Kind::Texts

@@ -18,6 +18,7 @@ mod inputs;
 mod json;
 mod load;
 mod model;
+mod mutes;
 mod names;
 mod proxy;
 mod queue;
@@ -25,6 +26,7 @@ mod raw;
 mod redaction;
 mod resolve;
 mod route;
+mod route_tests;
 mod schema;
 mod seal_key;
 mod secret;
@@ -48,6 +50,7 @@ pub use route::{
     CodesConfig, GlobConfig, ImpersonatedConfig, LinkConfig, MatchConfig, NetworkConfig, OneOrMore,
     RateBy, RateConfig, RouteConfig, RouteLevel, RouteResources,
 };
+pub use route_tests::{Expected, RouteTest, SampleEvent};
 pub use seal_key::SealKey;
 pub use secret::{MASK, SlackToken, WebhookUrl};
 pub use starter::{STARTER_CHANNEL, STARTER_ROUTES};

@@ -21,6 +21,7 @@ use crate::proxy::Proxy;
 use crate::queue::QueueConfig;
 use crate::redaction::RedactionConfig;
 use crate::route::RouteConfig;
+use crate::route_tests::RouteTest;
 use crate::secret::SlackToken;
 use crate::text;
 
@@ -70,6 +71,8 @@ pub struct Config {
     pub routes: Vec<RouteConfig>,
     /// Where the starter routes go; none: there are none.
     pub starter_routes: Option<ChannelName>,
+    /// Events, and who is to hear of them.
+    pub tests: Vec<RouteTest>,
 }
 
 impl Config {

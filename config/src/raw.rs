@@ -18,6 +18,7 @@ use crate::names::{ChannelName, ClusterName};
 use crate::queue::QueueConfig;
 use crate::redaction::RedactionConfig;
 use crate::route::RouteConfig;
+use crate::route_tests::RouteTest;
 use crate::text::{self, FromText};
 use crate::tree::Tree;
 
@@ -46,6 +47,7 @@ pub(crate) struct RawConfig {
     pub(crate) channels: BTreeMap<ChannelName, ChannelConfig>,
     pub(crate) routes: Vec<RouteConfig>,
     pub(crate) starter_routes: Option<ChannelName>,
+    pub(crate) tests: Vec<RouteTest>,
 }
 
 impl Default for RawConfig {
@@ -69,6 +71,7 @@ impl Default for RawConfig {
             channels: BTreeMap::new(),
             routes: Vec::new(),
             starter_routes: None,
+            tests: Vec::new(),
         }
     }
 }
@@ -92,7 +95,7 @@ impl RawConfig {
 }
 
 /// serde's message in the words of this crate's own.
-fn in_words(message: &str) -> String {
+pub(crate) fn in_words(message: &str) -> String {
     let of_type = message.strip_prefix("invalid type: ");
     let mismatch = of_type.or_else(|| message.strip_prefix("invalid value: "));
     let Some((found, expected)) = mismatch.and_then(|rest| rest.rsplit_once(", expected ")) else {

@@ -15,6 +15,7 @@ use crate::model::Config;
 use crate::names::ChannelName;
 use crate::raw::RawConfig;
 use crate::route;
+use crate::route_tests::{self, TESTS_MAX};
 use crate::starter;
 use crate::text::FromText;
 use crate::tree::Tree;
@@ -38,6 +39,7 @@ pub(crate) fn resolve(mut raw: RawConfig, tree: &Tree) -> Result<Config, ConfigE
     }
     check_routes(&raw, tree)?;
     add_starter_routes(&mut raw, tree)?;
+    check_tests(&raw, tree)?;
     check_redaction(&raw, tree)?;
     Ok(Config {
         default_channel: default_channel(&raw, tree)?,
@@ -58,6 +60,7 @@ pub(crate) fn resolve(mut raw: RawConfig, tree: &Tree) -> Result<Config, ConfigE
         channels: raw.channels,
         routes: raw.routes,
         starter_routes: raw.starter_routes,
+        tests: raw.tests,
     })
 }
 
@@ -203,6 +206,33 @@ fn add_starter_routes(raw: &mut RawConfig, tree: &Tree) -> Result<(), ConfigErro
         }
     }
     raw.routes.extend(starters);
+    Ok(())
+}
+
+fn check_tests(raw: &RawConfig, tree: &Tree) -> Result<(), ConfigError> {
+    if raw.tests.len() > TESTS_MAX {
+        let problem = format!(
+            "found {} tests, expected at most {TESTS_MAX}",
+            raw.tests.len()
+        );
+        return Err(tree.refusal("tests", &problem));
+    }
+    let mut names = BTreeSet::new();
+    for (index, test) in raw.tests.iter().enumerate() {
+        let refuse =
+            |key: &str, problem: &str| Err(tree.refusal(&format!("tests[{index}].{key}"), problem));
+        if !names.insert(&test.name) {
+            let problem = format!("found {:?}, which another test has", test.name.as_str());
+            return refuse("name", &problem);
+        }
+        if let Some((key, problem)) = route_tests::fault(test) {
+            return refuse(key, &problem);
+        }
+        for (number, expected) in test.expect.iter().enumerate() {
+            check_known(raw, &expected.channel)
+                .or_else(|problem| refuse(&format!("expect[{number}].channel"), &problem))?;
+        }
+    }
     Ok(())
 }
 

@@ -18,6 +18,8 @@ pub(crate) enum Kind {
     TextMap,
     /// A map with these keys.
     Map(&'static [Field]),
+    /// Text, or a map with any keys.
+    Free,
     /// A map of channels by name, each a map with these keys.
     Channels(&'static [Field]),
     /// A list of maps with these keys.
@@ -55,6 +57,7 @@ pub(crate) const ROOT: &[Field] = &[
     field("channels", Kind::Channels(CHANNEL)),
     field("routes", Kind::Maps(ROUTE)),
     field("starter_routes", Kind::Text),
+    field("tests", Kind::Maps(TEST)),
 ];
 
 const TLS: &[Field] = &[
@@ -151,7 +154,7 @@ const CHANNEL: &[Field] = &[
 
 const TEMPLATE_FIELD: &[Field] = &[field("title", Kind::Text), field("text", Kind::Text)];
 
-const ROUTE: &[Field] = &[
+pub(crate) const ROUTE: &[Field] = &[
     field("name", Kind::Text),
     field("channel", Kind::Texts),
     field("level", Kind::Text),
@@ -180,6 +183,22 @@ const ROUTE: &[Field] = &[
     field("template", Kind::Text),
     field("links", Kind::Maps(LINK)),
     field("command", Kind::Text),
+];
+
+const TEST: &[Field] = &[
+    field("name", Kind::Text),
+    field("event", Kind::Free),
+    field("event_file", Kind::Text),
+    field("cluster", Kind::Text),
+    field("repeat", Kind::Integer),
+    field("auditIDReused", Kind::Bool),
+    field("expect", Kind::Maps(EXPECTED)),
+];
+
+const EXPECTED: &[Field] = &[
+    field("channel", Kind::Text),
+    field("severity", Kind::Text),
+    field("route", Kind::Text),
 ];
 
 const RATE: &[Field] = &[
@@ -266,7 +285,13 @@ fn place(fields: &'static [Field], key: &str) -> Option<String> {
             Kind::Map(inner) => (field.key.to_owned(), inner),
             Kind::Channels(inner) => (format!("{}.NAME", field.key), inner),
             Kind::Maps(inner) => (format!("{}[N]", field.key), inner),
-            Kind::Bool | Kind::Integer | Kind::Text | Kind::List | Kind::Texts | Kind::TextMap => {
+            Kind::Bool
+            | Kind::Integer
+            | Kind::Text
+            | Kind::Free
+            | Kind::List
+            | Kind::Texts
+            | Kind::TextMap => {
                 return None;
             }
         };
@@ -310,7 +335,9 @@ mod tests {
             match field.kind {
                 Kind::Bool => assert!(value.is_boolean(), "{path}"),
                 Kind::Integer => assert!(value.is_u64(), "{path}"),
-                Kind::Text => assert!(value.is_string() || value.is_null(), "{path}"),
+                Kind::Text | Kind::Free => {
+                    assert!(value.is_string() || value.is_null(), "{path}");
+                }
                 Kind::List | Kind::Texts => assert!(value.is_array(), "{path}"),
                 Kind::TextMap => assert!(value.is_object(), "{path}"),
                 Kind::Map(fields) => compare(fields, value, &path),
@@ -336,6 +363,10 @@ mod tests {
                 "[{}]".to_owned(),
             ),
             ("AUDITRELAY__ROUTES".to_owned(), routes.to_owned()),
+            (
+                "AUDITRELAY__TESTS".to_owned(),
+                r#"[{"name":"a","event":{},"expect":[{"channel":"default"}]}]"#.to_owned(),
+            ),
             ("AUDITRELAY__CHANNELS".to_owned(), channels.to_owned()),
         ];
         let loaded = crate::load(None, env, crate::Overrides::default()).unwrap();

@@ -18,6 +18,8 @@ use crate::schema::{self, Field, Kind};
 
 /// Deepest nesting read: far above what the schema has, far below what exhausts the stack.
 const DEPTH_MAX: usize = 16;
+/// The same within an event of a test.
+const FREE_DEPTH_MAX: usize = 64;
 
 /// What one source sets. The keys of the map are path expressions of the `config` crate: a key of
 /// the schema, or `routes[N]`.
@@ -127,18 +129,21 @@ impl Adoption {
                 path,
                 &format!("found {}, expected a list of maps", describe(&found)),
             ),
-            (Kind::List, found @ ValueKind::Array(_)) => self.plain(found, path, 0),
+            (Kind::List, found @ ValueKind::Array(_)) => self.plain(found, path, Some(DEPTH_MAX)),
             (Kind::List, found) => self.refuse(
                 path,
                 &format!("found {}, expected a list", describe(&found)),
             ),
-            (Kind::TextMap, found @ ValueKind::Table(_)) => self.plain(found, path, 0),
+            (Kind::Free, found) => self.plain(found, path, Some(FREE_DEPTH_MAX)),
+            (Kind::TextMap, found @ ValueKind::Table(_)) => {
+                self.plain(found, path, Some(DEPTH_MAX))
+            }
             (Kind::TextMap, found) => self.refuse(
                 path,
                 &format!("found {}, expected a map of text", describe(&found)),
             ),
             (Kind::Bool | Kind::Integer | Kind::Text | Kind::Texts, found) => {
-                self.plain(found, path, 0)
+                self.plain(found, path, Some(DEPTH_MAX))
             }
         }
     }
@@ -165,11 +170,17 @@ impl Adoption {
         Ok(adopted)
     }
 
-    /// A value whose type is checked when it is read.
-    fn plain(&self, kind: ValueKind, path: &str, depth: usize) -> Result<Value, ConfigError> {
-        if depth > DEPTH_MAX {
+    /// A value whose type is checked when it is read, of at most so many levels; `None` is one too many.
+    fn plain(
+        &self,
+        kind: ValueKind,
+        path: &str,
+        levels: Option<usize>,
+    ) -> Result<Value, ConfigError> {
+        let Some(levels) = levels else {
             return self.refuse(path, "is nested too deep");
-        }
+        };
+        let inside = levels.checked_sub(1);
         match kind {
             ValueKind::Float(number) if !number.is_finite() => {
                 self.refuse(path, &format!("found {number}, which is no number to set"))
@@ -177,7 +188,7 @@ impl Adoption {
             ValueKind::Array(list) => {
                 let mut adopted = Vec::with_capacity(list.len());
                 for (index, item) in list.into_iter().enumerate() {
-                    adopted.push(self.plain(item.kind, &format!("{path}[{index}]"), depth + 1)?);
+                    adopted.push(self.plain(item.kind, &format!("{path}[{index}]"), inside)?);
                 }
                 Ok(self.own(adopted))
             }
@@ -185,7 +196,7 @@ impl Adoption {
                 let mut adopted = Map::new();
                 for (key, item) in sorted(table) {
                     let inner = join(path, &key);
-                    adopted.insert(key, self.plain(item.kind, &inner, depth + 1)?);
+                    adopted.insert(key, self.plain(item.kind, &inner, inside)?);
                 }
                 Ok(self.own(adopted))
             }

@@ -9,12 +9,13 @@ use common::Case;
 use serde_json::Value;
 
 /// Lists of maps, whose keys are described within.
-const LISTS_OF_MAPS: [&str; 5] = [
+const LISTS_OF_MAPS: [&str; 6] = [
     "channels.default.fields",
     "inputs.log_file",
     "redaction.resources",
     "routes.[].links",
     "routes.[].resources",
+    "tests.[].expect",
 ];
 
 /// A key of the reference file as its comment describes it.
@@ -132,7 +133,8 @@ inputs: {log_file: [{path: a}]}
 redaction: {resources: [{}]}
 routes:
 - {name: a, channel: default, resources: [{}], links: [{text: a, url: https://b}]}
-- {name: b, channel: default, rate: {moreThan: 1, withinSeconds: 1}, impersonated: {}}",
+- {name: b, channel: default, rate: {moreThan: 1, withinSeconds: 1}, impersonated: {}}
+tests: [{name: a, event: {}, expect: [{channel: default}]}]",
     )
     .loaded();
     let mut found = BTreeMap::new();
@@ -166,6 +168,9 @@ fn every_default_described_is_that_of_the_code() {
         "routes.[].links.[].url",
         "routes.[].rate.moreThan",
         "routes.[].rate.withinSeconds",
+        "tests.[].event",
+        "tests.[].expect.[].channel",
+        "tests.[].name",
     ];
     for (path, knob) in knobs() {
         if needed.contains(&path.as_str()) || LISTS_OF_MAPS.contains(&path.as_str()) {
@@ -241,6 +246,12 @@ fn every_value_is_the_default_unless_marked_as_a_sample() {
             "routes.[].stages",
             "routes.[].verbs",
             "slack.token",
+            "tests.[].event",
+            "tests.[].expect",
+            "tests.[].expect.[].channel",
+            "tests.[].expect.[].route",
+            "tests.[].expect.[].severity",
+            "tests.[].name",
             "tls.certificate_file",
             "tls.client_ca_file",
             "tls.key_file",
@@ -280,6 +291,7 @@ fn file_with(path: &str, value: &str) -> String {
             };
             format!("routes: [{{name: a, channel: default, rate: {{{key}: {value}, {other}: 1}}}}]")
         }
+        ("tests.[]", _) => format!("tests: [{{name: a, event: {{}}, {key}: {value}}}]"),
         _ => format!("{section}: {{{key}: {value}}}"),
     }
 }

@@ -12,7 +12,7 @@ use crate::{
     change::Change,
     escape::{clean, escaped_len},
     message::Message,
-    render::{BLOCK_BYTES_MAX, fallback, members_line, note},
+    render::{BLOCK_BYTES_MAX, fallback, members_line, note, notice_words},
     sentence,
 };
 
@@ -99,6 +99,9 @@ fn line(event: &EventDelivery, envelope: &Envelope<'_>) -> String {
 }
 
 fn said(notice: &Notice) -> String {
+    if notice.cluster.is_empty() {
+        return format!("auditrelay: {}", notice_words("", &notice.text, 0));
+    }
     let (cluster, text) = (clean(&notice.cluster, 63), clean(&notice.text, 150));
     format!("[{cluster}] auditrelay: {} events {text}", notice.events)
 }

@@ -20,6 +20,7 @@ pub mod escape;
 pub mod lane;
 pub mod message;
 pub mod metrics;
+pub mod mutes;
 pub mod pace;
 pub mod preview;
 pub mod rates;

@@ -36,6 +36,9 @@ const LINE_CHARS_MAX: usize = 400;
 const SENTENCES_MAX: usize = 20;
 const DIGEST_ROWS_MAX: usize = 40;
 const NOTICES_MAX: usize = 5;
+/// Of all notices in a message, escaped; one is always shown.
+const NOTICES_BYTES_MAX: usize = 4_000;
+const OWN_NOTICE_CHARS_MAX: usize = 700;
 
 /// How messages of a channel look.
 #[derive(Debug, Clone)]
@@ -256,24 +259,37 @@ fn notice_lines(notices: &[&Notice]) -> Vec<String> {
     for notice in notices {
         *totals.entry((&notice.cluster, &notice.text)).or_default() += notice.events;
     }
-    let more = totals.len().saturating_sub(NOTICES_MAX);
-    let shown = totals
-        .iter()
-        .take(NOTICES_MAX)
-        .map(|((cluster, text), events)| {
-            let text = clean(text, 150);
-            let noun = if *events == 1 { "event" } else { "events" };
-            let cluster = clean(cluster, 63);
-            format!("⚠ auditrelay: {events} {noun} from {cluster} {text}")
-        });
+    let mut shown = Vec::new();
+    let mut bytes = 0;
+    for ((cluster, text), events) in totals.iter().take(NOTICES_MAX) {
+        let line = format!("⚠ auditrelay: {}", notice_words(cluster, text, *events));
+        bytes += escaped_len(&line);
+        if bytes > NOTICES_BYTES_MAX && !shown.is_empty() {
+            break;
+        }
+        shown.push(line);
+    }
+    let more = totals.len() - shown.len();
     let more = (more > 0).then(|| {
-        let events: u64 = totals.values().skip(NOTICES_MAX).sum();
+        let events: u64 = totals.values().skip(shown.len()).sum();
         let nouns =
             |count: u64, noun| format!("{count} {noun}{}", if count == 1 { "" } else { "s" });
         let (notices, events) = (nouns(more as u64, "more notice"), nouns(events, "event"));
         format!("⚠ auditrelay: and {notices} about {events}")
     });
-    shown.chain(more).collect()
+    shown.extend(more);
+    shown
+}
+
+/// A notice of no cluster is about the relay itself, such as a mute, and says all there is.
+pub fn notice_words(cluster: &str, text: &str, events: u64) -> String {
+    if cluster.is_empty() {
+        return clean(text, OWN_NOTICE_CHARS_MAX);
+    }
+    let text = clean(text, 150);
+    let noun = if events == 1 { "event" } else { "events" };
+    let cluster = clean(cluster, 63);
+    format!("{events} {noun} from {cluster} {text}")
 }
 
 /// A line of the relay's own.

@@ -7,13 +7,13 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use auditrelay_audit::Event;
 use auditrelay_store::{Block, ItemKind, Queue, QueueError, Routed, RoutedBlock};
 use tokio::{sync::watch, time::Instant};
 
 use crate::{
     Metrics, Routes,
     dedup::{Seen, Sighting},
+    mutes::Mutes,
     rates::Rates,
 };
 
@@ -35,19 +35,9 @@ struct Decider {
     routes: Routes,
     seen: Seen,
     rates: Rates,
-    hold: Option<Box<dyn Hold>>,
+    mutes: Mutes,
     clock: SteadyClock,
     metrics: Metrics,
-}
-
-/// Says which deliveries are not to be made: what is muted.
-pub trait Hold: Send {
-    /// Called before some blocks are decided: whether anything may be held back of them. If not, the events need
-    /// not be looked at for it.
-    fn begin(&mut self, now_unix_ms: i64) -> bool;
-
-    /// What holds back the delivery of an event that a route sends to a channel, if anything does.
-    fn holds(&self, event: &Event<'_>, route: &str, channel: &str) -> Option<u64>;
 }
 
 /// Unix time that a step of the wall clock does not move: a step must not empty the dedup window.
@@ -95,24 +85,18 @@ impl<Q: Queue> Router<Q> {
             metrics.dedup_forgotten_early.inc_by(forgotten.early);
         }
         let rates = Rates::load(&queue.rates().await?, &routes, clock.now_unix_ms());
+        let mutes = Mutes::new(&queue, routes.default_channel());
         Ok(Self {
             queue,
             decider: Decider {
                 routes,
                 seen,
                 rates,
-                hold: None,
+                mutes,
                 clock,
                 metrics,
             },
         })
-    }
-
-    /// A router that does not make every delivery.
-    #[must_use]
-    pub fn holding(mut self, hold: Box<dyn Hold>) -> Self {
-        self.decider.hold = Some(hold);
-        self
     }
 
     /// Routes until the shutdown.
@@ -121,10 +105,15 @@ impl<Q: Queue> Router<Q> {
     /// The queue's; nothing can be routed after one.
     pub async fn run(mut self, mut shutdown: watch::Receiver<bool>) -> Result<(), QueueError> {
         loop {
+            // Also those that ended while no relay ran.
+            self.decider.mutes.keep(&self.queue).await?;
             let blocks = tokio::select! {
                 _ = shutdown.wait_for(|stop| *stop) => return Ok(()),
                 blocks = self.queue.unrouted(BLOCKS_PER_COMMIT_MAX) => blocks?,
+                () = self.decider.mutes.due() => continue,
             };
+            // Of what came meanwhile: whoever was told that a mute began or ended is right about these events.
+            self.decider.mutes.keep(&self.queue).await?;
             // Parsing is work for a thread that may block.
             let decided = tokio::task::spawn_blocking(move || {
                 let routed = self.decider.decide(&blocks);
@@ -156,9 +145,8 @@ impl Decider {
 
     fn decide(&mut self, blocks: &[Block]) -> Routed {
         let now_unix_ms = self.clock.now_unix_ms();
-        let holds = self.hold.as_mut().map(|hold| hold.begin(now_unix_ms));
-        let hold = self.hold.as_deref().filter(|_| holds == Some(true));
-        let mut sorted = Sorted::new(&self.routes, &mut self.rates, hold, now_unix_ms);
+        let mutes = Some(&self.mutes).filter(|mutes| !mutes.is_empty());
+        let mut sorted = Sorted::new(&self.routes, &mut self.rates, mutes, now_unix_ms);
         for block in blocks {
             let (wanted, routed, reused) = note(&mut self.seen, &mut sorted, block);
             self.metrics.audit_id_reuse.inc_by(reused);

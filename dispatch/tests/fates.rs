@@ -4,18 +4,14 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     io::Write,
     path::Path,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use auditrelay_audit::{Envelope, Event, EventKey, HashKey};
 use auditrelay_config::{Overrides, load};
-use auditrelay_dispatch::{Metrics, Router, Routes, router::Hold};
+use auditrelay_dispatch::{Metrics, Router, Routes};
 use auditrelay_store::{
-    BatchEncoder, Content, Delivery, EncodedBatch, LeaseLimit, Ledger, Queue, SledOptions,
+    BatchEncoder, Content, Delivery, EncodedBatch, LeaseLimit, Ledger, NewMute, Queue, SledOptions,
     SledQueue,
 };
 use prometheus::Registry;
@@ -130,11 +126,14 @@ async fn fates(
     table: &str,
     door: Door,
     seed: u64,
-    hold: Option<fn(&Event<'_>) -> bool>,
+    mute: Option<&str>,
 ) -> (Ledger, Told) {
     let queue = SledQueue::open(&SledOptions::new(dir, 0))
         .expect("opens")
         .queue;
+    if let Some(matches) = mute {
+        add_mute(&queue, matches).await;
+    }
     for (number, block) in blocks(seed).into_iter().enumerate() {
         let routes = routes(table);
         let batch = encoded(&routes, door, &block);
@@ -147,10 +146,6 @@ async fn fates(
         let router = Router::load(queue.clone(), routes, window, 1_000, metrics)
             .await
             .expect("loads");
-        let router = match hold {
-            Some(held) => router.holding(Box::new(Held { held })),
-            None => router,
-        };
         let (stop, stopped) = watch::channel(false);
         let task = tokio::spawn(router.run(stopped));
         while queue.ledger().waiting > 0 {
@@ -204,23 +199,22 @@ async fn a_fate_is_the_same_with_hints_and_without() {
     assert_eq!(seen.into_iter().collect::<Vec<_>>(), names);
 }
 
-/// Holds back what it is told to, from channel `sec`.
-struct Held {
-    held: fn(&Event<'_>) -> bool,
-}
-
-impl Hold for Held {
-    fn begin(&mut self, _: i64) -> bool {
-        true
-    }
-
-    fn holds(&self, event: &Event<'_>, route: &str, channel: &str) -> Option<u64> {
-        assert!(
-            ["copy", "all"].contains(&route) || channel == "ops",
-            "{route}"
-        );
-        ((self.held)(event) && channel == "sec").then_some(4)
-    }
+/// Holds back from channel `sec` what matches.
+async fn add_mute(queue: &SledQueue, matches: &str) {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let now_unix_ms = now.expect("after 1970").as_millis() as i64;
+    let mute = NewMute {
+        author: "alice".into(),
+        reason: "a test".into(),
+        matches: matches.into(),
+        words: "some".into(),
+        channels: vec!["sec".into()],
+        routes: Vec::new(),
+        begun_unix_ms: now_unix_ms,
+        until_unix_ms: now_unix_ms + 86_400_000,
+    };
+    let added = queue.add_mute(mute, String::new(), Vec::new()).await;
+    added.expect("durable").expect("there is room");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -229,8 +223,8 @@ async fn what_is_held_back_is_counted_and_everything_else_is_as_it_was() {
         for door in [Door::Hints, Door::OtherTable] {
             let dirs = [(); 2].map(|()| tempfile::tempdir().expect("a folder"));
             let (before, told) = fates(dirs[0].path(), table, door, 1, None).await;
-            let held = |event: &Event<'_>| event.envelope.user.username.as_str() == "a";
-            let (after, left) = fates(dirs[1].path(), table, door, 1, Some(held)).await;
+            let held = Some(r#"{"users":["a"]}"#);
+            let (after, left) = fates(dirs[1].path(), table, door, 1, held).await;
             assert_eq!(left["ops"], told["ops"]);
             let of_a = |one: &&String| one.contains(r#"username\":\"a"#);
             let others: Vec<_> = told["sec"].iter().filter(|one| !of_a(one)).collect();
@@ -243,47 +237,5 @@ async fn what_is_held_back_is_counted_and_everything_else_is_as_it_was() {
             assert_eq!(gone, after.counts.muted);
             assert_eq!(gone == 0, table == TABLES[1]);
         }
-    }
-}
-
-/// Holds nothing back, and says whether it was asked.
-struct Asked(Arc<AtomicBool>, bool);
-
-impl Hold for Asked {
-    fn begin(&mut self, _: i64) -> bool {
-        self.1
-    }
-
-    fn holds(&self, _: &Event<'_>, _: &str, _: &str) -> Option<u64> {
-        self.0.store(true, Ordering::Relaxed);
-        None
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn while_nothing_may_be_held_back_nobody_is_asked() {
-    for active in [false, true] {
-        let dir = tempfile::tempdir().expect("a folder");
-        let options = SledOptions::new(dir.path(), 0);
-        let queue = SledQueue::open(&options).expect("opens").queue;
-        let asked = Arc::new(AtomicBool::new(false));
-        let routes = routes(TABLES[1]);
-        for block in blocks(3) {
-            let batch = encoded(&routes, Door::Hints, &block);
-            queue.append(batch).await.expect("durable");
-        }
-        let metrics = Metrics::new(&Registry::new()).expect("registered");
-        let window = Duration::from_secs(900);
-        let router = Router::load(queue.clone(), routes, window, 1_000, metrics).await;
-        let hold = Asked(Arc::clone(&asked), active);
-        let router = router.expect("loads").holding(Box::new(hold));
-        let (stop, stopped) = watch::channel(false);
-        let task = tokio::spawn(router.run(stopped));
-        while queue.ledger().waiting > 0 {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-        stop.send(true).expect("it runs");
-        task.await.expect("no panic").expect("no error");
-        assert_eq!(asked.load(Ordering::Relaxed), active);
     }
 }

@@ -142,3 +142,60 @@ async fn one_route_alone_may_be_asked_for_and_what_nobody_wants_is_counted() {
         Replayed::default()
     );
 }
+
+#[tokio::test]
+async fn a_replay_counts_by_itself_and_tells_what_it_cannot_read() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let options = SledOptions::new(folder.path(), 0);
+    let queue = SledQueue::open(&options).expect("opens").queue;
+    append(&queue, 1_000, 1, &["get", "get", "get"]).await;
+    // An hour later it is no burst.
+    append(&queue, 3_601_000, 10, &["get", "get"]).await;
+    append(&queue, 3_602_000, 20, &["get"]).await;
+    let mut encoder = BatchEncoder::new("prod", 3_603_000, 0, 0);
+    for (number, identity, json) in [
+        (
+            30,
+            7,
+            r#"{"level":"Metadata","stage":"ResponseComplete","verb":"list","user":{}}"#,
+        ),
+        (
+            31,
+            7,
+            r#"{"level":"Metadata","stage":"ResponseComplete","verb":"list","user":{}}"#,
+        ),
+        (32, 0, "no event"),
+    ] {
+        let key = EventKey {
+            identity,
+            ..key(number)
+        };
+        let content = Content::Event {
+            json: json.into(),
+            body_unreadable: false,
+        };
+        encoder.push(&key, &content, Hint::default());
+    }
+    queue.append(encoder.finish()).await.expect("durable");
+    let blocks = queue.unrouted(10).await.expect("blocks");
+    let table = "channels: {ops: {preview: true}, sec: {preview: true}}
+default_channel: ops
+routes:
+- {name: bursts, channel: sec, verbs: [get], rate: {moreThan: 2, withinSeconds: 60}}
+- {name: again, channel: sec, verbs: [list], auditIDReused: true}
+";
+    let everything = Selection {
+        received_unix_ms: 0..i64::MAX,
+        route: None,
+    };
+    let mut replay = Replay::new(routes(table), everything);
+    for block in blocks.chunks(1) {
+        replay.piece(block);
+    }
+    let replayed = replay.finish();
+    assert_eq!(
+        rows(&replayed),
+        [("ops", "", 1), ("sec", "again", 1), ("sec", "bursts", 2)]
+    );
+    assert_eq!(replayed.filtered, 5);
+}

@@ -156,3 +156,24 @@ fn space_is_told_by_who_has_it_and_nothing_stays_that_is_gone() {
         assert_eq!(value(&text, series), expected, "{series}\n{text}");
     }
 }
+
+#[test]
+fn what_was_muted_stands_by_channel_and_a_0_is_told_from_an_absence() {
+    let metrics = LedgerMetrics::new(&Registry::new()).expect("registered");
+    let mut ledger = Ledger::default();
+    ledger.channels.insert("ops".into(), Default::default());
+    ledger.channels.insert("sec".into(), Default::default());
+    ledger.muted_deliveries.insert("sec".into(), 4);
+    metrics.mutes_active.set(2);
+    for _ in 0..2 {
+        let text = scrape(&metrics, &ledger, &Space::default());
+        for (series, expected) in [
+            (r#"auditrelay_events_muted_total{channel="ops"}"#, Some(0.0)),
+            (r#"auditrelay_events_muted_total{channel="sec"}"#, Some(4.0)),
+            (r#"auditrelay_events_muted_total{channel="dev"}"#, None),
+            ("auditrelay_mutes_active", Some(2.0)),
+        ] {
+            assert_eq!(value(&text, series), expected, "{series}\n{text}");
+        }
+    }
+}

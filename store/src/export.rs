@@ -10,14 +10,14 @@ use auditrelay_audit::{EventKey, Severity};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Burial, ChannelCounts, Counts, Delivery, InputPosition, Ledger, OtherCounts, QuarantineRecord,
-    QueueError, RateCount, Unreadable,
+    Burial, ChannelCounts, Counts, Delivery, InputPosition, Ledger, Mute, OtherCounts,
+    QuarantineRecord, QueueError, RateCount, Unreadable,
 };
 
 /// The version of the lines.
 pub(crate) const VERSION: u32 = 3;
-/// Of an export that holds nothing that came with version 3: [`Line::Rates`] and what [`LedgerLine::is_plain`]
-/// looks for.
+/// Of an export that holds nothing that came with version 3: [`Line::Rates`], [`Line::Mute`] and what
+/// [`LedgerLine::is_plain`] looks for.
 pub(crate) const VERSION_WITHOUT_RATES: u32 = 2;
 /// Of one that holds nothing that came with version 2 either: [`Line::Input`].
 pub(crate) const VERSION_WITHOUT_INPUTS: u32 = 1;
@@ -54,6 +54,8 @@ pub(crate) enum Line {
     Quarantine(QuarantineRecord),
     /// How far an input was read.
     Input(InputPosition),
+    /// A mute, with what it held back.
+    Mute(Mute),
     /// What the dedup window remembers.
     Seen {
         seen_unix_ms: i64,

@@ -42,6 +42,10 @@ pub(crate) enum Kind {
     Filtered = 19,
     /// In the index: what the rates of routes counted.
     Rates = 20,
+    /// In the index: a mute.
+    Mute = 21,
+    /// In the index: how much a mute held back from a channel.
+    MuteHeld = 22,
 }
 
 /// The readable part of a frame's header.

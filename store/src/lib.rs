@@ -21,6 +21,7 @@ mod inputs;
 mod ledger;
 mod log;
 mod model;
+mod mutes;
 mod operate;
 mod routed;
 mod salvage;
@@ -30,8 +31,8 @@ mod space;
 use std::{future::Future, sync::Arc};
 
 pub use codec::{
-    BatchEncoder, DamagedTexts, DeliveriesEncoder, EncodedBatch, EncodedDeliveries, EventToDeliver,
-    Texts,
+    BLOCK_ITEMS_MAX, BLOCK_PLAIN_BYTES, BatchEncoder, DamagedTexts, DeliveriesEncoder,
+    EncodedBatch, EncodedDeliveries, EventToDeliver, Texts,
 };
 pub use export::{MoveError, Moved};
 pub use inputs::{INPUT_BYTES_MAX, INPUTS_MAX, InputPosition, TooLong};
@@ -41,12 +42,16 @@ pub use model::{
     ItemKind, Lease, LeaseId, LeaseLimit, Marks, Notice, QuarantineRecord, Sealed, SeenBlock,
     Source, Thread, Unreadable,
 };
+pub use mutes::{
+    MUTE_AUTHOR_BYTES_MAX, MUTE_MATCH_BYTES_MAX, MUTE_NAMES_MAX, MUTE_REASON_BYTES_MAX,
+    MUTE_WORDS_BYTES_MAX, MUTES_ENDED_MAX, MUTES_MAX, Mute, MuteEnd, MuteTooLong, NewMute,
+};
 pub use operate::{Burial, Cursor, DeadFilter, DeadLetter, Members, Quarantined, Retained, Told};
 pub use routed::{
     DeliveryBlock, FilteredCount, MutedCount, RateCount, RatesCounted, Routed, RoutedBlock,
 };
 pub use salvage::{SalvageError, Salvaged};
-pub use sled_queue::{MovedAside, OpenError, Opened, SledOptions, SledQueue};
+pub use sled_queue::{MovedAside, OpenError, Opened, SLICES_MAX, SledOptions, SledQueue};
 pub use space::{Admitted, Full, Limits, Space};
 
 /// Why the queue did not do it.
@@ -201,6 +206,30 @@ pub trait Queue: Clone + Send + Sync + 'static {
         &self,
         positions: Vec<InputPosition>,
     ) -> impl Future<Output = Result<(), QueueError>> + Send;
+
+    /// Begins a mute; `None` when [`MUTES_MAX`] are active. Channels in `tell` get a notice with the announcement,
+    /// in the same commit. What is too long ([`NewMute::check`]) is an error and harms nothing.
+    fn add_mute(
+        &self,
+        mute: NewMute,
+        announcement: String,
+        tell: Vec<String>,
+    ) -> impl Future<Output = Result<Option<Mute>, QueueError>> + Send;
+
+    /// Ends a mute, in one commit with a notice to each channel that it held something back from, with the exact
+    /// count, and to those in `tell`. `None` where none of that ID is active: ending it twice ends it once.
+    fn end_mute(
+        &self,
+        id: u64,
+        end: MuteEnd,
+        tell: Vec<String>,
+    ) -> impl Future<Output = Result<Option<Mute>, QueueError>> + Send;
+
+    /// Mutes that are active and those that ended last, by ID; as of the last commit.
+    fn mutes(&self) -> Vec<Mute>;
+
+    /// Counts up whenever a mute began or ended, after [`Queue::mutes`] says so and before its caller knows.
+    fn mutes_changes(&self) -> tokio::sync::watch::Receiver<u64>;
 
     /// Reserves space for a request's body, or says that there is none: the caller refuses it then, and
     /// its client comes back. The space is free again when the answer is dropped.

@@ -1,14 +1,47 @@
 //! A relay that is killed within a burst goes on counting where it was.
 
-use std::{fs, time::Duration};
+use std::{fs, net::SocketAddr, time::Duration};
 
 use hyper::{Method, StatusCode};
+use tokio::sync::oneshot;
 
 use crate::support::{Running, list, request, run};
 
 const KILLS: u64 = 8;
 const PASSED_OVER: u64 = 40;
 const CONFIG: [&str; 2] = ["--config", "c.yaml"];
+
+/// Posts one event after the other until the relay is gone; says so after three. Returns how many of each user were
+/// acknowledged, and what was under way.
+async fn post(
+    webhook: SocketAddr,
+    round: u64,
+    mut pending: Option<String>,
+    ready: oneshot::Sender<()>,
+) -> (u64, u64, String) {
+    let mut ready = Some(ready);
+    let (mut eve, mut bob) = (0, 0);
+    loop {
+        let n = eve + bob;
+        let user = if n % 3 == 2 { "bob" } else { "eve" };
+        let body = pending
+            .take()
+            .unwrap_or_else(|| list(user, "get", [format!("{round}-{n}")]));
+        let is_eve = body.contains("\"eve\"");
+        let sent = body.clone().into_bytes().into();
+        match request(webhook, Method::POST, "/webhook", sent).await {
+            Some((StatusCode::OK, _)) if is_eve => eve += 1,
+            Some((StatusCode::OK, _)) => bob += 1,
+            // Whether it was stored nobody knows; an API server sends it again, and so do we.
+            _ => return (eve, bob, body),
+        }
+        if eve + bob == 3
+            && let Some(ready) = ready.take()
+        {
+            ready.send(()).expect("the test waits");
+        }
+    }
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn however_often_it_is_killed_a_rate_passes_over_as_many_as_it_says_and_no_more() {
@@ -23,40 +56,12 @@ routes:
     fs::write(folder.path().join("c.yaml"), config).expect("written");
     let mut random = fastrand::Rng::with_seed(7);
     let (mut of_eve, mut of_bob) = (0, 0);
-    let mut again = None;
+    let mut again: Option<String> = None;
     for round in 0..KILLS {
         let relay = Running::start(folder.path(), &[], &CONFIG);
-        // Posted from here on; the kill comes between any two steps of it.
-        let webhook = relay.webhook;
-        let (ready, killed) = tokio::sync::oneshot::channel();
-        let mut pending: Option<String> = again.take();
-        let mut n = 0;
-        let posting = tokio::spawn(async move {
-            let mut ready = Some(ready);
-            let (mut eve, mut bob) = (0, 0);
-            loop {
-                let user = if n % 3 == 2 { "bob" } else { "eve" };
-                let body = pending
-                    .take()
-                    .unwrap_or_else(|| list(user, "get", [format!("{round}-{n}")]));
-                let is_eve = body.contains("\"eve\"");
-                let sent = body.clone().into_bytes().into();
-                match request(webhook, Method::POST, "/webhook", sent).await {
-                    Some((StatusCode::OK, _)) => {
-                        *(if is_eve { &mut eve } else { &mut bob }) += 1_u64;
-                        n += 1;
-                    }
-                    // Whether it was stored nobody knows; an API server sends it again, and so do we.
-                    _ => return (eve, bob, body),
-                }
-                if n == 3
-                    && let Some(ready) = ready.take()
-                {
-                    ready.send(()).expect("the test waits");
-                }
-            }
-        });
-        killed.await.expect("it posts");
+        let (ready, posted) = oneshot::channel();
+        let posting = tokio::spawn(post(relay.webhook, round, again.take(), ready));
+        posted.await.expect("it posts");
         tokio::time::sleep(Duration::from_millis(random.u64(5..120))).await;
         relay.kill();
         let (eve, bob, body) = posting.await.expect("no panic");

@@ -13,6 +13,7 @@
 mod dry_run;
 mod risk;
 mod values;
+mod why;
 
 use crate::{
     event::{Envelope, Level, Stage},

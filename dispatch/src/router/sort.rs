@@ -13,9 +13,9 @@ use auditrelay_store::{
     RoutedBlock, Unreadable,
 };
 
-use super::Hold;
 use crate::{
     Routes,
+    mutes::Mutes,
     rates::{Occurrence, Rate, Rates},
     routes::{Conditions, Fate, Matched, Numbers, Target, Targets},
 };
@@ -23,7 +23,7 @@ use crate::{
 pub(super) struct Sorted<'r> {
     routes: &'r Routes,
     rates: &'r mut Rates,
-    hold: Option<&'r dyn Hold>,
+    mutes: Option<&'r Mutes>,
     pub(super) now_unix_ms: i64,
     blocks: Vec<RoutedBlock>,
     deliveries: BTreeMap<(&'r str, Severity), DeliveriesEncoder>,
@@ -100,13 +100,13 @@ impl<'r> Sorted<'r> {
     pub(super) fn new(
         routes: &'r Routes,
         rates: &'r mut Rates,
-        hold: Option<&'r dyn Hold>,
+        mutes: Option<&'r Mutes>,
         now_unix_ms: i64,
     ) -> Self {
         Self {
             routes,
             rates,
-            hold,
+            mutes,
             now_unix_ms,
             blocks: Vec::new(),
             deliveries: BTreeMap::new(),
@@ -159,7 +159,7 @@ impl<'r> Sorted<'r> {
     fn the_only_fate(&self, block: &Block, wanted: &[Wanted]) -> Option<Targets<'r>> {
         let is_event = |item: &&BlockItem| matches!(item.kind, ItemKind::Event { .. });
         let first = wanted.first()?;
-        let is_one = self.hold.is_none()
+        let is_one = self.mutes.is_none()
             && wanted.iter().all(|event| event.hint == first.hint)
             && wanted.len() == block.items.iter().filter(is_event).count();
         if !is_one {
@@ -228,7 +228,7 @@ impl<'r> Sorted<'r> {
             let decided = self.decided(block, event.hint, event.reused);
             let mut counts = routed.counts;
             match decided {
-                Some(fate) if self.hold.is_none() => {
+                Some(fate) if self.mutes.is_none() => {
                     self.settle(block, event, json, fate, &mut counts);
                 }
                 _ => self.look_at(block, event, json, &mut counts),
@@ -270,7 +270,9 @@ impl<'r> Sorted<'r> {
     /// Whether a delivery is not to be made; counts it.
     fn is_held(&mut self, event: &Event<'_>, target: Target<'r>) -> bool {
         let (route, channel) = (target.route, target.channel);
-        let held = self.hold.and_then(|hold| hold.holds(event, route, channel));
+        let held = self
+            .mutes
+            .and_then(|mutes| mutes.holds(event, route, channel));
         if let Some(by) = held {
             *self.held.entry((by, channel)).or_default() += 1;
         }

@@ -7,8 +7,9 @@ use std::sync::{
 
 use auditrelay_store::{
     Accepted, Admitted, Block, Burial, Cursor, DeadFilter, DeadLetter, DeliveryBlock, EncodedBatch,
-    FellBack, Full, InputPosition, Lease, LeaseId, LeaseLimit, Ledger, Members, Quarantined, Queue,
-    QueueError, RateCount, Retained, Routed, SeenBlock, Space, Thread, Told,
+    FellBack, Full, InputPosition, Lease, LeaseId, LeaseLimit, Ledger, Members, Mute, MuteEnd,
+    NewMute, Quarantined, Queue, QueueError, RateCount, Retained, Routed, SeenBlock, Space, Thread,
+    Told,
 };
 use tokio::sync::Semaphore;
 
@@ -117,6 +118,28 @@ impl Queue for GatedQueue {
         unreachable!()
     }
     async fn note_inputs(&self, _: Vec<InputPosition>) -> Result<(), QueueError> {
+        unreachable!()
+    }
+    async fn add_mute(
+        &self,
+        _: NewMute,
+        _: String,
+        _: Vec<String>,
+    ) -> Result<Option<Mute>, QueueError> {
+        unreachable!()
+    }
+    async fn end_mute(
+        &self,
+        _: u64,
+        _: MuteEnd,
+        _: Vec<String>,
+    ) -> Result<Option<Mute>, QueueError> {
+        unreachable!()
+    }
+    fn mutes(&self) -> Vec<Mute> {
+        unreachable!()
+    }
+    fn mutes_changes(&self) -> tokio::sync::watch::Receiver<u64> {
         unreachable!()
     }
     fn admit(&self, body_bytes: u64) -> Result<Admitted, Full> {

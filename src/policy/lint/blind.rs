@@ -184,6 +184,7 @@ fn unseen(report: &mut Report<'_>, policy: &Policy) {
     }
 }
 
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn noise(report: &mut Report<'_>, policy: &Policy) {
     let ask = |who: &Who, verb: &str, group: &str, resource: &str, namespace: &str, name: &str| {
         let what = What {

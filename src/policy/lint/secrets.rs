@@ -74,10 +74,13 @@ pub(super) fn look(report: &mut Report<'_>) {
         let is_named = secret.verb != "create" || secret.resource.contains('/');
         for who in &everybody {
             for namespace in &namespaces {
-                let is_cluster_wide = secret.group == AUTHENTICATION || is_collection;
-                if namespace.is_empty() != is_cluster_wide
-                    && !(is_collection && !namespace.is_empty())
-                {
+                // A list is of a namespace or of all; a token review is in none.
+                let is_asked = match (secret.group, is_collection) {
+                    (AUTHENTICATION, _) => namespace.is_empty(),
+                    (_, true) => true,
+                    (_, false) => !namespace.is_empty(),
+                };
+                if !is_asked {
                     continue;
                 }
                 let name = if is_named && !is_collection { "a" } else { "" };

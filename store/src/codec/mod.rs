@@ -26,9 +26,9 @@ pub(crate) use deliveries::{cut, repack, told_by, unpack};
 pub(crate) use unreadable::{StoredKind, quarantined, read_quarantined};
 
 /// A block is closed when it has grown to this size before compression.
-pub(crate) const BLOCK_PLAIN_BYTES: usize = 512 * 1024;
+pub const BLOCK_PLAIN_BYTES: usize = 512 * 1024;
 /// Bounds a block of many tiny events.
-pub(crate) const BLOCK_ITEMS_MAX: usize = 1_000;
+pub const BLOCK_ITEMS_MAX: usize = 1_000;
 
 const ZSTD_LEVEL: i32 = 1;
 const KEY_BYTES: usize = 24;

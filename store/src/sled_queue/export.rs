@@ -89,10 +89,12 @@ struct Export<W, P> {
 impl<W: Write, P: Fn(u64, u64)> Export<W, P> {
     fn all(&mut self, inner: &Inner) -> Result<(), MoveError> {
         let inputs = locked(&inner.shared.inputs).clone();
+        let mutes = locked(&inner.shared.mutes).clone();
         let rates = rates::all(&inner.index.db())?;
         let ledger = LedgerLine::from(locked(&inner.shared.ledger).clone());
         // The lowest that knows all of it, so that earlier relays can read it.
-        let version = match (rates.is_empty() && ledger.is_plain(), inputs.is_empty()) {
+        let is_plain = rates.is_empty() && mutes.is_empty() && ledger.is_plain();
+        let version = match (is_plain, inputs.is_empty()) {
             (true, true) => VERSION_WITHOUT_INPUTS,
             (true, false) => VERSION_WITHOUT_RATES,
             (false, _) => VERSION,
@@ -122,6 +124,9 @@ impl<W: Write, P: Fn(u64, u64)> Export<W, P> {
         }
         for (input, (_, state)) in inputs {
             self.line(&Line::Input(InputPosition { input, state }))?;
+        }
+        for mute in mutes.into_values() {
+            self.line(&Line::Mute(mute))?;
         }
         for some in rates.chunks(RATES_PER_LINE) {
             let counts = some.to_vec();

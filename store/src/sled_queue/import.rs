@@ -11,8 +11,8 @@ use super::{
     records::ChannelRow,
 };
 use crate::{
-    BatchEncoder, Burial, Content, Counts, Delivery, EncodedBatch, Hint, MoveError, Moved, Queue,
-    QueueError, RatesCounted, Routed, SeenBlock, codec,
+    BatchEncoder, Burial, Content, Counts, Delivery, EncodedBatch, Hint, MoveError, Moved, Mute,
+    MuteEnd, Queue, QueueError, RatesCounted, Routed, SeenBlock, codec,
     export::{BatchItem, LedgerLine, Line, LineClass, VERSION},
 };
 
@@ -130,6 +130,15 @@ impl Import<'_> {
                 return Err(self.wrong(format!("{lines} lines were written before it")));
             }
             Line::End { .. } => self.ended = true,
+            Line::Mute(mute) => {
+                mute.check()
+                    .map_err(|error| self.wrong(error.to_string()))?;
+                let mute = Mute {
+                    ended: mute.ended.map(MuteEnd::bounded),
+                    ..mute
+                };
+                self.queue.write(Op::RestoreMute(Box::new(mute))).await?;
+            }
             content => {
                 if let Some(op) = self.op(content) {
                     self.queue.write(op).await?;
@@ -142,7 +151,9 @@ impl Import<'_> {
     /// What puts a line's content into the queue.
     fn op(&mut self, line: Line) -> Option<Op> {
         let op = match line {
-            Line::Header { .. } | Line::Ledger(_) | Line::End { .. } => return None,
+            Line::Header { .. } | Line::Ledger(_) | Line::Mute(_) | Line::End { .. } => {
+                return None;
+            }
             Line::Batch {
                 cluster,
                 received_unix_ms,

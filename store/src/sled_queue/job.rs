@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 
 use super::{fall_back::Copies, records::Slice};
 use crate::{
-    Accepted, Burial, DeliveryBlock, InputPosition, QueueError, Routed,
+    Accepted, Burial, DeliveryBlock, InputPosition, Mute, MuteEnd, NewMute, QueueError, Routed,
     codec::{Class, Packed},
 };
 
@@ -44,6 +44,13 @@ pub(super) enum Op {
     },
     FallBack(Copies),
     NoteInputs(Vec<InputPosition>),
+    AddMute(Box<NewMuteJob>),
+    EndMute {
+        id: u64,
+        end: MuteEnd,
+        tell: Vec<String>,
+    },
+    RestoreMute(Box<Mute>),
     NoteThread {
         channel: String,
         message: u64,
@@ -58,6 +65,13 @@ pub(super) enum Op {
     Restore(Restored),
     /// The writer ends; what comes after it is answered with an error.
     Finish,
+}
+
+/// A mute that begins, and what is said of it where.
+pub(super) struct NewMuteJob {
+    pub(super) mute: NewMute,
+    pub(super) announcement: String,
+    pub(super) tell: Vec<String>,
 }
 
 /// Something that comes from another store, with what it changes in the ledger.
@@ -100,6 +114,8 @@ pub(super) enum Answer {
     GaveWay(Option<u64>),
     /// Whether the thread was noted before.
     Noted(bool),
+    /// The mute that began or ended, if one did.
+    Mute(Option<Box<Mute>>),
     /// Those messages that were there.
     Messages(Vec<u64>),
 }

@@ -10,6 +10,8 @@
 //! | `t` channel message | a message of which details are still to be posted, and under what |
 //! | `q` seq | a quarantined item |
 //! | `i` name | how far an input other than the webhook was read, by what is routed |
+//! | `m` id | a mute |
+//! | `h` id channel | how much a mute held back from a channel |
 //! | `l` | totals of the ledger, next sequence, how far each log goes |
 //! | `c` name | a channel's counts |
 //! | `n` route | how many events it kept from everybody |
@@ -36,6 +38,8 @@ pub(super) const SALVAGES: &[u8] = b"v";
 pub(super) const FALLBACKS: &[u8] = b"f";
 pub(super) const THREADS: &[u8] = b"t";
 pub(super) const INPUTS: &[u8] = b"i";
+pub(super) const MUTES: &[u8] = b"m";
+pub(super) const MUTED: &[u8] = b"h";
 pub(super) const FILTERED: &[u8] = b"n";
 pub(super) const RATES: &[u8] = b"w";
 
@@ -99,6 +103,14 @@ pub(super) fn salvage(store: &str) -> Vec<u8> {
 
 pub(super) fn input(name: &str) -> Vec<u8> {
     [INPUTS, name.as_bytes()].concat()
+}
+
+pub(super) fn mute(id: u64) -> Vec<u8> {
+    with_seq(MUTES, id)
+}
+
+pub(super) fn muted(id: u64, channel: &str) -> Vec<u8> {
+    named(&with_seq(MUTED, id), channel)
 }
 
 pub(super) fn filtered(route: &str) -> Vec<u8> {

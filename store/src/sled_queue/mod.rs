@@ -28,6 +28,8 @@ mod inputs;
 mod job;
 mod keys;
 mod look;
+mod mute_words;
+mod mutes;
 mod notes;
 mod owner;
 mod queue;
@@ -61,9 +63,10 @@ pub use files::{MovedAside, OpenError};
 use index::Index;
 use job::{Answer, Fate, Job, Op};
 use owner::Owner;
+pub use read::SLICES_MAX;
 use shared::{Shared, locked};
 
-use crate::{LeaseId, Limits, Queue, QueueError, codec::Class};
+use crate::{LeaseId, Limits, Mute, Queue, QueueError, codec::Class};
 
 /// How to open a queue.
 #[derive(Debug, Clone)]
@@ -334,6 +337,13 @@ impl SledQueue {
         match self.write(op).await? {
             Answer::Messages(messages) => Ok(messages),
             _ => Ok(Vec::new()),
+        }
+    }
+
+    async fn mute(&self, op: Op) -> Result<Option<Mute>, QueueError> {
+        match self.write(op).await? {
+            Answer::Mute(mute) => Ok(mute.map(|mute| *mute)),
+            _ => Ok(None),
         }
     }
 

@@ -32,6 +32,7 @@ use super::{
     inputs::Inputs,
     job::{Answer, Job, Op, Reply, gather},
     keys,
+    mutes::{self, Mutes},
     notes::Sequences,
     records::{ChannelRow, Totals},
     recover::Counters,
@@ -67,6 +68,7 @@ pub(super) struct Owner {
     pub(super) fallbacks: BTreeMap<String, u64>,
     pub(super) threads: Threads,
     pub(super) inputs: Inputs,
+    pub(super) mutes: Mutes,
     pub(super) filtered: Filtered,
     /// Rows of what rates counted, by sequence.
     pub(super) rate_rows: BTreeSet<u64>,
@@ -119,6 +121,7 @@ impl Owner {
             fallbacks: counters.fallbacks,
             threads: counters.threads,
             inputs,
+            mutes: counters.mutes,
             filtered: counters.filtered,
             rate_rows: counters.rate_rows,
             nothing_to_shed_at: None,
@@ -137,6 +140,7 @@ impl Owner {
             .map(|block| u64::from(block.place.bytes));
         owner.shared.room.appended(bytes.sum());
         locked(&owner.shared.unrouted).extend(counters.unrouted);
+        mutes::tell(&owner.mutes, &owner.shared);
         owner.measure_index();
         owner.publish(&owner.channels.keys().cloned().collect());
         owner.publish_filtered(&mut Round {
@@ -310,6 +314,7 @@ impl Owner {
         self.publish(&round.touched);
         self.publish_filtered(round);
         self.publish_noted(round);
+        self.publish_mutes(round);
         Ok(())
     }
 

@@ -1,16 +1,19 @@
 //! The contract, put together of what the writer does and what is read beside it.
 
+use tokio::sync::watch;
+
 use super::{
     Inner, SledQueue,
-    job::{Answer, Fate, Op},
+    job::{Answer, Fate, NewMuteJob, Op},
     locked, look, rates, read,
     records::Slice,
     threads,
 };
 use crate::{
     Accepted, Admitted, Block, Burial, Cursor, DeadFilter, DeadLetter, DeliveryBlock, EncodedBatch,
-    FellBack, Full, InputPosition, Lease, LeaseId, LeaseLimit, Ledger, Members, Quarantined, Queue,
-    QueueError, RateCount, Retained, Routed, SeenBlock, Space, Thread, Told, frame::Damaged,
+    FellBack, Full, InputPosition, Lease, LeaseId, LeaseLimit, Ledger, Members, Mute, MuteEnd,
+    NewMute, Quarantined, Queue, QueueError, RateCount, Retained, Routed, SeenBlock, Space, Thread,
+    Told, frame::Damaged,
 };
 
 impl Queue for SledQueue {
@@ -208,6 +211,40 @@ impl Queue for SledQueue {
 
     async fn note_inputs(&self, notes: Vec<InputPosition>) -> Result<(), QueueError> {
         self.write(Op::NoteInputs(notes)).await.map(drop)
+    }
+
+    async fn add_mute(
+        &self,
+        mute: NewMute,
+        announcement: String,
+        tell: Vec<String>,
+    ) -> Result<Option<Mute>, QueueError> {
+        if let Err(too_long) = mute.check() {
+            return Err(QueueError::Unreadable(too_long.to_string().into()));
+        }
+        self.mute(Op::AddMute(Box::new(NewMuteJob {
+            mute,
+            announcement,
+            tell,
+        })))
+        .await
+    }
+
+    async fn end_mute(
+        &self,
+        id: u64,
+        end: MuteEnd,
+        tell: Vec<String>,
+    ) -> Result<Option<Mute>, QueueError> {
+        self.mute(Op::EndMute { id, end, tell }).await
+    }
+
+    fn mutes(&self) -> Vec<Mute> {
+        locked(&self.0.shared.mutes).values().cloned().collect()
+    }
+
+    fn mutes_changes(&self) -> watch::Receiver<u64> {
+        self.0.shared.mutes_changes.subscribe()
     }
 
     fn admit(&self, body_bytes: u64) -> Result<Admitted, Full> {

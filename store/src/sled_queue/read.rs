@@ -55,8 +55,8 @@ impl ReadError {
 /// A single event may be as large as a request, so blocks are bounded by their size too.
 const UNROUTED_PLAIN_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// Keeps a lease's record within one frame, 24 bytes each at the most.
-const SLICES_MAX: usize = 250;
+/// Stored blocks that one lease takes from, at most: keeps its record within one frame, 24 bytes each at the most.
+pub const SLICES_MAX: usize = 250;
 
 /// How many of the first blocks are read at once.
 pub(super) fn some_of(blocks: &VecDeque<UnroutedBlock>, max: usize) -> usize {

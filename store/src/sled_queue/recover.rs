@@ -15,7 +15,9 @@ use super::{
     filtered::{self, Filtered},
     holdings::{Counted, Holder, Holdings},
     index::{self, Named},
-    inputs, keys, rates,
+    inputs, keys,
+    mutes::{self, Mutes},
+    rates,
     records::{ChannelRow, Held, START, Totals, small},
     shared::UnroutedBlock,
     snapshot,
@@ -42,6 +44,7 @@ pub(super) struct Counters {
     pub(super) filtered: Filtered,
     pub(super) rate_rows: BTreeSet<u64>,
     pub(super) inputs: inputs::Told,
+    pub(super) mutes: Mutes,
     /// How far blocks that are not routed brought their inputs, by the block's sequence.
     pub(super) reached: inputs::Told,
 }
@@ -165,6 +168,7 @@ fn read_index(db: &sled::Db) -> Result<Counters, Unsound> {
         filtered: filtered::all(db)?,
         rate_rows: rates::rows(db)?,
         inputs: inputs::all(db)?,
+        mutes: mutes::all(db)?,
         reached: inputs::Told::new(),
     };
     for row in db.scan_prefix(keys::CHANNELS) {

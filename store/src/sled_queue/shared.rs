@@ -8,7 +8,7 @@ use std::{
 
 use tokio::sync::{Notify, watch};
 
-use super::{inputs::Told, owner::Owner, room::Room, tidy::bytes_before};
+use super::{inputs::Told, mutes::Mutes, owner::Owner, room::Room, tidy::bytes_before};
 use crate::{Ledger, Limits, QueueError, Space, log::Place};
 
 /// What the owner tells everybody.
@@ -22,6 +22,10 @@ pub(super) struct Shared {
     pub(super) appended: Notify,
     /// How far inputs were read, durably.
     pub(super) inputs: Mutex<Told>,
+    /// As of the last commit.
+    pub(super) mutes: Mutex<Mutes>,
+    /// How often one began or ended.
+    pub(super) mutes_changes: watch::Sender<u64>,
     channels: Mutex<HashMap<String, Arc<Notify>>>,
     pub(super) failure: watch::Sender<Option<Arc<str>>>,
 }
@@ -55,6 +59,8 @@ impl Shared {
             unrouted: Mutex::default(),
             appended: Notify::new(),
             inputs: Mutex::default(),
+            mutes: Mutex::default(),
+            mutes_changes: watch::channel(0).0,
             channels: Mutex::default(),
             failure: watch::channel(None).0,
         }

@@ -17,8 +17,8 @@ use super::{
     shared::{UnroutedBlock, locked},
 };
 use crate::{
-    ChannelCounts, DeliveryBlock, FilteredCount, InputPosition, MutedCount, OtherCounts,
-    QueueError, Routed, RoutedBlock, SeenBlock,
+    ChannelCounts, DeliveryBlock, FilteredCount, InputPosition, OtherCounts, QueueError, Routed,
+    RoutedBlock, SeenBlock,
     codec::{self, Class, Packed},
     frame::{self, Kind},
 };
@@ -34,6 +34,10 @@ pub(super) struct Round {
     /// The same of notes without a block, and inputs that are forgotten.
     pub(super) noted: Vec<(u64, InputPosition)>,
     pub(super) forgotten: Vec<String>,
+    /// Mutes that began, ended, or held something back.
+    pub(super) mutes_touched: BTreeSet<u64>,
+    /// Whether one began or ended.
+    pub(super) mutes_changed: bool,
     /// Routes that events were filtered by, or that are forgotten.
     pub(super) filtered: BTreeSet<String>,
     /// How many blocks were routed, oldest first.
@@ -99,6 +103,9 @@ impl Owner {
                 done,
             } => answer = self.note_thread(&channel, message, done, round),
             Op::NoteInputs(notes) => self.note_inputs(notes, round),
+            Op::AddMute(job) => answer = self.add_mute(*job, round),
+            Op::EndMute { id, end, tell } => answer = self.end_mute(id, end, &tell, round),
+            Op::RestoreMute(mute) => self.restore_mute(*mute, round),
             Op::Redrive { messages } => answer = self.redrive(&messages, round)?,
             Op::DropDead { messages } => answer = self.drop_dead(&messages, round)?,
             Op::Restore(restored) => self.restore(restored, round),
@@ -138,19 +145,8 @@ impl Owner {
         self.deliver_all(&routed.deliveries, Class::Events, round);
         self.count_filtered(routed.filtered_by, round);
         self.count_rates(&routed.rates, round);
-        self.count_muted(&routed.muted, round);
+        self.hold_back(&routed.muted, round);
         Ok(())
-    }
-
-    fn count_muted(&mut self, muted: &[MutedCount], round: &mut Round) {
-        for MutedCount {
-            channel, events, ..
-        } in muted
-        {
-            let row = self.channels.entry(channel.clone()).or_default();
-            row.muted += events;
-            round.touched.insert(channel.clone());
-        }
     }
 
     fn route_block(&mut self, block: RoutedBlock, round: &mut Round) -> Result<(), StageError> {

@@ -9,6 +9,7 @@ mod falling_at_once;
 mod falling_back;
 mod inputs;
 mod leasing;
+mod mutes;
 mod quarantine;
 mod quotas;
 mod raising;
@@ -113,6 +114,13 @@ contract!(SledQueue:
         asking_twice_at_once_copies_once,
         beside_a_lane_that_delivers_and_buries_each_is_copied_once_at_the_most,
         what_dies_while_it_is_copied_is_copied_once,
+    }
+    mutes {
+        a_mute_is_known_at_once_and_after_a_restart_with_its_counts,
+        the_end_is_one_commit_with_its_counts_and_notices,
+        what_was_routed_while_a_mute_ended_is_counted_and_told_too,
+        only_so_many_are_active_and_only_so_many_that_ended_are_kept,
+        what_is_too_long_is_refused_and_harms_nothing,
     }
     threads {
         a_thread_is_noted_with_the_ack_and_kept_until_it_is_finished,

@@ -209,8 +209,11 @@ proptest! {
     fn two_matchers_agree(written in written(), event in written_event()) {
         let text = event.to_string();
         let envelope = Envelope::parse(&text).expect("readable");
-        let found = written.matcher().matches(&Event { cluster: "home", envelope: &envelope });
+        let seen = Event { cluster: "home", envelope: &envelope };
+        let found = written.matcher().matches(&seen);
         prop_assert_eq!(found, written.takes(&event));
+        // What is said of why not is said exactly where it does not match.
+        prop_assert_eq!(written.matcher().mismatch(&seen).is_none(), found);
     }
 
     #[test]
