@@ -82,7 +82,7 @@ impl Admin {
             .iter()
             .filter(|mute| mute.is_active())
             .count();
-        self.metrics.mutes_active.set(gauge_value(active as u64));
+        self.metrics.mutes.active.set(gauge_value(active as u64));
         self.metrics.text(&self.queue.ledger(), &self.queue.space())
     }
 

@@ -19,8 +19,7 @@ pub(crate) struct LedgerMetrics {
     channel_events: IntCounterVec,
     channel_dropped: IntCounterVec,
     channel_waiting: IntGaugeVec,
-    muted: IntCounterVec,
-    pub(crate) mutes_active: IntGauge,
+    pub(crate) mutes: MuteMetrics,
     notices: OtherMetrics,
     copies: OtherMetrics,
     space: SpaceMetrics,
@@ -96,6 +95,28 @@ impl OtherMetrics {
     }
 }
 
+/// What is held back, and by how many mutes.
+pub(crate) struct MuteMetrics {
+    held: IntCounterVec,
+    pub(crate) active: IntGauge,
+}
+
+impl MuteMetrics {
+    fn new(register: &Register<'_>) -> Result<Self, prometheus::Error> {
+        Ok(Self {
+            held: register.counters(
+                "auditrelay_events_muted_total",
+                "Deliveries of a channel that a mute held back.",
+                &["channel"],
+            )?,
+            active: register.gauge(
+                "auditrelay_mutes_active",
+                "Mutes that hold something back now.",
+            )?,
+        })
+    }
+}
+
 impl LedgerMetrics {
     pub(crate) fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
         let register = Register(registry);
@@ -135,15 +156,7 @@ impl LedgerMetrics {
                 "Deliveries that wait in a channel.",
                 &["channel"],
             )?,
-            muted: register.counters(
-                "auditrelay_events_muted_total",
-                "Deliveries of a channel that a mute held back.",
-                &["channel"],
-            )?,
-            mutes_active: register.gauge(
-                "auditrelay_mutes_active",
-                "Mutes that hold something back now.",
-            )?,
+            mutes: MuteMetrics::new(&register)?,
             notices: OtherMetrics {
                 total: register.counters(
                     "auditrelay_notices_total",
@@ -236,10 +249,10 @@ impl LedgerMetrics {
             let waiting = self.channel_waiting.with_label_values(&[name]);
             waiting.set(gauge_value(channel.waiting));
             // So that a 0 can be told from an absence.
-            self.muted.with_label_values(&[name]);
+            self.mutes.held.with_label_values(&[name]);
         }
         for (name, events) in &ledger.muted_deliveries {
-            set(&self.muted, &[name], *events);
+            set(&self.mutes.held, &[name], *events);
         }
         self.notices.copy(&ledger.notices);
         self.copies.copy(&ledger.copies);

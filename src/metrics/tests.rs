@@ -164,7 +164,7 @@ fn what_was_muted_stands_by_channel_and_a_0_is_told_from_an_absence() {
     ledger.channels.insert("ops".into(), Default::default());
     ledger.channels.insert("sec".into(), Default::default());
     ledger.muted_deliveries.insert("sec".into(), 4);
-    metrics.mutes_active.set(2);
+    metrics.mutes.active.set(2);
     for _ in 0..2 {
         let text = scrape(&metrics, &ledger, &Space::default());
         for (series, expected) in [

@@ -9,7 +9,7 @@ use crate::{cli::PlaceArgs, when::UnixMs};
 #[derive(Debug, Subcommand)]
 pub(crate) enum MuteCommand {
     /// Hold some events back for a while: they are counted, and not told. Channels hear who did it and why.
-    Add(AddArgs),
+    Add(Box<AddArgs>),
     /// List those that are active, with what they held back so far.
     List(ListArgs),
     /// End one now. Channels hear who did it, and how much was held back.

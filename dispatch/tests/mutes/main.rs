@@ -152,8 +152,7 @@ async fn told(queue: &SledQueue, channel: &str) -> Vec<String> {
 }
 
 fn held(queue: &SledQueue, id: u64) -> Vec<(String, u64)> {
-    let mutes = queue.mutes().into_iter();
-    let mute = mutes.filter(|mute| mute.id == id).next_back();
+    let mute = queue.mutes().into_iter().find(|mute| mute.id == id);
     mute.expect("known").held.into_iter().collect()
 }
 
