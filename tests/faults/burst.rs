@@ -8,16 +8,16 @@ use tokio::sync::oneshot;
 use crate::support::{Running, list, request, run};
 
 const KILLS: u64 = 8;
-const PASSED_OVER: u64 = 40;
+const PASSED_OVER: u64 = 25;
 const CONFIG: [&str; 2] = ["--config", "c.yaml"];
 
-/// Posts one event after the other until the relay is gone; says so after three. Returns how many of each user were
+/// Posts one event after the other until the relay is gone; says when `enough` are acknowledged. Returns how many of each user were
 /// acknowledged, and what was under way.
 async fn post(
     webhook: SocketAddr,
     round: u64,
     mut pending: Option<String>,
-    ready: oneshot::Sender<()>,
+    (enough, ready): (u64, oneshot::Sender<()>),
 ) -> (u64, u64, String) {
     let mut ready = Some(ready);
     let (mut eve, mut bob) = (0, 0);
@@ -35,7 +35,7 @@ async fn post(
             // Whether it was stored nobody knows; an API server sends it again, and so do we.
             _ => return (eve, bob, body),
         }
-        if eve + bob == 3
+        if eve + bob == enough
             && let Some(ready) = ready.take()
         {
             ready.send(()).expect("the test waits");
@@ -60,9 +60,14 @@ routes:
     for round in 0..KILLS {
         let relay = Running::start(folder.path(), &[], &CONFIG);
         let (ready, posted) = oneshot::channel();
-        let posting = tokio::spawn(post(relay.webhook, round, again.take(), ready));
+        let posting = tokio::spawn(post(
+            relay.webhook,
+            round,
+            again.take(),
+            (random.u64(12..30), ready),
+        ));
         posted.await.expect("it posts");
-        tokio::time::sleep(Duration::from_millis(random.u64(5..120))).await;
+        tokio::time::sleep(Duration::from_millis(random.u64(0..20))).await;
         relay.kill();
         let (eve, bob, body) = posting.await.expect("no panic");
         (of_eve, of_bob) = (of_eve + eve, of_bob + bob);
