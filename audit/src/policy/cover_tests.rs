@@ -92,3 +92,31 @@ fn what_earlier_rules_leave_nothing_is_covered() {
     assert_eq!(policy.covered_by(2), [0, 1]);
     assert_eq!(policy.covered_by(7), [0_usize; 0]);
 }
+
+/// Every pattern before every other one, asked about every object: none that is covered decides.
+#[test]
+fn a_covered_pattern_decides_about_nothing() {
+    let patterns = [
+        "*", "a", "b", "a/b", "a/a", "a/*", "b/*", "*/b", "*/*", "*/", "a/", "/b", "/*",
+    ];
+    let parts = ["a", "b", "*"];
+    for earlier in patterns {
+        for later in patterns {
+            let rule = |one| {
+                format!("- {{level: None, resources: [{{group: '', resources: ['{one}']}}]}}\n")
+            };
+            let policy = policy(&format!("rules:\n{}{}", rule(earlier), rule(later)));
+            if policy.covered_by(1).is_empty() {
+                continue;
+            }
+            for resource in parts {
+                for subresource in ["", "a", "b", "*"] {
+                    let what = format!("get {resource}/{subresource}");
+                    let decides =
+                        super::tests::asked(&what).with(|request| policy.rule_for(request));
+                    assert_ne!(decides, Some(1), "{earlier} before {later}: {what}");
+                }
+            }
+        }
+    }
+}

@@ -60,16 +60,25 @@ fn words(count_max: usize) -> impl Strategy<Value = Vec<String>> {
     prop_oneof![2 => Just(Vec::new()), 3 => prop::collection::vec(word(), 0..=count_max)]
 }
 
+/// Of very few, for fields that would else hardly ever all be met.
+fn name() -> impl Strategy<Value = String> {
+    prop::sample::select(vec!["a", "", "*"]).prop_map(str::to_owned)
+}
+
+fn names() -> impl Strategy<Value = Vec<String>> {
+    prop_oneof![4 => Just(Vec::new()), 1 => prop::collection::vec(name(), 1..3)]
+}
+
 fn a_match() -> impl Strategy<Value = Match> {
-    let group = (word(), words(3), words(2)).prop_map(|(group, resources, resource_names)| {
-        GroupResources {
+    let group =
+        (name(), words(3), names()).prop_map(|(group, resources, resource_names)| GroupResources {
             group,
             resources,
             resource_names,
-        }
-    });
+        });
     let groups = prop_oneof![1 => Just(Vec::new()), 2 => prop::collection::vec(group, 0..3)];
-    (words(2), words(2), words(2), groups, words(2), words(3)).prop_map(
+    let urls = prop_oneof![2 => Just(Vec::new()), 1 => words(3)];
+    (names(), names(), names(), groups, names(), urls).prop_map(
         |(users, user_groups, verbs, resources, namespaces, non_resource_urls)| Match {
             users,
             user_groups,
@@ -111,8 +120,21 @@ fn a_policy() -> impl Strategy<Value = Policy> {
 }
 
 fn a_request() -> impl Strategy<Value = Asked> {
-    let object = prop::option::weighted(0.7, [word(), word(), word(), word()]);
-    (word(), words(3), word(), object, word(), word()).prop_map(
+    // Names without a slash are what a server sees; now and then there is one all the same.
+    let part = || {
+        let parts = vec!["a", "b", "a", "b", "", "", "*", "aa", "a/b"];
+        prop::sample::select(parts).prop_map(str::to_owned)
+    };
+    let object = prop::option::weighted(
+        0.7,
+        [
+            name().boxed(),
+            part().boxed(),
+            part().boxed(),
+            name().boxed(),
+        ],
+    );
+    (name(), names(), name(), object, name(), word()).prop_map(
         |(user, groups, verb, object, name, path)| Asked {
             user,
             groups,

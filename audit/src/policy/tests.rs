@@ -41,7 +41,7 @@ impl Asked {
 }
 
 /// `verb [group:]resource[/sub] [namespace] [name]`, or `verb /path`; of user alice in dev and ops.
-fn asked(text: &str) -> Asked {
+pub(super) fn asked(text: &str) -> Asked {
     let mut words = text.split(' ');
     let verb = words.next().expect("a verb").to_owned();
     let what = words.next().expect("a target");

@@ -36,6 +36,14 @@ fn a_hostile_text_is_refused_and_costs_nothing() {
         let problems = load(text).expect_err(&shown);
         assert!(!problems.is_empty(), "{shown}");
     }
+    for (text, bound) in [
+        (&bomb, "more than 100000 values"),
+        (&deep, "deeper than 32"),
+        (&json, "deeper than 32"),
+    ] {
+        let problems = load(text).expect_err("bounded");
+        assert!(problems[0].what.contains(bound), "{problems:?}");
+    }
     let many = "- level: x\n".repeat(1000);
     let problems = load(&format!("{HEAD}rules:\n{many}")).expect_err("levels");
     assert_eq!(problems.len(), PROBLEMS_MAX + 1);
