@@ -10,6 +10,7 @@ use crate::{
 };
 
 #[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::too_many_lines, reason = "a table")]
 async fn a_mute_is_announced_holds_back_and_ends_with_its_exact_count() {
     let slack = slack(Duration::ZERO).await;
     let folder = folder(&slack);
@@ -185,6 +186,7 @@ fn is_rich(body: &str, live: &str) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::too_many_lines, reason = "a table")]
 async fn what_is_asked_wrongly_says_what_to_do_and_mutes_nothing() {
     let slack = slack(Duration::ZERO).await;
     let folder = folder(&slack);

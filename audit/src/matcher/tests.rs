@@ -208,6 +208,7 @@ fn patterns() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn a_dry_run_is_only_what_is_certain_to_be_one() {
     let is_dry = |verb: &str, subresource: &str, query: &str, body: &str| {
         let more = format!(

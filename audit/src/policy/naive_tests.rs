@@ -9,9 +9,9 @@ fn naively_matches(rule: &Match, asked: &Asked) -> bool {
     let any = |list: &Vec<String>, values: &[String]| {
         list.is_empty() || values.iter().any(|value| list.contains(value))
     };
-    let who = any(&rule.users, &[asked.user.clone()])
+    let who = any(&rule.users, std::slice::from_ref(&asked.user))
         && any(&rule.user_groups, &asked.groups)
-        && any(&rule.verbs, &[asked.verb.clone()]);
+        && any(&rule.verbs, std::slice::from_ref(&asked.verb));
     let is_for_resources = !rule.namespaces.is_empty() || !rule.resources.is_empty();
     let is_for_paths = !rule.non_resource_urls.is_empty() && !is_for_resources;
     let what = match &asked.object {
@@ -36,11 +36,11 @@ fn naively_matches(rule: &Match, asked: &Asked) -> bool {
             let is_one = |entry: &GroupResources| {
                 (entry.group == "*" || entry.group == *group)
                     && (entry.resources.is_empty()
-                        || (any(&entry.resource_names, &[asked.name.clone()])
+                        || (any(&entry.resource_names, std::slice::from_ref(&asked.name))
                             && any(&entry.resources, &names)))
             };
             !is_for_paths
-                && any(&rule.namespaces, &[namespace.clone()])
+                && any(&rule.namespaces, std::slice::from_ref(namespace))
                 && (rule.resources.is_empty() || rule.resources.iter().any(is_one))
         }
     };

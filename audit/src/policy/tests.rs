@@ -71,6 +71,7 @@ pub(super) fn policy(rules: &str) -> Policy {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn each_field_restricts_as_it_is_documented() {
     const CORE: &str = "resources: [{group: '', resources: [";
     for (fields, yes, no) in [

@@ -191,7 +191,7 @@ proptest! {
 #[test]
 fn a_table_with_more_answers_than_hints_says_what_fits() {
     // 600 routes, of which 20 are open: each of them has a hint alone, and so has none of them.
-    let kinds = |number: usize| if number % 30 == 0 { 2 } else { 0 };
+    let kinds = |number: usize| if number.is_multiple_of(30) { 2 } else { 0 };
     let mut table_of: Vec<(u8, usize)> = (0..600).map(|number| (kinds(number), 5)).collect();
     for (number, route) in table_of.iter_mut().enumerate() {
         // `get` matches the first open one and the last route, `list` the last open one, `delete` all that are open.

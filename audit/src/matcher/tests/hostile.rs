@@ -35,6 +35,7 @@ const GRANTED: [Risk; 3] = [Risk::ClusterAdmin, Risk::Wildcard, Risk::Escalation
 const RUN: [Risk; 3] = [Risk::Privileged, Risk::HostPath, Risk::HostNamespaces];
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn what_a_body_grants() {
     for (resource, body, expected) in [
         (
@@ -130,6 +131,7 @@ fn what_a_body_grants() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn what_a_body_runs() {
     for (resource, body, expected) in [
         (
