@@ -16,6 +16,7 @@ use super::Policy;
 mod decode;
 mod json;
 mod scalar;
+mod tabs;
 mod tree;
 mod validate;
 

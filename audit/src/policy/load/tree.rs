@@ -11,7 +11,7 @@ use yaml_rust2::{
     scanner::{Marker, TScalarStyle},
 };
 
-use super::{POLICY_BYTES_MAX, Place, Problem, Problems, json, quoted, scalar};
+use super::{POLICY_BYTES_MAX, Place, Problem, Problems, json, quoted, scalar, tabs};
 
 /// Deeper than anything a policy can have.
 pub(super) const DEPTH_MAX: usize = 32;
@@ -137,7 +137,7 @@ pub(super) fn read(text: &str, warnings: &mut Problems) -> Result<Node, Box<Prob
     if text.trim_start().starts_with('{') {
         return json::read(text, warnings);
     }
-    no_tab_after_a_dash(text)?;
+    tabs::none_after_a_dash(text)?;
     let mut parser = Parser::new_from_str(text);
     let mut builder = Builder::new(warnings);
     loop {
@@ -166,23 +166,6 @@ pub(super) fn read(text: &str, warnings: &mut Problems) -> Result<Node, Box<Prob
         );
     }
     root.ok_or_else(|| broken(start, "it is empty", "give a policy"))
-}
-
-/// The API server's reader takes no tab where an item of a list begins; the one here would.
-fn no_tab_after_a_dash(text: &str) -> Result<(), Box<Problem>> {
-    for (number, line) in text.lines().enumerate() {
-        let item = line.trim_start_matches(['-', ' ']);
-        let before = &line[..line.len() - item.len()];
-        if before.ends_with('-') && item.starts_with('\t') {
-            let place = Place {
-                line: number + 1,
-                column: before.len() + 1,
-            };
-            let what = "a tab stands where an item of a list begins";
-            return Err(broken(place, what, "write a blank in its place"));
-        }
-    }
-    Ok(())
 }
 
 fn place(marker: &Marker) -> Place {
