@@ -41,6 +41,7 @@ async fn a_batch_goes_in_and_messages_metrics_and_ledger_agree() {
         ledger,
         json!({"received": 6, "duplicates": 3, "filtered": 0, "muted": 0, "quarantined": 0,
             "routed": 3, "waiting": 0, "lost": 0, "balanced": true,
+            "filtered_by": {}, "muted_deliveries": {}, "mutes": [],
             "channels": {"default": {"routed": 3, "delivered": 3, "waiting": 0, "dead": 0,
                 "dropped": {"quota": 0, "command": 0}}}})
     );

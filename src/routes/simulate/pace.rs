@@ -124,9 +124,10 @@ mod tests {
                 (Limit::per_minute(per_minute), tokens),
             ] {
                 let simulated = simulated(limit, &gaps_ms, &real);
-                for (simulated, real) in simulated.iter().zip(&real) {
+                for (waits, (simulated, real)) in (1..).zip(simulated.iter().zip(&real)) {
+                    // The relay waits for whole milliseconds, each time.
                     let late = real - simulated;
-                    prop_assert!((0..=2 * STEP).contains(&late), "{simulated} {real}");
+                    prop_assert!((0..=(waits + 1) * STEP).contains(&late), "{simulated} {real}");
                 }
             }
         }
