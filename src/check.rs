@@ -29,7 +29,8 @@ pub(crate) fn loaded(file: Option<&Path>) -> Result<Loaded, Failure> {
 /// # Errors
 /// What is wrong with it, or that a test does not hold.
 pub(crate) fn run(args: &CheckArgs) -> Result<ExitCode, Failure> {
-    let Loaded { config, notes } = loaded(args.config.as_deref())?;
+    let Loaded { config, mut notes } = loaded(args.config.as_deref())?;
+    notes.extend(notes_of_routes(&config));
     let door = door(&config)?;
     let tests = run_tests(&config);
     if args.json {
@@ -123,6 +124,34 @@ fn routes(config: &Config) -> String {
         format!("route {}: {}\n", route.name, says.join(", "))
     };
     config.routes.iter().map(line).collect()
+}
+
+/// What routes say that may not be meant.
+fn notes_of_routes(config: &Config) -> Vec<String> {
+    let routes = &config.routes;
+    let note = |(number, route): (usize, &RouteConfig)| {
+        let RouteConfig { name, .. } = route;
+        let keeps = route.rate.is_some() && !route.continues && number + 1 < routes.len();
+        let rate = keeps.then(|| {
+            format!(
+                "route {name}: what is beyond its rate is told by it alone and not by the routes behind it, which may \
+                 be more urgent; add `continue: true` to have them asked, too"
+            )
+        });
+        let by_agent = route.channel.is_empty()
+            && !route.user_agents.is_empty()
+            && route.users.is_empty()
+            && route.user_groups.is_empty()
+            && route.source_ips.is_empty();
+        let agent = by_agent.then(|| {
+            format!(
+                "route {name}: it silences whoever calls itself so, and a client chooses its user agent; add users, \
+                 userGroups or sourceIPs"
+            )
+        });
+        rate.into_iter().chain(agent)
+    };
+    routes.iter().enumerate().flat_map(note).collect()
 }
 
 /// What came of the tests, for people; nothing where there are none.
@@ -237,3 +266,7 @@ fn line(client: &ClientConfig, config: &Config) -> String {
         shows.join(" and ")
     )
 }
+
+#[cfg(test)]
+#[path = "check_tests.rs"]
+mod tests;

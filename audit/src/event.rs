@@ -11,6 +11,7 @@
 
 use std::{borrow::Cow, fmt};
 
+use percent_encoding::percent_decode_str;
 use serde::{
     Deserialize, Deserializer,
     de::{Error, Visitor},
@@ -271,9 +272,29 @@ impl<'a> Envelope<'a> {
         self.annotations.get(key)
     }
 
-    /// The request's path, without its query.
+    /// The request's path as it was written, without its query.
     pub fn path(&self) -> &str {
         self.request_uri.split('?').next().unwrap_or_default()
+    }
+
+    /// The path that the API server served: unescaped, where no object says what was asked for.
+    ///
+    /// Go: `URL.Path` is unescaped once, a plus stays one, `//` and `;` stay as they are; a broken escape is
+    /// refused before anything is logged, so here it leaves the path as it is.
+    pub fn served_path(&self) -> Cow<'_, str> {
+        let path = self.path();
+        if self.object_ref.is_some() || !path.contains('%') {
+            return Cow::Borrowed(path);
+        }
+        let is_hex = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_hexdigit);
+        let bytes = path.as_bytes();
+        let is_broken = |(at, byte): (usize, &u8)| {
+            *byte == b'%' && !(is_hex(bytes.get(at + 1)) && is_hex(bytes.get(at + 2)))
+        };
+        match bytes.iter().enumerate().any(is_broken) {
+            true => Cow::Borrowed(path),
+            false => percent_decode_str(path).decode_utf8_lossy(),
+        }
     }
 
     /// Whether this is the one stage at which a request is told when nothing else is configured.

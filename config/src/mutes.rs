@@ -119,8 +119,10 @@ fn value_in_words(value: &Json) -> String {
         Json::Object(keys) if keys.contains_key("resources") && keys.contains_key("group") => {
             resources(keys)
         }
+        Json::Object(keys) if keys.get("nobody") == Some(&Json::Bool(true)) => "nobody".to_owned(),
         Json::Object(keys) => {
-            let set = keys.iter().filter(|(_, value)| restricts(value));
+            let says = |value: &Json| restricts(value) && *value != Json::Bool(false);
+            let set = keys.iter().filter(|(_, value)| says(value));
             let parts: Vec<_> = set
                 .map(|(key, value)| format!("{}={}", name(key), value_in_words(value)))
                 .collect();
@@ -207,8 +209,13 @@ mod tests {
             ),
             (
                 "{impersonated: {}, sourceIPs: [10.0.0.0/8], decision: forbid, annotations: {}}",
-                r#"{"decision":"forbid","impersonated":{"userGroups":[],"users":[]},"sourceIPs":["10.0.0.0/8"]}"#,
+                r#"{"decision":"forbid","impersonated":{"nobody":false,"userGroups":[],"users":[]},"sourceIPs":["10.0.0.0/8"]}"#,
                 "decision: forbid; impersonated: any; sourceIPs: 10.0.0.0/8",
+            ),
+            (
+                "impersonated: {nobody: true}",
+                r#"{"impersonated":{"nobody":true,"userGroups":[],"users":[]}}"#,
+                "impersonated: nobody",
             ),
         ] {
             let read = parse(text).expect(text);
@@ -228,6 +235,11 @@ mod tests {
             ("users: [1]", "match.users[0]"),
             ("nonResourceURLs: [healthz]", "match.nonResourceURLs[0]"),
             ("resources: [{group: Apps}]", "match.resources[0].group"),
+            (
+                "impersonated: {nobody: true, users: [bob]}",
+                "match.impersonated.nobody",
+            ),
+            ("impersonated: {nobody: 7}", "match.impersonated.nobody"),
             (
                 "{namespaces: [a], nonResourceURLs: [/x]}",
                 "match.nonResourceURLs",

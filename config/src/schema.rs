@@ -207,7 +207,11 @@ const RATE: &[Field] = &[
     field("by", Kind::List),
 ];
 
-const IMPERSONATED: &[Field] = &[field("users", Kind::List), field("userGroups", Kind::List)];
+const IMPERSONATED: &[Field] = &[
+    field("nobody", Kind::Bool),
+    field("users", Kind::List),
+    field("userGroups", Kind::List),
+];
 
 const LINK: &[Field] = &[field("text", Kind::Text), field("url", Kind::Text)];
 

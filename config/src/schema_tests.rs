@@ -32,7 +32,7 @@ fn compare(fields: &'static [Field], value: &Value, path: &str) {
 
 #[test]
 fn it_is_the_shape_of_the_configuration() {
-    let routes = r#"[{"name":"a","channel":"default","resources":[{}],"rate":{"moreThan":1,"withinSeconds":1},"impersonated":{},"dryRun":true,"links":[{"text":"a","url":"https://b"}]}]"#;
+    let routes = r#"[{"name":"a","channel":"default","resources":[{}],"rate":{"moreThan":1,"withinSeconds":1},"impersonated":{"nobody":true},"dryRun":true,"links":[{"text":"a","url":"https://b"}]}]"#;
     let channels = r#"{"default":{"preview":true,"fields":[{"title":"a","text":"b"}]}}"#;
     let clients = r#"[{"name":"a","token_file":"b"}]"#;
     let env = [

@@ -78,6 +78,7 @@ impl Rate {
         (self.route, event.cluster).hash(&mut key);
         let Envelope {
             user,
+            impersonated_user,
             source_ips,
             object_ref,
             verb,
@@ -86,7 +87,11 @@ impl Rate {
         let object = object_ref.as_ref();
         for by in &self.by {
             match by {
-                RateBy::User => user.username.as_str().hash(&mut key),
+                // Behind a proxy that impersonates everybody is one user: who is meant counts.
+                RateBy::User => {
+                    let who = impersonated_user.as_ref().unwrap_or(user);
+                    who.username.as_str().hash(&mut key);
+                }
                 RateBy::SourceIP => {
                     let nearest = source_ips.last().map_or("", |one| one.as_str());
                     nearest.hash(&mut key);

@@ -112,6 +112,24 @@ fn what_events_are_counted_by_is_what_the_route_says_and_the_cluster() {
 }
 
 #[test]
+fn behind_a_proxy_that_impersonates_each_user_counts_alone() {
+    let routes = routes("{moreThan: 1, withinSeconds: 60, by: [user]}");
+    let mut rates = Rates::default();
+    let mut told = |other: &str| {
+        let other = format!(r#""impersonatedUser":{{"username":"{other}"}},"sourceIPs""#);
+        let json = json("proxy", HOUR).replace(r#""sourceIPs""#, &other);
+        told_in("prod", &mut rates, &routes, &json, HOUR)
+    };
+    assert_eq!(
+        ["alice", "bob", "alice", "eve"].map(&mut told),
+        [false, false, true, false]
+    );
+    // The same user, whichever way.
+    let itself = json("bob", HOUR);
+    assert!(told_in("prod", &mut rates, &routes, &itself, HOUR));
+}
+
+#[test]
 fn without_a_time_of_its_own_an_event_is_of_when_it_was_received() {
     let (routes, mut rates) = (routes(THREE_A_MINUTE), Rates::default());
     let json = json("alice", HOUR).replace("T01:", "x");

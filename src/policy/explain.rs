@@ -265,7 +265,7 @@ fn describe(request: &Request<'_>, event: Option<&Envelope<'_>>) -> String {
         groups => format!("of {}", groups.join(", ")),
     };
     let what = match request.object {
-        None => format!("path {}", shown(request.path)),
+        None => format!("path {}", shown(&request.path)),
         Some(object) => {
             let mut what = shown(&object.resource);
             if !object.subresource.is_empty() {

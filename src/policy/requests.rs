@@ -76,7 +76,7 @@ impl<'a> Asked<'a> {
             verb: &self.attributes.verb,
             object: self.object.as_ref(),
             name: &self.attributes.name,
-            path: &self.attributes.path,
+            path: self.attributes.path.as_str().into(),
         }
     }
 }

@@ -84,3 +84,45 @@ fn an_event_without_a_stage_is_an_error() {
     let error = Envelope::parse(r#"{"level":"Metadata"}"#).expect_err("no stage");
     assert!(error.to_string().contains("stage"), "{error}");
 }
+
+#[test]
+fn a_path_is_matched_as_the_api_server_served_it() {
+    for (uri, served) in [
+        ("/%64ebug/pprof/heap?seconds=%31", "/debug/pprof/heap"),
+        ("/%6civez", "/livez"),
+        // Once, and nothing but escapes.
+        ("/%2564ebug", "/%64ebug"),
+        ("/a+b;c//d", "/a+b;c//d"),
+        ("/a%2Bb%3fc?d%20e", "/a+b?c"),
+        // The API server refuses these before it logs.
+        ("/%64ebug%", "/%64ebug%"),
+        ("/%64ebug%4", "/%64ebug%4"),
+        ("/%64ebug%zz", "/%64ebug%zz"),
+        ("/debug%ff", "/debug\u{fffd}"),
+        ("", ""),
+    ] {
+        let text = event("ResponseComplete", &format!(r#","requestURI":"{uri}""#));
+        let envelope = Envelope::parse(&text).expect("readable");
+        assert_eq!(envelope.served_path(), served, "{uri}");
+        // What is shown is what was written.
+        assert!(uri.starts_with(envelope.path()));
+        let request = crate::policy::Request::of(&envelope);
+        let rule = |pattern: &str| crate::policy::Match {
+            non_resource_urls: vec![pattern.to_owned()],
+            ..Default::default()
+        };
+        assert!(rule(served).matches(&request), "{uri}");
+        assert_eq!(
+            rule("/debug*").matches(&request),
+            served.starts_with("/debug")
+        );
+        assert_eq!(
+            rule("/debug*").mismatch(&request).is_none(),
+            served.starts_with("/debug")
+        );
+    }
+    let resource = r#","requestURI":"/%61","objectRef":{"resource":"pods"}"#;
+    let text = event("ResponseComplete", resource);
+    let envelope = Envelope::parse(&text).expect("readable");
+    assert_eq!(envelope.served_path(), "/%61");
+}

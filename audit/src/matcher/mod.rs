@@ -82,10 +82,9 @@ impl Matcher {
     }
 
     fn matches_who(&self, event: &Envelope<'_>) -> bool {
-        let impersonated = || event.impersonated_user.as_ref();
         self.impersonated
             .as_ref()
-            .is_none_or(|wanted| impersonated().is_some_and(|user| wanted.matches(user)))
+            .is_none_or(|wanted| wanted.matches(event.impersonated_user.as_ref()))
             && (self.source_ips.is_empty() || Network::any_has(&self.source_ips, event))
     }
 

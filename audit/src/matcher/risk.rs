@@ -31,7 +31,7 @@ const TRUNCATED: &str = "audit.k8s.io/truncated";
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Risk {
-    /// A binding to the cluster role `cluster-admin`.
+    /// A binding to the cluster role `cluster-admin`, by what the body says or by the binding's own name.
     ClusterAdmin,
     /// A role's rule with `*` among its verbs, resources or API groups.
     Wildcard,
@@ -91,7 +91,7 @@ pub(super) fn has_any(wanted: &[Risk], event: &Envelope<'_>) -> bool {
         return false;
     }
     let found = match event.request_object {
-        Some(body) => found_in(body, possible),
+        Some(body) => found_in(body, possible).map(|found| found.and(of_name(object))),
         None => is_cut_off(event).then_some(possible),
     };
     found.is_some_and(|found| found.has_any_of(wanted))
@@ -102,6 +102,17 @@ fn possible(object: &ObjectRef<'_>) -> Risks {
     match &*object.resource {
         "roles" | "clusterroles" | "rolebindings" | "clusterrolebindings" => Risk::GRANTED,
         _ => Risk::RUN,
+    }
+}
+
+/// What the object's name says. Kubernetes: the binding `cluster-admin` is to the role of that name; the API server
+/// sees to it whenever it starts, and no request can give a binding another role. So whoever is added to its
+/// subjects is made an admin, though the body of such a patch names no role.
+fn of_name(object: &ObjectRef<'_>) -> Risks {
+    let is_admin = &*object.resource == "clusterrolebindings" && &*object.name == "cluster-admin";
+    match is_admin {
+        true => Risk::ClusterAdmin.alone(),
+        false => Risks::default(),
     }
 }
 
@@ -139,7 +150,7 @@ fn patch(body: &str, found: &mut Found) -> Option<()> {
     for operation in operations {
         let names = operation.path.split('/').skip(1);
         let place = names.fold(Place::Other, |place, name| {
-            place.within(&name.replace("~1", "/").replace("~0", "~"))
+            place.in_patch(&name.replace("~1", "/").replace("~0", "~"))
         });
         match (&*operation.op, operation.value) {
             ("test" | "remove", _) => {}
@@ -180,9 +191,16 @@ impl Place {
             (_, "privileged" | "hostProcess") => Self::Privileged,
             (_, "hostPID" | "hostIPC" | "hostNetwork") => Self::HostNamespace,
             (_, "hostPath") => Self::HostPath,
-            // A place in a list, in a JSON patch.
-            (place, name) if name == "-" || name.bytes().all(|byte| byte.is_ascii_digit()) => place,
             _ => Self::Other,
+        }
+    }
+
+    /// The same of a name in the path of a JSON patch: in a list it is a number, which Kubernetes' library
+    /// for patches also takes as `-1` or `+0`. So whatever is below a list of words is in it.
+    fn in_patch(self, name: &str) -> Self {
+        match (self, self.within(name)) {
+            (Self::Verbs | Self::Named, Self::Other) => self,
+            (_, place) => place,
         }
     }
 }

@@ -89,6 +89,7 @@ fn the_decision_is_the_authorizers_word() {
 fn impersonation() {
     let matcher = |users: &[&str], groups: &[&str]| Matcher {
         impersonated: Some(Impersonation {
+            nobody: false,
             users: users.iter().map(ToString::to_string).collect(),
             user_groups: groups.iter().map(ToString::to_string).collect(),
         }),
@@ -109,7 +110,21 @@ fn impersonation() {
             "{users:?} {groups:?}"
         );
     }
-    assert!(!matches(&matcher(&[], &[]), r#""user":{"username":"bob"}"#));
+    let as_bob_self = r#""user":{"username":"bob"}"#;
+    assert!(!matches(&matcher(&[], &[]), as_bob_self));
+    let nobody = Matcher {
+        impersonated: Some(Impersonation {
+            nobody: true,
+            ..Impersonation::default()
+        }),
+        ..Matcher::default()
+    };
+    assert!(matches(&nobody, as_bob_self));
+    assert!(matches(&nobody, r#""impersonatedUser":null"#));
+    // Whatever stands in it, it stands there.
+    for other in [as_bob, r#""impersonatedUser":{}"#] {
+        assert!(!matches(&nobody, other), "{other}");
+    }
 }
 
 #[test]

@@ -111,8 +111,13 @@ impl AuthorizerDecision {
 }
 
 /// As whom a request was made; with nothing set, as anybody else than who made it.
+///
+/// Kubernetes: written once the API server has allowed it; of a `RequestReceived` it is not known, and of
+/// a refused attempt there is none.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Impersonation {
+    /// As nobody else, and the two below are empty.
+    pub nobody: bool,
     /// Names.
     pub users: Vec<String>,
     /// Groups, any of which is enough.
@@ -120,7 +125,10 @@ pub struct Impersonation {
 }
 
 impl Impersonation {
-    pub(super) fn matches(&self, user: &User<'_>) -> bool {
+    pub(super) fn matches(&self, user: Option<&User<'_>>) -> bool {
+        let Some(user) = user.filter(|_| !self.nobody) else {
+            return self.nobody && user.is_none();
+        };
         let has = |list: &[String], value: &Text<'_>| list.iter().any(|one| one == value.as_str());
         (self.users.is_empty() || has(&self.users, &user.username))
             && (self.user_groups.is_empty()

@@ -50,14 +50,15 @@ impl Matcher {
     }
 
     fn who_mismatch(&self, event: &Envelope<'_>) -> Option<Mismatch> {
-        if let Some(wanted) = &self.impersonated {
-            let Some(user) = &event.impersonated_user else {
-                return no("impersonated", "nobody is impersonated".to_owned());
+        let impersonated = event.impersonated_user.as_ref();
+        if let Some(wanted) = &self.impersonated
+            && !wanted.matches(impersonated)
+        {
+            let why = match impersonated {
+                None => "nobody is impersonated".to_owned(),
+                Some(user) => format!("{} is impersonated, who is not meant", said(&user.username)),
             };
-            if !wanted.matches(user) {
-                let why = format!("{} is impersonated, who is not meant", said(&user.username));
-                return no("impersonated", why);
-            }
+            return no("impersonated", why);
         }
         if self.source_ips.is_empty() || Network::any_has(&self.source_ips, event) {
             return None;

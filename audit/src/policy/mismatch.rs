@@ -57,7 +57,7 @@ impl Match {
                 } else {
                     "resources"
                 };
-                let path = quoted(request.path);
+                let path = quoted(&request.path);
                 return no(field, format!("{path} is a path, not a resource"));
             };
             return self.object_mismatch(object, request.name);
@@ -70,12 +70,12 @@ impl Match {
             return no("nonResourceURLs", why);
         }
         let mut patterns = self.non_resource_urls.iter();
-        if patterns.any(|pattern| matches_path(pattern, request.path)) {
+        if patterns.any(|pattern| matches_path(pattern, &request.path)) {
             return None;
         }
         let why = format!(
             "{} is not covered by {}",
-            quoted(request.path),
+            quoted(&request.path),
             listed(&self.non_resource_urls)
         );
         no("nonResourceURLs", why)

@@ -1,9 +1,11 @@
 //! A request as the rules of a policy see it.
 
+use std::borrow::Cow;
+
 use crate::event::{Envelope, ObjectRef, Text};
 
 /// What a rule is matched against. Kubernetes: `authorizer.Attributes`.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Request<'a> {
     /// The authenticated user, not the impersonated one.
     pub user: &'a str,
@@ -15,8 +17,8 @@ pub struct Request<'a> {
     pub object: Option<&'a ObjectRef<'a>>,
     /// The object's name in the URL; empty where it has none.
     pub name: &'a str,
-    /// The URL's path.
-    pub path: &'a str,
+    /// The URL's path, unescaped.
+    pub path: Cow<'a, str>,
 }
 
 impl<'a> Request<'a> {
@@ -30,7 +32,7 @@ impl<'a> Request<'a> {
             verb: &event.verb,
             object,
             name: object.map_or("", |object| object.name.as_str()),
-            path: event.path(),
+            path: event.served_path(),
         }
     }
 

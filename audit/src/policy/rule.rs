@@ -60,7 +60,7 @@ impl Match {
                 && self
                     .non_resource_urls
                     .iter()
-                    .any(|pattern| matches_path(pattern, request.path)))
+                    .any(|pattern| matches_path(pattern, &request.path)))
     }
 
     fn matches_object(&self, object: &ObjectRef<'_>, name: &str) -> bool {

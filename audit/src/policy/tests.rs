@@ -35,7 +35,7 @@ impl Asked {
             verb: &self.verb,
             object: object.as_ref(),
             name: &self.name,
-            path: &self.path,
+            path: self.path.as_str().into(),
         })
     }
 }

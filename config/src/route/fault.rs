@@ -1,6 +1,6 @@
 //! What is wrong with a match, or with a route as a whole, though each value may stand where it does.
 
-use super::{NetworkConfig, RouteConfig, RouteLevel, RouteResources};
+use super::{ImpersonatedConfig, NetworkConfig, RouteConfig, RouteLevel, RouteResources};
 
 /// Longest DNS subdomain, in characters (RFC 1123), which an API group is.
 const GROUP_CHARACTERS_MAX: usize = 253;
@@ -11,6 +11,7 @@ pub(crate) struct Keys<'a> {
     pub(crate) namespaces: &'a [String],
     pub(crate) non_resource_urls: &'a [String],
     pub(crate) source_ips: &'a [NetworkConfig],
+    pub(crate) impersonated: Option<&'a ImpersonatedConfig>,
 }
 
 /// What is wrong with a match: the key within it, and the problem.
@@ -27,6 +28,16 @@ pub(crate) fn of_match(keys: &Keys<'_>) -> Option<(String, String)> {
     urls.or_else(|| of_resources(keys.resources))
         .or_else(|| both_kinds_fault(keys))
         .or_else(|| network_fault(keys.source_ips))
+        .or_else(|| keys.impersonated.and_then(nobody_fault))
+}
+
+fn nobody_fault(impersonated: &ImpersonatedConfig) -> Option<(String, String)> {
+    let names_some = !impersonated.users.is_empty() || !impersonated.user_groups.is_empty();
+    (impersonated.nobody && names_some).then(|| {
+        let problem =
+            "cannot stand beside users or userGroups: nobody is none of them; leave out one or the other";
+        ("impersonated.nobody".to_owned(), problem.to_owned())
+    })
 }
 
 /// What is wrong with a route.

@@ -105,6 +105,7 @@ macro_rules! with_match {
                     namespaces: &self.namespaces,
                     non_resource_urls: &self.non_resource_urls,
                     source_ips: &self.source_ips,
+                    impersonated: self.impersonated.as_ref(),
                 }
             }
         }

@@ -93,10 +93,13 @@ impl<'de> Deserialize<'de> for CodesConfig {
     }
 }
 
-/// As whom a request was made; with nothing set, as anybody.
+/// As whom a request was made; with nothing set, as anybody else than who made it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ImpersonatedConfig {
+    /// As nobody else; nothing can stand beside it.
+    #[serde(default)]
+    pub nobody: bool,
     /// Names of users.
     #[serde(default)]
     pub users: Vec<String>,
@@ -108,6 +111,7 @@ pub struct ImpersonatedConfig {
 impl ImpersonatedConfig {
     pub(crate) fn matched(&self) -> Impersonation {
         Impersonation {
+            nobody: self.nobody,
             users: self.users.clone(),
             user_groups: self.user_groups.clone(),
         }

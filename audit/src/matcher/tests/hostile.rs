@@ -258,9 +258,48 @@ fn nobody_hides_in_a_body() {
     let both =
         r#"{"roleRef":{"name":"cluster-admin","name":"view","kind":"Role","kind":"ClusterRole"}}"#;
     assert_eq!(in_body(BINDING, both), [Risk::ClusterAdmin]);
+    // The API server's library takes more for a place in a list than digits.
+    for place in ["-1", "+0", "-", "00", "x", "-1/x"] {
+        for (op, list, expected) in [
+            ("add", "verbs", &[Risk::Wildcard][..]),
+            ("replace", "resources", &[Risk::Wildcard]),
+            ("copy", "verbs", &[Risk::Wildcard, Risk::Escalation]),
+            ("move", "apiGroups", &[Risk::Wildcard]),
+        ] {
+            let value = match op {
+                "add" | "replace" => r#""value":"*""#,
+                _ => r#""from":"/metadata/labels/a""#,
+            };
+            let body = format!(r#"[{{"op":"{op}","path":"/rules/-1/{list}/{place}",{value}}}]"#);
+            assert_eq!(in_body(ROLE, &body), expected, "{body}");
+        }
+    }
+    let escalate = r#"[{"op":"add","path":"/rules/0/verbs/-1","value":"escalate"}]"#;
+    assert_eq!(in_body(ROLE, escalate), [Risk::Escalation]);
     // Escapes of a JSON pointer say what they say.
     let named = r#"[{"op":"add","path":"/spec/a~1hostPID","value":true}]"#;
     assert_eq!(in_body(POD, named), []);
+}
+
+#[test]
+fn whoever_is_added_to_the_binding_of_that_name_is_made_an_admin() {
+    let subjects = r#"{"subjects":[{"kind":"User","name":"eve"}]}"#;
+    let patch = r#"[{"op":"add","path":"/subjects/-","value":{"kind":"User","name":"eve"}}]"#;
+    for body in [subjects, patch] {
+        let named = |resource: &str, name: &str, verb: &str| {
+            let text = event(&format!(
+                r#""verb":"{verb}","objectRef":{{"resource":"{resource}","name":"{name}"}},"requestObject":{body}"#
+            ));
+            let envelope = Envelope::parse(&text).expect("readable");
+            risk::has_any(&[Risk::ClusterAdmin], &envelope)
+        };
+        assert!(named("clusterrolebindings", "cluster-admin", "patch"));
+        // Of another nobody can say to what it binds, and most are to something small.
+        assert!(!named("clusterrolebindings", "admins", "patch"));
+        assert!(!named("rolebindings", "cluster-admin", "patch"));
+        assert!(!named("clusterroles", "cluster-admin", "patch"));
+        assert!(!named("clusterrolebindings", "cluster-admin", "get"));
+    }
 }
 
 #[test]

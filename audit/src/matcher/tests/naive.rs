@@ -23,6 +23,9 @@ fn is_glob(pattern: &str, text: &str) -> bool {
     glob(&chars(pattern), &chars(text))
 }
 
+/// Stands for `nobody: true` among those who are impersonated.
+const NOBODY: &str = "nobody";
+
 /// The keys of a match as they are written.
 #[derive(Debug, Clone)]
 struct Written {
@@ -59,7 +62,11 @@ impl Written {
                 _ => AuthorizerDecision::Forbid,
             }),
             impersonated: self.impersonated.as_ref().map(|users| Impersonation {
-                users: texts(users),
+                nobody: users.contains(&NOBODY),
+                users: texts(users)
+                    .into_iter()
+                    .filter(|user| user != NOBODY)
+                    .collect(),
                 user_groups: Vec::new(),
             }),
             source_ips: parsed(&self.networks),
@@ -116,7 +123,10 @@ impl Written {
                 .is_none_or(|word| annotations["authorization.k8s.io/decision"] == word)
             && self.impersonated.as_ref().is_none_or(|users| {
                 let user = &event["impersonatedUser"];
-                user.is_object() && one_of(users, &text(&user["username"]))
+                match users.contains(&NOBODY) {
+                    true => user.is_null(),
+                    false => user.is_object() && one_of(users, &text(&user["username"])),
+                }
             })
             && (self.networks.is_empty() || self.networks.iter().any(in_network))
             && (self.agents.is_empty()
@@ -138,7 +148,7 @@ fn some(from: &'static [&'static str]) -> impl Strategy<Value = Vec<&'static str
 fn written() -> impl Strategy<Value = Written> {
     let who = (
         some(&["alice", "bob", ""]),
-        prop::option::of(some(&["bob", "eve"])),
+        prop::option::of(some(&["bob", "eve", NOBODY])),
         some(&["10.0.0.0/8", "fd00::/8", "192.168.1.7"]),
         some(&["kubectl/*", "*a?", "", "*"]),
     );
