@@ -230,9 +230,6 @@ impl LedgerMetrics {
         for (route, events) in &ledger.filtered_by {
             set(&self.filtered, &[route], *events);
         }
-        for (name, muted) in &ledger.muted_deliveries {
-            set(&self.channel_events, &[name, "muted"], *muted);
-        }
         self.waiting.set(gauge_value(ledger.waiting));
         self.lost.set(gauge_value(ledger.lost));
         for (name, channel) in &ledger.channels {

@@ -39,6 +39,9 @@ pub(crate) fn resolve(mut raw: RawConfig, tree: &Tree) -> Result<Config, ConfigE
     }
     check_routes(&raw, tree)?;
     add_starter_routes(&mut raw, tree)?;
+    if let Some(problem) = route::open::fault(&raw.routes) {
+        return Err(tree.refusal("routes", &problem));
+    }
     check_tests(&raw, tree)?;
     check_redaction(&raw, tree)?;
     Ok(Config {

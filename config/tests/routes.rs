@@ -172,3 +172,41 @@ fn starter_routes_come_after_ones_own() {
         );
     }
 }
+
+#[test]
+fn open_routes_beside_one_that_reads_bodies_are_as_many_as_can_be_noted() {
+    let table = |open: usize, all: usize, reads: &str| {
+        let mut yaml = "routes:\n".to_owned();
+        for number in 0..all {
+            let keys = match number {
+                _ if number < open => "continue: true, ",
+                _ if number == open => reads,
+                _ => "",
+            };
+            yaml.push_str(&format!("- {{name: r{number}, {keys}channel: default}}\n"));
+        }
+        yaml
+    };
+    let reads = "dryRun: true, ";
+    for (open, all) in [(12, 14), (8, 254), (6, 600)] {
+        Case::file(table(open, all, reads)).loaded();
+        Case::file(table(open, all, "risks: [wildcard], ")).loaded();
+    }
+    for (open, all, open_max) in [(12, 15, 11), (8, 255, 7), (20, 600, 6)] {
+        for reads in [reads, "risks: [wildcard], "] {
+            let line = line(&table(open, all, reads));
+            let start = format!(
+                "a.yaml: routes: found {open} open routes (with rate, auditIDReused or continue) among {all} in all, \
+                 starter routes included, expected at most {open_max} where a route reads bodies (\"r{open}\" does"
+            );
+            assert!(line.starts_with(&start), "{line}");
+        }
+        // Where none reads bodies, what is stored is as good.
+        Case::file(table(open, all, "verbs: [get], ")).loaded();
+    }
+    // Those that are added count.
+    let yaml = table(12, 13, "");
+    Case::file(&yaml).loaded();
+    let line = line(&format!("{yaml}starter_routes: default\n"));
+    assert!(line.contains("routes: found 14 open routes"), "{line}");
+}

@@ -5,6 +5,8 @@
 //! * it ends when its time has come by the wall clock, or when as much time has passed as it was to last:
 //!   a wall clock that is set back does not make it longer, and one that jumps ahead ends it early. Better told
 //!   than silent;
+//! * a delivery that several routes ask for is held back only if each of them is muted: whoever can have a route
+//!   match in addition must not silence the others by it;
 //! * of several that match, the one that began first holds a delivery back, and counts it;
 //! * one whose match cannot be read holds nothing back and is ended, with a notice;
 //! * the relay's own notices, and what cannot be read, are no events and never held back.
@@ -16,7 +18,7 @@ use auditrelay_config::MatchConfig;
 use auditrelay_store::{Mute, MuteEnd, Queue, QueueError};
 use tokio::{sync::watch, time::Instant};
 
-use crate::router::now_unix_ms;
+use crate::{router::now_unix_ms, routes::Target};
 
 /// How often the wall clock is looked at while mutes are active: tokio's does not tell that it was set.
 const WALL_INTERVAL: Duration = Duration::from_secs(10);
@@ -56,16 +58,24 @@ impl Mutes {
         self.active.is_empty()
     }
 
-    /// The mute that holds back the delivery of an event that a route (none: the default) sends to a channel, if
-    /// one does.
-    pub fn holds(&self, event: &Event<'_>, route: &str, channel: &str) -> Option<u64> {
+    /// The mute that holds back the delivery of an event, if each of the routes that ask for it is muted: the one
+    /// that holds what the route asks for whose name it has.
+    pub fn holds(&self, event: &Event<'_>, target: &Target<'_>) -> Option<u64> {
         let names = |list: &[String], name| list.is_empty() || list.iter().any(|one| one == name);
-        let mute = self.active.iter().find(|mute| {
-            names(&mute.channels, channel)
-                && names(&mute.routes, route)
-                && mute.matcher.matches(event)
-        });
-        mute.map(|mute| mute.id)
+        let by = |route| {
+            let mute = self.active.iter().find(|mute| {
+                names(&mute.channels, target.channel)
+                    && names(&mute.routes, route)
+                    && mute.matcher.matches(event)
+            });
+            mute.map(|mute| mute.id)
+        };
+        let held = by(target.route)?;
+        target
+            .also
+            .iter()
+            .all(|route| by(route).is_some())
+            .then_some(held)
     }
 
     /// Takes in what began or ended since the last time, and ends what is over. Costs nothing where nothing has

@@ -34,7 +34,7 @@ const ENTRIES_MAX: usize = 1_000_000;
 pub struct Selection {
     /// When their batches were received, Unix time in milliseconds.
     pub received_unix_ms: Range<i64>,
-    /// Only what this route takes.
+    /// Only what this route asks for, alone or with others.
     pub route: Option<String>,
 }
 
@@ -63,7 +63,7 @@ pub struct Replayed {
 pub struct ReplayedRoute {
     /// The channel.
     pub channel: String,
-    /// The route.
+    /// The route whose name the deliveries have: of several that ask for them, the one that counts.
     pub route: String,
     /// How many events.
     pub events: u64,
@@ -215,7 +215,7 @@ impl Replay {
 
     fn is_asked_for(&self, target: &Target<'_>) -> bool {
         let only = self.selection.route.as_deref();
-        only.is_none_or(|only| only == target.route)
+        only.is_none_or(|only| target.routes().any(|route| route == only))
     }
 
     /// What it came to.

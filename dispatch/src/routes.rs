@@ -12,7 +12,10 @@
 //! A hint is worth something only to the very table that gave it: [`Routes::id`] differs for every other table and
 //! every other version of the relay.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::{
+    cmp::Ordering,
+    hash::{DefaultHasher, Hash, Hasher},
+};
 
 use auditrelay_audit::{Event, Matcher, Severity, redact::Bodies};
 use auditrelay_config::Config;
@@ -52,33 +55,54 @@ impl Route {
         self.continues || self.rate.is_some() || self.audit_id_reused
     }
 
-    /// Adds its channels, each once.
+    /// Adds its channels, each once. A delivery has the name of the most urgent route that asks for it; of several
+    /// that are as urgent, of the one that does not continue: it says more about the event than what is looked at in
+    /// passing.
     fn tell<'a>(&'a self, told: &mut Targets<'a>) {
         for channel in &self.channels {
-            let target = Target {
-                channel,
-                severity: self.severity,
-                route: &self.name,
+            let Some(one) = told.iter_mut().find(|one| one.channel == channel) else {
+                told.push(Target {
+                    channel,
+                    severity: self.severity,
+                    route: &self.name,
+                    also: SmallVec::new(),
+                });
+                continue;
             };
-            // `Severity` is ordered from critical on.
-            match told.iter_mut().find(|one| one.channel == target.channel) {
-                Some(one) if target.severity < one.severity => *one = target,
-                Some(_) => {}
-                None => told.push(target),
+            // `Severity` is ordered from critical on. Those before all continue.
+            let names_it = match self.severity.cmp(&one.severity) {
+                Ordering::Less => true,
+                Ordering::Equal => !self.continues,
+                Ordering::Greater => false,
+            };
+            if names_it {
+                one.also.push(std::mem::replace(&mut one.route, &self.name));
+                one.severity = self.severity;
+            } else {
+                one.also.push(&self.name);
             }
         }
     }
 }
 
 /// Where an event goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target<'a> {
     /// The channel's name.
     pub channel: &'a str,
     /// How urgent it is there.
     pub severity: Severity,
-    /// The route's name; empty for the default.
+    /// The name of the route that counts; empty for the default.
     pub route: &'a str,
+    /// The others that ask for the same; there are some only where a route continues.
+    pub also: SmallVec<[&'a str; 1]>,
+}
+
+impl<'a> Target<'a> {
+    /// All routes that ask for it, the one that counts first.
+    pub fn routes(&self) -> impl Iterator<Item = &'a str> {
+        std::iter::once(self.route).chain(self.also.iter().copied())
+    }
 }
 
 /// What the table makes of an event, as far as the event alone decides it.
@@ -238,6 +262,7 @@ impl Routes {
             channel: &self.default_channel,
             severity: Severity::Info,
             route: "",
+            also: SmallVec::new(),
         }
     }
 

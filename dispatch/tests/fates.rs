@@ -25,12 +25,12 @@ const TABLES: [&str; 6] = [
     "- {name: copy, channel: sec, continue: true, verbs: [delete, patch], severity: critical}
 - {name: quiet, level: None, verbs: [get, delete]}
 - {name: rest, channel: ops, users: [a, b]}",
-    "- {name: again, channel: sec, auditIDReused: true, severity: warning}
-- {name: twice, level: None, auditIDReused: true, verbs: [get]}
+    "- {name: twice, channel: ops, auditIDReused: true, verbs: [get], continue: true}
+- {name: again, channel: sec, auditIDReused: true, severity: warning}
 - {name: lists, channel: ops, verbs: [list]}",
     "- {name: bursts, channel: sec, severity: critical, verbs: [delete, list], continue: true,
    rate: {moreThan: 2, withinSeconds: 30, by: [user]}}
-- {name: noise, level: None, users: [a, b], rate: {moreThan: 4, withinSeconds: 60, by: [user, verb]}}
+- {name: noise, channel: ops, users: [a, b], rate: {moreThan: 4, withinSeconds: 60, by: [user, verb]}}
 - {name: again, channel: sec, auditIDReused: true, verbs: [get], rate: {moreThan: 1, withinSeconds: 600}}
 - {name: rest, channel: ops, verbs: [list, patch, watch]}",
 ];

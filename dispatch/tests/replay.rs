@@ -144,6 +144,32 @@ async fn one_route_alone_may_be_asked_for_and_what_nobody_wants_is_counted() {
 }
 
 #[tokio::test]
+async fn a_route_that_tells_along_with_others_finds_its_events_whatever_name_they_have() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let options = SledOptions::new(folder.path(), 0);
+    let queue = SledQueue::open(&options).expect("opens").queue;
+    let blocks = stored(&queue).await;
+    let table = "channels: {ops: {preview: true}, sec: {preview: true}}
+default_channel: ops
+routes:
+- {name: passing, channel: sec, continue: true}
+- {name: deletes, channel: sec, verbs: [delete]}
+";
+    for (asked, expected) in [
+        (
+            Some("passing"),
+            vec![("sec", "deletes", 1), ("sec", "passing", 2)],
+        ),
+        (Some("deletes"), vec![("sec", "deletes", 1)]),
+        (Some("other"), vec![]),
+    ] {
+        let mut replay = Replay::new(routes(table), selection(asked));
+        replay.piece(&blocks);
+        assert_eq!(rows(&replay.finish()), expected, "{asked:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_replay_counts_by_itself_and_tells_what_it_cannot_read() {
     let folder = tempfile::tempdir().expect("a folder");
     let options = SledOptions::new(folder.path(), 0);

@@ -86,14 +86,11 @@ fn what_was_filtered_stands_by_the_route_that_took_it() {
     ledger.counts.filtered = 9;
     ledger.filtered_by.insert("leases".into(), 4);
     ledger.filtered_by.insert("gone".into(), 2);
-    ledger.muted_deliveries.insert("ops".into(), 5);
     let series = |route: &str| format!(r#"auditrelay_events_filtered_total{{route="{route}"}}"#);
     let text = scrape(&metrics, &ledger, &Space::default());
     for (route, events) in [("", 3.0), ("leases", 4.0), ("gone", 2.0)] {
         assert_eq!(value(&text, &series(route)), Some(events), "{text}");
     }
-    let muted = r#"auditrelay_channel_events_total{channel="ops",fate="muted"}"#;
-    assert_eq!(value(&text, muted), Some(5.0), "{text}");
     ledger.filtered_by.remove("gone");
     let text = scrape(&metrics, &ledger, &Space::default());
     assert_eq!(value(&text, &series("gone")), None);

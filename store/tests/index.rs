@@ -12,7 +12,8 @@ use std::{
 
 use auditrelay_audit::Severity;
 use auditrelay_store::{
-    Accepted, OpenError, Queue, RateCount, RatesCounted, Routed, SledOptions, SledQueue,
+    Accepted, Counts, FilteredCount, MuteEnd, MutedCount, NewMute, OpenError, Queue, RateCount,
+    RatesCounted, Routed, SledOptions, SledQueue,
 };
 use support::{ALL, all_to, append_and_route, balanced, batch, burial, options, told};
 
@@ -78,6 +79,22 @@ async fn churn(queue: &SledQueue, records: usize) {
     }
 }
 
+/// Fills the index until another takes its place.
+async fn replaced(queue: &SledQueue, dir: &Path) {
+    let first = indexes(dir);
+    churn(queue, 10_000).await;
+    for _ in 0..1_000 {
+        if indexes(dir) != first {
+            break;
+        }
+        append_and_route(queue, "ops", Severity::Info, &["more"]).await;
+        churn(queue, 0).await;
+    }
+    let second = indexes(dir);
+    assert_eq!((first.len(), second.len()), (1, 1), "{second:?}");
+    assert_ne!(first, second, "it was not replaced");
+}
+
 #[tokio::test]
 async fn a_large_index_of_little_is_replaced_and_everything_is_still_there() {
     let dir = tempfile::tempdir().expect("a folder");
@@ -113,18 +130,7 @@ async fn a_large_index_of_little_is_replaced_and_everything_is_still_there() {
         })
         .await
         .expect("counted");
-    let first = indexes(dir.path());
-    churn(&queue, 10_000).await;
-    for _ in 0..1_000 {
-        if indexes(dir.path()) != first {
-            break;
-        }
-        append_and_route(&queue, "ops", Severity::Info, &["more"]).await;
-        churn(&queue, 0).await;
-    }
-    let second = indexes(dir.path());
-    assert_eq!((first.len(), second.len()), (1, 1), "{second:?}");
-    assert_ne!(first, second, "it was not replaced");
+    replaced(&queue, dir.path()).await;
     let seen = queue.seen().await.expect("read");
     balanced(&queue).await;
     let before = queue.ledger();
@@ -141,6 +147,65 @@ async fn a_large_index_of_little_is_replaced_and_everything_is_still_there() {
         .expect("members");
     assert_eq!((again.id, again.resumed), (held.id, true));
     assert_eq!(told(&again.members), ["p1", "p2"]);
+    balanced(&queue).await;
+}
+
+#[tokio::test]
+async fn mutes_with_their_counts_and_who_filtered_outlive_a_replacement() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let queue = open(dir.path());
+    for author in ["alice", "bob"] {
+        let mute = NewMute {
+            author: author.to_owned(),
+            reason: "deploy".to_owned(),
+            matches: "{}".to_owned(),
+            words: "every event".to_owned(),
+            channels: Vec::new(),
+            routes: Vec::new(),
+            begun_unix_ms: 1_000,
+            until_unix_ms: 3_601_000,
+        };
+        let added = queue.add_mute(mute, String::new(), Vec::new()).await;
+        added.expect("durable").expect("one more");
+    }
+    let texts = ["a", "b", "c"].map(str::to_owned);
+    queue.append(batch(texts)).await.expect("durable");
+    let blocks = queue.unrouted(1).await.expect("blocks");
+    let mut routed = all_to("ops", Severity::Info, &blocks);
+    routed.deliveries.clear();
+    routed.blocks[0].counts = Counts {
+        filtered: 2,
+        muted: 1,
+        ..Counts::default()
+    };
+    routed.filtered_by = vec![FilteredCount {
+        route: "noise".to_owned(),
+        events: 2,
+    }];
+    let muted = |mute, channel: &str| MutedCount {
+        mute,
+        channel: channel.to_owned(),
+        events: 1,
+    };
+    routed.muted = vec![muted(1, "ops"), muted(2, "sec")];
+    queue.route(routed).await.expect("routed");
+    let ended = MuteEnd {
+        at_unix_ms: 61_000,
+        by: Some("eve".to_owned()),
+        reason: "done".to_owned(),
+    };
+    let ended = queue.end_mute(2, ended, vec!["ops".to_owned()]).await;
+    ended.expect("durable").expect("it is active");
+    let mutes = queue.mutes();
+    replaced(&queue, dir.path()).await;
+    drop(queue);
+    let queue = open(dir.path());
+    assert_eq!(queue.mutes(), mutes);
+    assert_eq!((mutes[0].held["ops"], mutes[1].held["sec"]), (1, 1));
+    let ledger = queue.ledger();
+    assert_eq!(ledger.filtered_by, [("noise".to_owned(), 2)].into());
+    let muted = |channel: &str| (channel.to_owned(), 1);
+    assert_eq!(ledger.muted_deliveries, [muted("ops"), muted("sec")].into());
     balanced(&queue).await;
 }
 

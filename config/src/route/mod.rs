@@ -8,6 +8,7 @@ pub(crate) mod fault;
 #[macro_use]
 mod matching;
 mod one_or_more;
+pub(crate) mod open;
 mod rate;
 mod values;
 

@@ -12,6 +12,7 @@ use auditrelay_store::{
     FilteredCount, Hint, ItemKind, Marks, MutedCount, Notice, QuarantineRecord, Routed,
     RoutedBlock, Unreadable,
 };
+use smallvec::SmallVec;
 
 use crate::{
     Routes,
@@ -64,6 +65,7 @@ pub(crate) fn fate_of_unreadable(routes: &Routes) -> Fate<'_> {
         channel: routes.default_channel(),
         severity: Severity::Warning,
         route: "",
+        also: SmallVec::new(),
     }]))
 }
 
@@ -203,7 +205,8 @@ impl<'r> Sorted<'r> {
             };
             routed.counts.routed += wanted.len() as u64;
             for target in targets {
-                self.lane(target).push_block(block, target.route, is_reused);
+                self.lane(&target)
+                    .push_block(block, target.route, is_reused);
             }
         } else if !wanted.is_empty() {
             self.one_by_one(block, &wanted, &mut routed);
@@ -258,7 +261,7 @@ impl<'r> Sorted<'r> {
         };
         let mut fate = self.routes.fate(&matched, &mut occurrence);
         if let Fate::Told(targets) = &mut fate {
-            targets.retain(|target| !self.is_held(&seen, *target));
+            targets.retain(|target| !self.is_held(&seen, target));
             if targets.is_empty() {
                 counts.muted += 1;
                 return;
@@ -268,13 +271,10 @@ impl<'r> Sorted<'r> {
     }
 
     /// Whether a delivery is not to be made; counts it.
-    fn is_held(&mut self, event: &Event<'_>, target: Target<'r>) -> bool {
-        let (route, channel) = (target.route, target.channel);
-        let held = self
-            .mutes
-            .and_then(|mutes| mutes.holds(event, route, channel));
+    fn is_held(&mut self, event: &Event<'_>, target: &Target<'r>) -> bool {
+        let held = self.mutes.and_then(|mutes| mutes.holds(event, target));
         if let Some(by) = held {
-            *self.held.entry((by, channel)).or_default() += 1;
+            *self.held.entry((by, target.channel)).or_default() += 1;
         }
         held.is_some()
     }
@@ -293,7 +293,7 @@ impl<'r> Sorted<'r> {
         };
         counts.routed += 1;
         for target in targets {
-            self.lane(target).push(&EventToDeliver {
+            self.lane(&target).push(&EventToDeliver {
                 cluster: &block.cluster,
                 route: target.route,
                 json,
@@ -306,7 +306,7 @@ impl<'r> Sorted<'r> {
         }
     }
 
-    fn lane(&mut self, target: Target<'r>) -> &mut DeliveriesEncoder {
+    fn lane(&mut self, target: &Target<'r>) -> &mut DeliveriesEncoder {
         let place = (target.channel, target.severity);
         self.deliveries.entry(place).or_default()
     }

@@ -2,7 +2,8 @@
 //!
 //! Mixed radix: a bit for each open route, and the number of the route that ends it, if one does. Not every answer
 //! has a number: where the table has too many open routes for one, an event that the last of them match is
-//! read again by the router.
+//! read again by the router. A configuration with a route that reads bodies has a number for every answer: what is
+//! stored of a body may be less than what the door saw.
 //!
 //! Invariant: what a hint says is what the table says, or it says nothing.
 

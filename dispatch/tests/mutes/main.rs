@@ -1,6 +1,7 @@
 //! Mutes in the router, on a real queue: from when to when, what is counted, and what is said.
 
 mod ends;
+mod several;
 
 use std::{borrow::Cow, collections::BTreeMap, io::Write, path::Path, time::Duration};
 
@@ -27,9 +28,9 @@ fn open(dir: &Path) -> SledQueue {
         .queue
 }
 
-fn routes() -> Routes {
+fn routes(table: &str) -> Routes {
     let mut file = tempfile::NamedTempFile::new().expect("a file");
-    file.write_all(ROUTES.as_bytes()).expect("written");
+    file.write_all(table.as_bytes()).expect("written");
     let loaded = load(Some(file.path()), [], Overrides::default());
     Routes::new(&loaded.expect("valid").config)
 }
@@ -40,9 +41,13 @@ struct Running {
 }
 
 async fn start(queue: &SledQueue) -> Running {
+    start_with(queue, ROUTES).await
+}
+
+async fn start_with(queue: &SledQueue, table: &str) -> Running {
     let metrics = Metrics::new(&Registry::new()).expect("registered");
     let window = Duration::from_secs(900);
-    let router = Router::load(queue.clone(), routes(), window, 100_000, metrics);
+    let router = Router::load(queue.clone(), routes(table), window, 100_000, metrics);
     let (stop, stopped) = watch::channel(false);
     Running {
         stop,

@@ -6,8 +6,8 @@ use auditrelay_audit::EventKey;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    BLOCK_ITEMS_MAX, BLOCK_PLAIN_BYTES, KEY_BYTES, Packed, Texts, compress, from_plain, plain,
-    put_key, read_keys,
+    BLOCK_ITEMS_MAX, BLOCK_PLAIN_BYTES, KEY_BYTES, Packed, Texts, compress, from_plain, names,
+    plain, put_key, read_keys,
 };
 use crate::{
     InputPosition,
@@ -159,6 +159,7 @@ impl BatchEncoder {
             put_reached(&position, &mut payload);
             self.reached.push((self.blocks.len(), position));
         }
+        names::put(&self.items, &mut payload);
         compress(&self.texts, &mut payload);
         self.blocks.push(Packed {
             items: self.items.len() as u32,
@@ -205,11 +206,16 @@ fn put_reached(position: &InputPosition, payload: &mut Vec<u8>) {
 /// Takes a position off the front of a block's texts, if one is there.
 fn take_reached(texts: &[u8]) -> (Option<InputPosition>, &[u8]) {
     let split = || {
-        let (length, rest) = texts.strip_prefix(&SKIPPED)?.split_first_chunk::<4>()?;
-        let (position, rest) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
+        let (position, rest) = take_skipped(&SKIPPED, texts)?;
         Some((from_plain(position).ok()?, rest))
     };
     split().map_or((None, texts), |(position, rest)| (Some(position), rest))
+}
+
+/// Takes what a frame that is to be skipped holds off the front of a block's texts, if one with this mark is there.
+pub(super) fn take_skipped<'a>(mark: &[u8; 4], texts: &'a [u8]) -> Option<(&'a [u8], &'a [u8])> {
+    let (length, rest) = texts.strip_prefix(mark)?.split_first_chunk::<4>()?;
+    rest.split_at_checked(u32::from_le_bytes(*length) as usize)
 }
 
 /// Where in a block's payload what follows its keys begins.
@@ -262,14 +268,16 @@ pub(crate) fn unpack_block(
     if table.items.len() != items as usize {
         return Err(Damaged("it holds another number of events than it says"));
     }
-    let start = record.len() - take_reached(texts).1.len();
+    let (runs, texts) = names::take(take_reached(texts).1);
+    let start = record.len() - texts.len();
     let cluster = table.cluster.into_owned();
     let (received_unix_ms, hints_of) = (table.received_unix_ms, table.hints_of);
     let kinds = table.items.into_owned();
-    let items = read_keys(keys)
+    let mut items: Vec<BlockItem> = read_keys(keys)
         .zip(kinds)
         .map(|(key, kind)| BlockItem { key, kind })
         .collect();
+    names::tell(&runs, &mut items);
     Ok(Block {
         seq,
         cluster,

@@ -9,6 +9,7 @@
 mod address;
 mod batch;
 mod deliveries;
+mod names;
 mod unreadable;
 
 use std::cell::RefCell;
@@ -19,6 +20,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use crate::frame::Damaged;
 
 pub(crate) use address::{Class, addressed, take_address};
+use batch::take_skipped;
 pub use batch::{BatchEncoder, DamagedTexts, EncodedBatch};
 pub(crate) use batch::{reached, unpack_block, without_reached};
 pub use deliveries::{DeliveriesEncoder, EncodedDeliveries, EventToDeliver};
