@@ -53,7 +53,7 @@ fn decided(loaded: &policy::Loaded, asked: &Attributes) -> Decided {
         verb: &asked.verb,
         object: asked.is_resource_request.then_some(&object),
         name: &asked.name,
-        path: &asked.path,
+        path: asked.path.as_str().into(),
     });
     let stages = decision.omit_stages.iter();
     Decided {
