@@ -74,7 +74,7 @@ fn an_author_and_a_reason_have_a_length() {
     let long = "x".repeat(REASON_CHARS_MAX + 1);
     for (author, reason) in [("alice", " "), ("alice", &long), (&long, "x")] {
         let words = ["mute", "--for", "1h", "--user", "bob", "--reason", reason];
-        let words = words.iter().chain(&["--author", author]);
+        let words = words.into_iter().chain(["--author", author]);
         let asked = asked(&Command::try_parse_from(words).expect("flags").add);
         assert!(matches!(asked, Err(Failure::Usage(_))), "{asked:?}");
     }

@@ -71,11 +71,6 @@ fn asked(args: &AddArgs) -> Result<AskedMute, Failure> {
     let matches = matching::text(&args.matching)?;
     let read = MatchConfig::parse(&matches, "the mute")
         .map_err(|error| Failure::Usage(line(&error.to_string(), 500)))?;
-    let is_all = read.is_everything() && args.channel.is_empty() && args.route.is_empty();
-    if is_all && !args.all_events {
-        let text = "it would hold back every event of every channel; say which, or --all-events";
-        return Err(Failure::Usage(text.to_owned()));
-    }
     let lasts_ms = match (args.lasts, args.until) {
         (Some(lasts_ms), _) => lasts_ms,
         (None, Some(until)) => until - now_unix_ms(),
@@ -98,6 +93,11 @@ fn asked(args: &AddArgs) -> Result<AskedMute, Failure> {
             _ => continue,
         };
         return Err(Failure::Usage(format!("--{flag} {problem}")));
+    }
+    let is_all = read.is_everything() && args.channel.is_empty() && args.route.is_empty();
+    if is_all && !args.all_events {
+        let text = "it would hold back every event of every channel; say which, or --all-events";
+        return Err(Failure::Usage(text.to_owned()));
     }
     Ok(AskedMute {
         author,

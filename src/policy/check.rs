@@ -121,7 +121,10 @@ fn text(checked: &Checked) -> String {
         let advice = line(&finding.advice, ADVICE_CHARS_MAX);
         for (head, body) in [("  ", message(finding)), ("  -> ", advice)] {
             let mut margin = head.to_owned();
-            for wrapped in wrap(&body, WIDTH_CHARS - head.len()) {
+            // Each rule that is written out begins on a line of its own.
+            let body = body.replace(" - {level", "\n- {level");
+            let lines = body.lines();
+            for wrapped in lines.flat_map(|line| wrap(line, WIDTH_CHARS - head.len())) {
                 text.push_str(&format!("{margin}{wrapped}\n"));
                 margin = " ".repeat(head.len());
             }

@@ -224,6 +224,10 @@ rules:
 {"rule":2,"level":"Request","omitStages":["Panic"],"omitManagedFields":true}
 "#
     );
+    // As Go reads it, line 2 and all behind it are answered.
+    let odd = "{\"user\":\"x\",\"user\":\"\\ud800\"}\n{\"user\":\"\",\"verb\":\"get\",\"verb\":\"put\"}\n{}\n";
+    let (code, answered, err) = run(&args, odd);
+    assert_eq!((code, answered.lines().count()), (0, 3), "{answered}{err}");
     for broken in [
         "[]",
         "{\"user\":7}",

@@ -37,7 +37,7 @@ pub(super) fn look(report: &mut Report<'_>) {
             names.join(", ")
         );
         let advice = format!(
-            "put above it: - {} (policy simulate --suggest works such rules out from a log)",
+            "right above it put these, or what policy simulate --suggest works out from a log: - {}",
             rules.join(" - ")
         );
         report.add(

@@ -16,6 +16,8 @@ pub(super) struct Who {
 
 /// More of a policy's own users, groups or namespaces than these are not tried.
 const OWN_MAX: usize = 64;
+/// Of a policy with more rules than these fewer are tried, so that a check takes seconds at most.
+const RULES_MANY: usize = 500;
 const SIGNED_IN: &str = "system:authenticated";
 
 pub(super) fn who(user: &str, groups: &[&str]) -> Who {
@@ -120,6 +122,12 @@ pub(super) fn asker(matched: &Match) -> Who {
     asker
 }
 
+/// How many of its own users, groups or namespaces are tried: their product with the rules is bounded.
+fn own_max(policy: &Policy) -> usize {
+    let rules = policy.rules.len().max(RULES_MANY);
+    (OWN_MAX * OWN_MAX * RULES_MANY / rules).isqrt().max(1)
+}
+
 /// Everybody of the above, and whoever the policy itself names.
 pub(super) fn everybody(policy: &Policy) -> Vec<Who> {
     let mut all = vec![
@@ -138,13 +146,17 @@ pub(super) fn everybody(policy: &Policy) -> Vec<Who> {
     };
     let rules = || policy.rules.iter();
     let users = rules().flat_map(|rule| &rule.matched.users);
-    users.take(OWN_MAX).for_each(|user| add(named(user)));
+    users
+        .take(own_max(policy))
+        .for_each(|user| add(named(user)));
     let groups = rules().flat_map(|rule| &rule.matched.user_groups);
-    groups.take(OWN_MAX).for_each(|group| add(member(group)));
+    groups
+        .take(own_max(policy))
+        .for_each(|group| add(member(group)));
     // Who is named and has to be in a group that nobody could guess.
     let both = rules()
         .filter(|rule| !rule.matched.users.is_empty() && !rule.matched.user_groups.is_empty());
-    both.take(OWN_MAX)
+    both.take(own_max(policy))
         .for_each(|rule| add(asker(&rule.matched)));
     all
 }
@@ -156,7 +168,11 @@ pub(super) fn namespaces(policy: &Policy) -> Vec<String> {
         .iter()
         .flat_map(|rule| &rule.matched.namespaces);
     let mut all: Vec<String> = ["shop", "kube-system"].map(str::to_owned).to_vec();
-    all.extend(own.filter(|one| !one.is_empty()).take(OWN_MAX).cloned());
+    all.extend(
+        own.filter(|one| !one.is_empty())
+            .take(own_max(policy))
+            .cloned(),
+    );
     all.sort();
     all.dedup();
     all
@@ -214,5 +230,29 @@ pub(super) fn writes_bodies(level: Level) -> (bool, bool) {
         Level::Request => (true, false),
         Level::RequestResponse => (true, true),
         _ => (false, false),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use auditrelay_audit::policy::Rule;
+
+    use super::*;
+
+    #[test]
+    fn the_more_rules_a_policy_has_the_fewer_of_its_users_are_tried() {
+        for (rules, tried) in [(1, 64), (500, 64), (2_000, 32), (50_000, 6)] {
+            let rule = Rule {
+                level: Level::Metadata,
+                matched: Match::default(),
+                omit_stages: Vec::new(),
+                omit_managed_fields: None,
+            };
+            let policy = Policy {
+                rules: vec![rule; rules],
+                ..Policy::default()
+            };
+            assert_eq!(own_max(&policy), tried, "{rules}");
+        }
     }
 }
