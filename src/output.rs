@@ -1,17 +1,27 @@
 //! What commands print: text that people read, and the same as JSON for scripts.
 //!
 //! Invariant: text of events reaches a terminal only through [`clean`], which shows control characters
-//! instead of passing them on, or as JSON through [`say_json`], which writes them as escapes.
+//! instead of passing them on, or as JSON through [`say_json`], which writes them as escapes. No line that [`say`]
+//! writes is a command of GitHub's workflows, which read what a step prints.
 
-use std::io::{self, ErrorKind, Write};
+use std::{
+    borrow::Cow,
+    io::{self, ErrorKind, Write},
+};
 
 use auditrelay_dispatch::escape::{clean, is_hidden};
 use serde::Serialize;
 
 use crate::Failure;
 
-/// Writes to standard output. Who closes it early, as `head` does, has seen enough.
+/// Writes to standard output what is no command of a workflow, whoever's words it begins with. Who closes it early,
+/// as `head` does, has seen enough.
 pub(crate) fn say(text: &str) -> Result<(), Failure> {
+    say_commands(&shielded(text))
+}
+
+/// As [`say`], of text that may hold commands of a workflow: ours.
+pub(crate) fn say_commands(text: &str) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => {
@@ -35,12 +45,34 @@ pub(crate) fn say_json_line(value: &impl Serialize) -> Result<(), Failure> {
     say(&format!("{}\n", harmless(&text)))
 }
 
-/// JSON text of the same value without a character that hides or reorders. Beside ASCII there is nothing in
+/// Text of whose lines none is a command of a workflow: GitHub takes `::name ...::` behind blanks at the start of a
+/// line for one, and `##[name]` anywhere in it.
+pub(crate) fn shielded(text: &str) -> Cow<'_, str> {
+    let is_command = |line: &str| {
+        let rest = line.trim_start().strip_prefix("::");
+        rest.is_some_and(|rest| rest.contains("::"))
+    };
+    // GitHub breaks lines at a carriage return, too.
+    let lines = || text.split_inclusive(['\n', '\r']);
+    if !text.contains("##[") && !lines().any(is_command) {
+        return Cow::Borrowed(text);
+    }
+    let broken = lines().map(|line| match is_command(line) {
+        true => line.replacen("::", ": :", 1),
+        false => line.to_owned(),
+    });
+    Cow::Owned(broken.collect::<String>().replace("##[", "## ["))
+}
+
+/// JSON text of the same value without a character that hides or reorders, and without a workflow's command. Beside ASCII there is nothing in
 /// JSON but inside its strings, where an escape stands for the same.
 fn harmless(json: &str) -> String {
     let mut text = String::with_capacity(json.len());
     for character in json.chars() {
-        if character == '\u{7f}' || is_hidden(character) {
+        // Where a list begins there is no # before it.
+        if character == '[' && text.ends_with("##") {
+            text.push_str("\\u005b");
+        } else if character == '\u{7f}' || is_hidden(character) {
             let mut units = [0; 2];
             for unit in character.encode_utf16(&mut units) {
                 text.push_str(&format!("\\u{unit:04x}"));
@@ -197,6 +229,29 @@ mod tests {
         }
         assert!(harmless(raw.get()).contains(r#"al\u202eice\u009b2J"#));
         assert!(harmless(raw.get()).contains(r#""\u007fé\udb40\udc41":["😀\\\u200b"]"#));
+    }
+
+    #[test]
+    fn no_line_is_a_command_of_a_workflow() {
+        for (text, expected) in [
+            ("::error file=x::pwned\n", ": :error file=x::pwned\n"),
+            (
+                "a\n \t ::stop-commands::x\nb",
+                "a\n \t : :stop-commands::x\nb",
+            ),
+            ("a\r::error::x", "a\r: :error::x"),
+            ("who ##[error]x", "who ## [error]x"),
+        ] {
+            assert_eq!(shielded(text), expected);
+        }
+        for text in ["::1  alice\n", "a ::error::x\n", "# [a]", ""] {
+            assert!(matches!(shielded(text), Cow::Borrowed(same) if same == text));
+        }
+        let value = serde_json::json!({"user": "##[error]x", "all": ["##", ["a"]]});
+        let json = harmless(&value.to_string());
+        assert!(!json.contains("##["), "{json}");
+        let read: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+        assert_eq!(read, value);
     }
 
     #[test]

@@ -1,12 +1,12 @@
 //! Tests of routes: an event, and who is to hear of it. `auditrelay check` runs them; the relay itself does not.
 //!
 //! Contract: an event is kept as JSON text exactly as it was written, whether as a map or as text, and is not looked
-//! into here. How many tests there are and how long their events are is bounded.
+//! into here, but for this: one that is a map has only members, a level and a stage that events have. How many tests there are and how long their events are is bounded.
 
 use std::fmt;
 use std::path::PathBuf;
 
-use auditrelay_audit::Severity;
+use auditrelay_audit::{Level, Severity, Stage};
 use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -40,8 +40,8 @@ pub struct RouteTest {
     /// Whether its audit ID and stage were another event's before.
     #[serde(default, rename = "auditIDReused")]
     pub audit_id_reused: bool,
-    /// Who is to hear of it; nobody if it is empty.
-    #[serde(default)]
+    /// Who is to hear of it; nobody if it is empty. It has to be said: else a test of which it was forgotten would
+    /// hold for every event that nobody hears of.
     pub expect: Vec<Expected>,
 }
 
@@ -63,7 +63,7 @@ fn once() -> Bounded<1, 1_000_000> {
     const { Bounded::preset(1) }
 }
 
-/// The JSON text of an event.
+/// The JSON text of an event; one that was written as a map has nothing misspelt in it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct SampleEvent(String);
@@ -96,6 +96,7 @@ impl<'de> Deserialize<'de> for SampleEvent {
                 while let Some((key, value)) = map.next_entry::<String, serde_json::Value>()? {
                     event.insert(key, value);
                 }
+                judge(&event).map_err(A::Error::custom)?;
                 Ok(serde_json::Value::from(event).to_string())
             }
         }
@@ -111,6 +112,100 @@ impl<'de> Deserialize<'de> for SampleEvent {
     }
 }
 
+/// Members that an event may have, and of each the members within it that are known; none where anything may be.
+///
+/// Kubernetes: `audit.k8s.io/v1 Event`, and what it is made of.
+const MEMBERS: [(&str, &[&str]); 20] = [
+    ("kind", &[]),
+    ("apiVersion", &[]),
+    ("metadata", &[]),
+    ("level", &[]),
+    ("auditID", &[]),
+    ("stage", &[]),
+    ("requestURI", &[]),
+    ("verb", &[]),
+    ("user", &USER),
+    ("impersonatedUser", &USER),
+    ("authenticationMetadata", &[]),
+    ("sourceIPs", &[]),
+    ("userAgent", &[]),
+    (
+        "objectRef",
+        &[
+            "resource",
+            "namespace",
+            "name",
+            "uid",
+            "apiGroup",
+            "apiVersion",
+            "resourceVersion",
+            "subresource",
+        ],
+    ),
+    (
+        "responseStatus",
+        &[
+            "kind",
+            "apiVersion",
+            "metadata",
+            "status",
+            "message",
+            "reason",
+            "details",
+            "code",
+        ],
+    ),
+    ("requestObject", &[]),
+    ("responseObject", &[]),
+    ("requestReceivedTimestamp", &[]),
+    ("stageTimestamp", &[]),
+    ("annotations", &[]),
+];
+const USER: [&str; 4] = ["username", "uid", "groups", "extra"];
+const LEVELS: [Level; 4] = [
+    Level::None,
+    Level::Metadata,
+    Level::Request,
+    Level::RequestResponse,
+];
+
+/// Refuses what no event has. A relay passes it over, so a test of a misspelt event would hold for the wrong reason.
+fn judge(event: &serde_json::Map<String, serde_json::Value>) -> Result<(), String> {
+    let unknown = |place: &str, name: &str, known: &[&str]| {
+        let place = if place.is_empty() { "event" } else { place };
+        format!(
+            "found {name} in {place}, which no event has; expected one of {}",
+            known.join(", ")
+        )
+    };
+    for (name, value) in event {
+        let Some((_, within)) = MEMBERS.iter().find(|(known, _)| known == name) else {
+            let known = MEMBERS.map(|(known, _)| known);
+            return Err(unknown("", name, &known));
+        };
+        let mut inner = value.as_object().into_iter().flatten();
+        if !within.is_empty()
+            && let Some((inner, _)) = inner.find(|(inner, _)| !within.contains(&inner.as_str()))
+        {
+            return Err(unknown(name, inner, within));
+        }
+    }
+    let levels = LEVELS.map(Level::as_str);
+    let stages = Stage::ALL.map(Stage::as_str);
+    for (name, known) in [("level", levels), ("stage", stages)] {
+        match event.get(name) {
+            Some(serde_json::Value::String(value)) if !known.contains(&value.as_str()) => {
+                return Err(format!(
+                    "found {value} as its {name}, expected {}; case counts",
+                    known.join(", ")
+                ));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
 /// What is wrong with a test by itself: the key within it, and the problem.
 pub(crate) fn fault(test: &RouteTest) -> Option<(&'static str, String)> {
     match (&test.event, &test.event_file) {
@@ -123,5 +218,68 @@ pub(crate) fn fault(test: &RouteTest) -> Option<(&'static str, String)> {
             Some(("event", problem.to_owned()))
         }
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(event: &str) -> Result<RouteTest, String> {
+        let test = format!("{{\"name\": \"t\", \"expect\": [], \"event\": {event}}}");
+        serde_json::from_str(&test).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn an_event_that_is_a_map_has_nothing_misspelt_in_it() {
+        for (event, problem) in [
+            (
+                r#"{"level": "metadata", "stage": "Panic"}"#,
+                "found metadata as its level, expected None, Metadata",
+            ),
+            (
+                r#"{"level": "Metadata", "stage": "Complete"}"#,
+                "found Complete as its stage, expected RequestReceived",
+            ),
+            (r#"{"level": "Unknown"}"#, "found Unknown as its level"),
+            (
+                r#"{"Verb": "get"}"#,
+                "found Verb in event, which no event has; expected one of kind, ",
+            ),
+            (
+                r#"{"user": {"name": "a"}}"#,
+                "found name in user, which no event has; expected one of username, ",
+            ),
+            (
+                r#"{"objectRef": {"resources": "a"}}"#,
+                "found resources in objectRef",
+            ),
+            (
+                r#"{"impersonatedUser": {"userGroups": []}}"#,
+                "found userGroups in impersonatedUser",
+            ),
+            (
+                r#"{"responseStatus": {"Code": 1}}"#,
+                "found Code in responseStatus",
+            ),
+        ] {
+            let found = read(event).expect_err(event);
+            assert!(found.starts_with(problem), "{event}: {found}");
+        }
+        for event in [
+            r#"{"level": "None", "stage": "Panic", "annotations": {"x": "y"}, "requestObject": {"x": 1}, "user": null}"#,
+            r#"{"user": {"username": "a", "uid": "", "groups": [], "extra": {"x": []}}, "responseStatus": {"code": 200}}"#,
+            // A line of a log is as it was written, by whatever version of Kubernetes.
+            r#""{\"level\":\"New\",\"new\":1}""#,
+        ] {
+            assert!(read(event).is_ok(), "{event}");
+        }
+    }
+
+    #[test]
+    fn who_is_to_hear_of_it_has_to_be_said() {
+        let found = serde_json::from_str::<RouteTest>(r#"{"name": "t", "event": "x"}"#);
+        let found = found.expect_err("expect is missing").to_string();
+        assert!(found.contains("missing field `expect`"), "{found}");
     }
 }

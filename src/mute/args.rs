@@ -65,7 +65,7 @@ pub(crate) struct MatchArgs {
     /// Only this resource, as kubectl writes it: pods, pods/exec, deployments.apps, deployments.apps/scale.
     #[arg(long, value_name = "RESOURCE")]
     pub(crate) resource: Vec<String>,
-    /// Only this namespace; an empty one is that of resources without.
+    /// Only this namespace. For resources without one: --match 'namespaces: [""]'.
     #[arg(long, value_name = "NAME")]
     pub(crate) namespace: Vec<String>,
     /// Only events of this cluster.

@@ -36,7 +36,41 @@ fn read(path: &Path) -> Result<String, Failure> {
     Ok(text)
 }
 
+/// Refuses what is likely not meant: nothing, as of a variable that is not set, would match all that has none; and
+/// a star where it is a letter would match nothing.
+pub(super) fn judge(flag: &str, values: &[String], is_pattern: bool) -> Result<(), Failure> {
+    for value in values {
+        if value.trim().is_empty() {
+            return Err(Failure::Usage(format!(
+                "--{flag} is empty; say which, or leave it out (is a variable not set?); what has none is matched by --match only, such as --match 'namespaces: [\"\"]'"
+            )));
+        }
+        if value.contains('*') && !is_pattern {
+            return Err(Failure::Usage(format!(
+                "--{flag} {value:?}: * is a letter there and nothing would match; write the names out, only --user-agent and --resource take patterns"
+            )));
+        }
+    }
+    Ok(())
+}
+
 fn of_flags(args: &MatchArgs) -> Result<Value, Failure> {
+    for (flag, values) in [
+        ("user", &args.user),
+        ("group", &args.group),
+        ("verb", &args.verb),
+        ("namespace", &args.namespace),
+        ("cluster", &args.cluster),
+        ("code", &args.code),
+        ("source-ip", &args.source_ip),
+    ] {
+        judge(flag, values, false)?;
+    }
+    judge("user-agent", &args.user_agent, true)?;
+    judge("resource", &args.resource, true)?;
+    if let Some(decision) = &args.decision {
+        judge("decision", std::slice::from_ref(decision), false)?;
+    }
     let mut keys = Map::new();
     for (key, values) in [
         ("users", &args.user),

@@ -7,6 +7,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
+use auditrelay_config::MatchConfig;
 use auditrelay_store::{Mute, NewMute};
 use serde_json::{Value, json};
 
@@ -18,6 +19,8 @@ use crate::{
 };
 
 mod args;
+#[cfg(test)]
+mod asked_tests;
 mod matching;
 
 pub(crate) use args::MuteCommand;
@@ -43,27 +46,8 @@ pub(crate) async fn run(command: &MuteCommand) -> Result<ExitCode, Failure> {
 }
 
 async fn add(args: &AddArgs) -> Result<ExitCode, Failure> {
-    let matches = matching::text(&args.matching)?;
-    let lasts_ms = match (args.lasts, args.until) {
-        (Some(lasts_ms), _) => lasts_ms,
-        (None, Some(until)) => until - now_unix_ms(),
-        (None, None) => 0,
-    };
-    if !(LASTS_MS_MIN..=LASTS_MS_MAX).contains(&lasts_ms) {
-        let text = "a mute lasts from 1 minute to 30 days, such as --for 2h";
-        return Err(Failure::Usage(text.to_owned()));
-    }
-    let author = author(args.author.as_deref())?;
+    let mute = asked(args)?;
     let session = Session::open(&args.place, true).await?;
-    let mute = AskedMute {
-        author,
-        reason: args.reason.clone(),
-        matches,
-        all_events: args.all_events,
-        channels: args.channel.clone(),
-        routes: args.route.clone(),
-        lasts_ms,
-    };
     let answer = session.ask("muting", Request::MuteAdd { mute }).await?;
     let Some(mute) = answer.mutes.first() else {
         return Err(crate::session::unexpected());
@@ -77,6 +61,53 @@ async fn add(args: &AddArgs) -> Result<ExitCode, Failure> {
         )?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What is asked for, if it can be: what the relay would refuse whatever its configuration is, is refused here, as any
+/// other wrong use is.
+fn asked(args: &AddArgs) -> Result<AskedMute, Failure> {
+    matching::judge("channel", &args.channel, false)?;
+    matching::judge("route", &args.route, false)?;
+    let matches = matching::text(&args.matching)?;
+    let read = MatchConfig::parse(&matches, "the mute")
+        .map_err(|error| Failure::Usage(line(&error.to_string(), 500)))?;
+    let lasts_ms = match (args.lasts, args.until) {
+        (Some(lasts_ms), _) => lasts_ms,
+        (None, Some(until)) => until - now_unix_ms(),
+        (None, None) => 0,
+    };
+    if !(LASTS_MS_MIN..=LASTS_MS_MAX).contains(&lasts_ms) {
+        let text = "a mute lasts from 1 minute to 30 days, such as --for 2h";
+        return Err(Failure::Usage(text.to_owned()));
+    }
+    let author = author(args.author.as_deref())?;
+    for (flag, text, chars_max) in [
+        ("author", author.as_str(), AUTHOR_CHARS_MAX),
+        ("reason", args.reason.trim(), REASON_CHARS_MAX),
+    ] {
+        let problem = match text.chars().count() {
+            0 => "is empty; say it, others will read it".to_owned(),
+            count if count > chars_max => {
+                format!("is longer than {chars_max} characters; say it in fewer")
+            }
+            _ => continue,
+        };
+        return Err(Failure::Usage(format!("--{flag} {problem}")));
+    }
+    let is_all = read.is_everything() && args.channel.is_empty() && args.route.is_empty();
+    if is_all && !args.all_events {
+        let text = "it would hold back every event of every channel; say which, or --all-events";
+        return Err(Failure::Usage(text.to_owned()));
+    }
+    Ok(AskedMute {
+        author,
+        reason: args.reason.clone(),
+        matches,
+        all_events: args.all_events,
+        channels: args.channel.clone(),
+        routes: args.route.clone(),
+        lasts_ms,
+    })
 }
 
 async fn list(args: &ListArgs) -> Result<ExitCode, Failure> {

@@ -15,11 +15,13 @@ use super::{
 use crate::{
     Failure,
     failure::EX_DATAERR,
-    output::{count, line, say, say_json, wrap},
+    output::{count, line, say, say_commands, say_json, wrap},
 };
 
 const WIDTH_CHARS: usize = 110;
 const TEXT_CHARS_MAX: usize = 600;
+/// Rules that are written out in full.
+const ADVICE_CHARS_MAX: usize = 4_000;
 
 /// What `policy check` takes.
 #[derive(Debug, Args)]
@@ -86,7 +88,7 @@ pub(crate) fn run(args: &CheckArgs) -> Result<ExitCode, Failure> {
     match args.format {
         Format::Text => say(&text(&checked))?,
         Format::Json => say_json(&checked)?,
-        Format::Github => say(&github(&checked))?,
+        Format::Github => say_commands(&github(&checked))?,
     }
     let denied = match args.deny {
         None => checked.errors,
@@ -116,10 +118,13 @@ fn text(checked: &Checked) -> String {
     for finding in &checked.findings {
         let (line_number, severity, code) = (finding.line, finding.severity.as_str(), finding.code);
         text.push_str(&format!("line {line_number}: {severity} ({code})\n"));
-        let advice = line(&finding.advice, TEXT_CHARS_MAX);
+        let advice = line(&finding.advice, ADVICE_CHARS_MAX);
         for (head, body) in [("  ", message(finding)), ("  -> ", advice)] {
             let mut margin = head.to_owned();
-            for wrapped in wrap(&body, WIDTH_CHARS - head.len()) {
+            // Each rule that is written out begins on a line of its own.
+            let body = body.replace(" - {level", "\n- {level");
+            let lines = body.lines();
+            for wrapped in lines.flat_map(|line| wrap(line, WIDTH_CHARS - head.len())) {
                 text.push_str(&format!("{margin}{wrapped}\n"));
                 margin = " ".repeat(head.len());
             }
@@ -165,7 +170,7 @@ fn github(checked: &Checked) -> String {
             "-" => String::new(),
             file => format!("file={},", property(file)),
         };
-        let advice = line(&finding.advice, TEXT_CHARS_MAX);
+        let advice = line(&finding.advice, ADVICE_CHARS_MAX);
         text.push_str(&format!(
             "::{command} {file}line={},col={},title={}::{}\n",
             finding.line,

@@ -4,7 +4,10 @@
 //! says. With `--attributes` and `--json` there is one line for each line that was read, in their order, written out
 //! before the next one is read; its form is for scripts and does not change.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use auditrelay_audit::{
     Envelope, Level, Stage, Text,
@@ -110,6 +113,12 @@ impl RequestArgs {
 }
 
 pub(crate) fn run(args: &ExplainArgs) -> Result<ExitCode, Failure> {
+    let is_input = |path: &Path| path.as_os_str() == "-";
+    let other = args.event.as_deref().or(args.attributes.as_deref());
+    if is_input(&args.file) && other.is_some_and(is_input) {
+        let text = "standard input (-) can be only one of the two, the policy or what it is asked about; give a file for the other";
+        return Err(Failure::Usage(text.to_owned()));
+    }
     let loaded = source::load(&args.file)?;
     let explainer = Explainer {
         loaded: &loaded,

@@ -4,6 +4,7 @@
 //! that is created had no name then.
 
 use std::{
+    collections::BTreeMap,
     fs::File,
     io::{self, BufRead, BufReader, Read},
     path::Path,
@@ -15,6 +16,7 @@ use auditrelay_audit::{
     policy,
 };
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use crate::{Failure, output::line};
 
@@ -90,6 +92,44 @@ fn attributes(text: &[u8]) -> Result<Attributes<'_>, String> {
     serde_json::from_slice(text).map_err(|error| error.to_string())
 }
 
+/// The line as Go's reader takes it where serde's does not: of a member that is there twice the last one counts, and
+/// what is half a character is U+FFFD. None if it is no JSON object.
+fn mended(text: &[u8]) -> Option<String> {
+    let text = whole_characters(&String::from_utf8_lossy(text));
+    let members: BTreeMap<String, &RawValue> = serde_json::from_str(&text).ok()?;
+    serde_json::to_string(&members).ok()
+}
+
+/// JSON text with an escape of U+FFFD in place of each escaped surrogate that is not half of a pair.
+fn whole_characters(json: &str) -> String {
+    let unit = |text: &str| {
+        let digits = text.strip_prefix("\\u")?.get(..4)?;
+        u16::from_str_radix(digits, 16).ok()
+    };
+    let mut out = String::with_capacity(json.len());
+    let mut rest = json;
+    while let Some(at) = rest.find('\\') {
+        out.push_str(&rest[..at]);
+        rest = &rest[at..];
+        let (first, second) = (unit(rest), rest.get(6..).and_then(unit));
+        let length = match (first, second) {
+            (Some(0xd800..=0xdbff), Some(0xdc00..=0xdfff)) => 12,
+            (Some(0xd800..=0xdfff), _) => {
+                out.push_str("\\ufffd");
+                rest = &rest[6..];
+                continue;
+            }
+            (Some(_), _) => 6,
+            // The escaped character may be a backslash, and is more than a byte where it is no JSON.
+            (None, _) => 1 + rest[1..].chars().next().map_or(0, char::len_utf8),
+        };
+        out.push_str(&rest[..length]);
+        rest = &rest[length..];
+    }
+    out.push_str(rest);
+    out
+}
+
 /// Asks about each line of a file, or of standard input for `-`, as it comes in; empty lines are passed over.
 ///
 /// # Errors
@@ -129,9 +169,14 @@ pub(super) fn each_line(
         let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&text);
         match text.trim_ascii() {
             b"" => {}
-            text => ask(&Asked::new(
-                attributes(text).map_err(|problem| broken(&problem))?,
-            ))?,
+            text => match attributes(text) {
+                Ok(attributes) => ask(&Asked::new(attributes))?,
+                Err(problem) => {
+                    let mended = mended(text).ok_or_else(|| broken(&problem))?;
+                    let attributes = attributes(mended.as_bytes()).map_err(|_| broken(&problem))?;
+                    ask(&Asked::new(attributes))?;
+                }
+            },
         }
     }
 }
@@ -241,4 +286,29 @@ fn unreadable(path: &Path, problem: &str) -> Failure {
         "{}: {problem}; give a file that can be read",
         path.display()
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_taken_as_go_takes_it() {
+        for (json, expected) in [
+            (r#"{"user":"a\ud800b"}"#, "a\u{fffd}b"),
+            (r#"{"user":"\udc00\ud83d\ude00"}"#, "\u{fffd}😀"),
+            (r#"{"user":"\\ud800"}"#, r"\ud800"),
+            (r#"{"user":"a","user":"b","x":1e999}"#, "b"),
+            (r#"{"\ud800":1,"user":"b","user":"é"}"#, "é"),
+        ] {
+            let mended = mended(json.as_bytes()).expect(json);
+            let read = attributes(mended.as_bytes()).expect(json);
+            assert_eq!(read.user.as_str(), expected, "{json}");
+        }
+        let mended = mended(b"{\"user\":\"a\xffb\"}").expect("JSON");
+        assert_eq!(mended, "{\"user\":\"a\u{fffd}b\"}");
+        for json in ["{", "[]", r#"{"user":"\"#, "\\é", "{\"a\": \\u12"] {
+            assert_eq!(super::mended(json.as_bytes()), None, "{json}");
+        }
+    }
 }

@@ -51,7 +51,7 @@ pub(crate) struct SimulateArgs {
     /// In no time, or at the speed at which the log was written, with what happens shown each second.
     #[arg(long, value_enum, default_value_t)]
     pub(crate) speed: Speed,
-    /// Ends `--speed real` after so many seconds.
+    /// Ends `--speed real`, which it needs, after so many seconds.
     #[arg(long = "for", value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub(crate) seconds: Option<u64>,
     /// How long the API server lets events wait for company (--audit-webhook-batch-max-wait).

@@ -86,7 +86,7 @@ fn the_last_of_a_repetition_counts_and_reuse_and_cluster_are_asked_for() {
             true,
         ),
         (
-            "event: {level: Metadata, stage: Panic, verb: watch}".to_owned(),
+            "event: {level: Metadata, stage: Panic, verb: watch}, expect: []".to_owned(),
             true,
         ),
     ] {
@@ -98,12 +98,12 @@ fn the_last_of_a_repetition_counts_and_reuse_and_cluster_are_asked_for() {
 fn an_event_that_cannot_be_read_is_a_test_that_fails() {
     for (test, problem) in [
         (
-            "event: {verb: get}",
+            "event: {verb: get}, expect: []",
             "its event cannot be read: missing field `level`",
         ),
-        ("event: nonsense", "its event cannot be read: "),
+        ("event: nonsense, expect: []", "its event cannot be read: "),
         (
-            "event_file: /nowhere/at/all",
+            "event_file: /nowhere/at/all, expect: []",
             "its event_file /nowhere/at/all cannot be read: No such file",
         ),
     ] {
@@ -115,8 +115,8 @@ fn an_event_that_cannot_be_read_is_a_test_that_fails() {
     let path = folder.path().join("two.json");
     let event = r#"{"level":"Metadata","stage":"Panic","verb":"get"}"#;
     fs::write(&path, format!("[{event},{event}]")).expect("disk");
-    let found = outcome(&format!("event_file: {}", path.display())).problem;
+    let found = outcome(&format!("event_file: {}, expect: []", path.display())).problem;
     assert_eq!(found.as_deref(), Some("it holds 2 events, expected one"));
     fs::write(&path, event).expect("disk");
-    assert!(outcome(&format!("event_file: {}", path.display())).holds);
+    assert!(outcome(&format!("event_file: {}, expect: []", path.display())).holds);
 }

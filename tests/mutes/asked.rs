@@ -287,11 +287,11 @@ async fn what_is_asked_wrongly_says_what_to_do_and_mutes_nothing() {
             "--author",
         ),
         (
-            70,
+            2,
             &[
                 "add", "--for", "1h", "--reason", " ", "--author", "a", "--user", "b",
             ],
-            "the reason is empty",
+            "--reason is empty",
         ),
         (
             2,
@@ -308,12 +308,8 @@ async fn what_is_asked_wrongly_says_what_to_do_and_mutes_nothing() {
             &[&hour[..], &["--match", "{}", "--user", "b"]].concat(),
             "--match",
         ),
-        (70, &hour, "--all-events"),
-        (
-            70,
-            &[&hour[..], &["--match", "{}"]].concat(),
-            "--all-events",
-        ),
+        (2, &hour, "--all-events"),
+        (2, &[&hour[..], &["--match", "{}"]].concat(), "--all-events"),
         (
             70,
             &[&hour[..], &["--channel", "opps"]].concat(),
@@ -325,14 +321,20 @@ async fn what_is_asked_wrongly_says_what_to_do_and_mutes_nothing() {
             "there are: deletions, rest",
         ),
         (
-            70,
+            2,
             &[&hour[..], &["--match", "verb: [get]"]].concat(),
             "match.verb",
         ),
         (
-            70,
+            2,
             &[&hour[..], &["--match", "channel: ops"]].concat(),
             "a key of routes",
+        ),
+        (2, &[&hour[..], &["--user", ""]].concat(), "--user is empty"),
+        (
+            2,
+            &[&hour[..], &["--user", "a*"]].concat(),
+            "a letter there",
         ),
         (1, &["expire", "1", "--author", "a"], "no mute 1"),
         (2, &["expire", "x", "--author", "a"], "invalid"),

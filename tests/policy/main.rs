@@ -224,6 +224,10 @@ rules:
 {"rule":2,"level":"Request","omitStages":["Panic"],"omitManagedFields":true}
 "#
     );
+    // As Go reads it, line 2 and all behind it are answered.
+    let odd = "{\"user\":\"x\",\"user\":\"\\ud800\"}\n{\"user\":\"\",\"verb\":\"get\",\"verb\":\"put\"}\n{}\n";
+    let (code, answered, err) = run(&args, odd);
+    assert_eq!((code, answered.lines().count()), (0, 3), "{answered}{err}");
     for broken in [
         "[]",
         "{\"user\":7}",
@@ -261,4 +265,23 @@ fn an_answer_is_there_before_the_next_question() {
     }
     drop(stdin);
     assert!(child.wait().expect("ended").success());
+}
+
+#[test]
+fn nobodys_name_is_a_command_of_a_workflow() {
+    let event = r###"{"level":"Metadata","stage":"ResponseComplete","verb":"get","user":{"username":"::error file=x::pwned"},"objectRef":{"resource":"pods","name":"##[error]x"}}"###;
+    for args in [
+        &["explain", OURS, "--event", "-"][..],
+        &["explain", OURS, "--event", "-", "--json"],
+    ] {
+        let (code, out, _) = run(args, event);
+        assert_eq!(code, 0, "{out}");
+        assert!(out.contains("pwned") || args.len() > 4, "{out}");
+        let is_command = |line: &&str| line.trim_start().starts_with("::") || line.contains("##[");
+        assert_eq!(out.lines().find(is_command), None);
+    }
+    let args = ["explain", "-", "--attributes", "-"];
+    let (code, _, err) = run(&args, "{}");
+    assert_eq!(code, 2);
+    assert!(err.contains("only one of the two"), "{err}");
 }

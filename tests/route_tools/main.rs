@@ -119,3 +119,65 @@ channels:
         (expected(0), expected(1))
     );
 }
+
+#[test]
+fn what_a_replay_cannot_do_is_said_before_the_log_is_read() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = format!(
+        "channels: {{ops: {{preview: true}}, sec: {{preview: true}}}}\ndefault_channel: ops\n{ROUTES}"
+    );
+    fs::write(folder.path().join("c.yaml"), config).expect("written");
+    fs::write(folder.path().join("log"), list("get", 3)).expect("written");
+    let run = |log: &str, more: &[&str]| {
+        let usual = ["routes", "simulate", "--config", "c.yaml", "--log", log];
+        let output = auditrelay(folder.path(), &[&usual, more].concat());
+        let code = output.status.code().expect("a code");
+        (code, text(&output.stdout), text(&output.stderr))
+    };
+    // The log is not even there.
+    for (more, told) in [
+        (&["--svg", "none/a.svg"][..], "cannot write none/a.svg"),
+        (&["--for", "1"], "give --speed real, too"),
+    ] {
+        let (code, out, err) = run("nowhere", more);
+        assert_eq!((code, out.as_str()), (2, ""), "{err}");
+        assert!(err.contains(told), "{err}");
+    }
+    fs::write(
+        folder.path().join("a.svg"),
+        "old, and longer than a picture: ".repeat(9_999),
+    )
+    .expect("written");
+    let (code, out, err) = run("log", &["--svg", "a.svg"]);
+    assert_eq!(code, 0, "{out}{err}");
+    let picture = fs::read_to_string(folder.path().join("a.svg")).expect("written");
+    assert!(
+        picture.starts_with("<svg") && !picture.contains("longer than a picture"),
+        "{picture}"
+    );
+}
+
+#[test]
+fn a_test_of_a_misspelt_event_does_not_hold_for_the_wrong_reason() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for (test, told) in [
+        (
+            "event: {level: metadata, stage: Panic}, expect: []",
+            "found metadata as its level",
+        ),
+        (
+            "event: {level: Metadata, stage: Panic, objectref: {}}, expect: []",
+            "found objectref in event",
+        ),
+        ("event: {level: Metadata, stage: Panic}", "expect"),
+    ] {
+        let config = format!(
+            "channels: {{ops: {{preview: true}}, sec: {{preview: true}}}}\ndefault_channel: ops\n{ROUTES}tests:\n- {{name: t, {test}}}\n"
+        );
+        fs::write(folder.path().join("c.yaml"), config).expect("written");
+        let output = auditrelay(folder.path(), &["check", "--config", "c.yaml"]);
+        assert_eq!(output.status.code(), Some(78), "{test}");
+        let err = text(&output.stderr);
+        assert!(err.contains("tests[0]") && err.contains(told), "{err}");
+    }
+}

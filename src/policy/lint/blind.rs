@@ -1,4 +1,4 @@
-//! What leaves no trace though somebody will ask for it, and what fills the log though nobody will.
+//! What leaves no trace though somebody will ask for it.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use auditrelay_audit::{
 
 use super::{
     Report, Weight,
-    requests::{What, Who, agent, ask, ask_path, nobody, node, part, person, who, workload},
+    requests::{What, Who, ask, asker, nobody, person, workload},
 };
 
 /// Subresources that do what their resource's own verbs do not.
@@ -37,7 +37,6 @@ pub(super) fn look(report: &mut Report<'_>) {
     let policy = &report.loaded.policy;
     subresources(report, policy);
     unseen(report, policy);
-    noise(report, policy);
 }
 
 /// A rule writes what is done to `pods`, and nothing writes what the same people do to `pods/exec`.
@@ -54,48 +53,69 @@ fn subresources(report: &mut Report<'_>, policy: &Policy) {
                 else {
                     continue;
                 };
-                let is_lost = |subresource: &&&str| {
-                    is_lost(policy, rule, entry, group, resource, subresource)
-                };
-                let lost: Vec<String> = subresources
-                    .iter()
-                    .filter(is_lost)
-                    .map(|subresource| format!("{resource}/{subresource}"))
-                    .collect();
-                if lost.is_empty() {
-                    continue;
+                // By the rule above that takes them before this one is asked.
+                let mut lost: BTreeMap<Option<usize>, Vec<String>> = BTreeMap::new();
+                for subresource in subresources {
+                    let asked = decision(policy, rule, entry, group, resource, subresource);
+                    let Some(decision) = asked.filter(|one| one.level == Level::None) else {
+                        continue;
+                    };
+                    let above = decision.rule.filter(|by| *by < number);
+                    let name = format!("{resource}/{subresource}");
+                    if !above.is_some_and(|by| names(policy, by, resource, subresource)) {
+                        lost.entry(above).or_default().push(name);
+                    }
                 }
-                let what = format!(
-                    "{resource} does not cover its subresources, and nothing writes {}",
-                    lost.join(", ")
-                );
-                let advice = format!("add them, or {resource}/* for all of them");
-                let path = format!("rules[{number}].resources[{place}].resources[{position}]");
-                report.add(
-                    (Weight::Warning, "missing-subresource"),
-                    &path,
-                    what,
-                    advice,
-                );
+                for (above, names) in lost {
+                    let names = names.join(", ");
+                    let (what, advice) = match above {
+                        None => (
+                            format!(
+                                "{resource} does not cover its subresources, and nothing writes {names}"
+                            ),
+                            format!("add them, or {resource}/* for all of them"),
+                        ),
+                        Some(by) => (
+                            format!(
+                                "{resource} is written, and rules[{by}] drops {names} before this rule is asked"
+                            ),
+                            format!(
+                                "put a rule with level: Metadata for them above rules[{by}], unless that is what is meant"
+                            ),
+                        ),
+                    };
+                    let path = format!("rules[{number}].resources[{place}].resources[{position}]");
+                    let kind = (Weight::Warning, "missing-subresource");
+                    report.add(kind, &path, what, advice);
+                }
             }
         }
     }
 }
 
-/// Whether nothing is written of a subresource, for whom the rule is for.
-fn is_lost(
+/// Whether a rule names a subresource, so that what it does with it is meant.
+fn names(policy: &Policy, rule: usize, resource: &str, subresource: &str) -> bool {
+    let entries = policy.rules.get(rule).map(|rule| &rule.matched.resources);
+    let patterns = entries.into_iter().flatten().flat_map(|one| &one.resources);
+    let meant = [
+        format!("{resource}/{subresource}"),
+        format!("{resource}/*"),
+        format!("*/{subresource}"),
+    ];
+    patterns.into_iter().any(|pattern| meant.contains(pattern))
+}
+
+/// What becomes of a subresource, for whom the rule is for; none if its verbs leave it out on purpose.
+fn decision(
     policy: &Policy,
     rule: &Rule,
     entry: &GroupResources,
     group: &str,
     resource: &str,
     subresource: &str,
-) -> bool {
+) -> Option<Decision> {
     let first = |list: &[String], other: &str| list.first().map_or(other.to_owned(), Clone::clone);
     let matched = &rule.matched;
-    let mut asks = person();
-    asks.user = first(&matched.users, &asks.user);
-    asks.groups.extend(matched.user_groups.first().cloned());
     let namespace = match group {
         _ if resource == "nodes" => String::new(),
         _ => first(&matched.namespaces, "shop"),
@@ -114,9 +134,8 @@ fn is_lost(
         namespace: &namespace,
         name: &name,
     };
-    // What a rule of verbs leaves out on purpose is not for this check.
     let wants = matched.verbs.is_empty() || matched.verbs.iter().any(|one| one == verb);
-    wants && ask(policy, &asks, verb, what).level == Level::None
+    wants.then(|| ask(policy, &asker(matched), verb, what))
 }
 
 /// What is asked, by whom, and how it is called.
@@ -181,109 +200,6 @@ fn unseen(report: &mut Report<'_>, policy: &Policy) {
         let advice =
             "put a rule with level: Metadata for them above it, unless that is what is meant";
         report.add((Weight::Warning, "leaves-no-trace"), &path, what, advice);
-    }
-}
-
-#[expect(clippy::too_many_lines, reason = "a table")]
-fn noise(report: &mut Report<'_>, policy: &Policy) {
-    let ask = |who: &Who, verb: &str, group: &str, resource: &str, namespace: &str, name: &str| {
-        let what = What {
-            group,
-            resource,
-            namespace,
-            name,
-        };
-        ask(policy, who, verb, what)
-    };
-    let (node, manager) = (node(), part("system:kube-controller-manager"));
-    let apiserver = who(
-        "system:apiserver",
-        &["system:masters", "system:authenticated"],
-    );
-    let samples: [Sample; 12] = [
-        (
-            "leases of nodes",
-            ask(
-                &node,
-                "update",
-                "coordination.k8s.io",
-                "leases",
-                "kube-node-lease",
-                "node-1",
-            ),
-        ),
-        (
-            "leases of controllers",
-            ask(
-                &manager,
-                "update",
-                "coordination.k8s.io",
-                "leases",
-                "kube-system",
-                "a",
-            ),
-        ),
-        (
-            "events of nodes",
-            ask(&node, "create", "", "events", "shop", ""),
-        ),
-        (
-            "events of controllers",
-            ask(&agent(), "create", "events.k8s.io", "events", "shop", ""),
-        ),
-        (
-            "health checks (/healthz)",
-            ask_path(policy, &nobody(), "/healthz"),
-        ),
-        (
-            "health checks (/livez, /readyz)",
-            ask_path(policy, &nobody(), "/readyz"),
-        ),
-        (
-            "API discovery",
-            ask_path(policy, &person(), "/apis/apps/v1"),
-        ),
-        (
-            "reads of nodes",
-            ask(&node, "get", "", "nodes", "", "node-1"),
-        ),
-        (
-            "status reports of nodes",
-            ask(&node, "patch", "", "nodes/status", "", "node-1"),
-        ),
-        (
-            "watches of kube-proxy",
-            ask(
-                &part("system:kube-proxy"),
-                "watch",
-                "discovery.k8s.io",
-                "endpointslices",
-                "",
-                "",
-            ),
-        ),
-        (
-            "reads of the controller manager",
-            ask(&manager, "list", "", "pods", "", ""),
-        ),
-        (
-            "reads of the API server itself",
-            ask(&apiserver, "list", "", "services", "", ""),
-        ),
-    ];
-    for (rule, names) in by_rule(samples, |level| level != Level::None) {
-        let Some(rule) = rule else { continue };
-        let what = format!(
-            "writes what the cluster says to itself all day: {}",
-            names.join(", ")
-        );
-        let advice = "put a rule with level: None for them above it";
-        report.add(
-            (Weight::Warning, "noise"),
-            &format!("rules[{rule}]"),
-            what,
-            advice,
-        );
     }
 }
 

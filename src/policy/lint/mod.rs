@@ -8,6 +8,7 @@ use auditrelay_audit::policy::{Loaded, Place, Problem};
 use serde::Serialize;
 
 mod blind;
+mod noise;
 mod requests;
 mod secrets;
 mod shape;
@@ -113,6 +114,7 @@ pub(super) fn lint(loaded: &Loaded) -> Vec<Finding> {
     values::look(&mut report);
     secrets::look(&mut report);
     blind::look(&mut report);
+    noise::look(&mut report);
     let mut findings = report.findings;
     findings.sort_by(|left, right| {
         (left.line, left.rule, left.severity, left.code).cmp(&(
@@ -134,5 +136,7 @@ fn rules(numbers: &[usize]) -> String {
     names.join(", ")
 }
 
+#[cfg(test)]
+mod advice_tests;
 #[cfg(test)]
 mod tests;

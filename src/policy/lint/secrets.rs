@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use auditrelay_audit::policy::Policy;
+
 use super::{
     Report, Weight,
     requests::{What, ask, everybody, namespaces, writes_bodies},
@@ -112,7 +114,9 @@ pub(super) fn look(report: &mut Report<'_>) {
             (severity, "secret-bodies"),
             &format!("rules[{rule}].level"),
             format!("bodies of {resource} ({verbs}) are written, and they hold {holds}"),
-            format!("put a rule with level: Metadata for {resource} above it"),
+            format!(
+                "right above it put the same rule again with level: Metadata and no other resources than {resource}; if it is for nothing else, write level: Metadata here"
+            ),
         );
     }
     large(report);
@@ -147,7 +151,22 @@ fn large(report: &mut Report<'_>) {
             (Weight::Warning, "whole-lists"),
             &format!("rules[{rule}].level"),
             format!("each list of {resources} is written with all that is in it"),
-            "put a rule with level: Metadata and verbs: [get, list, watch] above it",
+            lists_alone(policy, rule),
         );
+    }
+}
+
+/// How a rule keeps all but the lists. The same rule for lists alone takes nothing that this one would not have
+/// taken, so rules below it still get what is theirs.
+fn lists_alone(policy: &Policy, rule: usize) -> &'static str {
+    let verbs = policy
+        .rules
+        .get(rule)
+        .map(|rule| rule.matched.verbs.as_slice());
+    match verbs {
+        Some([only]) if only == "list" => "write level: Metadata here",
+        _ => {
+            "right above it put the same rule again (its users, groups, namespaces and resources) with level: Metadata and verbs: [list]"
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use auditrelay_audit::{
     Level, Stage,
-    policy::{Match, Policy, Rule},
+    policy::{GroupResources, Match, Policy, Rule},
 };
 
 use super::{Report, Weight, rules};
@@ -61,19 +61,62 @@ fn same(policy: &Policy, one: &Rule, other: &Rule) -> bool {
 }
 
 fn catch_all(report: &mut Report<'_>, policy: &Policy) {
-    if policy
+    let is_covered = |groups: &[&str]| {
+        everything(groups).into_iter().all(|matched| {
+            let mut more = policy.clone();
+            more.rules.push(Rule {
+                level: Level::Metadata,
+                matched,
+                omit_stages: Vec::new(),
+                omit_managed_fields: None,
+            });
+            !more.covered_by(policy.rules.len()).is_empty()
+        })
+    };
+    let is_whole = policy
         .rules
         .iter()
-        .any(|rule| rule.matched == Match::default())
-    {
+        .any(|rule| rule.matched == Match::default());
+    if is_whole || is_covered(&[]) {
         return;
     }
-    report.add(
-        (Weight::Warning, "no-catch-all"),
-        "",
-        "no rule is for all that is left, and what no rule matches leaves no trace: new kinds of resources, and whoever nobody thought of",
-        "end with a rule that has only \"level: Metadata\" (or \"level: None\", if that is what is meant)",
-    );
+    let (what, advice) = if is_covered(&["system:authenticated"])
+        && is_covered(&["system:unauthenticated"])
+    {
+        (
+            "each rule is for users or groups, and a request that is refused with 401 is nobody's: failed logins leave no trace",
+            "end with a rule that has only \"level: Metadata\"",
+        )
+    } else {
+        (
+            "no rule is for all that is left, and what no rule matches leaves no trace: new kinds of resources, and whoever nobody thought of",
+            "end with a rule that has only \"level: Metadata\" (or \"level: None\", if that is what is meant)",
+        )
+    };
+    report.add((Weight::Warning, "no-catch-all"), "", what, advice);
+}
+
+/// What together is every request of users of these groups, or of everybody: about resources, and about paths.
+fn everything(groups: &[&str]) -> [Match; 2] {
+    let matched = Match {
+        user_groups: groups.iter().map(|group| (*group).to_owned()).collect(),
+        ..Match::default()
+    };
+    let any_group = GroupResources {
+        group: "*".to_owned(),
+        resources: Vec::new(),
+        resource_names: Vec::new(),
+    };
+    [
+        Match {
+            resources: vec![any_group],
+            ..matched.clone()
+        },
+        Match {
+            non_resource_urls: vec!["/*".to_owned()],
+            ..matched
+        },
+    ]
 }
 
 fn stages(report: &mut Report<'_>, policy: &Policy) {

@@ -94,17 +94,23 @@ fn stars(report: &mut Report<'_>, rule: &Rule, path: &str) {
             .filter(|(_, value)| value.contains('*'))
         {
             let what = format!(
-                "{} is a name like any other here, no pattern, and nothing has it",
-                line(value, VALUE_CHARS_MAX)
+                "{} is a name like any other here, no pattern, and {}",
+                line(value, VALUE_CHARS_MAX),
+                match field {
+                    "users" => "hardly any user has it",
+                    "userGroups" => "hardly any group has it",
+                    _ => "nothing has it",
+                }
             );
             let advice = match value.as_str() {
                 "*" => format!("take {field} out, which is all of them"),
                 _ => "write the names out; groups such as system:serviceaccounts:NAMESPACE stand for many users".to_owned(),
             };
-            let weight = if values.len() == 1 {
-                Weight::Error
-            } else {
-                Weight::Warning
+            // Whoever signs users in may give them such names; verbs and namespaces cannot have them.
+            let is_certain = matches!(field, "verbs" | "namespaces") && values.len() == 1;
+            let weight = match is_certain {
+                true => Weight::Error,
+                false => Weight::Warning,
             };
             report.add(
                 (weight, "star-is-literal"),
@@ -222,8 +228,8 @@ fn resources(report: &mut Report<'_>, rule: &Rule, path: &str) {
                 report.add((Weight::Warning, "wrong-group"), &path, what, advice);
             }
         }
-        let is_create =
-            |verb: &String| verb == "create" || verb == "list" || verb == "deletecollection";
+        // A list, a watch and a deletecollection have the name that a field selector asks for (metadata.name=a).
+        let is_create = |verb: &String| verb == "create";
         let verbs = &rule.matched.verbs;
         let has_name =
             !group.resource_names.is_empty() && !group.resource_names.iter().any(String::is_empty);
@@ -235,7 +241,7 @@ fn resources(report: &mut Report<'_>, rule: &Rule, path: &str) {
             report.add(
                 (Weight::Warning, "matches-nothing"),
                 &format!("{path}.resourceNames"),
-                "requests of these verbs have no name in their URL, so none is one of these",
+                "what is created has no name in its URL, so no request is one of these",
                 "take resourceNames out, or take verbs in that name an object",
             );
         }

@@ -12,7 +12,7 @@ mod replay;
 mod report;
 mod svg;
 
-use std::{fs, process::ExitCode, time::Duration};
+use std::{fs, path::Path, process::ExitCode, time::Duration};
 
 use auditrelay_config::{Config, Loaded};
 use tokio::time::{Instant, sleep};
@@ -21,7 +21,7 @@ use super::args::{SimulateArgs, Speed};
 use crate::{
     Failure,
     check::loaded,
-    output::{say, say_json},
+    output::{line, say, say_json},
 };
 use lanes::{Delivery, Lanes};
 use replay::replay;
@@ -31,7 +31,12 @@ use report::Report;
 const LIVE_INTERVAL: Duration = Duration::from_secs(1);
 
 pub(super) fn run(args: &SimulateArgs) -> Result<ExitCode, Failure> {
+    if args.seconds.is_some() && args.speed != Speed::Real {
+        let text = "--for ends a replay at the speed of the log; give --speed real, too";
+        return Err(Failure::Usage(text.to_owned()));
+    }
     let Loaded { config, .. } = loaded(args.config.as_deref())?;
+    args.svg.as_deref().map_or(Ok(()), is_writable)?;
     let replayed = replay(args, &config)?;
     let (mut lanes, shared) = Lanes::new(&config);
     match args.speed {
@@ -44,16 +49,33 @@ pub(super) fn run(args: &SimulateArgs) -> Result<ExitCode, Failure> {
         Speed::Real => live(args, &config, &mut lanes, &replayed.deliveries)?,
     }
     let report = Report::new(args, &config, &replayed, &lanes, &shared);
-    if let Some(file) = &args.svg {
-        fs::write(file, svg::picture(&report))
-            .map_err(|error| Failure::Other(format!("cannot write {}: {error}", file.display())))?;
-    }
     if args.json {
         say_json(&report)?;
     } else {
         say(&report.text())?;
     }
+    if let Some(file) = &args.svg {
+        fs::write(file, svg::picture(&report)).map_err(|error| {
+            let shown = line(&file.display().to_string(), 300);
+            Failure::Other(format!(
+                "cannot write {shown}: {error}; the report above is whole"
+            ))
+        })?;
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Refuses a path that cannot be written to before the log is read, which may take long.
+fn is_writable(path: &Path) -> Result<(), Failure> {
+    let mut options = fs::OpenOptions::new();
+    // What stands there stays until there is a new picture.
+    let opened = options.create(true).append(true).open(path);
+    opened.map(drop).map_err(|error| {
+        let shown = line(&path.display().to_string(), 300);
+        Failure::Usage(format!(
+            "cannot write {shown}: {error}; give --svg a file in a folder that is there and can be written to"
+        ))
+    })
 }
 
 /// What arrives at the same time.

@@ -346,8 +346,8 @@ pub(super) fn live(config: &Config, lanes: &Lanes) -> String {
         let figures = &lanes.figures[number];
         let (posted, waiting) = (count(figures.messages, "message"), lanes.waiting(number));
         text.push_str(&format!(
-            "  {name}: {posted}, {} digests, {waiting} waiting",
-            figures.digests
+            "  {name}: {posted}, {}, {waiting} waiting",
+            count(figures.digests, "digest")
         ));
     }
     text.push('\n');
