@@ -72,7 +72,7 @@ fn told(replayed: &Replayed, args: &ReplayArgs) -> String {
     });
     let filtered = match &args.route {
         None => "that no route wants today",
-        Some(_) => "that another route takes today, or none",
+        Some(_) => "that this route does not ask for today",
     };
     for (number, meaning) in [
         (replayed.filtered, filtered),
