@@ -124,9 +124,10 @@ mod tests {
                 (Limit::per_minute(per_minute), tokens),
             ] {
                 let simulated = simulated(limit, &gaps_ms, &real);
-                for (simulated, real) in simulated.iter().zip(&real) {
+                for (number, (simulated, real)) in (0..).zip(simulated.iter().zip(&real)) {
                     let late = real - simulated;
-                    prop_assert!((0..=2 * STEP).contains(&late), "{simulated} {real}");
+                    // Its interval is of whole microseconds, so each message may bring it one closer.
+                    prop_assert!((0..=2 * STEP + number).contains(&late), "{simulated} {real}");
                 }
             }
         }
