@@ -47,7 +47,7 @@ fn panel(channel: &ChannelReport, (first, last): (i64, i64), y: i64) -> String {
         false => format!(" (its pace: {})", channel.budget_per_minute),
     };
     let mut svg = format!(
-        "<text class=\"t\" x=\"{LEFT}\" y=\"{}\">{}: messages per minute{budget}</text>\n\
+        "<text class=\"t\" x=\"{LEFT}\" y=\"{}\">{}: messages per minute, digests in orange{budget}</text>\n\
          <line class=\"a\" x1=\"{LEFT}\" y1=\"{bottom}\" x2=\"{}\" y2=\"{bottom}\"/>\n\
          <text x=\"{}\" y=\"{}\" text-anchor=\"end\">{most}</text>\n<text x=\"{}\" y=\"{bottom}\" text-anchor=\"end\">0</text>\n\
          <text x=\"{LEFT}\" y=\"{}\">{}</text>\n<text x=\"{}\" y=\"{}\" text-anchor=\"end\">{}</text>\n",
