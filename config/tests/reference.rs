@@ -186,7 +186,12 @@ fn every_default_described_is_that_of_the_code() {
     let knobs = knobs();
     assert_eq!(knobs["channels.default.preview"].default, "false");
     for list in LISTS_OF_MAPS {
-        assert_eq!(knobs[list].default, "[]");
+        // A test has to say who is to hear of its event.
+        let expected = match list {
+            "tests.[].expect" => "none, it is required",
+            _ => "[]",
+        };
+        assert_eq!(knobs[list].default, expected);
     }
     let without =
         Case::file("channels: {default: {preview: true}, b: {slack_channel: C1}}").loaded();
@@ -291,7 +296,7 @@ fn file_with(path: &str, value: &str) -> String {
             };
             format!("routes: [{{name: a, channel: default, rate: {{{key}: {value}, {other}: 1}}}}]")
         }
-        ("tests.[]", _) => format!("tests: [{{name: a, event: {{}}, {key}: {value}}}]"),
+        ("tests.[]", _) => format!("tests: [{{name: a, event: {{}}, expect: [], {key}: {value}}}]"),
         _ => format!("{section}: {{{key}: {value}}}"),
     }
 }
