@@ -4,14 +4,13 @@ use std::{
     fs,
     io::{self, Write},
     path::{Path, PathBuf},
-    time::SystemTime,
 };
 
 use auditrelay_audit::HashKey;
 use auditrelay_config::Config;
 use auditrelay_store::{MovedAside, Opened, SledOptions, SledQueue};
 
-use crate::{Failure, limits::limits};
+use crate::{Failure, limits::limits, when::now_unix_ms};
 
 /// The key for a command that writes nothing: the relay's, or one that is not kept where there is none that
 /// this user may read. What is hashed with that is comparable within one run.
@@ -73,12 +72,8 @@ pub(crate) fn write_durably(file: &Path, content: &[u8]) -> io::Result<()> {
 
 /// How the queue of a configuration is opened, by the relay and by commands.
 pub(crate) fn sled_options(data_dir: &Path, config: Option<&Config>) -> SledOptions {
-    let now = SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default();
-    let now_unix_ms = i64::try_from(now.as_millis()).unwrap_or(i64::MAX);
     // A command that only looks leaves everything where it is.
-    let looking = SledOptions::new(data_dir, now_unix_ms);
+    let looking = SledOptions::new(data_dir, now_unix_ms());
     let Some(config) = config else { return looking };
     let bytes_max = config.queue.bytes_max.get();
     SledOptions {

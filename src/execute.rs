@@ -12,7 +12,7 @@ mod quarantine;
 use std::{
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 
 use auditrelay_config::Config;
@@ -22,7 +22,10 @@ use auditrelay_store::{
 };
 use tokio::{sync::mpsc, time::Instant};
 
-use crate::request::{Line, Member, Outcome, Request};
+use crate::{
+    request::{Line, Member, Outcome, Request},
+    when::now_unix_ms,
+};
 use dead::Settle;
 use mute::Places;
 use quarantine::{quarantine_list, quarantine_show};
@@ -309,13 +312,6 @@ fn moved_aside(data_dir: &Path, folder: &str) -> Result<PathBuf, String> {
             "only a folder {MOVED_ASIDE}… directly inside the relay's data directory can be salvaged"
         ))
     }
-}
-
-fn now_unix_ms() -> i64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

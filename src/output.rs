@@ -132,7 +132,7 @@ pub(crate) fn wrap(text: &str, chars_max: usize) -> Vec<String> {
     lines
 }
 
-/// `1 event`, `1,234 events`.
+/// `1 event`, `1,234 events`, `2 deliveries`.
 pub(crate) fn count(number: u64, noun: &str) -> String {
     let digits = number.to_string();
     let mut grouped = String::new();
@@ -142,8 +142,12 @@ pub(crate) fn count(number: u64, noun: &str) -> String {
         }
         grouped.push(digit);
     }
-    let plural = if number == 1 { "" } else { "s" };
-    format!("{grouped} {noun}{plural}")
+    match noun.strip_suffix('y') {
+        _ if number == 1 => format!("{grouped} {noun}"),
+        // No noun of ours has a vowel before it.
+        Some(stem) => format!("{grouped} {stem}ies"),
+        None => format!("{grouped} {noun}s"),
+    }
 }
 
 /// `2026-11-21 03:15:29 UTC` of a Unix time in milliseconds.

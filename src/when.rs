@@ -1,9 +1,14 @@
-//! Times as operators give them: RFC 3339, or an age.
+//! The time now, and times as operators give them: RFC 3339, or an age.
 
 use jiff::{Span, SpanRelativeTo, Timestamp};
 
 /// Unix time in milliseconds.
 pub(crate) type UnixMs = i64;
+
+/// The wall clock: where it enters commands and what they ask of a queue.
+pub(crate) fn now_unix_ms() -> UnixMs {
+    Timestamp::now().as_millisecond()
+}
 
 /// Reads a time of the command line.
 ///

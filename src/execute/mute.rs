@@ -10,11 +10,12 @@ use auditrelay_dispatch::escape::clean;
 use auditrelay_store::{MUTE_WORDS_BYTES_MAX, MUTES_MAX, Mute, MuteEnd, NewMute, Queue, SledQueue};
 use tokio::sync::mpsc;
 
-use super::{Context, Stop, now_unix_ms, tell};
+use super::{Context, Stop, tell};
 use crate::{
     mute::{AUTHOR_CHARS_MAX, LASTS_MS_MAX, REASON_CHARS_MAX, restriction},
     output::{duration, time},
     request::{AskedMute, Line, Outcome},
+    when::now_unix_ms,
 };
 
 /// The channels and routes that there are.

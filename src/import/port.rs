@@ -2,10 +2,7 @@
 //! ([`Ask`]) and behind it the text of the lines, as it is. Who may: as with commands, the token of this run is
 //! needed.
 
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{sync::Arc, time::Duration};
 
 use auditrelay_ingest::log_file::LINE_BYTES_MAX;
 use http_body_util::{BodyExt, Full, Limited};
@@ -17,7 +14,10 @@ use hyper::{
 use tokio::time::timeout;
 
 use super::chunk::{Ask, Said};
-use crate::commands_port::{Answer, Commands, refuse};
+use crate::{
+    commands_port::{Answer, Commands, refuse},
+    when::now_unix_ms,
+};
 
 pub(crate) const PATH: &str = "/import";
 pub(super) const CONTENT: &str = "application/x-auditrelay-lines";
@@ -71,8 +71,7 @@ impl Commands {
         })?;
         let text = text.get(1..).unwrap_or_default().to_vec();
         drop(body);
-        let now = SystemTime::now().duration_since(UNIX_EPOCH);
-        let now = now.map_or(0, |since| since.as_millis() as i64);
+        let now = now_unix_ms();
         // A task of its own, so that what was begun is durable before anybody asks how far it is, also when its
         // client was killed meanwhile.
         let importer = Arc::clone(&self.importer);

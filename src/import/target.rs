@@ -1,9 +1,6 @@
 //! Where imported lines go: into the store that this command opened, or to the relay that has it.
 
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{sync::Arc, time::Duration};
 
 use auditrelay_dispatch::Routes;
 use auditrelay_ingest::log_file::InUse;
@@ -28,6 +25,7 @@ use crate::{
     data_dir::hash_key,
     preparation::{for_nobody, preparation},
     reach::{AdminAddress, Found, command_options, reach, silent},
+    when::now_unix_ms,
 };
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -89,8 +87,7 @@ impl Target {
     pub(super) async fn ask(&mut self, ask: &Ask, text: &[u8]) -> Result<Said, Failure> {
         match self {
             Self::Store(importer) => {
-                let now = SystemTime::now().duration_since(UNIX_EPOCH);
-                let now = now.map_or(0, |since| since.as_millis() as i64);
+                let now = now_unix_ms();
                 Ok(importer.answer(ask.clone(), text.to_vec(), now).await)
             }
             Self::Relay(relay, client) => {

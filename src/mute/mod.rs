@@ -2,10 +2,7 @@
 //!
 //! Invariant: who mutes, what and why is said aloud. There is no mute without an author, a reason and an end.
 
-use std::{
-    process::ExitCode,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::process::ExitCode;
 
 use auditrelay_config::MatchConfig;
 use auditrelay_store::{Mute, NewMute};
@@ -16,6 +13,7 @@ use crate::{
     output::{count, duration, line, say, say_json, table, time, wrap},
     request::{AskedMute, Outcome, Request},
     session::Session,
+    when::now_unix_ms,
 };
 
 mod args;
@@ -249,7 +247,7 @@ fn told(mute: &Mute) -> String {
         mute.id,
         line(&asked.author, AUTHOR_CHARS_MAX),
         line(&asked.reason, REASON_CHARS_MAX),
-        count(mute.held_total(), "delivery").replace("deliverys", "deliveries"),
+        count(mute.held_total(), "delivery"),
         held(mute),
     )
 }
@@ -277,13 +275,6 @@ pub(crate) fn as_json(mute: &Mute) -> Value {
         "ended": ended,
         "held": mute.held,
     })
-}
-
-fn now_unix_ms() -> i64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

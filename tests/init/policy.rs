@@ -1,105 +1,41 @@
 //! The audit policy that is written: what the API server would take for one, and which requests it asks for.
 
 use auditrelay_audit::{
-    Envelope,
-    policy::{GroupResources, Match, Request},
+    Envelope, Level, Stage,
+    policy::{Match, Policy, Request, load},
 };
-use serde::Deserialize;
 use serde_json::json;
 
-use crate::yaml;
-
-mod refusals;
-
 const POLICY: &str = include_str!("../../src/init/set/audit-policy.yaml");
-/// Kubernetes: `audit.k8s.io/v1` `Policy`, as far as a policy may go.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-struct Policy {
-    api_version: String,
-    kind: String,
-    omit_stages: Vec<String>,
-    omit_managed_fields: bool,
-    rules: Vec<Rule>,
-}
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Rule {
-    level: String,
-    #[serde(default)]
-    users: Vec<String>,
-    #[serde(default, rename = "userGroups")]
-    user_groups: Vec<String>,
-    #[serde(default)]
-    verbs: Vec<String>,
-    #[serde(default)]
-    resources: Vec<Resources>,
-    #[serde(default)]
-    namespaces: Vec<String>,
-    #[serde(default, rename = "nonResourceURLs")]
-    non_resource_urls: Vec<String>,
-    #[serde(default, rename = "omitStages")]
-    omit_stages: Vec<String>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-struct Resources {
-    group: String,
-    #[serde(default)]
-    resources: Vec<String>,
-    #[serde(default)]
-    resource_names: Vec<String>,
-}
-
-impl Rule {
-    fn matcher(&self) -> Match {
-        Match {
-            users: self.users.clone(),
-            user_groups: self.user_groups.clone(),
-            verbs: self.verbs.clone(),
-            resources: self.resources.iter().map(Resources::group).collect(),
-            namespaces: self.namespaces.clone(),
-            non_resource_urls: self.non_resource_urls.clone(),
-        }
-    }
-}
-
-impl Resources {
-    fn group(&self) -> GroupResources {
-        GroupResources {
-            group: self.group.clone(),
-            resources: self.resources.clone(),
-            resource_names: self.resource_names.clone(),
-        }
-    }
-}
-
+/// As an API server of any version loads it: what only some of them take is a warning.
 fn policy() -> Policy {
-    yaml(POLICY)
+    let loaded = load(POLICY).unwrap_or_else(|problems| panic!("{problems:?}"));
+    assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
+    loaded.policy
 }
 
 #[test]
 fn it_asks_for_no_answers_and_every_rule_has_its_reason() {
     let policy = policy();
-    assert_eq!(policy.omit_stages, ["RequestReceived"]);
+    assert_eq!(policy.omit_stages, [Stage::RequestReceived]);
     assert!(policy.omit_managed_fields);
     for rule in &policy.rules {
         // Bodies of answers are asked for nowhere.
-        assert_ne!(rule.level, "RequestResponse", "{rule:?}");
+        assert_ne!(rule.level, Level::RequestResponse, "{rule:?}");
         // Users, groups and verbs know no patterns.
-        let exact = rule
+        let asked = &rule.matched;
+        let mut exact = asked
             .users
             .iter()
-            .chain(&rule.user_groups)
-            .chain(&rule.verbs);
-        assert!(exact.clone().all(|one| !one.contains('*')), "{rule:?}");
+            .chain(&asked.user_groups)
+            .chain(&asked.verbs);
+        assert!(exact.all(|one| !one.contains('*')), "{rule:?}");
     }
     let last = policy.rules.last().expect("rules");
     assert_eq!(
-        (&*last.level, last.matcher()),
-        ("Metadata", Match::default())
+        (last.level, &last.matched),
+        (Level::Metadata, &Match::default())
     );
     let lines: Vec<&str> = POLICY.lines().collect();
     for (place, line) in lines.iter().enumerate() {
@@ -140,7 +76,7 @@ const OPERATOR: Who = (
 );
 
 /// `what` is `/path`, or `[group:]resource[/subresource]` of one object, or of none with `*` behind it.
-fn level(policy: &Policy, (user, groups): Who, verb: &str, what: &str) -> String {
+fn level(policy: &Policy, (user, groups): Who, verb: &str, what: &str) -> &'static str {
     let mut event = json!({
         "level": "Metadata", "auditID": "a", "stage": "ResponseComplete", "requestURI": "/x", "verb": verb,
         "user": {"username": user, "groups": groups}, "sourceIPs": [],
@@ -160,11 +96,8 @@ fn level(policy: &Policy, (user, groups): Who, verb: &str, what: &str) -> String
     }
     let event = event.to_string();
     let event = Envelope::parse(&event).expect("readable");
-    let rule = policy
-        .rules
-        .iter()
-        .find(|rule| rule.matcher().matches(&Request::of(&event)));
-    rule.map_or("no rule", |rule| &rule.level).to_owned()
+    let decision = policy.evaluate(&Request::at_the_api_server(&event));
+    decision.rule.map_or("no rule", |_| decision.level.as_str())
 }
 
 #[test]
@@ -315,7 +248,7 @@ fn no_body_of_a_secret_is_ever_asked_for() {
             ] {
                 let level = level(&policy, who, verb, what);
                 assert!(
-                    ["None", "Metadata"].contains(&&*level),
+                    ["None", "Metadata"].contains(&level),
                     "{} {verb} {what}: {level}",
                     who.0
                 );

@@ -74,9 +74,6 @@ pub(crate) enum StoredKind {
     Unreadable(Box<Told>),
     /// The same, of which there is more to say.
     UnreadableMore(Box<(Told, More)>),
-    /// Unwanted, by a route that says so. Read and not written any more: an earlier version takes a table with it for
-    /// damaged. Who took an event stands behind the keys ([`super::names`]).
-    UnwantedBy(Hint),
 }
 
 impl From<ItemKind> for StoredKind {
@@ -91,6 +88,7 @@ impl From<ItemKind> for StoredKind {
                 body_unreadable,
                 hint,
             },
+            // Who took it stands behind the keys ([`super::names`]): an earlier version takes a table with more in it for damaged.
             ItemKind::Unwanted { .. } => Self::Unwanted,
             ItemKind::Unreadable(unreadable) => match apart(*unreadable) {
                 (told, more) if more.is_none() => Self::Unreadable(Box::new(told)),
@@ -113,7 +111,6 @@ impl From<StoredKind> for ItemKind {
                 hint,
             },
             StoredKind::Unwanted => Self::Unwanted { hint: None },
-            StoredKind::UnwantedBy(hint) => Self::Unwanted { hint: Some(hint) },
             StoredKind::Unreadable(told) => {
                 Self::Unreadable(Box::new(together(*told, More::default())))
             }
