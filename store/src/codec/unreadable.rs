@@ -245,10 +245,6 @@ mod tests {
             let kind = ItemKind::Unwanted { hint };
             assert_eq!(plain(&kind), [1], "as every version writes it");
         }
-        // For a time it was.
-        let read: [ItemKind; 2] = from_plain(&[4, 3, 1]).expect("whole");
-        let by = |hint| ItemKind::Unwanted { hint };
-        assert_eq!(read, [by(Some(Hint(3))), by(None)]);
     }
 
     #[test]
