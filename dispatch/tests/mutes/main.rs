@@ -1,5 +1,6 @@
 //! Mutes in the router, on a real queue: from when to when, what is counted, and what is said.
 
+mod at_once;
 mod ends;
 mod several;
 
