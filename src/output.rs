@@ -144,9 +144,8 @@ pub(crate) fn count(number: u64, noun: &str) -> String {
     }
     match noun.strip_suffix('y') {
         _ if number == 1 => format!("{grouped} {noun}"),
-        // No noun of ours has a vowel before it.
-        Some(stem) => format!("{grouped} {stem}ies"),
-        None => format!("{grouped} {noun}s"),
+        Some(stem) if !stem.ends_with(['a', 'e', 'o', 'u']) => format!("{grouped} {stem}ies"),
+        _ => format!("{grouped} {noun}s"),
     }
 }
 
@@ -213,6 +212,10 @@ mod tests {
         assert_eq!(count(1, "event"), "1 event");
         assert_eq!(count(999, "event"), "999 events");
         assert_eq!(count(1_234_567, "event"), "1,234,567 events");
+        assert_eq!(count(2, "delivery"), "2 deliveries");
+        assert_eq!(count(1, "delivery"), "1 delivery");
+        assert_eq!(count(2, "more way"), "2 more ways");
+        assert_eq!(count(0, "key"), "0 keys");
     }
 
     #[test]
