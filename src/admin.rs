@@ -17,6 +17,7 @@ use tokio::{net::TcpListener, sync::Semaphore};
 
 use crate::{
     commands_port::{self, Answer, Commands},
+    current::Current,
     health, import, ledger,
     metrics::{LedgerMetrics, gauge_value},
 };
@@ -26,6 +27,7 @@ const CONNECTIONS_MAX: usize = 64;
 
 pub(crate) struct Admin {
     pub(crate) queue: SledQueue,
+    pub(crate) current: Current,
     pub(crate) metrics: LedgerMetrics,
     pub(crate) commands: Commands,
 }
@@ -108,6 +110,10 @@ impl Admin {
                 Ok(metrics) => respond(StatusCode::OK, "text/plain; version=0.0.4", metrics),
                 Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
             },
+            "/config" => match serde_json::to_vec_pretty(&*self.current.load()) {
+                Ok(config) => respond(StatusCode::OK, "application/json", config),
+                Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
+            },
             // Who has the token of another relay has taken this one for it.
             "/ledger"
                 if !self
@@ -126,7 +132,7 @@ impl Admin {
             }
             _ => text(
                 StatusCode::NOT_FOUND,
-                "here are /metrics, /livez, /readyz and /ledger\n",
+                "here are /metrics, /livez, /readyz, /config and /ledger\n",
             ),
         }
     }

@@ -7,6 +7,7 @@ mod admin;
 pub mod check;
 pub mod cli;
 mod commands_port;
+mod current;
 mod data_dir;
 mod dead;
 mod demo;

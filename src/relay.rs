@@ -20,6 +20,7 @@ use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 use crate::{
     Failure, admin,
     commands_port::{Commands, Token},
+    current::Current,
     data_dir::{hash_key, open_queue, write_durably},
     execute::Context,
     import::Importer,
@@ -241,6 +242,7 @@ impl Relay {
         let ingest_metrics = auditrelay_ingest::Metrics::new(&self.registry).map_err(other)?;
         // Ingest and router meet in the queue alone; both have the table.
         let routes = Arc::new(Routes::new(&self.config));
+        let current = Current::new(self.config.clone());
         let context = Context::new(self.queue.clone(), &self.config, Arc::clone(&routes));
         // One for each door.
         let prepare = || preparation(&self.config, &self.hash_key, &routes);
@@ -299,6 +301,7 @@ impl Relay {
         tasks.spawn(self.router.run(stopped.clone()));
         let admin = admin::Admin {
             queue: self.queue,
+            current,
             metrics: self.ledger_metrics,
             commands: Commands::new(context, importer, self.token),
         };

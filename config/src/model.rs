@@ -17,6 +17,7 @@ use crate::channel::{ChannelConfig, Destination};
 use crate::door::{ClientConfig, TlsConfig};
 use crate::inputs::InputsConfig;
 use crate::names::{ChannelName, ClusterName};
+use crate::observe::{LogConfig, MetricsConfig, WatchdogConfig};
 use crate::proxy::Proxy;
 use crate::queue::QueueConfig;
 use crate::redaction::RedactionConfig;
@@ -45,8 +46,10 @@ pub struct Config {
     pub clients: Vec<ClientConfig>,
     /// Whether to receive encrypted events from other machines without asking who they are.
     pub allow_anonymous: bool,
-    /// Where health, metrics and the like are served: a loopback address, as nobody is authenticated.
+    /// Where health, metrics and the like are served.
     pub admin_listen: SocketAddr,
+    /// The file of the bearer tokens that are asked for there; set if others than this machine can reach it.
+    pub admin_token_file: Option<PathBuf>,
     /// The folder of the queue and of what else must outlive the process.
     pub data_dir: PathBuf,
     /// The cluster that posts to plain `/webhook`.
@@ -73,6 +76,12 @@ pub struct Config {
     pub starter_routes: Option<ChannelName>,
     /// Events, and who is to hear of them.
     pub tests: Vec<RouteTest>,
+    /// What metrics tell apart.
+    pub metrics: MetricsConfig,
+    /// The dead man's switch.
+    pub watchdog: WatchdogConfig,
+    /// The log.
+    pub log: LogConfig,
 }
 
 impl Config {

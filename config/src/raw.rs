@@ -15,6 +15,7 @@ use crate::error::ConfigError;
 use crate::inputs::InputsConfig;
 use crate::model::{DedupConfig, IngestConfig, SlackConfig};
 use crate::names::{ChannelName, ClusterName};
+use crate::observe::{LogConfig, MetricsConfig, WatchdogConfig};
 use crate::queue::QueueConfig;
 use crate::redaction::RedactionConfig;
 use crate::route::RouteConfig;
@@ -34,6 +35,8 @@ pub(crate) struct RawConfig {
     pub(crate) allow_anonymous: bool,
     #[serde(deserialize_with = "text::read")]
     pub(crate) admin_listen: SocketAddr,
+    #[serde(deserialize_with = "text::read_option")]
+    pub(crate) admin_token_file: Option<PathBuf>,
     #[serde(deserialize_with = "text::read")]
     pub(crate) data_dir: PathBuf,
     pub(crate) cluster: ClusterName,
@@ -48,6 +51,9 @@ pub(crate) struct RawConfig {
     pub(crate) routes: Vec<RouteConfig>,
     pub(crate) starter_routes: Option<ChannelName>,
     pub(crate) tests: Vec<RouteTest>,
+    pub(crate) metrics: MetricsConfig,
+    pub(crate) watchdog: WatchdogConfig,
+    pub(crate) log: LogConfig,
 }
 
 impl Default for RawConfig {
@@ -59,6 +65,7 @@ impl Default for RawConfig {
             clients: Vec::new(),
             allow_anonymous: false,
             admin_listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9090)),
+            admin_token_file: None,
             data_dir: PathBuf::from("./auditrelay-data"),
             cluster: ClusterName::from_text("default").expect("the literal is a name"),
             default_channel: None,
@@ -72,6 +79,9 @@ impl Default for RawConfig {
             routes: Vec::new(),
             starter_routes: None,
             tests: Vec::new(),
+            metrics: MetricsConfig::default(),
+            watchdog: WatchdogConfig::default(),
+            log: LogConfig::default(),
         }
     }
 }

@@ -44,6 +44,7 @@ pub(crate) fn resolve(mut raw: RawConfig, tree: &Tree) -> Result<Config, ConfigE
     }
     check_tests(&raw, tree)?;
     check_redaction(&raw, tree)?;
+    check_watchdog(&raw, tree)?;
     Ok(Config {
         default_channel: default_channel(&raw, tree)?,
         listen: raw.listen,
@@ -52,6 +53,7 @@ pub(crate) fn resolve(mut raw: RawConfig, tree: &Tree) -> Result<Config, ConfigE
         clients: raw.clients,
         allow_anonymous: raw.allow_anonymous,
         admin_listen: raw.admin_listen,
+        admin_token_file: raw.admin_token_file,
         data_dir: raw.data_dir,
         cluster: raw.cluster,
         ingest: raw.ingest,
@@ -64,15 +66,19 @@ pub(crate) fn resolve(mut raw: RawConfig, tree: &Tree) -> Result<Config, ConfigE
         routes: raw.routes,
         starter_routes: raw.starter_routes,
         tests: raw.tests,
+        metrics: raw.metrics,
+        watchdog: raw.watchdog,
+        log: raw.log,
     })
 }
 
 fn check_addresses(raw: &RawConfig, tree: &Tree) -> Result<(), ConfigError> {
     let is_loopback = |address: SocketAddr| address.ip().to_canonical().is_loopback();
     door::check(raw, tree, is_loopback(raw.listen))?;
-    if !is_loopback(raw.admin_listen) {
+    if !is_loopback(raw.admin_listen) && raw.admin_token_file.is_none() {
         let problem = format!(
-            "found {}, expected a loopback address: nobody is authenticated there",
+            "found {}, which other machines can reach: expected a loopback address, or admin_token_file with the \
+             bearer tokens that are asked for there",
             raw.admin_listen
         );
         return Err(tree.refusal("admin_listen", &problem));
@@ -132,6 +138,13 @@ fn read_secrets(raw: &mut RawConfig, tree: &Tree) -> Result<(), ConfigError> {
         &mut slack.token,
         slack.token_file.as_deref(),
         "slack.token",
+        tree,
+    )?;
+    let watchdog = &mut raw.watchdog;
+    fill(
+        &mut watchdog.url,
+        watchdog.url_file.as_deref(),
+        "watchdog.url",
         tree,
     )?;
     for (name, channel) in &mut raw.channels {
@@ -237,6 +250,18 @@ fn check_tests(raw: &RawConfig, tree: &Tree) -> Result<(), ConfigError> {
         }
     }
     Ok(())
+}
+
+fn check_watchdog(raw: &RawConfig, tree: &Tree) -> Result<(), ConfigError> {
+    let watchdog = &raw.watchdog;
+    let Some(channel) = &watchdog.channel else {
+        return Ok(());
+    };
+    if watchdog.url.is_some() {
+        let problem = "found a channel beside url or url_file, expected only one of them";
+        return Err(tree.refusal("watchdog.channel", problem));
+    }
+    check_known(raw, channel).map_err(|problem| tree.refusal("watchdog.channel", &problem))
 }
 
 fn check_redaction(raw: &RawConfig, tree: &Tree) -> Result<(), ConfigError> {

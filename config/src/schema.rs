@@ -45,6 +45,7 @@ pub(crate) const ROOT: &[Field] = &[
     field("clients", Kind::Maps(CLIENT)),
     field("allow_anonymous", Kind::Bool),
     field("admin_listen", Kind::Text),
+    field("admin_token_file", Kind::Text),
     field("data_dir", Kind::Text),
     field("cluster", Kind::Text),
     field("default_channel", Kind::Text),
@@ -58,7 +59,21 @@ pub(crate) const ROOT: &[Field] = &[
     field("routes", Kind::Maps(ROUTE)),
     field("starter_routes", Kind::Text),
     field("tests", Kind::Maps(TEST)),
+    field("metrics", Kind::Map(METRICS)),
+    field("watchdog", Kind::Map(WATCHDOG)),
+    field("log", Kind::Map(LOG)),
 ];
+
+const METRICS: &[Field] = &[field("clusters", Kind::List)];
+
+const WATCHDOG: &[Field] = &[
+    field("interval_seconds", Kind::Integer),
+    field("channel", Kind::Text),
+    field("url", Kind::Text),
+    field("url_file", Kind::Text),
+];
+
+const LOG: &[Field] = &[field("filter", Kind::Text)];
 
 const TLS: &[Field] = &[
     field("certificate_file", Kind::Text),

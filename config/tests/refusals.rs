@@ -237,7 +237,7 @@ fn addresses_that_anyone_can_reach() {
                 "admin_listen: \"{address}\"\nallow_plain_http: true"
             )),
             format!(
-                "a.yaml: admin_listen: found {address}, expected a loopback address: nobody is authenticated there"
+                "a.yaml: admin_listen: found {address}, which other machines can reach: expected a loopback address, or admin_token_file with the bearer tokens that are asked for there"
             )
         );
     }

@@ -107,8 +107,8 @@ fn refusals_of_the_command_line() {
     };
     assert_eq!(
         Case::bare().overrides(admin).line(),
-        "flag --admin-listen: admin_listen: found [::]:80, expected a loopback address: nobody is \
-         authenticated there"
+        "flag --admin-listen: admin_listen: found [::]:80, which other machines can reach: expected a \
+         loopback address, or admin_token_file with the bearer tokens that are asked for there"
     );
     let folder = Overrides {
         data_dir: Some("".into()),
