@@ -43,6 +43,7 @@ mod session;
 mod space_metrics;
 mod status;
 mod tail;
+mod top;
 mod when;
 
 pub use failure::Failure;

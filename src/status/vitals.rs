@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep};
 
 use super::{
     attention,
-    report::{ActiveMute, Budget, Channel, Disk, Rates, Report, Totals},
+    report::{ActiveMute, Budget, Disk, Rates, Report, Totals},
 };
 use crate::{lanes::workspace_of, when::now_unix_ms};
 
@@ -167,7 +167,6 @@ fn with_channels(mut report: Report, ledger: &Ledger, space: &Space) -> Report {
             .copied()
             .unwrap_or_default();
     }
-    // What was delivered long ago, in a channel that is not configured any more, is of no interest.
     report
 }
 
