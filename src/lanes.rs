@@ -66,7 +66,8 @@ impl<'a> Lanes<'a> {
             metrics,
             key,
             templates,
-            http: Http::new(config.slack.timeout(), config.slack.proxy.as_ref()),
+            http: Http::new(config.slack.timeout(), config.slack.proxy.as_ref())
+                .timed(metrics.slack_requests.clone()),
             workspaces: HashMap::new(),
             places: HashMap::new(),
             rendering: Arc::new(Semaphore::new(RENDERING_MAX)),
@@ -83,7 +84,7 @@ impl<'a> Lanes<'a> {
         for (name, channel) in &config.channels {
             match channel.destination(&config.slack) {
                 Destination::SlackApi { channel: id, token } => {
-                    let workspace = self.workspace(token.expose_secret());
+                    let workspace = self.workspace(token.expose_secret(), name);
                     let api = WebApi::new(self.http.clone(), &config.slack.api_url, token)
                         .map_err(Failure::Other)?;
                     let slack = SlackApi::new(api, id, workspace.clone());
@@ -92,7 +93,7 @@ impl<'a> Lanes<'a> {
                     tasks.spawn(Lane::new(setup, slack).run(stopped.clone()));
                 }
                 Destination::Webhook { url } => {
-                    let workspace = self.workspace(&workspace_of(url));
+                    let workspace = self.workspace(&workspace_of(url), name);
                     let webhook = SlackWebhook::new(self.http.clone(), url);
                     let place = self.place(url.expose_secret(), "webhook", channel);
                     let setup = self.setup(name, channel, place, Some(workspace));
@@ -112,13 +113,13 @@ impl<'a> Lanes<'a> {
         })
     }
 
-    fn workspace(&mut self, who: &str) -> Workspace {
+    /// Channels come in the order of their names, and the first of a token is what metrics call it by.
+    fn workspace(&mut self, who: &str, first: &ChannelName) -> Workspace {
         let slack = &self.config.slack;
+        let per_minute = slack.messages_per_minute.get();
         let new = || {
-            Workspace::new(
-                slack.messages_per_minute.get(),
-                slack.lookups_per_minute.get(),
-            )
+            let posts = self.metrics.workspace(first.as_str(), per_minute);
+            Workspace::counted(per_minute, slack.lookups_per_minute.get(), Some(posts))
         };
         self.workspaces
             .entry(who.to_owned())

@@ -14,6 +14,7 @@ use std::{
     time::Duration,
 };
 
+use prometheus::IntCounter;
 use tokio::time::{Instant, sleep_until};
 
 use crate::pace::{Limiter, limiter, ready};
@@ -34,6 +35,8 @@ struct Inner {
     limited: Mutex<Limited>,
     /// Messages that were accepted.
     accepted: AtomicU64,
+    /// Calls that post, for metrics.
+    posts: Option<IntCounter>,
     /// IDs of channels by name.
     channels: Mutex<HashMap<String, String>>,
 }
@@ -72,12 +75,22 @@ impl Turns {
 impl Workspace {
     /// So many messages a minute, and so many calls of each method that reads.
     pub fn new(messages_per_minute: u64, lookups_per_minute: u64) -> Self {
+        Self::counted(messages_per_minute, lookups_per_minute, None)
+    }
+
+    /// The same, whose posts are counted.
+    pub fn counted(
+        messages_per_minute: u64,
+        lookups_per_minute: u64,
+        posts: Option<IntCounter>,
+    ) -> Self {
         Self(Arc::new(Inner {
             posting: Turns::new(messages_per_minute),
             lookups_per_minute,
             looking: Mutex::default(),
             limited: Mutex::default(),
             accepted: AtomicU64::new(0),
+            posts,
             channels: Mutex::default(),
         }))
     }
@@ -111,6 +124,13 @@ impl Workspace {
         );
         let _turn = turns.queue.lock().await;
         ready(&turns.limiter).await;
+    }
+
+    /// Notes that a message is posted, whatever comes of it.
+    pub fn note_post(&self) {
+        if let Some(posts) = &self.0.posts {
+            posts.inc();
+        }
     }
 
     /// Notes that a message was accepted.

@@ -40,6 +40,13 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
         self.opened();
     }
 
+    /// A message goes out: one of the token's, whatever comes of it.
+    pub(super) fn note_post(&self) {
+        if let Some(workspace) = &self.workspace {
+            workspace.note_post();
+        }
+    }
+
     /// The channel has taken a message, now or before.
     pub(super) fn opened(&mut self) {
         self.set_state("open");
