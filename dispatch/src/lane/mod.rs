@@ -25,6 +25,7 @@ use tokio::{
 
 use crate::{
     Destination, Message, Metrics, Workspace,
+    board::{Entry, LaneState, WaitsFor},
     destination::Receipt,
     message,
     pace::{Pace, Place},
@@ -69,7 +70,7 @@ pub struct Lane<Q, D> {
     pace: Pace,
     workspace: Option<Workspace>,
     retry: Retry,
-    state: &'static str,
+    state: LaneState,
     /// The last message was refused for its content: the next one goes without blocks.
     plain: bool,
     /// It was its metadata that was refused: the next one goes without.
@@ -89,6 +90,8 @@ pub struct Lane<Q, D> {
     fallback_is_full: bool,
     details: Details,
     metrics: Metrics,
+    /// Where people see what it does.
+    board: Entry,
     rendering: Arc<Semaphore>,
 }
 
@@ -151,7 +154,7 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
             pace: Pace::new(config.message_interval(), setup.place),
             workspace: setup.workspace,
             retry: Retry::new(config.retry_max()),
-            state: "open",
+            state: LaneState::Open,
             plain: false,
             without_id: false,
             search: Search::default(),
@@ -163,6 +166,7 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
             parked_tries: 0,
             fallback_is_full: false,
             details: Details::new(Retry::new(config.retry_max())),
+            board: setup.metrics.board.lane(setup.channel),
             metrics: setup.metrics,
             rendering: setup.rendering,
         }
@@ -189,6 +193,7 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
 
     /// Posts the next message; `false` if there is nothing to tell.
     async fn deliver(&mut self) -> Result<bool, QueueError> {
+        self.board.waits_for(WaitsFor::Rendering);
         let mut begun = Instant::now();
         let Some((lease, permit)) = self.lease().await? else {
             return Ok(false);
@@ -225,6 +230,7 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
             prepared.message.id.clear();
         }
         self.pace.prepared(begun.elapsed());
+        self.board.waits_for(WaitsFor::Pace);
         if let Some(workspace) = &self.workspace {
             // A hold may have come since this lane had its turn.
             workspace.until_not_held().await;
@@ -241,6 +247,7 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
                     "posted"
                 );
                 self.accepted(prepared.message.form);
+                self.board.delivered(held.events);
                 let is_digest = prepared.message.form == "digest";
                 let posted = Posted::at(&receipt);
                 self.ack(&held, receipt, is_digest).await?;
