@@ -128,6 +128,14 @@ impl Metrics {
         self.set_lane(channel, "open");
     }
 
+    /// A channel has no lane any more.
+    pub fn forget_lane(&self, channel: &str) {
+        for state in ["open", "holding", "parked"] {
+            // It may be gone already.
+            let _ = self.lane_state.remove_label_values(&[channel, state]);
+        }
+    }
+
     /// Notes a lane's state.
     pub fn set_lane(&self, channel: &str, state: &str) {
         for one in ["open", "holding", "parked"] {

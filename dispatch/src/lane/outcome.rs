@@ -244,8 +244,9 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
         self.queue.bury(&held.id, burial).await
     }
 
-    fn note_retry_after(&self, after: Option<Duration>) {
+    fn note_retry_after(&mut self, after: Option<Duration>) {
         if let Some(after) = after {
+            self.pace.hold_as_asked(after);
             let seconds = i64::try_from(after.as_secs()).unwrap_or(i64::MAX);
             let gauge = &self.metrics.retry_after_seconds;
             gauge.with_label_values(&[&self.channel]).set(seconds);
@@ -287,7 +288,7 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
         self.pace.hold(rest);
     }
 
-    fn set_state(&mut self, state: &'static str) {
+    pub(super) fn set_state(&mut self, state: &'static str) {
         self.state = state;
         self.metrics.set_lane(&self.channel, state);
     }
