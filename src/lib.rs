@@ -27,6 +27,7 @@ mod metrics;
 mod mute;
 mod online;
 mod output;
+mod parts;
 mod policy;
 mod preparation;
 mod progress;

@@ -8,6 +8,7 @@
 
 mod details;
 mod look;
+mod memory;
 mod outcome;
 mod ready;
 mod told;
@@ -35,6 +36,7 @@ use crate::{
 };
 use details::Details;
 use look::Looked;
+pub use memory::Memory;
 use told::{Posted, Told};
 use tries::{Search, Tries};
 
@@ -172,16 +174,16 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
         }
     }
 
-    /// Delivers until the shutdown. A post under way is finished first.
+    /// Delivers until it is told to stop. A post under way is finished first.
     ///
     /// # Errors
     /// The queue's; nothing can be delivered after one.
-    pub async fn run(mut self, mut shutdown: watch::Receiver<bool>) -> Result<(), QueueError> {
+    pub async fn run(mut self, mut shutdown: watch::Receiver<bool>) -> Result<Memory, QueueError> {
         self.begin_details().await?;
         loop {
             tokio::select! {
                 biased;
-                _ = shutdown.wait_for(|stop| *stop) => return Ok(()),
+                _ = shutdown.wait_for(|stop| *stop) => return Ok(self.into_memory()),
                 ready = self.ready() => ready?,
             }
             // What nobody has heard of yet goes before the details of what was told.

@@ -8,6 +8,7 @@ use hyper::{
     Method, Request, StatusCode,
     header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue},
 };
+use prometheus::HistogramVec;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use url::{Url, form_urlencoded};
@@ -79,6 +80,15 @@ impl WebApi {
             url: url.clone(),
             authorization,
         })
+    }
+
+    /// The same, and how long each call took is observed.
+    #[must_use]
+    pub fn timed(self, durations: HistogramVec) -> Self {
+        Self {
+            http: self.http.timed(durations),
+            ..self
+        }
     }
 
     /// Calls a method that posts.
