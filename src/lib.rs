@@ -28,6 +28,7 @@ mod metrics;
 mod mute;
 mod online;
 mod output;
+mod parts;
 mod policy;
 mod preparation;
 mod progress;

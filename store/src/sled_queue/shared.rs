@@ -169,6 +169,19 @@ impl Owner {
         Ok(())
     }
 
+    /// What there is too much of now is looked for at once.
+    pub(super) fn set_limits(&mut self, limits: Limits) {
+        self.shared.room.set_limits(&limits);
+        let mut space = locked(&self.shared.space);
+        space.bytes_max = limits.bytes_max;
+        space.disk_free_bytes_min = limits.disk_free_bytes_min;
+        space.channel_bytes_max = limits.channel_bytes_max;
+        drop(space);
+        self.limits = limits;
+        self.nothing_to_shed_at = None;
+        self.more_to_bound = true;
+    }
+
     /// Tells how much is used, and by which of these channels.
     pub(super) fn publish_space(&self, touched: &BTreeSet<String>) {
         let logs = &self.database.logs;

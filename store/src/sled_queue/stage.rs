@@ -110,7 +110,7 @@ impl Owner {
             Op::DropDead { messages } => answer = self.drop_dead(&messages, round)?,
             Op::Restore(restored) => self.restore(restored, round),
             // The writer itself looks at it.
-            Op::Finish => return Ok(answer),
+            Op::Finish | Op::SetLimits(_) => return Ok(answer),
         }
         round.indexed = true;
         Ok(answer)
