@@ -20,6 +20,7 @@ use crate::{
     current::Current,
     health, import, ledger,
     metrics::{LedgerMetrics, gauge_value},
+    reload::{self, Reloader},
 };
 
 /// Enough for every scraper and a person; a forgotten client costs nobody else.
@@ -30,6 +31,8 @@ pub(crate) struct Admin {
     pub(crate) current: Current,
     pub(crate) metrics: LedgerMetrics,
     pub(crate) commands: Commands,
+    /// None where there is nothing to load again.
+    pub(crate) reloader: Option<Arc<Reloader>>,
 }
 
 /// Serves until it is dropped.
@@ -72,6 +75,8 @@ impl Admin {
             self.commands.answer(request).await
         } else if request.uri().path() == import::PATH {
             self.commands.import(request).await
+        } else if request.uri().path() == reload::PATH {
+            reload::answer(self.reloader.as_ref(), &self.commands, request).await
         } else {
             self.answer(&request).map(BodyExt::boxed)
         }
