@@ -4,8 +4,6 @@
 
 mod doorman;
 mod port;
-#[cfg(test)]
-mod tests;
 
 use std::sync::Arc;
 
@@ -99,7 +97,10 @@ impl Admin {
             {
                 text(StatusCode::UNAUTHORIZED, "this is another relay\n")
             }
-            "/status" => json(&self.vitals.report(&self.queue, &self.current.load())),
+            "/status" => {
+                let gauges = self.metrics.gauges();
+                json(&self.vitals.report(&self.queue, &self.current.load(), &gauges))
+            }
             "/ledger" => json(&ledger::json(
                 &self.queue.ledger(),
                 &self.queue.mutes(),

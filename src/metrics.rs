@@ -7,6 +7,7 @@ use std::{collections::BTreeMap, sync::Mutex, time::SystemTime};
 use auditrelay_store::{Ledger, OtherCounts, Space};
 use prometheus::{
     Encoder, GaugeVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+    proto::MetricType,
 };
 
 use crate::{backlog_metrics::BacklogMetrics, space_metrics::SpaceMetrics};
@@ -203,6 +204,20 @@ impl LedgerMetrics {
             )?,
             scrape: Mutex::new(()),
         })
+    }
+
+    /// What gauges without labels say, by name.
+    pub(crate) fn gauges(&self) -> BTreeMap<String, f64> {
+        let families = self.registry.gather();
+        let gauges = families
+            .iter()
+            .filter(|family| family.get_field_type() == MetricType::GAUGE);
+        let values = gauges.flat_map(|family| {
+            let alone = family.get_metric().iter();
+            let alone = alone.filter(|metric| metric.get_label().is_empty());
+            alone.map(|metric| (family.name().to_owned(), metric.get_gauge().get_value()))
+        });
+        values.collect()
     }
 
     /// Everything in Prometheus' text format.

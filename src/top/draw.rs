@@ -228,9 +228,9 @@ fn table(frame: &mut Frame<'_>, area: Rect, app: &App, report: &Report, look: Lo
     let titles = [
         "channel",
         "state",
-        "waiting",
-        "oldest",
-        "last",
+        " waiting",
+        " oldest",
+        "       last",
         "doing / last error",
     ];
     let header = Row::new(titles).style(look.faint());

@@ -16,7 +16,7 @@ channels:
   api: { slack_channel: CAPI, token: xoxb-hunter2-own }
   hook: { webhook_url: 'https://hooks.slack.com/services/T0/B0/hunter2hook' }
 clients:
-  - { cluster: prod, token_file: tokens, }
+  - { name: prod, cluster: prod, token_file: tokens }
 watchdog: { url: 'https://hooks.slack.com/services/T0/B0/hunter2watch' }
 default_channel: api
 ";

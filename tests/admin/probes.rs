@@ -4,6 +4,7 @@ use std::{
     fs,
     io::Write,
     net::TcpListener,
+    os::unix::fs::OpenOptionsExt,
     process::{Command, Stdio},
 };
 
@@ -48,15 +49,19 @@ async fn probes_are_answered_while_the_queue_is_being_opened() {
         assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{path}: {text}");
         assert!(text.starts_with("opening the queue"), "{text}");
     }
+    // Who may write it without waiting: the relay reads it, so it has the store.
+    let mut key = until("the key is read", async || {
+        const O_NONBLOCK: i32 = 0o4000;
+        let mut open = fs::OpenOptions::new();
+        open.write(true).custom_flags(O_NONBLOCK);
+        open.open(path.join("key")).ok()
+    })
+    .await;
     // Commands are not told of it before it can do what they ask.
     assert!(!path.join("auditrelay-data/admin.address").exists());
     let (code, _, text) = run(path, &[], &["status", "--config", "c.yaml"]);
     assert_eq!(code, 70, "{text}");
     assert!(text.contains("a relay that starts or stops"), "{text}");
-    let mut key = fs::OpenOptions::new()
-        .write(true)
-        .open(path.join("key"))
-        .expect("the relay reads it");
     key.write_all(&[7; 32]).expect("written");
     drop(key);
     for probe in ["/startupz", "/readyz"] {
