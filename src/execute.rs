@@ -8,6 +8,7 @@
 mod dead;
 mod mute;
 mod quarantine;
+mod trace;
 
 use std::{
     path::{Path, PathBuf},
@@ -24,6 +25,7 @@ use tokio::{sync::mpsc, time::Instant};
 
 use crate::{
     request::{Line, Member, Outcome, Request},
+    trace::Means,
     when::now_unix_ms,
 };
 use dead::Settle;
@@ -41,6 +43,8 @@ pub(crate) struct Context {
     data_dir: PathBuf,
     /// What the configuration says; only a replay and mutes need it.
     today: Option<Today>,
+    /// Only a trace needs it.
+    means: Option<Means>,
 }
 
 #[derive(Clone)]
@@ -63,6 +67,15 @@ impl Context {
             queue,
             data_dir: config.data_dir.clone(),
             today: Some(today),
+            means: None,
+        }
+    }
+
+    /// With what a trace needs.
+    pub(crate) fn with_means(self, means: Means) -> Self {
+        Self {
+            means: Some(means),
+            ..self
         }
     }
 
@@ -72,6 +85,7 @@ impl Context {
             queue,
             data_dir,
             today: None,
+            means: None,
         }
     }
 }
@@ -129,6 +143,7 @@ async fn outcome(
             mute::expire(context, id, author, reason, out).await
         }
         Request::Events { message } => events(queue, message, out).await,
+        Request::Trace { audit_id, cluster } => trace::trace(context, audit_id, cluster, out).await,
         Request::Replay {
             since_unix_ms,
             until_unix_ms,

@@ -42,6 +42,7 @@ mod serve;
 mod session;
 mod space_metrics;
 mod tail;
+mod trace;
 mod when;
 
 pub use failure::Failure;

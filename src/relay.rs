@@ -28,6 +28,7 @@ use crate::{
     metrics::LedgerMetrics,
     online,
     preparation::{follow_files, for_nobody, preparation},
+    trace::{Means, Running},
 };
 
 /// How long a failed queue's callers have to get their answer.
@@ -243,7 +244,6 @@ impl Relay {
         // Ingest and router meet in the queue alone; both have the table.
         let routes = Arc::new(Routes::new(&self.config));
         let current = Current::new(self.config.clone());
-        let context = Context::new(self.queue.clone(), &self.config, Arc::clone(&routes));
         // One for each door.
         let prepare = || preparation(&self.config, &self.hash_key, &routes);
         let for_files = Arc::new(prepare());
@@ -297,6 +297,17 @@ impl Relay {
             &self.templates,
         );
         let shared = lanes.start(&mut tasks, stopped)?;
+        let means = Means::of_relay(
+            current.clone(),
+            self.hash_key.clone(),
+            Running {
+                duplicates: self.router.duplicates(),
+                metrics: self.dispatch_metrics.clone(),
+            },
+            &shared,
+        );
+        let context = Context::new(self.queue.clone(), &self.config, Arc::clone(&routes));
+        let context = context.with_means(means);
         tasks.spawn(online::at_start(self.config, shared, stopped.clone()));
         tasks.spawn(self.router.run(stopped.clone()));
         let admin = admin::Admin {

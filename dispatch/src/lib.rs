@@ -16,6 +16,7 @@ pub mod dedup;
 pub mod destination;
 pub mod details;
 pub mod digest;
+pub mod duplicates;
 pub mod escape;
 pub mod lane;
 pub mod message;
@@ -37,6 +38,7 @@ pub mod template;
 pub mod workspace;
 
 pub use destination::{Destination, Receipt, SendError};
+pub use duplicates::Duplicates;
 pub use lane::Lane;
 pub use message::Message;
 pub use metrics::Metrics;

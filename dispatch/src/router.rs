@@ -11,7 +11,7 @@ use auditrelay_store::{Block, ItemKind, Queue, QueueError, Routed, RoutedBlock};
 use tokio::{sync::watch, time::Instant};
 
 use crate::{
-    Metrics, Routes,
+    Duplicates, Metrics, Routes,
     dedup::{Seen, Sighting},
     mutes::Mutes,
     rates::Rates,
@@ -37,6 +37,7 @@ struct Decider {
     rates: Rates,
     mutes: Mutes,
     clock: SteadyClock,
+    duplicates: Duplicates,
     metrics: Metrics,
 }
 
@@ -94,9 +95,15 @@ impl<Q: Queue> Router<Q> {
                 rates,
                 mutes,
                 clock,
+                duplicates: Duplicates::default(),
                 metrics,
             },
         })
+    }
+
+    /// What was sent again lately, for who asks while it runs.
+    pub fn duplicates(&self) -> Duplicates {
+        self.decider.duplicates.clone()
     }
 
     /// Routes until the shutdown.
@@ -148,7 +155,8 @@ impl Decider {
         let mutes = Some(&self.mutes).filter(|mutes| !mutes.is_empty());
         let mut sorted = Sorted::new(&self.routes, &mut self.rates, mutes, now_unix_ms);
         for block in blocks {
-            let (wanted, routed, reused) = note(&mut self.seen, &mut sorted, block);
+            let (wanted, routed, reused) =
+                note(&mut self.seen, &self.duplicates, &mut sorted, block);
             self.metrics.audit_id_reuse.inc_by(reused);
             sorted.route(block, wanted, routed);
         }
@@ -163,6 +171,7 @@ impl Decider {
 /// Notes a block's keys, and counts what needs no routing, and audit IDs that were used again.
 fn note(
     seen: &mut Seen,
+    duplicates: &Duplicates,
     sorted: &mut Sorted<'_>,
     block: &Block,
 ) -> (Vec<Wanted>, RoutedBlock, u64) {
@@ -178,6 +187,7 @@ fn note(
         let sighting = seen.note(&item.key, block.seq, now_unix_ms);
         if sighting == Sighting::Duplicate {
             routed.counts.duplicates += 1;
+            duplicates.note(&item.key, block.received_unix_ms);
             continue;
         }
         routed.new_keys.push(item.key);
