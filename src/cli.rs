@@ -13,7 +13,7 @@ use crate::{
     online,
     policy::{self, PolicyCommand},
     quarantine::{self, QuarantineCommand},
-    reload, render, replay, routes, salvage, serve, status, tail,
+    reload, render, replay, routes, salvage, serve, status, tail, trace,
 };
 
 pub(crate) use args::*;
@@ -68,6 +68,9 @@ enum Command {
     Mute(MuteCommand),
     /// List what a message stood for, while that is kept (queue.digest_detail_hours).
     Events(EventsArgs),
+    /// Tell what became of one event: received, sent again, routed by which rule, waiting, posted as which message, or
+    /// why not; exit code 1 if nothing is known of it.
+    Trace(trace::TraceArgs),
     /// Send what was received in a time through today's routes again, as far as it is retained
     /// (queue.retain_hours); messages say that they are replayed.
     Replay(ReplayArgs),
@@ -222,6 +225,7 @@ pub fn run() -> Result<ExitCode, Failure> {
         Command::Quarantine(command) => block_on(quarantine::run(&command))?,
         Command::Mute(command) => block_on(mute::run(&command))?,
         Command::Events(args) => block_on(events::run(&args))?,
+        Command::Trace(args) => block_on(trace::run(&args))?,
         Command::Replay(args) => block_on(replay::run(&args))?,
         Command::Reload(args) => block_on(reload::run(&args))?,
         Command::Salvage(args) => block_on(salvage::run(&args))?,

@@ -46,6 +46,7 @@ mod session;
 mod space_metrics;
 mod status;
 mod tail;
+mod trace;
 mod when;
 
 pub use failure::Failure;

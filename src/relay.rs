@@ -34,6 +34,7 @@ use crate::{
     preparation::follow_files,
     reload::{ReloadMetrics, Reloader, Source},
     status::Vitals,
+    trace::{Means, Running},
 };
 
 /// How long a failed queue's callers have to get their answer.
@@ -307,9 +308,21 @@ impl Relay {
             });
         }
         let board = self.dispatch_metrics.board.clone();
+        let metrics = self.dispatch_metrics.clone();
         let mut lanes = Lanes::new(self.queue.clone(), self.dispatch_metrics, self.hash_key);
         let shared = lanes.provide(&parts.plans.borrow());
         tasks.spawn(lanes.run(parts.plans.subscribe(), stopped.clone()));
+        let running = Running {
+            duplicates: self.router.duplicates(),
+            metrics,
+        };
+        let means = Means::of_relay(
+            parts.current.clone(),
+            parts.hash_key.clone(),
+            running,
+            &shared,
+        );
+        parts.context.set_means(means);
         tasks.spawn(online::at_start(config, shared, stopped.clone()));
         let router = self.router.following(parts.tables.subscribe());
         tasks.spawn(router.run(stopped.clone()));
