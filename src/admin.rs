@@ -42,7 +42,8 @@ pub(crate) async fn serve(listener: TcpListener, admin: Arc<Admin>) {
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             Err(error) => {
-                tracing::warn!(%error, "cannot accept a connection on the admin port");
+                tracing::warn!(%error, "cannot accept a connection on the admin port: tried again by itself; where files are what lacks, raise their \
+                     limit (LimitNOFILE)");
                 tokio::time::sleep(std::time::Duration::from_millis(200)).await;
                 continue;
             }

@@ -68,6 +68,8 @@ enum Command {
     /// Send what was received in a time through today's routes again, as far as it is retained
     /// (queue.retain_hours); messages say that they are replayed.
     Replay(ReplayArgs),
+    /// Say which lines of the log the running relay writes, or let it write others, for a while.
+    LogFilter(logs::LogFilterArgs),
     /// Bring what is whole in a store that was moved aside back into the queue.
     Salvage(SalvageArgs),
     /// Write everything that the queue of a stopped relay holds as JSON lines.
@@ -216,6 +218,7 @@ pub fn run() -> Result<ExitCode, Failure> {
         Command::Mute(command) => block_on(mute::run(&command))?,
         Command::Events(args) => block_on(events::run(&args))?,
         Command::Replay(args) => block_on(replay::run(&args))?,
+        Command::LogFilter(args) => block_on(logs::run(&args))?,
         Command::Salvage(args) => block_on(salvage::run(&args))?,
         Command::Export(args) => block_on(export::run(&args))?,
         Command::Import(args) => block_on(import::run(&args))?,

@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, sync::Mutex, time::SystemTime};
 use auditrelay_store::{Ledger, OtherCounts, Space};
 use prometheus::{Encoder, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
 
-use crate::space_metrics::SpaceMetrics;
+use crate::{logs, space_metrics::SpaceMetrics};
 
 /// The relay's registry and what is filled at scrape time.
 pub(crate) struct LedgerMetrics {
@@ -121,6 +121,7 @@ impl LedgerMetrics {
     pub(crate) fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
         let register = Register(registry);
         tell_of_the_process(&register)?;
+        logs::register(registry)?;
         Ok(Self {
             registry: registry.clone(),
             events: register.counters(

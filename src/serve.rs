@@ -2,12 +2,13 @@
 
 use std::process::ExitCode;
 
-use auditrelay_config::{Config, Loaded, load};
+use auditrelay_config::{Loaded, load};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{
     Failure,
     cli::{ServeArgs, environment},
+    logs,
     relay::Relay,
 };
 
@@ -15,15 +16,17 @@ use crate::{
 const EXIT_INTERRUPTED: i32 = 130;
 
 pub(crate) async fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
-    let Loaded { config, notes } = load(args.config.as_deref(), environment(), args.overrides())?;
-    for note in notes {
-        tracing::info!("{note}");
-    }
-    serve(config, false).await
+    let loaded = load(args.config.as_deref(), environment(), args.overrides())?;
+    serve(loaded, false).await
 }
 
 /// Runs the relay of a configuration until a signal; `only_files` without its webhook.
-pub(crate) async fn serve(config: Config, only_files: bool) -> Result<ExitCode, Failure> {
+pub(crate) async fn serve(loaded: Loaded, only_files: bool) -> Result<ExitCode, Failure> {
+    let Loaded { config, notes } = loaded;
+    logs::use_configured(logs::configured(&config)?);
+    for note in notes {
+        tracing::info!("{note}");
+    }
     leave_no_core();
     raise_open_files_limit(config.ingest.connections_max.as_usize());
     let _listened = outlive_file_size_limit()?;
@@ -51,7 +54,11 @@ pub(crate) async fn serve(config: Config, only_files: bool) -> Result<ExitCode, 
         }
         None => tracing::info!(admin, "ready"),
     }
-    relay.run(shutdown.asked()).await?;
+    let telling = tokio::spawn(logs::keep_telling());
+    let ended = relay.run(shutdown.asked()).await;
+    telling.abort();
+    logs::tell_left_out();
+    ended?;
     tracing::info!("stopped");
     Ok(ExitCode::SUCCESS)
 }
@@ -78,7 +85,10 @@ fn raise_open_files_limit(connections_max: usize) {
             "this process may open {limit} files, ingest.connections_max asks for {wanted}; raise the hard \
              limit (ulimit -Hn, LimitNOFILE) or lower ingest.connections_max"
         ),
-        Err(error) => tracing::warn!(%error, "the limit of open files cannot be raised"),
+        Err(error) => {
+            tracing::warn!(%error, "the limit of open files cannot be raised: with many connections the queue may not find any; raise it \
+             (LimitNOFILE)")
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use auditrelay_config::{Loaded, LogFileConfig, load};
+use auditrelay_config::{LogFileConfig, load};
 
 use crate::{
     Failure,
@@ -12,15 +12,12 @@ use crate::{
 
 pub(crate) async fn run(args: &TailArgs) -> Result<ExitCode, Failure> {
     let config_file = args.config.as_deref();
-    let Loaded { mut config, notes } = load(config_file, environment(), args.overrides())?;
-    for note in notes {
-        tracing::info!("{note}");
-    }
+    let mut loaded = load(config_file, environment(), args.overrides())?;
     let follow = |path: &std::path::PathBuf| LogFileConfig {
         path: path.clone(),
         cluster: args.cluster.clone(),
     };
     // The files of the configuration are another relay's, which also has its webhook.
-    config.inputs.log_file = args.files.iter().map(follow).collect();
-    serve(config, true).await
+    loaded.config.inputs.log_file = args.files.iter().map(follow).collect();
+    serve(loaded, true).await
 }

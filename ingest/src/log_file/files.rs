@@ -200,7 +200,8 @@ impl Files {
                 tracing::error!(
                     file,
                     error,
-                    "a log file cannot be read on; it is tried again when it changes"
+                    "a log file cannot be read on; it is tried again when it changes: if it was damaged, move it away, what was read of \
+                     it is kept"
                 );
                 tracked.set_broken(error);
                 return turn;

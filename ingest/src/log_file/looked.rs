@@ -130,7 +130,8 @@ impl Looked {
         };
         tracing::error!(
             file = %found.path.display(), reason,
-            "a log file cannot be read on; it is tried again when it changes"
+            "a log file cannot be read on; it is tried again when it changes: if it was damaged, move it away, what was read of \
+             it is kept"
         );
         Ok(Some(Tracked::broken(found, reason)))
     }
