@@ -5,7 +5,7 @@ mod args;
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
 
 use auditrelay_config::{ClusterName, Overrides};
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::{
     Failure, check, dead, demo, events, export, import, init, ledger, logs,
@@ -13,7 +13,7 @@ use crate::{
     online,
     policy::{self, PolicyCommand},
     quarantine::{self, QuarantineCommand},
-    render, replay, routes, salvage, serve, tail,
+    render, replay, routes, salvage, serve, shell, tail,
 };
 
 pub(crate) use args::*;
@@ -72,6 +72,12 @@ enum Command {
     LogFilter(logs::LogFilterArgs),
     /// Bring what is whole in a store that was moved aside back into the queue.
     Salvage(SalvageArgs),
+    /// Print what makes a shell complete this command line.
+    Completion(shell::CompletionArgs),
+    /// Print the manual page, or write one for each command.
+    Man(shell::ManArgs),
+    /// Print the JSON Schema of the configuration, for editors.
+    Schema,
     /// Write everything that the queue of a stopped relay holds as JSON lines.
     Export(ExportArgs),
     /// Read an old audit log once, into a relay that runs or one that is stopped; or what `export` wrote, into a
@@ -220,9 +226,17 @@ pub fn run() -> Result<ExitCode, Failure> {
         Command::Replay(args) => block_on(replay::run(&args))?,
         Command::LogFilter(args) => block_on(logs::run(&args))?,
         Command::Salvage(args) => block_on(salvage::run(&args))?,
+        Command::Completion(args) => shell::completion(command(), &args),
+        Command::Man(args) => shell::man(command(), &args),
+        Command::Schema => shell::schema(),
         Command::Export(args) => block_on(export::run(&args))?,
         Command::Import(args) => block_on(import::run(&args))?,
     }
+}
+
+/// The whole command line.
+pub(crate) fn command() -> clap::Command {
+    Cli::command()
 }
 
 fn block_on<T>(future: impl Future<Output = T>) -> Result<T, Failure> {

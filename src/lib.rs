@@ -40,6 +40,7 @@ mod routes;
 mod salvage;
 mod serve;
 mod session;
+mod shell;
 mod space_metrics;
 mod tail;
 mod when;

@@ -29,12 +29,14 @@ pub fn faults(text: &str) -> Option<String> {
 
 /// YAML as JSON; nothing but comments is an empty map.
 pub fn yaml(text: &str) -> Result<Value, String> {
-    let is_empty = |line: &str| line.trim().is_empty() || line.trim_start().starts_with('#');
-    if text.lines().all(is_empty) {
-        return Ok(Value::Object(serde_json::Map::new()));
-    }
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let table = config::File::from_str(text, FileFormat::Yaml).collect();
-    let table = table.map_err(|error| error.to_string())?;
+    let table = match table.map_err(|error| error.to_string()) {
+        Err(error) if error.contains("unit value") => {
+            return Ok(Value::Object(serde_json::Map::new()));
+        }
+        table => table?,
+    };
     let entries = table
         .into_iter()
         .map(|(key, value)| (key, json(value.kind)));
