@@ -81,6 +81,31 @@ async fn a_command_changes_it_for_a_while_and_it_goes_back_by_itself() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_reload_changes_it_and_a_wrong_one_does_not() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path();
+    configure(path, "info");
+    let mut relay = Running::start(path, &[], &CONFIG);
+    shown(path, &["trace"]);
+    configure(path, "warn,nothing");
+    relay.signal("-HUP");
+    said(&mut relay, "the new configuration cannot be used").await;
+    said(&mut relay, "log.filter: found").await;
+    assert_eq!(shown(path, &[])["filter"], "trace");
+    configure(path, "info,auditrelay_dispatch=debug");
+    relay.signal("-HUP");
+    said(&mut relay, "what changed counts from now on").await;
+    let now = shown(path, &[]);
+    assert_eq!(
+        now["filter"], "info,auditrelay_dispatch=debug",
+        "a command's word has ended"
+    );
+    assert_eq!(now["source"], "log.filter");
+    post(&relay, "told").await;
+    said(&mut relay, "\"posted\"").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_no_filter_is_refused_with_the_reason_everywhere() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path();

@@ -192,6 +192,7 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
             }
         }
         self.pace.ready().await;
+        self.note_post();
         match self.destination.post(message).await {
             Ok(_) => {
                 self.details.succeeded();
@@ -251,6 +252,7 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
             text,
         };
         self.pace.ready().await;
+        self.note_post();
         match self.destination.attach(&file).await {
             Ok(()) => {
                 self.details.succeeded();
@@ -294,6 +296,7 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
     }
 
     fn details_refused(&mut self, error: SendError, thread: &Thread) -> Step {
+        self.board.failed(error.as_str(), &error.to_string());
         let (after, reason) = match error {
             SendError::Later { after, reason, .. } => (after, reason),
             SendError::Unknown { after, reason } => {
@@ -335,6 +338,8 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
             "the rest of a digest's details is not posted; `auditrelay events --message` lists them"
         );
         self.count_given_up();
+        let text = format!("the rest of a digest's details is not posted: {reason}");
+        self.board.incident(&text);
         Step::Finished
     }
 }

@@ -16,7 +16,7 @@ use auditrelay_store::{Queue, QueueError};
 use tokio::time::Instant;
 
 use super::{Held, Lane, Unknown};
-use crate::{Destination, SendError, router::now_unix_ms};
+use crate::{Destination, SendError, board::LaneState, router::now_unix_ms};
 
 /// Answers in a row that leave a message's fate open, before the message is taken for what is wrong.
 const UNKNOWN_MAX: u32 = 8;
@@ -46,16 +46,26 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
         if let Some(workspace) = &self.workspace {
             workspace.note_accepted();
         }
+        self.board.accepted();
         self.opened();
+    }
+
+    /// A message goes out: one of the token's, whatever comes of it.
+    pub(super) fn note_post(&self) {
+        self.board.posts();
+        if let Some(workspace) = &self.workspace {
+            workspace.note_post();
+        }
     }
 
     /// The channel has taken a message, now or before.
     pub(super) fn opened(&mut self) {
-        if self.state == "parked" || self.hold_told {
+        if self.state == LaneState::Parked || self.hold_told {
             tracing::info!(channel = self.channel, "the channel takes messages again");
+            self.board.incident("the channel takes messages again");
         }
         self.hold_told = false;
-        self.set_state("open");
+        self.set_state(LaneState::Open);
         self.buried = 0;
         self.parked_tries = 0;
         self.stuck = false;
@@ -83,6 +93,7 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
         held: &Held,
         had_blocks: bool,
     ) -> Result<(), QueueError> {
+        self.board.failed(error.as_str(), &error.to_string());
         match error {
             SendError::Later {
                 after,
@@ -258,13 +269,17 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
             "this event can never be posted; it is a dead letter now and the channel goes on: look into it with \
              `auditrelay dead show`, then redrive or drop it"
         );
+        let text = format!("a message can never be posted and is a dead letter now: {reason}");
+        self.board.incident(&text);
         let burial = self.tries.bury(reason, now_unix_ms());
         self.queue.bury(&held.id, burial).await
     }
 
-    fn note_retry_after(&self, after: Option<Duration>) {
+    fn note_retry_after(&mut self, after: Option<Duration>) {
         if let Some(after) = after {
+            self.pace.hold_as_asked(after);
             let seconds = i64::try_from(after.as_secs()).unwrap_or(i64::MAX);
+            self.board.retry_after(after);
             let gauge = &self.metrics.retry_after_seconds;
             gauge.with_label_values(&[&self.channel]).set(seconds);
         }
@@ -273,9 +288,15 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
     fn hold(&mut self, delay: Duration, reason: &str, hold: Hold) {
         self.tell_of_hold(delay, reason, hold);
         // Only an accepted message shows that somebody mended the channel.
-        if self.state != "parked" {
-            self.set_state("holding");
+        if self.state != LaneState::Parked {
+            self.set_state(LaneState::Holding);
         }
+        let meaning = match hold {
+            Hold::Refused => "not now, will be tried again",
+            Hold::Unknown => "may have been posted, will be looked for before it is repeated",
+        };
+        self.board.incident(&format!("{reason}; {meaning}"));
+        self.board.rests(delay);
         self.pace.hold(delay);
     }
 
@@ -283,7 +304,10 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
     /// once a minute.
     fn tell_of_hold(&mut self, delay: Duration, reason: &str, hold: Hold) {
         let is_recent = |at: Instant| at.elapsed() < HOLD_LINES_INTERVAL;
-        if self.hold_told || self.state == "parked" || self.hold_told_at.is_some_and(is_recent) {
+        if self.hold_told
+            || self.state == LaneState::Parked
+            || self.hold_told_at.is_some_and(is_recent)
+        {
             let hold_seconds = delay.as_secs_f64();
             tracing::debug!(channel = self.channel, reason, hold_seconds, "held again");
             return;
@@ -314,7 +338,8 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
         let growth = 1_u32.checked_shl(self.parked_tries).unwrap_or(u32::MAX);
         let rest = self.settings.park_retry * growth.clamp(1, PARK_GROWTH_MAX);
         self.parked_tries += 1;
-        if self.state != "parked" {
+        if self.state != LaneState::Parked {
+            self.board.incident(&format!("parked: {reason}"));
             tracing::error!(
                 channel = self.channel,
                 reason,
@@ -328,13 +353,16 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
                 .with_label_values(&[&self.channel])
                 .inc();
         }
-        self.set_state("parked");
+        self.set_state(LaneState::Parked);
+        self.board.failed("park", reason);
+        self.board.rests(rest);
         self.pace.hold(rest);
     }
 
-    fn set_state(&mut self, state: &'static str) {
+    pub(super) fn set_state(&mut self, state: LaneState) {
         self.state = state;
-        self.metrics.set_lane(&self.channel, state);
+        self.board.is(state);
+        self.metrics.set_lane(&self.channel, state.as_str());
     }
 
     pub(super) fn count(&self, outcome: &str) {
