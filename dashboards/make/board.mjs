@@ -14,6 +14,11 @@ export const perSecond = (by, selector) => `sum ${by === "" ? "" : `by (${by}) `
 /** How much a counter rose in the last hour. */
 export const lastHour = (by, selector) => `sum ${by === "" ? "" : `by (${by}) `}(increase(${selector}[1h]))`;
 
+/** Dead letters that were added: their number falls again when they are redriven or dropped, so it is read as a gauge. */
+const addedDead = (by, change) => `sum ${by === "" ? "" : `by (${by}) `}(clamp_min(${change}, 0))`;
+export const deadLastHour = (by, selector) => addedDead(by, `delta(${selector}[1h])`);
+export const deadPerSecond = (by, selector) => addedDead(by, `deriv(${selector}[$__rate_interval])`);
+
 /** A quantile of a histogram. */
 export const quantile = (q, by, metric, selector) =>
   `histogram_quantile(${q}, sum by (le${by === "" ? "" : `, ${by}`}) (rate(${metric}_bucket{${selector}}[$__rate_interval])))`;

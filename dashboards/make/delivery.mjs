@@ -1,6 +1,6 @@
 // The page of one channel: what waits for it, what Slack says, and what became of everything that went to it.
 
-import { JOB, board, lastHour, orZero, perSecond, quantile } from "./board.mjs";
+import { JOB, board, deadLastHour, deadPerSecond, lastHour, orZero, perSecond, quantile } from "./board.mjs";
 import { SEVERITIES, bars, colours, series, stat, states, words } from "./panels.mjs";
 
 const CHANNEL = `${JOB}, channel="$channel"`;
@@ -35,7 +35,7 @@ const NOW = {
     stat({
       title: "Dead letters, 1 h", unit: "short", decimals: 0, steps: ["green", 1, "red"], runbook: ["AuditRelayDeadLetters"],
       says: "Deliveries of the last hour that Slack will never take. They are kept: auditrelay dead list.",
-      queries: [[orZero(lastHour("", `auditrelay_channel_events_total{${CHANNEL}, fate="dead"}`))]],
+      queries: [[orZero(deadLastHour("", `auditrelay_channel_events_total{${CHANNEL}, fate="dead"}`))]],
     }),
     stat({
       title: "Dropped, 1 h", unit: "short", decimals: 0, steps: ["green", 1, "red"], runbook: ["AuditRelayEventsDropped"],
@@ -77,7 +77,7 @@ const WAITING = {
       queries: [
         [orZero(perSecond("", `auditrelay_channel_events_total{${CHANNEL}, fate="routed"}`)), "routed"],
         [orZero(perSecond("", `auditrelay_channel_events_total{${CHANNEL}, fate="delivered"}`)), "delivered"],
-        [orZero(perSecond("", `auditrelay_channel_events_total{${CHANNEL}, fate="dead"}`)), "dead"],
+        [orZero(deadPerSecond("", `auditrelay_channel_events_total{${CHANNEL}, fate="dead"}`)), "dead"],
         [orZero(perSecond("", `auditrelay_channel_dropped_events_total{${CHANNEL}}`)), "dropped"],
         [orZero(perSecond("", `auditrelay_events_muted_total{${CHANNEL}}`)), "muted"],
       ],

@@ -1,6 +1,6 @@
 // The overview: what somebody looks at first, on a bad day above all.
 
-import { JOB, board, lastHour, orZero, perSecond, quantile } from "./board.mjs";
+import { JOB, board, deadLastHour, deadPerSecond, lastHour, orZero, perSecond, quantile } from "./board.mjs";
 import { SEVERITIES, bars, colours, series, stat, states, table, words } from "./panels.mjs";
 
 const CHANNEL = `${JOB}, channel=~"$channel"`;
@@ -66,7 +66,7 @@ const NOW = {
     stat({
       title: "Dead letters, 1 h", unit: "short", decimals: 0, steps: ["green", 1, "red"], runbook: ["AuditRelayDeadLetters"],
       says: "Deliveries of the last hour that Slack will never take. They are kept: auditrelay dead list.",
-      queries: [[orZero(lastHour("", `auditrelay_channel_events_total{${CHANNEL}, fate="dead"}`))]],
+      queries: [[orZero(deadLastHour("", `auditrelay_channel_events_total{${CHANNEL}, fate="dead"}`))]],
     }),
     stat({
       title: "Quarantined, 1 h", unit: "short", decimals: 0, steps: ["green", 1, "yellow", 100, "red"],
@@ -151,7 +151,7 @@ const GIVEN_UP = {
       overrides: colours({ dropped: "red", dead: "purple", quarantined: "orange", muted: "blue" }),
       queries: [
         [orZero(perSecond("", `auditrelay_channel_dropped_events_total{${CHANNEL}}`)), "dropped"],
-        [orZero(perSecond("", `auditrelay_channel_events_total{${CHANNEL}, fate="dead"}`)), "dead"],
+        [orZero(deadPerSecond("", `auditrelay_channel_events_total{${CHANNEL}, fate="dead"}`)), "dead"],
         [orZero(perSecond("", `auditrelay_ledger_events_total{${JOB}, fate="quarantined"}`)), "quarantined"],
         [orZero(perSecond("", `auditrelay_events_muted_total{${CHANNEL}}`)), "muted"],
       ],
@@ -238,7 +238,7 @@ const WHO = {
         },
         {
           name: "Dead, 1 h", unit: "short", decimals: 0, steps: ["transparent", 1, "red"],
-          expr: lastHour("channel", `auditrelay_channel_events_total{${CHANNEL}, fate="dead"}`),
+          expr: deadLastHour("channel", `auditrelay_channel_events_total{${CHANNEL}, fate="dead"}`),
         },
         {
           name: "Dropped, 1 h", unit: "short", decimals: 0, steps: ["transparent", 1, "red"],
