@@ -107,6 +107,11 @@ impl Commands {
         header.is_none() || self.token.is_in(header)
     }
 
+    /// Whether a request comes with this run's token.
+    pub(crate) fn knows_token(&self, header: Option<&HeaderValue>) -> bool {
+        self.token.is_in(header)
+    }
+
     pub(crate) async fn answer(&self, request: hyper::Request<Incoming>) -> Answer {
         match self.accept(request).await {
             Ok((request, permit)) => self.run(request, permit),

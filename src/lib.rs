@@ -41,6 +41,7 @@ mod salvage;
 mod serve;
 mod session;
 mod space_metrics;
+mod status;
 mod tail;
 mod when;
 

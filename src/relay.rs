@@ -1,6 +1,6 @@
 //! The whole relay as one value: opened from a configuration, run until a shutdown.
 //!
-//! Invariants: nothing listens before the queue is open and the dedup window filled; when storage
+//! Invariants: no batch is taken before the queue is open and the dedup window filled, but probes are answered; when storage
 //! fails, everything stops and the error is returned (the supervisor restarts the process); at a
 //! shutdown the door closes first, then what is under way is finished, within the configured time.
 
@@ -28,6 +28,7 @@ use crate::{
     metrics::LedgerMetrics,
     online,
     preparation::{follow_files, for_nobody, preparation},
+    status::Vitals,
 };
 
 /// How long a failed queue's callers have to get their answer.
@@ -63,7 +64,7 @@ pub struct Relay {
     ledger_metrics: LedgerMetrics,
     /// None where log files are the only door.
     webhook: Option<Webhook>,
-    admin: TcpListener,
+    admin: admin::Port,
     token: Token,
 }
 
@@ -91,11 +92,14 @@ impl Relay {
             Door::Webhook => Some(keyring(&config)?),
             Door::FilesOnly => None,
         };
+        let admin = admin::Port::bind(&config).await?;
+        tracing::info!(admin = %format_args!("http://{}", admin.address()), "opening the queue");
         let (queue, moved_aside) = open_queue(&config).await?;
         forget_address(&config.data_dir);
         let opened = Self::open_around(
             config,
             keyring,
+            admin,
             templates,
             queue.clone(),
             moved_aside.is_some(),
@@ -111,6 +115,7 @@ impl Relay {
     async fn open_around(
         config: Config,
         keyring: Option<Keyring>,
+        admin: admin::Port,
         templates: BTreeMap<String, Arc<Templates>>,
         queue: SledQueue,
         is_moved_aside: bool,
@@ -122,6 +127,7 @@ impl Relay {
         ledger_metrics
             .store_moved_aside
             .set(i64::from(is_moved_aside));
+        admin.doing("reading which events were received lately");
         let router = Router::load(
             queue.clone(),
             Routes::new(&config),
@@ -137,16 +143,15 @@ impl Relay {
             }),
             None => None,
         };
-        let admin = TcpListener::bind(config.admin_listen).await;
-        let admin = bound(config.admin_listen, admin)?;
         warn_of_orphans(&config, &queue);
         // Before anybody is told that the relay is ready: a command may come at once.
         let token = Token::new().map_err(other)?;
-        let address = admin.local_addr().map_err(other)?;
+        let address = admin.address_from_here();
         let address_and_token = format!("{address}\n{}\n", token.reveal());
         let file = config.data_dir.join(ADMIN_ADDRESS_FILE);
         write_durably(&file, address_and_token.as_bytes())
             .map_err(|error| Failure::Disk(format!("cannot write {}: {error}", file.display())))?;
+        admin.opened();
         Ok(Self {
             config,
             templates,
@@ -174,11 +179,8 @@ impl Relay {
     }
 
     /// Where metrics, health and the ledger are served.
-    ///
-    /// # Errors
-    /// The system does not know.
-    pub fn admin_address(&self) -> io::Result<SocketAddr> {
-        self.admin.local_addr()
+    pub fn admin_address(&self) -> SocketAddr {
+        self.admin.address()
     }
 
     /// The queue, to look at.
@@ -289,6 +291,7 @@ impl Relay {
                 Ok(())
             });
         }
+        let board = self.dispatch_metrics.board.clone();
         let lanes = Lanes::new(
             &self.config,
             &self.queue,
@@ -304,9 +307,9 @@ impl Relay {
             current,
             metrics: self.ledger_metrics,
             commands: Commands::new(context, importer, self.token),
+            vitals: Vitals::new(board),
         };
-        let serving = admin::serve(self.admin, Arc::new(admin));
-        tasks.spawn(until(stopped.clone(), serving));
+        tasks.spawn(until(stopped.clone(), self.admin.serve(admin)));
         Ok(tasks)
     }
 }
