@@ -204,5 +204,26 @@ async fn answers(prometheus: &Prometheus, since: f64) -> Value {
         let id = panel.json["id"].to_string();
         boards.entry(panel.board).or_default().insert(id, own);
     }
-    json!({"since": since, "until": until, "channel": PICTURED, "boards": boards})
+    let marks = marks(prometheus, since, until).await;
+    json!({"since": since, "until": until, "channel": PICTURED, "boards": boards, "marks": marks})
+}
+
+/// The moments that annotations mark: their queries' values, in milliseconds.
+async fn marks(prometheus: &Prometheus, since: f64, until: f64) -> Value {
+    let mut found = BTreeMap::new();
+    for name in NAMES {
+        let board = board(name);
+        let mut own = BTreeMap::new();
+        for mark in board["annotations"]["list"].as_array().expect("a list") {
+            let query = filled(mark["expr"].as_str().expect("text"), PICTURED);
+            let series = prometheus.query_range(&query, since, until, 1.0).await;
+            let series = series.expect("a query");
+            let samples = series.iter().flat_map(|one| &one.samples);
+            let mut moments: Vec<f64> = samples.map(|(_, value)| value / 1000.0).collect();
+            moments.dedup();
+            own.insert(mark["name"].as_str().expect("a name").to_owned(), moments);
+        }
+        found.insert(name, own);
+    }
+    json!(found)
 }
