@@ -20,6 +20,7 @@ use crate::{
     current::Current,
     health, import, ledger,
     metrics::{LedgerMetrics, gauge_value},
+    when::now_unix_ms,
     status::Vitals,
 };
 
@@ -63,6 +64,8 @@ impl Admin {
             .filter(|mute| mute.is_active())
             .count();
         self.metrics.mutes.active.set(gauge_value(active as u64));
+        let backlog = self.queue.backlog();
+        self.metrics.backlog.copy(&backlog, now_unix_ms());
         self.metrics.text(&self.queue.ledger(), &self.queue.space())
     }
 

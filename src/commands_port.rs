@@ -90,9 +90,9 @@ pub(crate) struct Commands {
 }
 
 impl Commands {
-    pub(crate) fn new(context: Context, importer: Importer, token: Token) -> Self {
+    pub(crate) fn new(context: Arc<Context>, importer: Importer, token: Token) -> Self {
         Self {
-            context: Arc::new(context),
+            context,
             token,
             looking: Arc::new(Semaphore::new(LOOKING_MAX)),
             changing: Arc::new(Semaphore::new(1)),
