@@ -20,8 +20,8 @@ use crate::{
     current::Current,
     health, import, ledger,
     metrics::{LedgerMetrics, gauge_value},
-    when::now_unix_ms,
     status::Vitals,
+    when::now_unix_ms,
 };
 
 pub(crate) use port::Port;

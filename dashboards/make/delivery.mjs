@@ -19,12 +19,12 @@ const NOW = {
     stat({
       title: "Waiting", unit: "short", decimals: 0, steps: ["green", 1000, "yellow", 100000, "orange"], runbook: BEHIND,
       says: "Events, notices and copies that wait for this channel.",
-      queries: [[`sum(auditrelay_backlog_events{${CHANNEL}})`]],
+      queries: [[orZero(`sum(auditrelay_backlog_events{${CHANNEL}})`)]],
     }),
     stat({
       title: "Oldest waiting", unit: "s", decimals: 0, steps: ["green", 120, "yellow", 300, "red"], runbook: BEHIND,
       says: "How long the oldest of them has waited since it was received. 0: nothing waits.",
-      queries: [[`max(auditrelay_backlog_oldest_age_seconds{${CHANNEL}})`]],
+      queries: [[orZero(`max(auditrelay_backlog_oldest_age_seconds{${CHANNEL}})`)]],
     }),
     stat({
       title: "Last delivered", unit: "s", decimals: 0, steps: ["green", 3600, "yellow"], none: "not since start", line: false,

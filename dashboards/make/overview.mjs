@@ -39,7 +39,7 @@ const NOW = {
       title: "Oldest waiting", unit: "s", decimals: 0, steps: ["green", 120, "yellow", 300, "red"],
       runbook: ["AuditRelayDeliveryBehind"],
       says: "How long the oldest event that nobody has been told has waited since it was received. 0: nothing waits.",
-      queries: [[`max(auditrelay_backlog_oldest_age_seconds{${CHANNEL}})`]],
+      queries: [[orZero(`max(auditrelay_backlog_oldest_age_seconds{${CHANNEL}})`)]],
     }),
     stat({
       title: "Parked channels", unit: "none", steps: ["green", 1, "red"], runbook: ["AuditRelayChannelParked"],

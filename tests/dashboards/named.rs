@@ -13,7 +13,7 @@ const ADDED: [&str; 2] = ["job", "instance"];
 
 type Described = BTreeMap<String, BTreeSet<String>>;
 
-fn words(text: &str) -> impl Iterator<Item = &str> {
+fn words(text: &str) -> impl DoubleEndedIterator<Item = &str> {
     text.split(|letter: char| !(letter.is_ascii_alphanumeric() || letter == '_'))
         .filter(|word| !word.is_empty())
 }
