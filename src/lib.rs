@@ -35,6 +35,7 @@ mod progress;
 mod quarantine;
 mod reach;
 pub mod relay;
+mod reload;
 mod render;
 mod replay;
 mod request;
