@@ -23,6 +23,7 @@ use auditrelay_store::{
 use tokio::{sync::mpsc, time::Instant};
 
 use crate::{
+    logs,
     request::{Line, Member, Outcome, Request},
     when::now_unix_ms,
 };
@@ -158,6 +159,13 @@ async fn outcome(
                 route,
             };
             replay(context, selection, dry_run, out).await
+        }
+        Request::LogFilterShow {} => Ok(Outcome::LogFilter(logs::shown())),
+        Request::LogFilterSet { filter, lasts_ms } => {
+            let lasts = lasts_ms.and_then(|ms| u64::try_from(ms).ok());
+            let lasts = lasts.map(Duration::from_millis);
+            let shown = logs::asked(filter.as_deref(), lasts);
+            shown.map(Outcome::LogFilter).map_err(Stop::Because)
         }
         Request::Salvage { folder } => salvage(context, &folder, out).await,
     }

@@ -43,6 +43,7 @@ mod routes;
 mod salvage;
 mod serve;
 mod session;
+mod shell;
 mod space_metrics;
 mod status;
 mod tail;

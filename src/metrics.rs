@@ -9,7 +9,7 @@ use prometheus::{
     Encoder, GaugeVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
-use crate::{backlog_metrics::BacklogMetrics, space_metrics::SpaceMetrics};
+use crate::{backlog_metrics::BacklogMetrics, logs, space_metrics::SpaceMetrics};
 
 /// The relay's registry and what is filled at scrape time.
 pub(crate) struct LedgerMetrics {
@@ -135,6 +135,7 @@ impl LedgerMetrics {
     pub(crate) fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
         let register = Register(registry);
         tell_of_the_process(&register)?;
+        logs::register(registry)?;
         Ok(Self {
             registry: registry.clone(),
             events: register.counters(

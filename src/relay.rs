@@ -241,13 +241,13 @@ impl Relay {
         let drained = tokio::time::timeout(grace, async {
             while let Some(ended) = tasks.join_next().await {
                 if let Ok(Err(error)) = ended {
-                    tracing::error!(%error, "a part of the relay ended with an error");
+                    tracing::error!(%error, "a part of the relay ended with an error while the relay stops: what was acknowledged is in the queue");
                 }
             }
         });
         if drained.await.is_err() && outcome.is_ok() {
             tracing::warn!(
-                "what was under way did not finish in time; a message that was being posted will be \
+                "what was under way did not finish within ingest.shutdown_seconds; a message that was being posted will be \
                  looked for before it is repeated"
             );
         }
@@ -377,7 +377,7 @@ fn forget_address(data_dir: &Path) {
     let file = data_dir.join(ADMIN_ADDRESS_FILE);
     match fs::remove_file(&file) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            tracing::warn!(%error, file = %file.display(), "cannot remove the file");
+            tracing::warn!(%error, file = %file.display(), "cannot remove the file of the admin address: a command may ask where nobody answers, and says so; remove it");
         }
         _ => {}
     }

@@ -96,6 +96,21 @@ impl Session {
         Ok(Self { reached, data_dir })
     }
 
+    /// Only the relay that runs, for what is nothing without one. Opens no store.
+    pub(crate) fn with_relay(place: &PlaceArgs) -> Result<Self, Failure> {
+        let data_dir = place.data_dir()?;
+        let Some(address) = AdminAddress::read(&data_dir) else {
+            let path = data_dir.display();
+            return Err(Failure::No(format!(
+                "no relay runs on {path}; start it, or name its folder with --data-dir"
+            )));
+        };
+        Ok(Self {
+            reached: Reached::Relay(address),
+            data_dir,
+        })
+    }
+
     pub(crate) fn data_dir(&self) -> &Path {
         &self.data_dir
     }

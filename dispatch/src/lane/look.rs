@@ -44,7 +44,7 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
                 tracing::info!(
                     channel = self.channel,
                     ts = receipt.ts,
-                    "the message was posted before"
+                    "the message whose answer was lost had been posted: it is not repeated"
                 );
                 if let Some(workspace) = &self.workspace {
                     workspace.note_accepted();
@@ -63,7 +63,8 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
                 tracing::warn!(
                     channel = self.channel,
                     reason,
-                    "it cannot be found out whether a message was posted; it is repeated and marked"
+                    "it cannot be found out whether a message was posted; it is repeated and marked so. `auditrelay check \
+                     --online` tells whether a scope is missing for it"
                 );
                 Ok(Looked::Unknowable)
             }

@@ -90,6 +90,10 @@ pub struct Lane<Q, D> {
     /// How often the channel was tried in vain since it is parked.
     parked_tries: u32,
     fallback_is_full: bool,
+    /// The line about a hold whose end is to be told too.
+    hold_told: bool,
+    /// When such a line was written last.
+    hold_told_at: Option<Instant>,
     details: Details,
     metrics: Metrics,
     /// Where people see what it does.
@@ -167,6 +171,8 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
             buried: 0,
             parked_tries: 0,
             fallback_is_full: false,
+            hold_told: false,
+            hold_told_at: None,
             details: Details::new(Retry::new(config.retry_max())),
             board: setup.metrics.board.lane(setup.channel),
             metrics: setup.metrics,
@@ -298,7 +304,7 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
         });
         let mut prepared = rendered.await.unwrap_or_else(|error| {
             // One event must not stop its channel for ever; that it stands for others is still said.
-            tracing::error!(channel = self.channel, %error, "rendering failed, please report it");
+            tracing::error!(channel = self.channel, %error, "rendering a message failed: its events are posted in plain words instead; please report it");
             Prepared {
                 message: unrendered(events, id),
                 told: Told::default(),
@@ -328,7 +334,7 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
             tracing::warn!(
                 channel = self.channel,
                 message,
-                "details of a digest are not posted, too many others came after it; \
+                "details of a digest are not posted, as too many others came after it; \
                  `auditrelay events --message` lists them"
             );
             self.count_given_up();

@@ -140,7 +140,10 @@ impl Drop for Inner {
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {
-            tracing::error!("the queue's writer panicked");
+            tracing::error!(
+                "the queue's writer panicked: what was acknowledged is on disk, nothing is acknowledged any more; please report it, \
+                 and start the relay again"
+            );
         }
     }
 }
