@@ -7,6 +7,7 @@
 #[cfg(test)]
 mod attack_tests;
 pub mod blocks;
+pub mod board;
 pub mod card;
 pub mod change;
 #[cfg(test)]
@@ -36,6 +37,7 @@ pub mod style;
 pub mod template;
 pub mod workspace;
 
+pub use board::Board;
 pub use destination::{Destination, Receipt, SendError};
 pub use lane::Lane;
 pub use message::Message;

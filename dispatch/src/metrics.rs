@@ -1,13 +1,17 @@
-//! What delivery tells Prometheus. Labels come from the configuration or from closed sets.
+//! What delivery tells Prometheus, and the board beside it. Labels come from the configuration or from closed sets.
 
 use prometheus::{
     Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
     core::Collector,
 };
 
+use crate::Board;
+
 /// Every metric of this crate; clones share them.
 #[derive(Clone)]
 pub struct Metrics {
+    /// What lanes last did, for people: it goes wherever their numbers go.
+    pub board: Board,
     /// Attempts to post, by channel and outcome (`accepted`, `later`, `park`, `never`, `unknown`).
     pub posts: IntCounterVec,
     /// Look-ups for a message that may have been posted, by channel and outcome (`found`, `absent`,
@@ -52,6 +56,7 @@ impl Metrics {
         let gauge = |name, help| add(registry, IntGauge::new(name, help)?);
         let counter = |name, help| add(registry, IntCounter::new(name, help)?);
         Ok(Self {
+            board: Board::default(),
             posts: counters(
                 "auditrelay_posts_total",
                 "Attempts to post a message, by outcome.",

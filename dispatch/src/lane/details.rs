@@ -191,6 +191,7 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
             }
         }
         self.pace.ready().await;
+        self.board.posts();
         match self.destination.post(message).await {
             Ok(_) => {
                 self.details.succeeded();
@@ -250,6 +251,7 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
             text,
         };
         self.pace.ready().await;
+        self.board.posts();
         match self.destination.attach(&file).await {
             Ok(()) => {
                 self.details.succeeded();
@@ -293,6 +295,7 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
     }
 
     fn details_refused(&mut self, error: SendError, thread: &Thread) -> Step {
+        self.board.failed(error.as_str(), &error.to_string());
         let (after, reason) = match error {
             SendError::Later { after, reason, .. } => (after, reason),
             SendError::Unknown { after, reason } => {
@@ -333,6 +336,8 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
             "the rest of a digest's details is not posted; `auditrelay events --message` lists them"
         );
         self.count_given_up();
+        let text = format!("the rest of a digest's details is not posted: {reason}");
+        self.board.incident(&text);
         Step::Finished
     }
 }

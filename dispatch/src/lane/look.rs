@@ -9,7 +9,7 @@ use auditrelay_store::{Queue, QueueError};
 use tokio::time::Instant;
 
 use super::{Held, Lane};
-use crate::{Destination, Message, SendError, destination::Found};
+use crate::{Destination, Message, SendError, board::WaitsFor, destination::Found};
 
 const RETRIES_MAX: u32 = 5;
 
@@ -31,6 +31,7 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
     ) -> Result<Looked, QueueError> {
         let mut sought = Message::new(String::new(), Vec::new(), "sentences");
         sought.id = id;
+        self.board.waits_for(WaitsFor::Answer);
         let found = self.destination.find(&sought, since_unix_ms).await;
         let found = self.or_give_up(found);
         self.count_look(&found);
@@ -44,6 +45,8 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
                 if let Some(workspace) = &self.workspace {
                     workspace.note_accepted();
                 }
+                self.board.accepted();
+                self.board.delivered(held.events);
                 self.opened();
                 let may_be_digest = held.events > self.settings.style.sentences_max;
                 self.ack(held, receipt, may_be_digest).await?;
@@ -59,11 +62,13 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
                 Ok(Looked::Unknowable)
             }
             Err(SendError::Later { after, reason, .. }) => {
+                self.board.failed("later", &reason);
                 self.later(after, false, &reason);
                 Ok(Looked::Done)
             }
             // A look-up changes nothing: whatever became of it, it can be done again.
             Err(other) => {
+                self.board.failed(other.as_str(), &other.to_string());
                 self.later(None, false, &other.to_string());
                 Ok(Looked::Done)
             }

@@ -24,6 +24,7 @@ use tokio::{
 
 use crate::{
     Destination, Message, Metrics, Workspace,
+    board::{Entry, LaneState, WaitsFor},
     destination::Receipt,
     message,
     pace::{Pace, Place},
@@ -67,7 +68,7 @@ pub struct Lane<Q, D> {
     pace: Pace,
     workspace: Option<Workspace>,
     retry: Retry,
-    state: &'static str,
+    state: LaneState,
     /// The last message was refused for its content: the next one goes without blocks.
     plain: bool,
     /// It was its metadata that was refused: the next one goes without.
@@ -87,6 +88,8 @@ pub struct Lane<Q, D> {
     fallback_is_full: bool,
     details: Details,
     metrics: Metrics,
+    /// Where people see what it does.
+    board: Entry,
     rendering: Arc<Semaphore>,
 }
 
@@ -149,7 +152,7 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
             pace: Pace::new(config.message_interval(), setup.place),
             workspace: setup.workspace,
             retry: Retry::new(config.retry_max()),
-            state: "open",
+            state: LaneState::Open,
             plain: false,
             without_id: false,
             search: Search::default(),
@@ -161,6 +164,7 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
             parked_tries: 0,
             fallback_is_full: false,
             details: Details::new(Retry::new(config.retry_max())),
+            board: setup.metrics.board.lane(setup.channel),
             metrics: setup.metrics,
             rendering: setup.rendering,
         }
@@ -187,6 +191,7 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
 
     /// Posts the next message; `false` if there is nothing to tell.
     async fn deliver(&mut self) -> Result<bool, QueueError> {
+        self.board.waits_for(WaitsFor::Rendering);
         let mut begun = Instant::now();
         let Some((lease, permit)) = self.lease().await? else {
             return Ok(false);
@@ -223,12 +228,14 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
             prepared.message.id.clear();
         }
         self.pace.prepared(begun.elapsed());
+        self.board.waits_for(WaitsFor::Pace);
         if let Some(workspace) = &self.workspace {
             // A hold may have come since this lane had its turn.
             workspace.until_not_held().await;
         }
         self.pace.ready().await;
         self.tries.add(now_unix_ms());
+        self.board.posts();
         match self.destination.post(&prepared.message).await {
             Ok(receipt) => {
                 tracing::debug!(
@@ -238,6 +245,7 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
                     "posted"
                 );
                 self.accepted(prepared.message.form);
+                self.board.delivered(held.events);
                 let is_digest = prepared.message.form == "digest";
                 self.ack(&held, receipt, is_digest).await?;
                 self.observe_delay(&prepared.stage_times_ms);

@@ -15,7 +15,7 @@ use std::time::Duration;
 use auditrelay_store::{Queue, QueueError};
 
 use super::{Held, Lane, Unknown};
-use crate::{Destination, SendError, router::now_unix_ms};
+use crate::{Destination, SendError, board::LaneState, router::now_unix_ms};
 
 /// Answers in a row that leave a message's fate open, before the message is taken for what is wrong.
 const UNKNOWN_MAX: u32 = 8;
@@ -34,15 +34,17 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
         if let Some(workspace) = &self.workspace {
             workspace.note_accepted();
         }
-        if self.state == "parked" {
+        if self.state == LaneState::Parked {
             tracing::info!(channel = self.channel, "the channel takes messages again");
+            self.board.incident("the channel takes messages again");
         }
+        self.board.accepted();
         self.opened();
     }
 
     /// The channel has taken a message, now or before.
     pub(super) fn opened(&mut self) {
-        self.set_state("open");
+        self.set_state(LaneState::Open);
         self.buried = 0;
         self.parked_tries = 0;
         self.stuck = false;
@@ -70,6 +72,7 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
         held: &Held,
         had_blocks: bool,
     ) -> Result<(), QueueError> {
+        self.board.failed(error.as_str(), &error.to_string());
         match error {
             SendError::Later {
                 after,
@@ -240,6 +243,8 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
             reason,
             "this event can never be posted; it is a dead letter now (`auditrelay dead`)"
         );
+        let text = format!("a message can never be posted and is a dead letter now: {reason}");
+        self.board.incident(&text);
         let burial = self.tries.bury(reason, now_unix_ms());
         self.queue.bury(&held.id, burial).await
     }
@@ -247,6 +252,7 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
     fn note_retry_after(&self, after: Option<Duration>) {
         if let Some(after) = after {
             let seconds = i64::try_from(after.as_secs()).unwrap_or(i64::MAX);
+            self.board.retry_after(after);
             let gauge = &self.metrics.retry_after_seconds;
             gauge.with_label_values(&[&self.channel]).set(seconds);
         }
@@ -260,9 +266,11 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
             "{meaning}"
         );
         // Only an accepted message shows that somebody mended the channel.
-        if self.state != "parked" {
-            self.set_state("holding");
+        if self.state != LaneState::Parked {
+            self.set_state(LaneState::Holding);
         }
+        self.board.incident(&format!("{reason}; {meaning}"));
+        self.board.rests(delay);
         self.pace.hold(delay);
     }
 
@@ -271,7 +279,8 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
         let growth = 1_u32.checked_shl(self.parked_tries).unwrap_or(u32::MAX);
         let rest = self.settings.park_retry * growth.clamp(1, PARK_GROWTH_MAX);
         self.parked_tries += 1;
-        if self.state != "parked" {
+        if self.state != LaneState::Parked {
+            self.board.incident(&format!("parked: {reason}"));
             tracing::error!(
                 channel = self.channel,
                 reason,
@@ -283,13 +292,16 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
                 .with_label_values(&[&self.channel])
                 .inc();
         }
-        self.set_state("parked");
+        self.set_state(LaneState::Parked);
+        self.board.failed("park", reason);
+        self.board.rests(rest);
         self.pace.hold(rest);
     }
 
-    fn set_state(&mut self, state: &'static str) {
+    fn set_state(&mut self, state: LaneState) {
         self.state = state;
-        self.metrics.set_lane(&self.channel, state);
+        self.board.is(state);
+        self.metrics.set_lane(&self.channel, state.as_str());
     }
 
     pub(super) fn count(&self, outcome: &str) {

@@ -10,12 +10,16 @@ use auditrelay_store::{Queue, QueueError};
 use tokio::time::sleep;
 
 use super::Lane;
-use crate::Destination;
+use crate::{
+    Destination,
+    board::{LaneState, WaitsFor},
+};
 
 const FALLBACK_EVERY: Duration = Duration::from_secs(1);
 
 impl<Q: Queue, D: Destination> Lane<Q, D> {
     pub(super) async fn ready(&mut self) -> Result<(), QueueError> {
+        self.board.waits_for(WaitsFor::Work);
         tokio::select! {
             waiting = self.queue.wait_waiting(&self.channel) => waiting?,
             () = self.details.wait() => {}
@@ -28,15 +32,22 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
             pace,
             workspace,
             fallback_is_full,
+            board,
             ..
         } = self;
+        board.waits_for(match state {
+            LaneState::Open => WaitsFor::Pace,
+            LaneState::Holding => WaitsFor::Hold,
+            LaneState::Parked => WaitsFor::Park,
+        });
         let may_post = async {
             pace.nearly_ready().await;
             if let Some(workspace) = workspace {
+                board.waits_for(WaitsFor::Budget);
                 workspace.turn_to_post().await;
             }
         };
-        let Some(fallback) = settings.fallback.as_deref().filter(|_| *state == "parked") else {
+        let Some(fallback) = settings.fallback.as_deref().filter(|_| *state == LaneState::Parked) else {
             may_post.await;
             return Ok(());
         };
