@@ -49,13 +49,15 @@ impl Check {
 
 /// What a path of the admin port asks, if it asks how the relay is: a probe, and one check of it.
 pub(crate) fn asked(path: &str) -> Option<(&'static str, Option<&str>)> {
-    ["livez", "readyz", "startupz"].into_iter().find_map(|probe| {
-        let rest = path.strip_prefix('/')?.strip_prefix(probe)?;
-        match rest.strip_prefix('/') {
-            Some(check) => Some((probe, Some(check).filter(|check| !check.is_empty()))),
-            None => rest.is_empty().then_some((probe, None)),
-        }
-    })
+    ["livez", "readyz", "startupz"]
+        .into_iter()
+        .find_map(|probe| {
+            let rest = path.strip_prefix('/')?.strip_prefix(probe)?;
+            match rest.strip_prefix('/') {
+                Some(check) => Some((probe, Some(check).filter(|check| !check.is_empty()))),
+                None => rest.is_empty().then_some((probe, None)),
+            }
+        })
 }
 
 /// Whoever can answer lives.
@@ -173,7 +175,11 @@ fn queue(space: &Space) -> Check {
         true => (Mark::Look, "full"),
         false => (Mark::Well, "ok"),
     };
-    Check::new("queue-space", mark, format!("{word}: {used} of at most {most}"))
+    Check::new(
+        "queue-space",
+        mark,
+        format!("{word}: {used} of at most {most}"),
+    )
 }
 
 fn accepting(space: &Space) -> Check {
@@ -305,12 +311,21 @@ readyz check passed
         assert_eq!((status, line.as_str()), (StatusCode::OK, "ok\n"));
         let (status, line) = answer("readyz", Some("slack"), None, &checks);
         assert_eq!(status, StatusCode::NOT_FOUND);
-        assert!(line.contains("storage, disk-space, queue-space, accepting"), "{line}");
+        assert!(
+            line.contains("storage, disk-space, queue-space, accepting"),
+            "{line}"
+        );
         let query = Some("exclude=storage&exclude=a%20b&verbose");
         let (status, lines) = answer("readyz", None, query, &checks);
         assert_eq!(status, StatusCode::OK);
-        assert!(lines.starts_with("[+]storage excluded: ok\n[+]disk"), "{lines}");
-        assert!(lines.contains("warn: there is no check \"a%20b\" to exclude\n"), "{lines}");
+        assert!(
+            lines.starts_with("[+]storage excluded: ok\n[+]disk"),
+            "{lines}"
+        );
+        assert!(
+            lines.contains("warn: there is no check \"a%20b\" to exclude\n"),
+            "{lines}"
+        );
         let other = answer("readyz", None, Some("exclude=accepting"), &checks);
         assert_eq!(other.0, StatusCode::SERVICE_UNAVAILABLE);
     }

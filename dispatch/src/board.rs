@@ -175,9 +175,8 @@ impl Board {
     #[must_use]
     pub fn lanes(&self) -> BTreeMap<String, LaneView> {
         let lanes = locked(&self.0.lanes);
-        let copy = |(name, view): (&String, &Arc<Mutex<LaneView>>)| {
-            (name.clone(), locked(view).clone())
-        };
+        let copy =
+            |(name, view): (&String, &Arc<Mutex<LaneView>>)| (name.clone(), locked(view).clone());
         lanes.iter().map(copy).collect()
     }
 
@@ -348,7 +347,10 @@ mod tests {
         lane.incident("\u{1b}[2Jgone\u{202e}");
         lane.failed("park", "Slack answered \u{1b}[31minvalid_auth: a token");
         let text = format!("{:?}", (board.incidents(), board.lanes()));
-        assert!(!text.contains("\\u{1b}") && !text.contains("\\u{202e}"), "{text}");
+        assert!(
+            !text.contains("\\u{1b}") && !text.contains("\\u{202e}"),
+            "{text}"
+        );
         let error = board.lanes()["ops"].last_error.clone().expect("one");
         assert_eq!(error.outcome, "park");
     }
@@ -357,8 +359,14 @@ mod tests {
     fn the_code_is_found_in_the_reason() {
         let lane = Board::default().lane("ops");
         for (reason, code) in [
-            ("Slack answered not_in_channel: invite the bot", Some("not_in_channel")),
-            ("the webhook answered 404 no_service: make one", Some("no_service")),
+            (
+                "Slack answered not_in_channel: invite the bot",
+                Some("not_in_channel"),
+            ),
+            (
+                "the webhook answered 404 no_service: make one",
+                Some("no_service"),
+            ),
             ("Slack answered with HTTP status 503", None),
             ("Slack answered never_heard_of_it", None),
         ] {

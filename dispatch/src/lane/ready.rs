@@ -47,7 +47,11 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
                 workspace.turn_to_post().await;
             }
         };
-        let Some(fallback) = settings.fallback.as_deref().filter(|_| *state == LaneState::Parked) else {
+        let Some(fallback) = settings
+            .fallback
+            .as_deref()
+            .filter(|_| *state == LaneState::Parked)
+        else {
             may_post.await;
             return Ok(());
         };

@@ -101,7 +101,9 @@ pub(crate) fn code_in(text: &str) -> Option<&'static str> {
         TABLE.iter().map(|row| row.code).chain(webhooks)
     };
     let words = text.split(|one: char| !(one.is_ascii_alphanumeric() || one == '_'));
-    words.flat_map(|word| known().find(|code| *code == word)).next()
+    words
+        .flat_map(|word| known().find(|code| *code == word))
+        .next()
 }
 
 /// `{"ok":false,"error":code}` of a Web API method.

@@ -165,7 +165,8 @@ mod tests {
 
     #[test]
     fn who_shows_one_of_the_tokens_is_let_in_and_nobody_else() {
-        let (_dir, _, file) = made("# prometheus\nfirst-token-0123456789\nother-token-0123456789\n");
+        let (_dir, _, file) =
+            made("# prometheus\nfirst-token-0123456789\nother-token-0123456789\n");
         assert!(file.admits(&shows(ONE)) && file.admits(&shows(OTHER)));
         assert!(!file.admits(&HeaderMap::new()));
         for other in [
