@@ -13,7 +13,7 @@ use crate::{
     online,
     policy::{self, PolicyCommand},
     quarantine::{self, QuarantineCommand},
-    render, replay, routes, salvage, serve, tail,
+    render, replay, routes, salvage, serve, status, tail,
 };
 
 pub(crate) use args::*;
@@ -52,6 +52,9 @@ enum Command {
     /// Try routes before they go live: explain what becomes of an event.
     #[command(subcommand)]
     Routes(routes::RoutesCommand),
+    /// Show how the relay is: what needs a person, rates, lanes, backlog, last errors. Exit code 1 if something needs a
+    /// person or the relay does not run.
+    Status(status::StatusArgs),
     /// Show what was received and where it is; exit code 1 if an event is unaccounted for.
     Ledger(LedgerArgs),
     /// Messages that could never be delivered: list them, look into one, let them go again, give them up.
@@ -89,7 +92,7 @@ pub(crate) struct ServeArgs {
     /// Receive events unencrypted from other machines too.
     #[arg(long)]
     allow_plain_http: bool,
-    /// Where to serve metrics, health and the ledger (loopback only).
+    /// Where to serve metrics, health and the ledger (elsewhere than on loopback with admin_token_file only).
     #[arg(long, value_name = "ADDRESS")]
     admin_listen: Option<SocketAddr>,
     /// The folder of the queue.
@@ -120,7 +123,7 @@ pub(crate) struct TailArgs {
     /// Configuration file (YAML); without one the built-in defaults and the environment count.
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
-    /// Where to serve metrics, health and the ledger (loopback only).
+    /// Where to serve metrics, health and the ledger (elsewhere than on loopback with admin_token_file only).
     #[arg(long, value_name = "ADDRESS")]
     admin_listen: Option<SocketAddr>,
     /// The folder of the queue.
@@ -210,6 +213,7 @@ pub fn run() -> Result<ExitCode, Failure> {
         Command::Routes(command) => routes::run(&command),
         Command::Policy(command) => policy::run(&command),
         Command::Demo => block_on(demo::run())?,
+        Command::Status(args) => block_on(status::run(&args))?,
         Command::Ledger(args) => block_on(ledger::run(&args))?,
         Command::Dead(command) => block_on(dead::run(&command))?,
         Command::Quarantine(command) => block_on(quarantine::run(&command))?,

@@ -90,9 +90,9 @@ pub(crate) struct Commands {
 }
 
 impl Commands {
-    pub(crate) fn new(context: Context, importer: Importer, token: Token) -> Self {
+    pub(crate) fn new(context: Arc<Context>, importer: Importer, token: Token) -> Self {
         Self {
-            context: Arc::new(context),
+            context,
             token,
             looking: Arc::new(Semaphore::new(LOOKING_MAX)),
             changing: Arc::new(Semaphore::new(1)),
@@ -105,6 +105,11 @@ impl Commands {
     /// Whether a request comes with this run's token, or with none at all.
     pub(crate) fn is_for_us(&self, header: Option<&HeaderValue>) -> bool {
         header.is_none() || self.token.is_in(header)
+    }
+
+    /// Whether a request comes with this run's token.
+    pub(crate) fn knows_token(&self, header: Option<&HeaderValue>) -> bool {
+        self.token.is_in(header)
     }
 
     pub(crate) async fn answer(&self, request: hyper::Request<Incoming>) -> Answer {

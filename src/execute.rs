@@ -11,7 +11,7 @@ mod quarantine;
 
 use std::{
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -40,7 +40,7 @@ pub(crate) struct Context {
     queue: SledQueue,
     data_dir: PathBuf,
     /// What the configuration says; only a replay and mutes need it.
-    today: Option<Today>,
+    today: Mutex<Option<Today>>,
 }
 
 #[derive(Clone)]
@@ -51,19 +51,37 @@ struct Today {
     retains: bool,
 }
 
-impl Context {
-    /// With today's routes.
-    pub(crate) fn new(queue: SledQueue, config: &Config, routes: Arc<Routes>) -> Self {
-        let today = Today {
+impl Today {
+    fn new(config: &Config, routes: Arc<Routes>) -> Self {
+        Self {
             routes,
             places: Arc::new(Places::new(config)),
             retains: config.queue.retain_hours.get() > 0,
-        };
+        }
+    }
+}
+
+impl Context {
+    /// With today's routes.
+    pub(crate) fn new(queue: SledQueue, config: &Config, routes: Arc<Routes>) -> Self {
         Self {
             queue,
             data_dir: config.data_dir.clone(),
-            today: Some(today),
+            today: Mutex::new(Some(Today::new(config, routes))),
         }
+    }
+
+    /// The configuration is another one from now on.
+    pub(crate) fn exchange(&self, config: &Config, routes: Arc<Routes>) {
+        *self.lock() = Some(Today::new(config, routes));
+    }
+
+    fn today(&self) -> Option<Today> {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Today>> {
+        self.today.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// For everything but a replay and mutes.
@@ -71,7 +89,7 @@ impl Context {
         Self {
             queue,
             data_dir,
-            today: None,
+            today: Mutex::default(),
         }
     }
 }
@@ -181,7 +199,7 @@ async fn events(queue: &SledQueue, id: u64, out: &mpsc::Sender<Line>) -> Result<
 /// Today's routes, the one that is asked for among them.
 fn today(context: &Context, asked: Option<&str>) -> Result<Today, Stop> {
     let because = |text: &str| Stop::Because(text.to_owned());
-    let today = context.today.clone();
+    let today = context.today();
     let today = today.ok_or_else(|| because("the routes are not known here"))?;
     let routes = &today.routes;
     if let Some(asked) = asked
@@ -261,6 +279,12 @@ async fn deliver_copies(
             "no room in the queue: {full}; what was sent until here stays sent"
         ))
     })?;
+    let now = now_unix_ms();
+    let asked_for_now = |block: DeliveryBlock| DeliveryBlock {
+        deliveries: block.deliveries.waiting_since(now),
+        ..block
+    };
+    let deliveries = deliveries.into_iter().map(asked_for_now).collect();
     queue.deliver_copies(deliveries).await?;
     drop(admitted);
     Ok(())

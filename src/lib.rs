@@ -4,6 +4,7 @@
 //! shutdown. Subcommands are one file each.
 
 mod admin;
+mod backlog_metrics;
 pub mod check;
 pub mod cli;
 mod commands_port;
@@ -27,6 +28,7 @@ mod metrics;
 mod mute;
 mod online;
 mod output;
+mod parts;
 mod policy;
 mod preparation;
 mod progress;
@@ -41,6 +43,7 @@ mod salvage;
 mod serve;
 mod session;
 mod space_metrics;
+mod status;
 mod tail;
 mod when;
 

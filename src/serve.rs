@@ -44,7 +44,7 @@ pub(crate) async fn serve(config: Config, only_files: bool) -> Result<ExitCode, 
         () = shutdown.one() => return Ok(ExitCode::SUCCESS),
     };
     let unknown = |error: std::io::Error| Failure::Other(error.to_string());
-    let admin = format!("http://{}", relay.admin_address().map_err(unknown)?);
+    let admin = format!("http://{}", relay.admin_address());
     match relay.webhook_address().map_err(unknown)? {
         Some(address) => {
             tracing::info!(webhook = %format_args!("{scheme}://{address}/webhook"), admin, "ready");

@@ -107,17 +107,17 @@ pub enum WaitsFor {
 }
 
 impl WaitsFor {
-    /// Its name, as JSON has it.
+    /// In words, for people.
     #[must_use]
-    pub fn as_str(self) -> &'static str {
+    pub fn words(self) -> &'static str {
         match self {
-            Self::Work => "work",
-            Self::Pace => "pace",
-            Self::Budget => "budget",
-            Self::Hold => "hold",
-            Self::Park => "park",
-            Self::Rendering => "rendering",
-            Self::Answer => "answer",
+            Self::Work => "idle",
+            Self::Pace => "waits for its pace",
+            Self::Budget => "waits for its turn",
+            Self::Hold => "holds",
+            Self::Park => "is parked",
+            Self::Rendering => "writes a message",
+            Self::Answer => "waits for Slack",
         }
     }
 }

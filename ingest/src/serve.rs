@@ -56,7 +56,7 @@ pub async fn serve<Q: Queue>(
 ) {
     let (stop, stopping) = watch::channel(false);
     let mut hall = Hall {
-        places: Places::new(ingest.limits.connections_max),
+        places: Places::new(ingest.limits().connections_max),
         exits: Arc::new(Semaphore::new(TURNED_AWAY_MAX)),
         connections: JoinSet::new(),
         ingest,
@@ -104,7 +104,9 @@ struct Hall<Q> {
 impl<Q: Queue> Hall<Q> {
     fn take(&mut self, stream: TcpStream, peer: SocketAddr) {
         let ingest = Arc::clone(&self.ingest);
-        let clock = Clock::start(ingest.limits.patience);
+        let limits = ingest.limits();
+        self.places.set_max(limits.connections_max);
+        let clock = Clock::start(limits.patience);
         if let Some(place) = self.places.enter(&clock) {
             let stopping = self.stopping.clone();
             self.connections

@@ -191,7 +191,7 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
             }
         }
         self.pace.ready().await;
-        self.board.posts();
+        self.note_post();
         match self.destination.post(message).await {
             Ok(_) => {
                 self.details.succeeded();
@@ -251,7 +251,7 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
             text,
         };
         self.pace.ready().await;
-        self.board.posts();
+        self.note_post();
         match self.destination.attach(&file).await {
             Ok(()) => {
                 self.details.succeeded();

@@ -8,7 +8,10 @@ use auditrelay_store::{Queue, QueueError};
 
 use tokio::time::Instant;
 
-use super::{Held, Lane};
+use super::{
+    Held, Lane,
+    told::{Posted, Told},
+};
 use crate::{Destination, Message, SendError, board::WaitsFor, destination::Found};
 
 const RETRIES_MAX: u32 = 5;
@@ -28,6 +31,7 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
         id: String,
         since_unix_ms: i64,
         held: &Held,
+        told: &Told,
     ) -> Result<Looked, QueueError> {
         let mut sought = Message::new(String::new(), Vec::new(), "sentences");
         sought.id = id;
@@ -49,7 +53,9 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
                 self.board.delivered(held.events);
                 self.opened();
                 let may_be_digest = held.events > self.settings.style.sentences_max;
+                let posted = Posted::at(&receipt);
                 self.ack(held, receipt, may_be_digest).await?;
+                self.observe(told, posted);
                 Ok(Looked::Done)
             }
             Ok(Found::Absent) => Ok(Looked::Absent),

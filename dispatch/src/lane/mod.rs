@@ -8,15 +8,17 @@
 
 mod details;
 mod look;
+mod memory;
 mod outcome;
 mod ready;
+mod told;
 mod tries;
 
 use std::{sync::Arc, time::Duration};
 
 use auditrelay_audit::HashKey;
 use auditrelay_config::{ChannelConfig, DigestDetails};
-use auditrelay_store::{Accepted, Delivery, Lease, LeaseId, LeaseLimit, Queue, QueueError};
+use auditrelay_store::{Accepted, Lease, LeaseId, LeaseLimit, Queue, QueueError};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, watch},
     time::Instant,
@@ -34,6 +36,8 @@ use crate::{
 };
 use details::Details;
 use look::Looked;
+pub use memory::Memory;
+use told::{Posted, Told};
 use tries::{Search, Tries};
 
 /// What a lane is made of, besides the place that it posts to.
@@ -122,10 +126,10 @@ struct Held {
     possibly_repeated: bool,
 }
 
-/// A message, and when its events happened.
+/// A message, and what metrics want to know of its events.
 struct Prepared {
     message: Message,
-    stage_times_ms: Vec<i64>,
+    told: Told,
 }
 
 impl<Q: Queue, D: Destination> Lane<Q, D> {
@@ -170,16 +174,16 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
         }
     }
 
-    /// Delivers until the shutdown. A post under way is finished first.
+    /// Delivers until it is told to stop. A post under way is finished first.
     ///
     /// # Errors
     /// The queue's; nothing can be delivered after one.
-    pub async fn run(mut self, mut shutdown: watch::Receiver<bool>) -> Result<(), QueueError> {
+    pub async fn run(mut self, mut shutdown: watch::Receiver<bool>) -> Result<Memory, QueueError> {
         self.begin_details().await?;
         loop {
             tokio::select! {
                 biased;
-                _ = shutdown.wait_for(|stop| *stop) => return Ok(()),
+                _ = shutdown.wait_for(|stop| *stop) => return Ok(self.into_memory()),
                 ready = self.ready() => ready?,
             }
             // What nobody has heard of yet goes before the details of what was told.
@@ -200,11 +204,11 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
         let (lease, permit) = if held.resumed {
             // The text of a lease is not kept while Slack is asked.
             let (id, since_unix_ms) = (message::id_of(&self.key, &lease), lease.sealed_unix_ms);
-            drop((lease, permit));
+            let told = Told::read(lease, permit).await;
             // Whatever was posted without its ID cannot be found by it.
             let looked = match self.without_id {
                 true => Looked::Unknowable,
-                false => self.look(id, since_unix_ms, &held).await?,
+                false => self.look(id, since_unix_ms, &held, &told).await?,
             };
             match looked {
                 Looked::Done => return Ok(true),
@@ -235,7 +239,7 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
         }
         self.pace.ready().await;
         self.tries.add(now_unix_ms());
-        self.board.posts();
+        self.note_post();
         match self.destination.post(&prepared.message).await {
             Ok(receipt) => {
                 tracing::debug!(
@@ -247,8 +251,9 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
                 self.accepted(prepared.message.form);
                 self.board.delivered(held.events);
                 let is_digest = prepared.message.form == "digest";
+                let posted = Posted::at(&receipt);
                 self.ack(&held, receipt, is_digest).await?;
-                self.observe_delay(&prepared.stage_times_ms);
+                self.observe(&prepared.told, posted);
             }
             Err(error) => {
                 self.count(error.as_str());
@@ -288,7 +293,7 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
             lease.resumed = possibly_repeated;
             Prepared {
                 message: render(&lease, &style, now_unix_ms()),
-                stage_times_ms: stage_times(&lease),
+                told: Told::of(&lease),
             }
         });
         let mut prepared = rendered.await.unwrap_or_else(|error| {
@@ -296,7 +301,7 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
             tracing::error!(channel = self.channel, %error, "rendering failed, please report it");
             Prepared {
                 message: unrendered(events, id),
-                stage_times_ms: Vec::new(),
+                told: Told::default(),
             }
         });
         drop(permit);
@@ -333,16 +338,6 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
         }
         Ok(())
     }
-
-    fn observe_delay(&self, stage_times_ms: &[i64]) {
-        let now = now_unix_ms();
-        for time in stage_times_ms {
-            let delay_ms = (now - time).max(0);
-            self.metrics
-                .delivery_delay_seconds
-                .observe(delay_ms as f64 / 1_000.0);
-        }
-    }
 }
 
 impl Held {
@@ -354,21 +349,4 @@ impl Held {
             possibly_repeated: false,
         }
     }
-}
-
-/// When the lease's events happened, Unix time in milliseconds.
-fn stage_times(lease: &Lease) -> Vec<i64> {
-    let time = |delivery: &Delivery| match delivery {
-        Delivery::Event(event) => {
-            let envelope = auditrelay_audit::Envelope::parse(&event.json).ok()?;
-            let time: jiff::Timestamp = envelope.stage_timestamp.parse().ok()?;
-            Some(time.as_millisecond())
-        }
-        Delivery::Notice(_) => None,
-    };
-    lease
-        .members
-        .iter()
-        .filter_map(|(_, delivery)| time(delivery))
-        .collect()
 }

@@ -42,6 +42,14 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
         self.opened();
     }
 
+    /// A message goes out: one of the token's, whatever comes of it.
+    pub(super) fn note_post(&self) {
+        self.board.posts();
+        if let Some(workspace) = &self.workspace {
+            workspace.note_post();
+        }
+    }
+
     /// The channel has taken a message, now or before.
     pub(super) fn opened(&mut self) {
         self.set_state(LaneState::Open);
@@ -249,8 +257,9 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
         self.queue.bury(&held.id, burial).await
     }
 
-    fn note_retry_after(&self, after: Option<Duration>) {
+    fn note_retry_after(&mut self, after: Option<Duration>) {
         if let Some(after) = after {
+            self.pace.hold_as_asked(after);
             let seconds = i64::try_from(after.as_secs()).unwrap_or(i64::MAX);
             self.board.retry_after(after);
             let gauge = &self.metrics.retry_after_seconds;
@@ -298,7 +307,7 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
         self.pace.hold(rest);
     }
 
-    fn set_state(&mut self, state: LaneState) {
+    pub(super) fn set_state(&mut self, state: LaneState) {
         self.state = state;
         self.board.is(state);
         self.metrics.set_lane(&self.channel, state.as_str());

@@ -204,6 +204,11 @@ impl Owner {
                 self.finishing = Some(reply);
                 continue;
             }
+            if let Op::SetLimits(limits) = op {
+                self.set_limits(*limits);
+                others.push((reply, Answer::Done));
+                continue;
+            }
             let is_append = matches!(op, Op::Append { .. });
             match self.stage(op, &mut round) {
                 Ok(_) if is_append => appends.push(reply),
@@ -306,6 +311,7 @@ impl Owner {
             self.database.sync()
         }))
         .unwrap_or_else(|_| Err("sled panicked".to_owned()))?;
+        self.find_first(&round.touched)?;
         let bytes = locked(&self.shared.unrouted)
             .drain(..routed)
             .map(|block| u64::from(block.place.bytes))
