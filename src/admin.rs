@@ -99,7 +99,11 @@ impl Admin {
             }
             "/status" => {
                 let gauges = self.metrics.gauges();
-                json(&self.vitals.report(&self.queue, &self.current.load(), &gauges))
+                json(
+                    &self
+                        .vitals
+                        .report(&self.queue, &self.current.load(), &gauges),
+                )
             }
             "/ledger" => json(&ledger::json(
                 &self.queue.ledger(),

@@ -43,10 +43,12 @@ mod routes;
 mod salvage;
 mod serve;
 mod session;
+mod shell;
 mod space_metrics;
 mod status;
 mod tail;
 mod top;
+mod trace;
 mod when;
 
 pub use failure::Failure;

@@ -10,7 +10,7 @@ use prometheus::{
     proto::MetricType,
 };
 
-use crate::{backlog_metrics::BacklogMetrics, space_metrics::SpaceMetrics};
+use crate::{backlog_metrics::BacklogMetrics, logs, space_metrics::SpaceMetrics};
 
 /// The relay's registry and what is filled at scrape time.
 pub(crate) struct LedgerMetrics {
@@ -136,6 +136,7 @@ impl LedgerMetrics {
     pub(crate) fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
         let register = Register(registry);
         tell_of_the_process(&register)?;
+        logs::register(registry)?;
         Ok(Self {
             registry: registry.clone(),
             events: register.counters(

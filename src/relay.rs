@@ -34,6 +34,7 @@ use crate::{
     preparation::follow_files,
     reload::{ReloadMetrics, Reloader, Source},
     status::Vitals,
+    trace::{Means, Running},
 };
 
 /// How long a failed queue's callers have to get their answer.
@@ -241,13 +242,13 @@ impl Relay {
         let drained = tokio::time::timeout(grace, async {
             while let Some(ended) = tasks.join_next().await {
                 if let Ok(Err(error)) = ended {
-                    tracing::error!(%error, "a part of the relay ended with an error");
+                    tracing::error!(%error, "a part of the relay ended with an error while the relay stops: what was acknowledged is in the queue");
                 }
             }
         });
         if drained.await.is_err() && outcome.is_ok() {
             tracing::warn!(
-                "what was under way did not finish in time; a message that was being posted will be \
+                "what was under way did not finish within ingest.shutdown_seconds; a message that was being posted will be \
                  looked for before it is repeated"
             );
         }
@@ -307,9 +308,21 @@ impl Relay {
             });
         }
         let board = self.dispatch_metrics.board.clone();
+        let metrics = self.dispatch_metrics.clone();
         let mut lanes = Lanes::new(self.queue.clone(), self.dispatch_metrics, self.hash_key);
         let shared = lanes.provide(&parts.plans.borrow());
         tasks.spawn(lanes.run(parts.plans.subscribe(), stopped.clone()));
+        let running = Running {
+            duplicates: self.router.duplicates(),
+            metrics,
+        };
+        let means = Means::of_relay(
+            parts.current.clone(),
+            parts.hash_key.clone(),
+            running,
+            &shared,
+        );
+        parts.context.set_means(means);
         tasks.spawn(online::at_start(config, shared, stopped.clone()));
         let router = self.router.following(parts.tables.subscribe());
         tasks.spawn(router.run(stopped.clone()));
@@ -377,7 +390,7 @@ fn forget_address(data_dir: &Path) {
     let file = data_dir.join(ADMIN_ADDRESS_FILE);
     match fs::remove_file(&file) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            tracing::warn!(%error, file = %file.display(), "cannot remove the file");
+            tracing::warn!(%error, file = %file.display(), "cannot remove the file of the admin address: a command may ask where nobody answers, and says so; remove it");
         }
         _ => {}
     }

@@ -17,6 +17,7 @@ pub mod dedup;
 pub mod destination;
 pub mod details;
 pub mod digest;
+pub mod duplicates;
 pub mod escape;
 pub mod lane;
 mod limiter;
@@ -40,6 +41,7 @@ pub mod workspace;
 
 pub use board::Board;
 pub use destination::{Destination, Receipt, SendError};
+pub use duplicates::Duplicates;
 pub use lane::Lane;
 pub use message::Message;
 pub use metrics::Metrics;

@@ -87,12 +87,16 @@ fn of_configuration(report: &Report, say: &mut impl FnMut(&str, Option<&str>, St
     if let Some(watchdog) = &report.watchdog {
         let since = watchdog.last_delivered_unix_ms.or(report.started_unix_ms);
         let late_ms = report.now_unix_ms - since.unwrap_or(report.now_unix_ms);
-        let interval_ms = i64::try_from(watchdog.interval_seconds).unwrap_or(i64::MAX / 1_000) * 1_000;
+        let interval_ms =
+            i64::try_from(watchdog.interval_seconds).unwrap_or(i64::MAX / 1_000) * 1_000;
         if late_ms > interval_ms.saturating_mul(WATCHDOG_MISSES) {
             say(
                 "watchdog",
                 None,
-                format!("no watchdog message was delivered for {}", duration(late_ms)),
+                format!(
+                    "no watchdog message was delivered for {}",
+                    duration(late_ms)
+                ),
                 "look at the channel of the watchdog below, or at what its URL answers: the way to it is broken",
             );
         }

@@ -21,9 +21,9 @@ pub(super) struct Told {
 
 /// When a message was posted, Unix time in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Posted(i64);
+pub(super) struct PostedAt(i64);
 
-impl Posted {
+impl PostedAt {
     /// As the destination says; now, if it says nothing.
     pub(super) fn at(receipt: &Receipt) -> Self {
         Self(unix_ms(&receipt.ts).unwrap_or_else(now_unix_ms))
@@ -62,7 +62,7 @@ impl Told {
 
 impl<Q: Queue, D: Destination> Lane<Q, D> {
     /// A message was accepted, and that is durable.
-    pub(super) fn observe(&self, told: &Told, posted: Posted) {
+    pub(super) fn observe(&self, told: &Told, posted: PostedAt) {
         let channel = &[self.channel.as_str()];
         let delay = self
             .metrics

@@ -88,8 +88,14 @@ fn trouble_stands_first_and_what_is_open_with_little_to_wait_for_last() {
     -> unarchive it
 ";
     assert!(text.starts_with(start), "{text}");
-    let at = |name: &str| text.find(name).unwrap_or_else(|| panic!("no {name} in {text}"));
-    assert!(at("\nc00 ") < at("\nc39 ") && at("\nc39 ") < at("\nc38 "), "{text}");
+    let at = |name: &str| {
+        text.find(name)
+            .unwrap_or_else(|| panic!("no {name} in {text}"))
+    };
+    assert!(
+        at("\nc00 ") < at("\nc39 ") && at("\nc39 ") < at("\nc38 "),
+        "{text}"
+    );
     assert!(text.contains("tries in 2m 05s"), "{text}");
     assert!(text.contains("11 more channels, "), "{text}");
 }
@@ -148,7 +154,9 @@ fn words_of_others_cannot_act_on_the_terminal() {
     };
     report.channels.insert(hostile.into(), channel);
     let text = table(&report);
-    let bad = text.chars().find(|one| (one.is_control() && *one != '\n') || *one == '\u{202e}');
+    let bad = text
+        .chars()
+        .find(|one| (one.is_control() && *one != '\n') || *one == '\u{202e}');
     assert_eq!(bad, None, "{text:?}");
     assert!(text.contains(" (3 times)"), "{text}");
 }
