@@ -19,6 +19,7 @@ use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 
 use crate::{
     Failure, admin,
+    clusters::Clusters,
     commands_port::{Commands, Token},
     data_dir::{hash_key, open_queue, write_durably},
     import::Importer,
@@ -245,6 +246,11 @@ impl Relay {
     ) -> Result<JoinSet<Result<(), QueueError>>, Failure> {
         let mut tasks = JoinSet::new();
         let ingest_metrics = auditrelay_ingest::Metrics::new(&self.registry).map_err(other)?;
+        let clusters = Clusters {
+            ingest: ingest_metrics.clone(),
+            dispatch: self.dispatch_metrics.clone(),
+        };
+        clusters.tell_apart(&self.config);
         let mut parts = Parts::new(
             self.config,
             &self.routes,
@@ -253,6 +259,8 @@ impl Relay {
             self.hash_key.clone(),
         )?;
         let config = parts.current.load();
+        let following = clusters.follow(parts.current.changes());
+        tasks.spawn(until(stopped.clone(), following));
         let in_use = InUse::default();
         let log_files = LogFileMetrics::new(&self.registry).map_err(other)?;
         follow_files(

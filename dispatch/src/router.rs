@@ -190,6 +190,9 @@ impl Decider {
         for block in blocks {
             let (wanted, routed, reused) = note(&mut self.seen, &mut sorted, block);
             self.metrics.audit_id_reuse.inc_by(reused);
+            self.metrics
+                .clusters
+                .count(&block.cluster, block.items.len(), &routed);
             sorted.route(block, wanted, routed);
         }
         let mut routed = sorted.finish();
