@@ -7,6 +7,7 @@ mod admin;
 mod backlog_metrics;
 pub mod check;
 pub mod cli;
+mod clusters;
 mod commands_port;
 mod current;
 mod data_dir;

@@ -23,6 +23,7 @@ use tokio::{
 
 use crate::{
     Failure, admin,
+    clusters::Clusters,
     commands_port::{Commands, Token},
     current::Current,
     data_dir::{hash_key, open_queue, write_durably},
@@ -262,6 +263,11 @@ impl Relay {
     ) -> Result<(JoinSet<Result<(), QueueError>>, Current), Failure> {
         let mut tasks = JoinSet::new();
         let ingest_metrics = auditrelay_ingest::Metrics::new(&self.registry).map_err(other)?;
+        let clusters = Clusters {
+            ingest: ingest_metrics.clone(),
+            dispatch: self.dispatch_metrics.clone(),
+        };
+        clusters.tell_apart(&self.config);
         let mut parts = Parts::new(
             self.config,
             &self.routes,
@@ -270,6 +276,8 @@ impl Relay {
             self.hash_key.clone(),
         )?;
         let config = parts.current.load();
+        let following = clusters.follow(parts.current.changes());
+        tasks.spawn(until(stopped.clone(), following));
         let in_use = InUse::default();
         let log_files = LogFileMetrics::new(&self.registry).map_err(other)?;
         follow_files(

@@ -12,6 +12,7 @@ pub mod card;
 pub mod change;
 #[cfg(test)]
 mod checker;
+pub mod clusters;
 pub mod command;
 pub mod dedup;
 pub mod destination;

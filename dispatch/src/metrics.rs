@@ -5,7 +5,7 @@ use prometheus::{
     core::Collector,
 };
 
-use crate::Board;
+use crate::{Board, clusters::ClusterCounts};
 
 /// What a lane can be in.
 const STATES: [&str; 3] = ["open", "holding", "parked"];
@@ -41,6 +41,8 @@ pub struct Metrics {
     workspace_messages_max: IntGaugeVec,
     /// Events whose audit ID and stage were seen with other content.
     pub audit_id_reuse: IntCounter,
+    /// New events and duplicates, by cluster.
+    pub clusters: ClusterCounts,
     /// Events that the dedup window remembers.
     pub dedup_entries: IntGauge,
     /// How far back the dedup window reaches, in seconds.
@@ -120,6 +122,7 @@ impl Metrics {
                 "Messages a minute that the channels of one token post at the most.",
                 &["workspace"],
             )?,
+            clusters: ClusterCounts::new(registry)?,
             audit_id_reuse: counter(
                 "auditrelay_audit_id_reuse_total",
                 "Events whose audit ID and stage were seen with other content.",
