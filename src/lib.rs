@@ -44,6 +44,7 @@ mod session;
 mod space_metrics;
 mod status;
 mod tail;
+mod watchdog;
 mod when;
 
 pub use failure::Failure;

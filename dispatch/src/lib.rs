@@ -24,6 +24,7 @@ pub mod message;
 pub mod metrics;
 pub mod mutes;
 pub mod pace;
+pub mod plain_webhook;
 pub mod preview;
 pub mod rates;
 pub mod render;
@@ -36,6 +37,7 @@ pub mod sentence;
 pub mod slack;
 pub mod style;
 pub mod template;
+pub mod watchdog;
 pub mod workspace;
 
 pub use board::Board;
