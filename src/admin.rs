@@ -7,6 +7,8 @@ mod port;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
+
 use auditrelay_store::{Queue, SledQueue};
 use http_body_util::{BodyExt, Full};
 use hyper::{
@@ -20,7 +22,9 @@ use crate::{
     current::Current,
     health, import, ledger,
     metrics::{LedgerMetrics, gauge_value},
+    reload::{self, Reloader},
     status::Vitals,
+    when::now_unix_ms,
 };
 
 pub(crate) use port::Port;
@@ -32,6 +36,8 @@ pub(crate) struct Admin {
     pub(crate) metrics: LedgerMetrics,
     pub(crate) commands: Commands,
     pub(crate) vitals: Vitals,
+    /// None where there is nothing to load again.
+    pub(crate) reloader: Option<Arc<Reloader>>,
 }
 
 impl Admin {
@@ -50,6 +56,8 @@ impl Admin {
             self.commands.answer(request).await
         } else if request.uri().path() == import::PATH {
             self.commands.import(request).await
+        } else if request.uri().path() == reload::PATH {
+            reload::answer(self.reloader.as_ref(), &self.commands, request).await
         } else {
             self.answer(&request, is_admitted).map(BodyExt::boxed)
         }
@@ -63,6 +71,8 @@ impl Admin {
             .filter(|mute| mute.is_active())
             .count();
         self.metrics.mutes.active.set(gauge_value(active as u64));
+        let backlog = self.queue.backlog();
+        self.metrics.backlog.copy(&backlog, now_unix_ms());
         self.metrics.text(&self.queue.ledger(), &self.queue.space())
     }
 

@@ -13,7 +13,7 @@ use crate::{
     online,
     policy::{self, PolicyCommand},
     quarantine::{self, QuarantineCommand},
-    render, replay, routes, salvage, serve, status, tail,
+    reload, render, replay, routes, salvage, serve, status, tail,
 };
 
 pub(crate) use args::*;
@@ -71,6 +71,9 @@ enum Command {
     /// Send what was received in a time through today's routes again, as far as it is retained
     /// (queue.retain_hours); messages say that they are replayed.
     Replay(ReplayArgs),
+    /// Make the running relay load its configuration again, and show what changed; one that cannot be used changes
+    /// nothing: exit code 78.
+    Reload(reload::ReloadArgs),
     /// Bring what is whole in a store that was moved aside back into the queue.
     Salvage(SalvageArgs),
     /// Write everything that the queue of a stopped relay holds as JSON lines.
@@ -220,6 +223,7 @@ pub fn run() -> Result<ExitCode, Failure> {
         Command::Mute(command) => block_on(mute::run(&command))?,
         Command::Events(args) => block_on(events::run(&args))?,
         Command::Replay(args) => block_on(replay::run(&args))?,
+        Command::Reload(args) => block_on(reload::run(&args))?,
         Command::Salvage(args) => block_on(salvage::run(&args))?,
         Command::Export(args) => block_on(export::run(&args))?,
         Command::Import(args) => block_on(import::run(&args))?,

@@ -279,6 +279,12 @@ async fn deliver_copies(
             "no room in the queue: {full}; what was sent until here stays sent"
         ))
     })?;
+    let now = now_unix_ms();
+    let asked_for_now = |block: DeliveryBlock| DeliveryBlock {
+        deliveries: block.deliveries.waiting_since(now),
+        ..block
+    };
+    let deliveries = deliveries.into_iter().map(asked_for_now).collect();
     queue.deliver_copies(deliveries).await?;
     drop(admitted);
     Ok(())

@@ -15,6 +15,9 @@ pub enum Failure {
     /// A template of the configuration; the text names its key.
     #[error("{0}")]
     Template(String),
+    /// The running relay cannot use its new configuration; the text names the key.
+    #[error("{0}; the relay goes on with the configuration before")]
+    NotLoaded(String),
     /// A certificate, key, token or password file of the configuration; the text names its key.
     #[error("{0}")]
     Credentials(String),
@@ -51,7 +54,9 @@ impl Failure {
             Self::No(_) => 1,
             Self::Usage(_) => 2,
             Self::Data(_) => EX_DATAERR,
-            Self::Config(_) | Self::Template(_) | Self::Credentials(_) => EX_CONFIG,
+            Self::Config(_) | Self::Template(_) | Self::NotLoaded(_) | Self::Credentials(_) => {
+                EX_CONFIG
+            }
             Self::Open(_) | Self::Storage(_) | Self::Disk(_) => 74,
             Self::Other(_) => 70,
         }

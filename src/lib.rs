@@ -4,6 +4,7 @@
 //! shutdown. Subcommands are one file each.
 
 mod admin;
+mod backlog_metrics;
 pub mod check;
 pub mod cli;
 mod commands_port;
@@ -34,6 +35,7 @@ mod progress;
 mod quarantine;
 mod reach;
 pub mod relay;
+mod reload;
 mod render;
 mod replay;
 mod request;

@@ -15,11 +15,16 @@ use auditrelay_ingest::{
 };
 use auditrelay_store::{Queue, QueueError, SledQueue};
 use prometheus::Registry;
-use tokio::{net::TcpListener, sync::watch, task::JoinSet};
+use tokio::{
+    net::TcpListener,
+    sync::{mpsc, watch},
+    task::JoinSet,
+};
 
 use crate::{
     Failure, admin,
     commands_port::{Commands, Token},
+    current::Current,
     data_dir::{hash_key, open_queue, write_durably},
     import::Importer,
     lanes::Lanes,
@@ -27,6 +32,7 @@ use crate::{
     online,
     parts::{Parts, warn_of_orphans},
     preparation::follow_files,
+    reload::{ReloadMetrics, Reloader, Source},
     status::Vitals,
     watchdog::Watchdog,
 };
@@ -67,6 +73,8 @@ pub struct Relay {
     webhook: Option<Webhook>,
     admin: admin::Port,
     token: Token,
+    /// To be loaded again, also when asked.
+    source: Option<(Source, mpsc::Receiver<()>)>,
 }
 
 impl Relay {
@@ -168,7 +176,16 @@ impl Relay {
             webhook,
             admin,
             token,
+            source: None,
         })
+    }
+
+    /// Loads the configuration again from where it came: when it changes, when it is asked for, and on each of
+    /// `hangups`.
+    #[must_use]
+    pub(crate) fn reloading(mut self, source: Source, hangups: mpsc::Receiver<()>) -> Self {
+        self.source = Some((source, hangups));
+        self
     }
 
     /// Where audit events are received, if they are.
@@ -206,9 +223,8 @@ impl Relay {
     async fn run_until(self, shutdown: impl Future<Output = ()>) -> Result<(), Failure> {
         let (stop, stopped) = watch::channel(false);
         let data_dir = self.config.data_dir.clone();
-        let grace = self.config.ingest.shutdown();
         let queue = self.queue.clone();
-        let mut tasks = self.start(&stopped)?;
+        let (mut tasks, current) = self.start(&stopped)?;
         let outcome = tokio::select! {
             () = shutdown => Ok(()),
             error = queue.failed() => Err(error),
@@ -219,7 +235,7 @@ impl Relay {
         // Everybody may have gone already.
         let _ = stop.send(true);
         let grace = if outcome.is_ok() {
-            grace
+            current.load().ingest.shutdown()
         } else {
             FAILURE_GRACE
         };
@@ -243,7 +259,7 @@ impl Relay {
     fn start(
         self,
         stopped: &watch::Receiver<bool>,
-    ) -> Result<JoinSet<Result<(), QueueError>>, Failure> {
+    ) -> Result<(JoinSet<Result<(), QueueError>>, Current), Failure> {
         let mut tasks = JoinSet::new();
         let ingest_metrics = auditrelay_ingest::Metrics::new(&self.registry).map_err(other)?;
         let mut parts = Parts::new(
@@ -310,15 +326,26 @@ impl Relay {
         tasks.spawn(online::at_start(config, shared, stopped.clone()));
         let router = self.router.following(parts.tables.subscribe());
         tasks.spawn(router.run(stopped.clone()));
+        let current = parts.current.clone();
+        let reload_metrics = ReloadMetrics::new(&self.registry).map_err(other)?;
+        let commands = Commands::new(Arc::clone(&parts.context), importer, self.token);
+        let parts = Arc::new(parts);
+        let reloader = self.source.map(|(source, hangups)| {
+            let reloader = Arc::new(Reloader::new(source, parts, reload_metrics));
+            let watching = Arc::clone(&reloader).watch(hangups);
+            tasks.spawn(until(stopped.clone(), watching));
+            reloader
+        });
         let admin = admin::Admin {
             queue: self.queue,
-            current: parts.current.clone(),
+            current: current.clone(),
             metrics: self.ledger_metrics,
-            commands: Commands::new(Arc::clone(&parts.context), importer, self.token),
+            commands,
             vitals: Vitals::new(board),
+            reloader,
         };
         tasks.spawn(until(stopped.clone(), self.admin.serve(admin)));
-        Ok(tasks)
+        Ok((tasks, current))
     }
 }
 

@@ -34,6 +34,7 @@ mod secret;
 mod starter;
 mod text;
 mod tree;
+mod watched;
 
 pub use auditrelay_audit::{AuthorizerDecision, Level, Risk, Severity, Stage, redact::Bodies};
 pub use bounded::Bounded;
@@ -56,6 +57,7 @@ pub use route_tests::{Expected, RouteTest, SampleEvent};
 pub use seal_key::SealKey;
 pub use secret::{MASK, SlackToken, WebhookUrl};
 pub use starter::{STARTER_CHANNEL, STARTER_ROUTES};
+pub use watched::fingerprint;
 
 /// The reference configuration file: every knob with its default, unit and bounds, and examples of
 /// channels and routes. It can be loaded as it is; its secrets are samples.

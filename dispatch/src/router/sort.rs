@@ -205,7 +205,7 @@ impl<'r> Sorted<'r> {
             };
             routed.counts.routed += wanted.len() as u64;
             for target in targets {
-                self.lane(&target)
+                self.lane(&target, block)
                     .push_block(block, target.route, is_reused);
             }
         } else if !wanted.is_empty() {
@@ -294,7 +294,7 @@ impl<'r> Sorted<'r> {
         };
         counts.routed += 1;
         for target in targets {
-            self.lane(&target).push(&EventToDeliver {
+            self.lane(&target, block).push(&EventToDeliver {
                 cluster: &block.cluster,
                 route: target.route,
                 json,
@@ -307,9 +307,12 @@ impl<'r> Sorted<'r> {
         }
     }
 
-    fn lane(&mut self, target: &Target<'r>) -> &mut DeliveriesEncoder {
+    /// What takes the block's events for a channel.
+    fn lane(&mut self, target: &Target<'r>, block: &Block) -> &mut DeliveriesEncoder {
         let place = (target.channel, target.severity);
-        self.deliveries.entry(place).or_default()
+        let encoder = self.deliveries.entry(place).or_default();
+        encoder.received(block.received_unix_ms);
+        encoder
     }
 
     pub(super) fn quarantine(

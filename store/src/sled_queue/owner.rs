@@ -311,6 +311,7 @@ impl Owner {
             self.database.sync()
         }))
         .unwrap_or_else(|_| Err("sled panicked".to_owned()))?;
+        self.find_first(&round.touched)?;
         let bytes = locked(&self.shared.unrouted)
             .drain(..routed)
             .map(|block| u64::from(block.place.bytes))

@@ -16,11 +16,11 @@ use std::collections::BTreeMap;
 use auditrelay_audit::Severity;
 
 use super::{
-    holdings::Holder,
+    holdings::{Holder, Row},
     keys,
     owner::Owner,
     read,
-    records::{Held, SettledAs, small},
+    records::{Held, SettledAs, Waits, small},
     settle::To,
     stage::{Round, StageError},
 };
@@ -144,7 +144,13 @@ impl Owner {
                 dropped += held.count();
                 self.tally(severity, &held, counts)?;
                 round.batch.remove(key);
-                self.holdings.remove(Holder::Channel(channel), &held);
+                let row = Row {
+                    channel,
+                    severity,
+                    seq,
+                    waits: Waits::default(),
+                };
+                self.holdings.remove(Holder::Channel(row), &held);
                 let (count, to) = (held.count(), To::DroppedByQuota);
                 self.count_as(channel, held.class, count, To::Waiting, to, round);
                 ranges.push((held.record_seq, held.from, held.to));
@@ -206,7 +212,8 @@ impl Owner {
         };
         // The next sequence is that of the record.
         let seq = self.totals.next_seq;
-        self.deliver(channel, Severity::Critical, Class::Notices, &packed, round);
+        let (class, since) = (Class::Notices, self.now_unix_ms);
+        self.deliver(channel, Severity::Critical, class, &packed, since, round);
         let why = why.to_owned();
         let tally = Tally { seq, why, counts };
         self.tallies.insert(channel.to_owned(), tally);
@@ -230,7 +237,13 @@ impl Owner {
             return false;
         };
         round.batch.remove(key);
-        self.holdings.remove(Holder::Channel(channel), &held);
+        let row = Row {
+            channel,
+            severity: Severity::Critical,
+            seq: tally.seq,
+            waits: Waits::default(),
+        };
+        self.holdings.remove(Holder::Channel(row), &held);
         self.count(channel, Class::Notices, round, |mut counts| {
             counts.take_back(held.count());
         });
