@@ -50,6 +50,7 @@ mod status;
 mod tail;
 mod top;
 mod trace;
+mod watchdog;
 mod when;
 
 pub use failure::Failure;

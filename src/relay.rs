@@ -10,7 +10,7 @@ use auditrelay_audit::HashKey;
 use auditrelay_config::Config;
 use auditrelay_dispatch::{Metrics, Router, Routes, Templates};
 use auditrelay_ingest::{
-    Ingest, Keyring, RELOAD_INTERVAL,
+    Ingest, Keyring, OwnDoor, RELOAD_INTERVAL,
     log_file::{InUse, LogFileMetrics},
 };
 use auditrelay_store::{Queue, QueueError, SledQueue};
@@ -36,6 +36,7 @@ use crate::{
     reload::{ReloadMetrics, Reloader, Source},
     status::Vitals,
     trace::{Means, Running},
+    watchdog::Watchdog,
 };
 
 /// How long a failed queue's callers have to get their answer.
@@ -138,7 +139,7 @@ impl Relay {
             .store_moved_aside
             .set(i64::from(is_moved_aside));
         // Ingest and router meet in the queue alone; both have the table.
-        let routes = Arc::new(Routes::new(&config));
+        let routes = Arc::new(Routes::of_relay(&config, &hash_key));
         admin.doing("reading which events were received lately");
         let router = Router::load(
             queue.clone(),
@@ -297,6 +298,14 @@ impl Relay {
         );
         if let Some(Webhook { listener, keyring }) = self.webhook {
             keyring.register(&self.registry).map_err(other)?;
+            let listening = listener.local_addr().map_err(other)?;
+            let watchdog = Watchdog {
+                door: OwnDoor::new(listening, Arc::clone(&keyring)).map_err(other)?,
+                key: self.hash_key.clone(),
+                metrics: self.dispatch_metrics.watchdog.clone(),
+                configs: parts.current.changes(),
+            };
+            tasks.spawn(until(stopped.clone(), watchdog.run()));
             let watching = Arc::clone(&keyring).watch(RELOAD_INTERVAL);
             tasks.spawn(until(stopped.clone(), watching));
             let ingest = Arc::new(Ingest::new(
@@ -314,6 +323,10 @@ impl Relay {
                 auditrelay_ingest::serve(listener, ingest, stopping).await;
                 Ok(())
             });
+        } else if config.watchdog.channel().is_some() {
+            tracing::warn!(
+                "watchdog: there is no webhook here that an event of its own could come through, so none is sent"
+            );
         }
         let board = self.dispatch_metrics.board.clone();
         let metrics = self.dispatch_metrics.clone();

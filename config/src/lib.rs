@@ -49,7 +49,7 @@ pub use json_schema::json_schema;
 pub use load::{Loaded, Overrides, load};
 pub use model::{Config, DedupConfig, IngestConfig, SlackConfig};
 pub use names::{ChannelName, ClientName, ClusterName, InvalidName, RouteName, SlackChannel};
-pub use observe::{LogConfig, MetricsConfig, WatchdogConfig};
+pub use observe::{LogConfig, MetricsConfig, WATCHDOG, WatchdogConfig};
 pub use proxy::Proxy;
 pub use queue::QueueConfig;
 pub use redaction::RedactionConfig;

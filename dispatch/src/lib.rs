@@ -26,6 +26,7 @@ pub mod message;
 pub mod metrics;
 pub mod mutes;
 pub mod pace;
+pub mod plain_webhook;
 pub mod preview;
 pub mod rates;
 pub mod render;
@@ -38,6 +39,7 @@ pub mod sentence;
 pub mod slack;
 pub mod style;
 pub mod template;
+pub mod watchdog;
 pub mod workspace;
 
 pub use board::Board;
