@@ -304,10 +304,14 @@ impl Relay {
                 Ok(())
             });
         }
-        let mut lanes = Lanes::new(self.queue.clone(), self.dispatch_metrics, self.hash_key);
-        let shared = lanes.provide(&parts.plans.borrow());
+        let lanes = Lanes::new(
+            self.queue.clone(),
+            self.dispatch_metrics,
+            self.hash_key,
+            &parts.plans.borrow(),
+        );
+        tasks.spawn(until(stopped.clone(), online::follow(lanes.shared())));
         tasks.spawn(lanes.run(parts.plans.subscribe(), stopped.clone()));
-        tasks.spawn(online::at_start(config, shared, stopped.clone()));
         let router = self.router.following(parts.tables.subscribe());
         tasks.spawn(router.run(stopped.clone()));
         let current = parts.current.clone();
