@@ -12,7 +12,7 @@ mod trace;
 
 use std::{
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -24,6 +24,7 @@ use auditrelay_store::{
 use tokio::{sync::mpsc, time::Instant};
 
 use crate::{
+    logs,
     request::{Line, Member, Outcome, Request},
     trace::Means,
     when::now_unix_ms,
@@ -42,9 +43,9 @@ pub(crate) struct Context {
     queue: SledQueue,
     data_dir: PathBuf,
     /// What the configuration says; only a replay and mutes need it.
-    today: Option<Today>,
+    today: Mutex<Option<Today>>,
     /// Only a trace needs it.
-    means: Option<Means>,
+    means: OnceLock<Means>,
 }
 
 #[derive(Clone)]
@@ -55,28 +56,43 @@ struct Today {
     retains: bool,
 }
 
-impl Context {
-    /// With today's routes.
-    pub(crate) fn new(queue: SledQueue, config: &Config, routes: Arc<Routes>) -> Self {
-        let today = Today {
+impl Today {
+    fn new(config: &Config, routes: Arc<Routes>) -> Self {
+        Self {
             routes,
             places: Arc::new(Places::new(config)),
             retains: config.queue.retain_hours.get() > 0,
-        };
+        }
+    }
+}
+
+impl Context {
+    /// With today's routes.
+    pub(crate) fn new(queue: SledQueue, config: &Config, routes: Arc<Routes>) -> Self {
         Self {
             queue,
             data_dir: config.data_dir.clone(),
-            today: Some(today),
-            means: None,
+            today: Mutex::new(Some(Today::new(config, routes))),
+            means: OnceLock::new(),
         }
     }
 
-    /// With what a trace needs.
-    pub(crate) fn with_means(self, means: Means) -> Self {
-        Self {
-            means: Some(means),
-            ..self
-        }
+    /// With what a trace needs; the first counts.
+    pub(crate) fn set_means(&self, means: Means) {
+        self.means.get_or_init(|| means);
+    }
+
+    /// The configuration is another one from now on.
+    pub(crate) fn exchange(&self, config: &Config, routes: Arc<Routes>) {
+        *self.lock() = Some(Today::new(config, routes));
+    }
+
+    fn today(&self) -> Option<Today> {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Today>> {
+        self.today.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// For everything but a replay and mutes.
@@ -84,8 +100,8 @@ impl Context {
         Self {
             queue,
             data_dir,
-            today: None,
-            means: None,
+            today: Mutex::default(),
+            means: OnceLock::new(),
         }
     }
 }
@@ -156,6 +172,13 @@ async fn outcome(
             };
             replay(context, selection, dry_run, out).await
         }
+        Request::LogFilterShow {} => Ok(Outcome::LogFilter(logs::shown())),
+        Request::LogFilterSet { filter, lasts_ms } => {
+            let lasts = lasts_ms.and_then(|ms| u64::try_from(ms).ok());
+            let lasts = lasts.map(Duration::from_millis);
+            let shown = logs::asked(filter.as_deref(), lasts);
+            shown.map(Outcome::LogFilter).map_err(Stop::Because)
+        }
         Request::Salvage { folder } => salvage(context, &folder, out).await,
     }
 }
@@ -196,7 +219,7 @@ async fn events(queue: &SledQueue, id: u64, out: &mpsc::Sender<Line>) -> Result<
 /// Today's routes, the one that is asked for among them.
 fn today(context: &Context, asked: Option<&str>) -> Result<Today, Stop> {
     let because = |text: &str| Stop::Because(text.to_owned());
-    let today = context.today.clone();
+    let today = context.today();
     let today = today.ok_or_else(|| because("the routes are not known here"))?;
     let routes = &today.routes;
     if let Some(asked) = asked
@@ -276,6 +299,12 @@ async fn deliver_copies(
             "no room in the queue: {full}; what was sent until here stays sent"
         ))
     })?;
+    let now = now_unix_ms();
+    let asked_for_now = |block: DeliveryBlock| DeliveryBlock {
+        deliveries: block.deliveries.waiting_since(now),
+        ..block
+    };
+    let deliveries = deliveries.into_iter().map(asked_for_now).collect();
     queue.deliver_copies(deliveries).await?;
     drop(admitted);
     Ok(())

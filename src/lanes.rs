@@ -1,175 +1,211 @@
-//! A lane for each channel, with the destination that it is configured for.
+//! Which lanes there are to be: one for each channel of a configuration, with the destination that it is configured
+//! for. [`running`] runs them.
+
+mod running;
 
 use std::{
-    collections::{BTreeMap, HashMap},
-    io::{self, IsTerminal},
-    sync::Arc,
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
-use auditrelay_audit::HashKey;
-use auditrelay_config::{ChannelConfig, ChannelName, Config, Destination};
+use auditrelay_config::{
+    ChannelConfig, ChannelName, Config, Destination, LinkConfig, Proxy, RouteName, SlackConfig,
+};
 use auditrelay_dispatch::{
-    Lane, Metrics, Workspace,
-    lane::Setup,
-    pace::Place,
-    preview::Preview,
-    render::Style,
-    slack::{Http, SlackApi, SlackWebhook, WebApi},
+    slack::{Http, WebApi},
     template::Templates,
 };
-use auditrelay_store::{QueueError, SledQueue};
 use secrecy::{ExposeSecret, SecretString};
-use tokio::{
-    sync::{Semaphore, watch},
-    task::JoinSet,
-};
 use url::Url;
 
-use crate::Failure;
+pub(crate) use running::{Lanes, Shared};
 
-/// Lanes that may hold the text of a lease in memory at a time.
-const RENDERING_MAX: usize = 2;
-
-/// What lanes share.
-pub(crate) struct Lanes<'a> {
-    config: &'a Config,
-    queue: &'a SledQueue,
-    metrics: &'a Metrics,
-    key: &'a HashKey,
-    templates: &'a BTreeMap<String, Arc<Templates>>,
+/// The lanes that a configuration asks for. Making one needs nothing that could fail later.
+pub(crate) struct Plan {
+    lanes: BTreeMap<ChannelName, Arc<Wanted>>,
+    messages_per_minute: u64,
+    lookups_per_minute: u64,
     http: Http,
-    /// By token, and for webhooks by workspace.
-    workspaces: HashMap<String, Workspace>,
-    /// By token or webhook, and channel.
-    places: HashMap<(String, String), Place>,
-    rendering: Arc<Semaphore>,
 }
 
-/// What lanes that run share.
-pub(crate) struct Shared {
-    pub(crate) http: Http,
-    /// By token.
-    pub(crate) workspaces: HashMap<String, Workspace>,
+/// One of them.
+struct Wanted {
+    same: Same,
+    templates: Arc<Templates>,
+    http: Http,
+    /// Of the Web API, where the lane posts through it.
+    api: Option<WebApi>,
 }
 
-impl<'a> Lanes<'a> {
-    pub(crate) fn new(
-        config: &'a Config,
-        queue: &'a SledQueue,
-        metrics: &'a Metrics,
-        key: &'a HashKey,
-        templates: &'a BTreeMap<String, Arc<Templates>>,
-    ) -> Self {
-        Self {
-            config,
-            queue,
-            metrics,
-            key,
-            templates,
-            http: Http::new(config.slack.timeout(), config.slack.proxy.as_ref()),
-            workspaces: HashMap::new(),
-            places: HashMap::new(),
-            rendering: Arc::new(Semaphore::new(RENDERING_MAX)),
-        }
+/// What a lane was made of: where all of it is the same, the lane is left alone.
+#[derive(PartialEq)]
+struct Same {
+    config: ChannelConfig,
+    to: To,
+    /// What routes have to say in messages.
+    routes: Arc<Vec<Said>>,
+    keeps_members: bool,
+}
+
+type Said = (RouteName, Vec<LinkConfig>, Option<String>);
+
+/// The way to where messages go.
+#[derive(Clone, PartialEq)]
+enum To {
+    Api {
+        channel: String,
+        token: Secret,
+        url: Url,
+        http: HttpKey,
+    },
+    Webhook {
+        url: Secret,
+        http: HttpKey,
+    },
+    Preview,
+}
+
+#[derive(Clone)]
+struct Secret(SecretString);
+
+impl PartialEq for Secret {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.expose_secret() == other.0.expose_secret()
     }
+}
 
-    /// Starts a lane for each channel; what they share, for who asks Slack beside them.
-    pub(crate) fn start(
-        mut self,
-        tasks: &mut JoinSet<Result<(), QueueError>>,
-        stopped: &watch::Receiver<bool>,
-    ) -> Result<Shared, Failure> {
-        let config = self.config;
+/// What clients for HTTP differ in.
+type HttpKey = (Duration, Option<Proxy>);
+
+/// The client for HTTP; it stays, with its connections, while nothing that it is made of changes.
+#[derive(Default)]
+pub(crate) struct Https(Mutex<Option<(HttpKey, Http)>>);
+
+impl Https {
+    fn of(&self, slack: &SlackConfig) -> (HttpKey, Http) {
+        let key = (slack.timeout(), slack.proxy.clone());
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (key, http) = last
+            .take()
+            .filter(|(known, _)| *known == key)
+            .unwrap_or_else(|| {
+                let http = Http::new(key.0, key.1.as_ref());
+                (key, http)
+            });
+        *last = Some((key.clone(), http.clone()));
+        (key, http)
+    }
+}
+
+impl Plan {
+    /// What a configuration asks for.
+    ///
+    /// # Errors
+    /// A token cannot stand in a header.
+    pub(crate) fn new(
+        config: &Config,
+        templates: &BTreeMap<String, Arc<Templates>>,
+        https: &Https,
+    ) -> Result<Self, String> {
+        let slack = &config.slack;
+        let (http_key, http) = https.of(slack);
+        let routes = config.routes.iter();
+        let said = routes.filter(|route| !route.links.is_empty() || route.command.is_some());
+        let said = said.map(|route| {
+            (
+                route.name.clone(),
+                route.links.clone(),
+                route.command.clone(),
+            )
+        });
+        let routes = Arc::new(said.collect::<Vec<Said>>());
+        let mut lanes = BTreeMap::new();
         for (name, channel) in &config.channels {
-            match channel.destination(&config.slack) {
-                Destination::SlackApi { channel: id, token } => {
-                    let workspace = self.workspace(token.expose_secret());
-                    let api = WebApi::new(self.http.clone(), &config.slack.api_url, token)
-                        .map_err(Failure::Other)?;
-                    let slack = SlackApi::new(api, id, workspace.clone());
-                    let place = self.place(token.expose_secret(), id, channel);
-                    let setup = self.setup(name, channel, place, Some(workspace));
-                    tasks.spawn(Lane::new(setup, slack).run(stopped.clone()));
-                }
-                Destination::Webhook { url } => {
-                    let workspace = self.workspace(&workspace_of(url));
-                    let webhook = SlackWebhook::new(self.http.clone(), url);
-                    let place = self.place(url.expose_secret(), "webhook", channel);
-                    let setup = self.setup(name, channel, place, Some(workspace));
-                    tasks.spawn(Lane::new(setup, webhook).run(stopped.clone()));
-                }
-                Destination::Preview => {
-                    let preview = Preview::new(name.as_str(), io::stdout().is_terminal());
-                    let place = self.place("preview", name.as_str(), channel);
-                    let setup = self.setup(name, channel, place, None);
-                    tasks.spawn(Lane::new(setup, preview).run(stopped.clone()));
-                }
-            }
+            let to = To::new(channel, slack, &http_key);
+            let api = match &to {
+                To::Api { token, url, .. } => Some(
+                    WebApi::new(http.clone(), url, &token.0)
+                        .map_err(|problem| format!("channels.{name}: {problem}"))?,
+                ),
+                To::Webhook { .. } | To::Preview => None,
+            };
+            let templates = templates.get(name.as_str()).map(Arc::clone);
+            let wanted = Wanted {
+                same: Same {
+                    config: settings(channel),
+                    to,
+                    routes: Arc::clone(&routes),
+                    keeps_members: keeps_members(config),
+                },
+                templates: templates.unwrap_or_default(),
+                http: http.clone(),
+                api,
+            };
+            lanes.insert(name.clone(), Arc::new(wanted));
         }
-        Ok(Shared {
-            http: self.http,
-            workspaces: self.workspaces,
+        Ok(Self {
+            lanes,
+            messages_per_minute: slack.messages_per_minute.get(),
+            lookups_per_minute: slack.lookups_per_minute.get(),
+            http,
         })
     }
+}
 
-    fn workspace(&mut self, who: &str) -> Workspace {
-        let slack = &self.config.slack;
-        let new = || {
-            Workspace::new(
-                slack.messages_per_minute.get(),
-                slack.lookups_per_minute.get(),
-            )
-        };
-        self.workspaces
-            .entry(who.to_owned())
-            .or_insert_with(new)
-            .clone()
+/// Without what only says where it posts, which is known better from [`To`].
+fn settings(channel: &ChannelConfig) -> ChannelConfig {
+    ChannelConfig {
+        token: None,
+        token_file: None,
+        webhook_url: None,
+        webhook_url_file: None,
+        ..channel.clone()
+    }
+}
+
+impl To {
+    fn new(channel: &ChannelConfig, slack: &SlackConfig, http: &HttpKey) -> Self {
+        let http = http.clone();
+        match channel.destination(slack) {
+            Destination::SlackApi { channel, token } => Self::Api {
+                channel: channel.to_owned(),
+                token: Secret(token.clone()),
+                url: slack.api_url.clone(),
+                http,
+            },
+            Destination::Webhook { url } => Self::Webhook {
+                url: Secret(url.clone()),
+                http,
+            },
+            Destination::Preview => Self::Preview,
+        }
     }
 
-    /// Where a channel's messages go: two channels that post to the same place share its pace, that of the first.
-    fn place(&mut self, who: &str, to: &str, channel: &ChannelConfig) -> Place {
-        let key = place_of(who, to);
-        let to = key.1.as_str();
-        let number = self.places.len();
-        let new = || {
-            // A webhook has no name but its secret.
-            let name = if to == "webhook" {
-                format!("{to} {number}")
-            } else {
-                to.to_owned()
-            };
-            Place::new(
-                &name,
-                channel.message_interval(),
-                channel.message_burst.get(),
-            )
-        };
-        let place = self.places.get(&key).cloned().unwrap_or_else(new);
-        self.places.entry(key).or_insert(place).clone()
+    /// What Slack counts calls by: the token, and for webhooks the workspace.
+    fn workspace(&self) -> Option<String> {
+        match self {
+            Self::Api { token, .. } => Some(token.0.expose_secret().to_owned()),
+            Self::Webhook { url, .. } => Some(workspace_of(&url.0)),
+            Self::Preview => None,
+        }
     }
 
-    fn setup<'b>(
-        &self,
-        name: &'b ChannelName,
-        channel: &'b ChannelConfig,
-        place: Place,
-        workspace: Option<Workspace>,
-    ) -> Setup<'b, SledQueue> {
-        let templates = self.templates.get(name.as_str()).map(Arc::clone);
-        Setup {
-            queue: self.queue.clone(),
-            channel: name.as_str(),
-            config: channel,
-            style: Style::of(
-                channel,
-                keeps_members(self.config),
-                templates.unwrap_or_default(),
-            ),
-            place,
-            workspace,
-            key: self.key.clone(),
-            metrics: self.metrics.clone(),
-            rendering: Arc::clone(&self.rendering),
+    /// The place that the messages of a channel go to.
+    fn place(&self, name: &ChannelName) -> (String, String) {
+        match self {
+            Self::Api { token, channel, .. } => place_of(token.0.expose_secret(), channel),
+            Self::Webhook { url, .. } => place_of(url.0.expose_secret(), "webhook"),
+            Self::Preview => place_of("preview", name.as_str()),
+        }
+    }
+
+    /// What stays the same when a token is exchanged: Slack's channel.
+    fn end(&self) -> &str {
+        match self {
+            Self::Api { channel, .. } => channel.trim_start_matches('#'),
+            Self::Webhook { url, .. } => url.0.expose_secret(),
+            Self::Preview => "preview",
         }
     }
 }

@@ -4,6 +4,7 @@
 //! shutdown. Subcommands are one file each.
 
 mod admin;
+mod backlog_metrics;
 pub mod check;
 pub mod cli;
 mod commands_port;
@@ -27,12 +28,14 @@ mod metrics;
 mod mute;
 mod online;
 mod output;
+mod parts;
 mod policy;
 mod preparation;
 mod progress;
 mod quarantine;
 mod reach;
 pub mod relay;
+mod reload;
 mod render;
 mod replay;
 mod request;
@@ -40,7 +43,9 @@ mod routes;
 mod salvage;
 mod serve;
 mod session;
+mod shell;
 mod space_metrics;
+mod status;
 mod tail;
 mod trace;
 mod when;

@@ -4,7 +4,7 @@
 //! Invariant: the check at the start delays nothing and ends nothing: lanes and ports are up before it, it
 //! takes their turns, and whatever becomes of it, the relay runs on.
 
-use std::{io::IsTerminal, process::ExitCode, time::Duration};
+use std::{io::IsTerminal, process::ExitCode, sync::Arc, time::Duration};
 
 use auditrelay_config::{Config, Destination, Loaded};
 use auditrelay_dispatch::slack::{
@@ -156,7 +156,7 @@ fn summary(report: &Report) -> String {
 
 /// Asks Slack once and logs what is not as it should be, until the relay stops.
 pub(crate) async fn at_start(
-    config: Config,
+    config: Arc<Config>,
     shared: Shared,
     mut stopped: watch::Receiver<bool>,
 ) -> Result<(), QueueError> {
@@ -177,7 +177,7 @@ pub(crate) async fn at_start(
     Ok(())
 }
 
-async fn ask_and_log(config: Config, shared: Shared) {
+async fn ask_and_log(config: Arc<Config>, shared: Shared) {
     let budget = Budget {
         within: AT_START,
         workspaces: shared.workspaces,
@@ -192,8 +192,8 @@ async fn ask_and_log(config: Config, shared: Shared) {
             tokens = report.tokens.len(),
             channels = report.channels.len(),
             notes = report.count(Level::Note),
-            "{}",
-            summary(&report)
+            summary = summary(&report),
+            "the look at Slack at the start found nothing wrong"
         );
     }
     let following = report.findings().filter(|(_, finding)| finding.follows);
@@ -212,10 +212,24 @@ fn log(name: &str, place: &str, finding: &Finding) {
     let what_to_do = finding.what_to_do.as_deref().unwrap_or("nothing");
     match finding.level {
         Level::Problem => {
-            tracing::error!(checked = name, place, code, what_to_do, "{text}");
+            tracing::error!(
+                checked = name,
+                place,
+                code,
+                problem = text,
+                what_to_do,
+                "Slack will not take what is posted there; events wait for it"
+            );
         }
         Level::Warning => {
-            tracing::warn!(checked = name, place, code, what_to_do, "{text}");
+            tracing::warn!(
+                checked = name,
+                place,
+                code,
+                problem = text,
+                what_to_do,
+                "Slack takes what is posted there, but something needs a look"
+            );
         }
         Level::Note | Level::Ok => {}
     }

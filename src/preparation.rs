@@ -12,8 +12,10 @@ use auditrelay_ingest::{
     Advisor, Preparation, SealTo,
     log_file::{Follow, InUse, LogFileMetrics},
 };
-use auditrelay_store::{QueueError, SledQueue};
+use auditrelay_store::QueueError;
 use tokio::{sync::watch, task::JoinSet};
+
+use crate::parts::Parts;
 
 /// As the configuration says.
 pub(crate) fn preparation(config: &Config, key: &HashKey, routes: &Arc<Routes>) -> Preparation {
@@ -57,27 +59,21 @@ pub(crate) fn for_nobody(config: &Config, key: &HashKey, routes: &Arc<Routes>) -
 }
 
 /// Follows every configured path.
-#[expect(
-    clippy::too_many_arguments,
-    reason = "each is a part of the relay, and none belongs to another"
-)]
 pub(crate) fn follow_files(
-    config: &Config,
-    queue: &SledQueue,
-    key: &HashKey,
-    preparation: &Arc<Preparation>,
+    parts: &Parts,
     (metrics, ingest_metrics): (&LogFileMetrics, &auditrelay_ingest::Metrics),
     in_use: &InUse,
     nothing_is_old: bool,
     stopped: &watch::Receiver<bool>,
     tasks: &mut JoinSet<Result<(), QueueError>>,
 ) {
+    let config = parts.current.load();
     for input in &config.inputs.log_file {
         let cluster = input.cluster.as_ref().unwrap_or(&config.cluster);
         let follow = Follow {
-            queue: queue.clone(),
-            preparation: Arc::clone(preparation),
-            hash_key: key.clone(),
+            queue: parts.queue.clone(),
+            preparation: parts.prepared.clone(),
+            hash_key: parts.hash_key.clone(),
             path: input.path.clone(),
             cluster: cluster.to_string(),
             metrics: metrics.clone(),

@@ -1,6 +1,6 @@
 //! The whole relay as one value: opened from a configuration, run until a shutdown.
 //!
-//! Invariants: nothing listens before the queue is open and the dedup window filled; when storage
+//! Invariants: no batch is taken before the queue is open and the dedup window filled, but probes are answered; when storage
 //! fails, everything stops and the error is returned (the supervisor restarts the process); at a
 //! shutdown the door closes first, then what is under way is finished, within the configured time.
 
@@ -15,19 +15,25 @@ use auditrelay_ingest::{
 };
 use auditrelay_store::{Queue, QueueError, SledQueue};
 use prometheus::Registry;
-use tokio::{net::TcpListener, sync::watch, task::JoinSet};
+use tokio::{
+    net::TcpListener,
+    sync::{mpsc, watch},
+    task::JoinSet,
+};
 
 use crate::{
     Failure, admin,
     commands_port::{Commands, Token},
     current::Current,
     data_dir::{hash_key, open_queue, write_durably},
-    execute::Context,
     import::Importer,
     lanes::Lanes,
     metrics::LedgerMetrics,
     online,
-    preparation::{follow_files, for_nobody, preparation},
+    parts::{Parts, warn_of_orphans},
+    preparation::follow_files,
+    reload::{ReloadMetrics, Reloader, Source},
+    status::Vitals,
     trace::{Means, Running},
 };
 
@@ -56,6 +62,7 @@ struct Webhook {
 pub struct Relay {
     config: Config,
     templates: BTreeMap<String, Arc<Templates>>,
+    routes: Arc<Routes>,
     queue: SledQueue,
     hash_key: HashKey,
     router: Router<SledQueue>,
@@ -64,8 +71,10 @@ pub struct Relay {
     ledger_metrics: LedgerMetrics,
     /// None where log files are the only door.
     webhook: Option<Webhook>,
-    admin: TcpListener,
+    admin: admin::Port,
     token: Token,
+    /// To be loaded again, also when asked.
+    source: Option<(Source, mpsc::Receiver<()>)>,
 }
 
 impl Relay {
@@ -92,11 +101,14 @@ impl Relay {
             Door::Webhook => Some(keyring(&config)?),
             Door::FilesOnly => None,
         };
+        let admin = admin::Port::bind(&config).await?;
+        tracing::info!(admin = %format_args!("http://{}", admin.address()), "opening the queue");
         let (queue, moved_aside) = open_queue(&config).await?;
         forget_address(&config.data_dir);
         let opened = Self::open_around(
             config,
             keyring,
+            admin,
             templates,
             queue.clone(),
             moved_aside.is_some(),
@@ -112,6 +124,7 @@ impl Relay {
     async fn open_around(
         config: Config,
         keyring: Option<Keyring>,
+        admin: admin::Port,
         templates: BTreeMap<String, Arc<Templates>>,
         queue: SledQueue,
         is_moved_aside: bool,
@@ -123,9 +136,12 @@ impl Relay {
         ledger_metrics
             .store_moved_aside
             .set(i64::from(is_moved_aside));
+        // Ingest and router meet in the queue alone; both have the table.
+        let routes = Arc::new(Routes::new(&config));
+        admin.doing("reading which events were received lately");
         let router = Router::load(
             queue.clone(),
-            Routes::new(&config),
+            Arc::clone(&routes),
             config.dedup.window(),
             dedup_entries(&config),
             dispatch_metrics.clone(),
@@ -138,19 +154,19 @@ impl Relay {
             }),
             None => None,
         };
-        let admin = TcpListener::bind(config.admin_listen).await;
-        let admin = bound(config.admin_listen, admin)?;
         warn_of_orphans(&config, &queue);
         // Before anybody is told that the relay is ready: a command may come at once.
         let token = Token::new().map_err(other)?;
-        let address = admin.local_addr().map_err(other)?;
+        let address = admin.address_from_here();
         let address_and_token = format!("{address}\n{}\n", token.reveal());
         let file = config.data_dir.join(ADMIN_ADDRESS_FILE);
         write_durably(&file, address_and_token.as_bytes())
             .map_err(|error| Failure::Disk(format!("cannot write {}: {error}", file.display())))?;
+        admin.opened();
         Ok(Self {
             config,
             templates,
+            routes,
             queue,
             hash_key,
             router,
@@ -160,7 +176,16 @@ impl Relay {
             webhook,
             admin,
             token,
+            source: None,
         })
+    }
+
+    /// Loads the configuration again from where it came: when it changes, when it is asked for, and on each of
+    /// `hangups`.
+    #[must_use]
+    pub(crate) fn reloading(mut self, source: Source, hangups: mpsc::Receiver<()>) -> Self {
+        self.source = Some((source, hangups));
+        self
     }
 
     /// Where audit events are received, if they are.
@@ -175,11 +200,8 @@ impl Relay {
     }
 
     /// Where metrics, health and the ledger are served.
-    ///
-    /// # Errors
-    /// The system does not know.
-    pub fn admin_address(&self) -> io::Result<SocketAddr> {
-        self.admin.local_addr()
+    pub fn admin_address(&self) -> SocketAddr {
+        self.admin.address()
     }
 
     /// The queue, to look at.
@@ -201,9 +223,8 @@ impl Relay {
     async fn run_until(self, shutdown: impl Future<Output = ()>) -> Result<(), Failure> {
         let (stop, stopped) = watch::channel(false);
         let data_dir = self.config.data_dir.clone();
-        let grace = self.config.ingest.shutdown();
         let queue = self.queue.clone();
-        let mut tasks = self.start(&stopped)?;
+        let (mut tasks, current) = self.start(&stopped)?;
         let outcome = tokio::select! {
             () = shutdown => Ok(()),
             error = queue.failed() => Err(error),
@@ -214,20 +235,20 @@ impl Relay {
         // Everybody may have gone already.
         let _ = stop.send(true);
         let grace = if outcome.is_ok() {
-            grace
+            current.load().ingest.shutdown()
         } else {
             FAILURE_GRACE
         };
         let drained = tokio::time::timeout(grace, async {
             while let Some(ended) = tasks.join_next().await {
                 if let Ok(Err(error)) = ended {
-                    tracing::error!(%error, "a part of the relay ended with an error");
+                    tracing::error!(%error, "a part of the relay ended with an error while the relay stops: what was acknowledged is in the queue");
                 }
             }
         });
         if drained.await.is_err() && outcome.is_ok() {
             tracing::warn!(
-                "what was under way did not finish in time; a message that was being posted will be \
+                "what was under way did not finish within ingest.shutdown_seconds; a message that was being posted will be \
                  looked for before it is repeated"
             );
         }
@@ -238,22 +259,21 @@ impl Relay {
     fn start(
         self,
         stopped: &watch::Receiver<bool>,
-    ) -> Result<JoinSet<Result<(), QueueError>>, Failure> {
+    ) -> Result<(JoinSet<Result<(), QueueError>>, Current), Failure> {
         let mut tasks = JoinSet::new();
         let ingest_metrics = auditrelay_ingest::Metrics::new(&self.registry).map_err(other)?;
-        // Ingest and router meet in the queue alone; both have the table.
-        let routes = Arc::new(Routes::new(&self.config));
-        let current = Current::new(self.config.clone());
-        // One for each door.
-        let prepare = || preparation(&self.config, &self.hash_key, &routes);
-        let for_files = Arc::new(prepare());
+        let mut parts = Parts::new(
+            self.config,
+            &self.routes,
+            &self.templates,
+            self.queue.clone(),
+            self.hash_key.clone(),
+        )?;
+        let config = parts.current.load();
         let in_use = InUse::default();
         let log_files = LogFileMetrics::new(&self.registry).map_err(other)?;
         follow_files(
-            &self.config,
-            &self.queue,
-            &self.hash_key,
-            &for_files,
+            &parts,
             (&log_files, &ingest_metrics),
             &in_use,
             self.ledger_metrics.store_moved_aside.get() == 1,
@@ -262,63 +282,70 @@ impl Relay {
         );
         let importer = Importer::new(
             self.queue.clone(),
-            (
-                for_files,
-                Arc::new(for_nobody(&self.config, &self.hash_key, &routes)),
-            ),
+            (parts.prepared.clone(), parts.quiet.clone()),
             self.hash_key.clone(),
             in_use,
-            self.config.cluster.to_string(),
+            config.cluster.to_string(),
         );
         if let Some(Webhook { listener, keyring }) = self.webhook {
             keyring.register(&self.registry).map_err(other)?;
             let watching = Arc::clone(&keyring).watch(RELOAD_INTERVAL);
             tasks.spawn(until(stopped.clone(), watching));
-            let ingest = Ingest::new(
+            let ingest = Arc::new(Ingest::new(
                 self.queue.clone(),
-                prepare(),
-                &self.config.ingest,
-                self.config.cluster.clone(),
+                parts.prepared.clone(),
+                &config.ingest,
+                config.cluster.clone(),
                 keyring,
                 ingest_metrics,
-            );
+            ));
+            parts.ingest = Some(Arc::clone(&ingest));
             let mut stop = stopped.clone();
             tasks.spawn(async move {
                 let stopping = async move { drop(stop.wait_for(|stop| *stop).await) };
-                auditrelay_ingest::serve(listener, Arc::new(ingest), stopping).await;
+                auditrelay_ingest::serve(listener, ingest, stopping).await;
                 Ok(())
             });
         }
-        let lanes = Lanes::new(
-            &self.config,
-            &self.queue,
-            &self.dispatch_metrics,
-            &self.hash_key,
-            &self.templates,
-        );
-        let shared = lanes.start(&mut tasks, stopped)?;
+        let board = self.dispatch_metrics.board.clone();
+        let metrics = self.dispatch_metrics.clone();
+        let mut lanes = Lanes::new(self.queue.clone(), self.dispatch_metrics, self.hash_key);
+        let shared = lanes.provide(&parts.plans.borrow());
+        tasks.spawn(lanes.run(parts.plans.subscribe(), stopped.clone()));
+        let running = Running {
+            duplicates: self.router.duplicates(),
+            metrics,
+        };
         let means = Means::of_relay(
-            current.clone(),
-            self.hash_key.clone(),
-            Running {
-                duplicates: self.router.duplicates(),
-                metrics: self.dispatch_metrics.clone(),
-            },
+            parts.current.clone(),
+            parts.hash_key.clone(),
+            running,
             &shared,
         );
-        let context = Context::new(self.queue.clone(), &self.config, Arc::clone(&routes));
-        let context = context.with_means(means);
-        tasks.spawn(online::at_start(self.config, shared, stopped.clone()));
-        tasks.spawn(self.router.run(stopped.clone()));
+        parts.context.set_means(means);
+        tasks.spawn(online::at_start(config, shared, stopped.clone()));
+        let router = self.router.following(parts.tables.subscribe());
+        tasks.spawn(router.run(stopped.clone()));
+        let current = parts.current.clone();
+        let reload_metrics = ReloadMetrics::new(&self.registry).map_err(other)?;
+        let commands = Commands::new(Arc::clone(&parts.context), importer, self.token);
+        let parts = Arc::new(parts);
+        let reloader = self.source.map(|(source, hangups)| {
+            let reloader = Arc::new(Reloader::new(source, parts, reload_metrics));
+            let watching = Arc::clone(&reloader).watch(hangups);
+            tasks.spawn(until(stopped.clone(), watching));
+            reloader
+        });
         let admin = admin::Admin {
             queue: self.queue,
-            current,
+            current: current.clone(),
             metrics: self.ledger_metrics,
-            commands: Commands::new(context, importer, self.token),
+            commands,
+            vitals: Vitals::new(board),
+            reloader,
         };
-        let serving = admin::serve(self.admin, Arc::new(admin));
-        tasks.spawn(until(stopped.clone(), serving));
-        Ok(tasks)
+        tasks.spawn(until(stopped.clone(), self.admin.serve(admin)));
+        Ok((tasks, current))
     }
 }
 
@@ -363,7 +390,7 @@ fn forget_address(data_dir: &Path) {
     let file = data_dir.join(ADMIN_ADDRESS_FILE);
     match fs::remove_file(&file) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            tracing::warn!(%error, file = %file.display(), "cannot remove the file");
+            tracing::warn!(%error, file = %file.display(), "cannot remove the file of the admin address: a command may ask where nobody answers, and says so; remove it");
         }
         _ => {}
     }
@@ -371,22 +398,4 @@ fn forget_address(data_dir: &Path) {
 
 fn bound(address: SocketAddr, listener: io::Result<TcpListener>) -> Result<TcpListener, Failure> {
     listener.map_err(|error| Failure::Other(format!("cannot listen on {address}: {error}")))
-}
-
-/// The backlog of a channel that is not configured any more stays; somebody has to know.
-fn warn_of_orphans(config: &Config, queue: &SledQueue) {
-    for (name, counts) in queue.ledger().channels {
-        if counts.waiting > 0
-            && !config
-                .channels
-                .keys()
-                .any(|channel| channel.as_str() == name)
-        {
-            tracing::warn!(
-                channel = name,
-                waiting = counts.waiting,
-                "events wait for a channel that is not configured any more; they stay until it is again"
-            );
-        }
-    }
 }

@@ -59,6 +59,13 @@ pub(crate) enum Request {
         route: Option<String>,
         dry_run: bool,
     },
+    /// Which lines of the log are written.
+    LogFilterShow {},
+    /// Write others, for a while or until the next start; none: those of the configuration again.
+    LogFilterSet {
+        filter: Option<String>,
+        lasts_ms: Option<i64>,
+    },
     /// Bring what is whole in a moved-aside store back; its folder's name, inside the data directory.
     Salvage { folder: String },
 }
@@ -73,6 +80,9 @@ impl Request {
             | Self::QuarantineList {}
             | Self::QuarantineShow { .. }
             | Self::MuteList {}
+            // Nothing that is stored; and who looks into a long command needs it while that goes on.
+            | Self::LogFilterShow {}
+            | Self::LogFilterSet { .. }
             | Self::Events { .. }
             | Self::Trace { .. } => false,
             Self::Replay { dry_run, .. } => !dry_run,
@@ -100,6 +110,7 @@ impl Request {
             Self::Events { .. } => "events",
             Self::Trace { .. } => "trace",
             Self::Replay { .. } => "replay",
+            Self::LogFilterShow {} | Self::LogFilterSet { .. } => "log-filter",
             Self::Salvage { .. } => "salvage",
         }
     }
@@ -182,6 +193,21 @@ pub(crate) enum Outcome {
     Replayed(Replayed),
     /// A salvage.
     Salvaged(Salvaged),
+    /// Which lines of the log are written now.
+    LogFilter(LogFilter),
+}
+
+/// Which lines of the log are written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct LogFilter {
+    pub(crate) filter: String,
+    /// Who says so: `command`, `log.filter`, `RUST_LOG` or `default`.
+    pub(crate) source: String,
+    /// Where a command says so for a while.
+    pub(crate) until_unix_ms: Option<i64>,
+    /// What counts where no command has the say.
+    pub(crate) back_to: String,
+    pub(crate) back_to_source: String,
 }
 
 /// An event, or a notice of the relay's own, as it was queued to a channel.

@@ -88,7 +88,11 @@ impl Session {
                     let config = config?;
                     let routes = Arc::new(Routes::new(&config));
                     let means = Means::of_stopped(&config);
-                    Context::new(*queue, &config, routes).with_means(means)
+                    {
+                        let context = Context::new(*queue, &config, routes);
+                        context.set_means(means);
+                        context
+                    }
                 } else {
                     Context::without_routes(*queue, data_dir.clone())
                 };
@@ -97,6 +101,21 @@ impl Session {
             Found::Relay { address, .. } => Reached::Relay(address),
         };
         Ok(Self { reached, data_dir })
+    }
+
+    /// Only the relay that runs, for what is nothing without one. Opens no store.
+    pub(crate) fn with_relay(place: &PlaceArgs) -> Result<Self, Failure> {
+        let data_dir = place.data_dir()?;
+        let Some(address) = AdminAddress::read(&data_dir) else {
+            let path = data_dir.display();
+            return Err(Failure::No(format!(
+                "no relay runs on {path}; start it, or name its folder with --data-dir"
+            )));
+        };
+        Ok(Self {
+            reached: Reached::Relay(address),
+            data_dir,
+        })
     }
 
     pub(crate) fn data_dir(&self) -> &Path {

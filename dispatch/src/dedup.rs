@@ -71,6 +71,10 @@ fn forget<const BYTES: usize>(table: &mut HashTable<Entry<BYTES>>, generation: u
     *table = fresh;
 }
 
+fn milliseconds(window: Duration) -> i64 {
+    i64::try_from(window.as_millis()).unwrap_or(i64::MAX / 2)
+}
+
 /// The window.
 pub struct Seen {
     window_ms: i64,
@@ -83,14 +87,18 @@ pub struct Seen {
 impl Seen {
     /// An empty window.
     pub fn new(window: Duration, entries_max: usize) -> Self {
-        let window_ms = i64::try_from(window.as_millis()).unwrap_or(i64::MAX / 2);
         Self {
-            window_ms,
+            window_ms: milliseconds(window),
             entries_max,
             generations: VecDeque::new(),
             fingerprints: HashTable::new(),
             identities: HashTable::new(),
         }
+    }
+
+    /// Another window from now on. A longer one reaches further back as time goes on.
+    pub fn set_window(&mut self, window: Duration) {
+        self.window_ms = milliseconds(window);
     }
 
     /// Notes a key that came with block `seq`, and says what was known of it.

@@ -7,6 +7,7 @@
 #[cfg(test)]
 mod attack_tests;
 pub mod blocks;
+pub mod board;
 pub mod card;
 pub mod change;
 #[cfg(test)]
@@ -19,6 +20,7 @@ pub mod digest;
 pub mod duplicates;
 pub mod escape;
 pub mod lane;
+mod limiter;
 pub mod message;
 pub mod metrics;
 pub mod mutes;
@@ -37,13 +39,14 @@ pub mod style;
 pub mod template;
 pub mod workspace;
 
+pub use board::Board;
 pub use destination::{Destination, Receipt, SendError};
 pub use duplicates::Duplicates;
 pub use lane::Lane;
 pub use message::Message;
 pub use metrics::Metrics;
 pub use replay::{Replay, Replayed};
-pub use router::Router;
+pub use router::{Router, Table};
 pub use routes::Routes;
 pub use template::Templates;
 pub use workspace::Workspace;

@@ -53,6 +53,11 @@ impl Mutes {
         }
     }
 
+    /// Ends are told there from now on.
+    pub fn set_default_channel(&mut self, default_channel: &str) {
+        default_channel.clone_into(&mut self.default_channel);
+    }
+
     /// Whether nothing is held back.
     pub fn is_empty(&self) -> bool {
         self.active.is_empty()

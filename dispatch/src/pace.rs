@@ -5,68 +5,11 @@
 //! render a moment early ([`Pace::nearly_ready`]), as long before as that took lately, so that the message is there
 //! when the channel takes it ([`Pace::ready`]). A hold is never shortened: `Retry-After` is the least a lane waits.
 
-use std::{num::NonZeroU32, ops::Add, sync::Arc, time::Duration};
+use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
-use governor::{
-    Quota, RateLimiter,
-    clock::{Clock, Reference},
-    middleware::StateInformationMiddleware,
-    nanos::Nanos,
-    state::{InMemoryState, NotKeyed},
-};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep_until};
 
-/// Tokio's clock for governor, so that tests can pause it.
-#[derive(Debug, Clone)]
-pub(crate) struct TokioClock;
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Tick(Instant);
-
-impl Add<Nanos> for Tick {
-    type Output = Self;
-    fn add(self, nanos: Nanos) -> Self {
-        Self(self.0 + Duration::from(nanos))
-    }
-}
-
-impl Reference for Tick {
-    fn duration_since(&self, earlier: Self) -> Nanos {
-        self.0.saturating_duration_since(earlier.0).into()
-    }
-
-    fn saturating_sub(&self, duration: Nanos) -> Self {
-        Self(self.0.checked_sub(duration.into()).unwrap_or(self.0))
-    }
-}
-
-impl Clock for TokioClock {
-    type Instant = Tick;
-    fn now(&self) -> Tick {
-        Tick(Instant::now())
-    }
-}
-
-/// A limiter that says how much of its burst is left.
-pub(crate) type Limiter =
-    RateLimiter<NotKeyed, InMemoryState, TokioClock, StateInformationMiddleware>;
-
-pub(crate) fn limiter(interval: Duration, burst: NonZeroU32) -> Limiter {
-    let quota = Quota::with_period(interval.max(Duration::from_millis(1)))
-        .expect("the interval is not zero")
-        .allow_burst(burst);
-    RateLimiter::direct_with_clock(quota, TokioClock).with_middleware()
-}
-
-/// Waits until the limiter allows one more, and counts it; how many more it would allow at once.
-pub(crate) async fn ready(limiter: &Limiter) -> u32 {
-    loop {
-        match limiter.check() {
-            Ok(state) => return state.remaining_burst_capacity(),
-            Err(not_yet) => sleep(not_yet.wait_time_from(TokioClock.now())).await,
-        }
-    }
-}
+use crate::limiter::Limited;
 
 /// How much earlier than needed a message may be prepared at the most: what comes after is not in it.
 const LEAD_MAX: Duration = Duration::from_millis(250);
@@ -76,18 +19,48 @@ const LEAD_MAX: Duration = Duration::from_millis(250);
 #[derive(Debug, Clone)]
 pub struct Place {
     name: String,
-    limiter: Arc<Limiter>,
+    limiter: Arc<Limited>,
 }
 
 impl Place {
     /// One message per `interval`, `burst` of them at once after a pause. The name tells it from other places
     /// of the same token.
     pub fn new(name: &str, interval: Duration, burst: u64) -> Self {
-        let burst = u32::try_from(burst).ok().and_then(NonZeroU32::new);
         Self {
             name: name.to_owned(),
-            limiter: Arc::new(limiter(interval, burst.unwrap_or(NonZeroU32::MIN))),
+            limiter: Arc::new(Limited::new(interval, not_zero(burst))),
         }
+    }
+
+    /// Another pace from now on, for all lanes that post there.
+    pub fn set_pace(&self, interval: Duration, burst: u64) {
+        self.limiter.exchange(interval, not_zero(burst));
+    }
+}
+
+fn not_zero(burst: u64) -> NonZeroU32 {
+    let burst = u32::try_from(burst).ok().and_then(NonZeroU32::new);
+    burst.unwrap_or(NonZeroU32::MIN)
+}
+
+/// What the next lane of a channel has to know of the pace of the one before.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Rest {
+    next: Option<Instant>,
+    held_until: Option<Instant>,
+    asked_until: Option<Instant>,
+}
+
+impl Rest {
+    /// Whatever was wrong may be mended: only what Slack asked for stays.
+    pub(crate) fn shorten(&mut self) {
+        self.held_until = self.asked_until;
+    }
+
+    /// Whether it still keeps a lane from posting.
+    pub(crate) fn is_on(&self) -> bool {
+        let now = Instant::now();
+        self.held_until.is_some_and(|until| until > now)
     }
 }
 
@@ -99,6 +72,8 @@ pub struct Pace {
     /// When the channel takes the next message, as far as its pace is concerned.
     next: Option<Instant>,
     held_until: Option<Instant>,
+    /// Until when Slack asked for it.
+    asked_until: Option<Instant>,
     /// How long it took lately to prepare a message.
     lead: Duration,
 }
@@ -111,6 +86,7 @@ impl Pace {
             interval,
             next: None,
             held_until: None,
+            asked_until: None,
             lead: Duration::ZERO,
         }
     }
@@ -128,7 +104,7 @@ impl Pace {
 
     /// Waits until the prepared message may be posted, and counts it.
     pub async fn ready(&mut self) {
-        let left = ready(&self.place.limiter).await;
+        let left = self.place.limiter.ready().await;
         self.next = (left == 0).then(|| Instant::now() + self.interval);
     }
 
@@ -141,12 +117,31 @@ impl Pace {
 
     /// Posts nothing for at least so long from now.
     pub fn hold(&mut self, duration: Duration) {
-        let now = Instant::now();
-        // Beyond what the clock can count there is no difference to a year.
-        let until = now
-            .checked_add(duration)
-            .unwrap_or(now + Duration::from_secs(31_536_000));
+        let until = after(duration);
         self.held_until = Some(self.held_until.map_or(until, |earlier| earlier.max(until)));
+    }
+
+    /// The same, since Slack asked for it: whatever becomes of the lane, nothing is posted before.
+    pub fn hold_as_asked(&mut self, duration: Duration) {
+        let until = after(duration);
+        self.asked_until = Some(self.asked_until.map_or(until, |earlier| earlier.max(until)));
+        self.hold(duration);
+    }
+
+    /// For the next lane of the channel.
+    pub(crate) fn rest(&self) -> Rest {
+        Rest {
+            next: self.next,
+            held_until: self.held_until,
+            asked_until: self.asked_until,
+        }
+    }
+
+    /// Goes on as the lane before.
+    pub(crate) fn resume(&mut self, rest: Rest) {
+        self.next = rest.next;
+        self.held_until = rest.held_until;
+        self.asked_until = rest.asked_until;
     }
 
     /// The name of the place.
@@ -155,8 +150,17 @@ impl Pace {
     }
 }
 
+/// Beyond what the clock can count there is no difference to a year.
+fn after(duration: Duration) -> Instant {
+    let now = Instant::now();
+    now.checked_add(duration)
+        .unwrap_or(now + Duration::from_secs(31_536_000))
+}
+
 #[cfg(test)]
 mod tests {
+    use tokio::time::sleep;
+
     use super::*;
 
     async fn post(pace: &mut Pace, preparing: Duration) -> Instant {
@@ -225,5 +229,50 @@ mod tests {
         let start = Instant::now();
         post(&mut pace, Duration::ZERO).await;
         assert!(start.elapsed() >= SECOND * 7, "{:?}", start.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn another_pace_counts_at_once_also_for_who_waits_and_lets_nothing_through_early() {
+        let place = Place::new("a", SECOND * 3600, 1);
+        let mut pace = Pace::new(SECOND * 3600, place.clone());
+        pace.ready().await;
+        let start = Instant::now();
+        let waiting = tokio::spawn(async move {
+            pace.ready().await;
+            pace
+        });
+        sleep(SECOND).await;
+        place.set_pace(SECOND * 2, 5);
+        let mut pace = waiting.await.expect("no panic");
+        let waited = start.elapsed();
+        assert!(
+            waited >= SECOND * 3 && waited < SECOND * 4,
+            "{waited:?}: a message of the old pace was within the new interval"
+        );
+        place.set_pace(SECOND * 9, 1);
+        pace.ready().await;
+        assert!(start.elapsed() >= waited + SECOND * 9);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_next_lane_rests_as_long_and_after_a_change_as_long_as_slack_asked() {
+        let mut before = Pace::new(SECOND, Place::new("a", SECOND, 1));
+        before.hold_as_asked(SECOND * 5);
+        before.hold(SECOND * 60);
+        for (shortened, least) in [(false, 60), (true, 5)] {
+            let mut rest = before.rest();
+            if shortened {
+                rest.shorten();
+            }
+            let mut next = Pace::new(SECOND, Place::new("a", SECOND, 1));
+            next.resume(rest);
+            let start = Instant::now();
+            post(&mut next, Duration::ZERO).await;
+            let waited = start.elapsed();
+            let least = SECOND * least;
+            // Paused time goes on from one turn to the next, and with it what is left of the hold.
+            assert!(shortened || waited >= least, "{waited:?}");
+            assert!(waited <= least + SECOND, "{waited:?}");
+        }
     }
 }

@@ -3,9 +3,13 @@
 //!
 //! Invariants: blocks are routed in order; each event ends under exactly one fate of the ledger; what is in
 //! memory (keys that were seen, what rates counted) is never ahead of the store for longer than one commit, and a
-//! commit that fails ends the process, so a duplicate is never judged by keys that were lost.
+//! commit that fails ends the process, so a duplicate is never judged by keys that were lost; the table may be exchanged
+//! between two commits, never within one, and what rates counted stays.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use auditrelay_store::{Block, ItemKind, Queue, QueueError, Routed, RoutedBlock};
 use tokio::{sync::watch, time::Instant};
@@ -25,14 +29,24 @@ pub(crate) use sort::{fate_of_unreadable, read};
 /// Enough to share one commit among many blocks, little enough to keep in memory, packed (about 3 MB).
 const BLOCKS_PER_COMMIT_MAX: usize = 64;
 
+/// What a router decides by, and what may be exchanged while it runs.
+#[derive(Debug, Clone)]
+pub struct Table {
+    /// The routes.
+    pub routes: Arc<Routes>,
+    /// How long an event is remembered.
+    pub window: Duration,
+}
+
 /// The router: one per queue.
 pub struct Router<Q> {
     queue: Q,
     decider: Decider,
+    tables: Option<watch::Receiver<Table>>,
 }
 
 struct Decider {
-    routes: Routes,
+    routes: Arc<Routes>,
     seen: Seen,
     rates: Rates,
     mutes: Mutes,
@@ -68,12 +82,12 @@ impl<Q: Queue> Router<Q> {
     /// The queue's.
     pub async fn load(
         queue: Q,
-        routes: Routes,
+        routes: impl Into<Arc<Routes>>,
         window: Duration,
         entries_max: usize,
         metrics: Metrics,
     ) -> Result<Self, QueueError> {
-        let mut seen = Seen::new(window, entries_max);
+        let (routes, mut seen) = (routes.into(), Seen::new(window, entries_max));
         let clock = SteadyClock::start(now_unix_ms());
         for block in queue.seen().await? {
             // A wall clock that was set back must not make these keys outlive the window by far.
@@ -98,7 +112,30 @@ impl<Q: Queue> Router<Q> {
                 duplicates: Duplicates::default(),
                 metrics,
             },
+            tables: None,
         })
+    }
+
+    /// Decides by the last of these tables: by a new one whatever is not decided yet when it comes.
+    #[must_use]
+    pub fn following(mut self, tables: watch::Receiver<Table>) -> Self {
+        self.tables = Some(tables);
+        self
+    }
+
+    fn take_table(&mut self) {
+        let Some(tables) = &mut self.tables else {
+            return;
+        };
+        // Nobody who could send one any more: the last one stays.
+        if !tables.has_changed().unwrap_or(false) {
+            return;
+        }
+        let Table { routes, window } = tables.borrow_and_update().clone();
+        let decider = &mut self.decider;
+        decider.mutes.set_default_channel(routes.default_channel());
+        decider.seen.set_window(window);
+        decider.routes = routes;
     }
 
     /// What was sent again lately, for who asks while it runs.
@@ -112,6 +149,7 @@ impl<Q: Queue> Router<Q> {
     /// The queue's; nothing can be routed after one.
     pub async fn run(mut self, mut shutdown: watch::Receiver<bool>) -> Result<(), QueueError> {
         loop {
+            self.take_table();
             // Also those that ended while no relay ran.
             self.decider.mutes.keep(&self.queue).await?;
             let blocks = tokio::select! {
@@ -119,7 +157,9 @@ impl<Q: Queue> Router<Q> {
                 blocks = self.queue.unrouted(BLOCKS_PER_COMMIT_MAX) => blocks?,
                 () = self.decider.mutes.due() => continue,
             };
-            // Of what came meanwhile: whoever was told that a mute began or ended is right about these events.
+            // Of what came meanwhile: whoever was told of another table, or that a mute began or ended, is right
+            // about these events.
+            self.take_table();
             self.decider.mutes.keep(&self.queue).await?;
             // Parsing is work for a thread that may block.
             let decided = tokio::task::spawn_blocking(move || {

@@ -14,9 +14,10 @@ use std::{
     time::Duration,
 };
 
+use prometheus::IntCounter;
 use tokio::time::{Instant, sleep_until};
 
-use crate::pace::{Limiter, limiter, ready};
+use crate::limiter::Limited as Pacer;
 
 /// Slack counts calls by the minute.
 pub const WINDOW: Duration = Duration::from_secs(60);
@@ -28,12 +29,14 @@ pub struct Workspace(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     posting: Turns,
-    lookups_per_minute: u64,
+    lookups_per_minute: AtomicU64,
     /// By method: Slack counts each by itself.
     looking: Mutex<HashMap<&'static str, Arc<Turns>>>,
     limited: Mutex<Limited>,
     /// Messages that were accepted.
     accepted: AtomicU64,
+    /// Calls that post, for metrics.
+    posts: Mutex<Option<IntCounter>>,
     /// IDs of channels by name.
     channels: Mutex<HashMap<String, String>>,
 }
@@ -51,7 +54,7 @@ struct Limited {
 /// One method's calls, first come, first served.
 #[derive(Debug)]
 struct Turns {
-    limiter: Limiter,
+    limiter: Pacer,
     /// Tokio's mutex is fair: two hundred lanes take their turns one after another.
     queue: tokio::sync::Mutex<()>,
 }
@@ -59,13 +62,32 @@ struct Turns {
 impl Turns {
     /// So many a minute, of which a second's worth may come at once.
     fn new(per_minute: u64) -> Self {
-        let per_minute = per_minute.max(1);
-        let burst = u32::try_from(per_minute / 60).unwrap_or(u32::MAX);
-        let interval = Duration::from_secs(60).div_f64(per_minute as f64);
+        let (interval, burst) = quota(per_minute);
         Self {
-            limiter: limiter(interval, NonZeroU32::new(burst).unwrap_or(NonZeroU32::MIN)),
+            limiter: Pacer::new(interval, burst),
             queue: tokio::sync::Mutex::default(),
         }
+    }
+
+    fn exchange(&self, per_minute: u64) {
+        let (interval, burst) = quota(per_minute);
+        self.limiter.exchange(interval, burst);
+    }
+}
+
+fn quota(per_minute: u64) -> (Duration, NonZeroU32) {
+    let per_minute = per_minute.max(1);
+    let burst = u32::try_from(per_minute / 60).unwrap_or(u32::MAX);
+    let interval = Duration::from_secs(60).div_f64(per_minute as f64);
+    (interval, NonZeroU32::new(burst).unwrap_or(NonZeroU32::MIN))
+}
+
+/// Of a method, where all that read have so many.
+fn of_method(method: &str, lookups_per_minute: u64) -> u64 {
+    match method {
+        // Slack: tier 2, all others here are in tier 3.
+        "conversations.list" => lookups_per_minute.min(20),
+        _ => lookups_per_minute,
     }
 }
 
@@ -74,12 +96,23 @@ impl Workspace {
     pub fn new(messages_per_minute: u64, lookups_per_minute: u64) -> Self {
         Self(Arc::new(Inner {
             posting: Turns::new(messages_per_minute),
-            lookups_per_minute,
+            lookups_per_minute: AtomicU64::new(lookups_per_minute),
             looking: Mutex::default(),
             limited: Mutex::default(),
             accepted: AtomicU64::new(0),
+            posts: Mutex::default(),
             channels: Mutex::default(),
         }))
+    }
+
+    /// Another budget from now on. What was called before counts, and so does every hold.
+    pub fn set_budget(&self, messages_per_minute: u64, lookups_per_minute: u64) {
+        self.0.posting.exchange(messages_per_minute);
+        let lookups = &self.0.lookups_per_minute;
+        lookups.store(lookups_per_minute, Ordering::Relaxed);
+        for (method, turns) in locked(&self.0.looking).iter() {
+            turns.exchange(of_method(method, lookups_per_minute));
+        }
     }
 
     /// Waits until one of the token's lanes may post, and it is this one's turn.
@@ -87,7 +120,7 @@ impl Workspace {
         let _turn = self.0.posting.queue.lock().await;
         // A hold may have come, or grown, while this one was waiting.
         self.until_not_held().await;
-        ready(&self.0.posting.limiter).await;
+        self.0.posting.limiter.ready().await;
     }
 
     /// Waits while all of the token's channels are held.
@@ -99,18 +132,27 @@ impl Workspace {
 
     /// Waits until one of the token's lanes may call a method that reads, and it is this one's turn.
     pub async fn turn_to_look(&self, method: &'static str) {
-        let per_minute = match method {
-            // Slack: tier 2, all others here are in tier 3.
-            "conversations.list" => self.0.lookups_per_minute.min(20),
-            _ => self.0.lookups_per_minute,
-        };
+        let lookups = self.0.lookups_per_minute.load(Ordering::Relaxed);
+        let per_minute = of_method(method, lookups);
         let turns = Arc::clone(
             locked(&self.0.looking)
                 .entry(method)
                 .or_insert_with(|| Arc::new(Turns::new(per_minute))),
         );
         let _turn = turns.queue.lock().await;
-        ready(&turns.limiter).await;
+        turns.limiter.ready().await;
+    }
+
+    /// What counts the messages from now on.
+    pub fn count_posts(&self, posts: IntCounter) {
+        *locked(&self.0.posts) = Some(posts);
+    }
+
+    /// Notes that a message is posted, whatever comes of it.
+    pub fn note_post(&self) {
+        if let Some(posts) = &*locked(&self.0.posts) {
+            posts.inc();
+        }
     }
 
     /// Notes that a message was accepted.
@@ -156,7 +198,7 @@ impl Workspace {
         is_another
     }
 
-    fn all_held_until(&self) -> Option<Instant> {
+    pub(crate) fn all_held_until(&self) -> Option<Instant> {
         let limited = locked(&self.0.limited);
         limited
             .all_held_until

@@ -23,6 +23,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use arc_swap::ArcSwap;
 use auditrelay_config::{ClusterName, IngestConfig};
 use auditrelay_store::{Admitted, Queue};
 use bytes::Bytes;
@@ -42,7 +43,7 @@ use crate::{
     encoding::{Encoding, gunzip},
     keyring::{Keyring, Peer},
     metrics::Metrics,
-    prepare::{Preparation, Stored},
+    prepare::{InForce, Stored},
     refusal::{Reason, Refusal},
     refusal_log::RefusalLog,
 };
@@ -50,10 +51,10 @@ use crate::{
 /// What every request needs.
 pub struct Ingest<Q> {
     queue: Q,
-    preparation: Preparation,
+    preparation: InForce,
     default_cluster: ClusterName,
     pub(crate) keyring: Arc<Keyring>,
-    pub(crate) limits: Limits,
+    limits: ArcSwap<Limits>,
     pub(crate) metrics: Metrics,
     pub(crate) log: RefusalLog,
     budget: Budget,
@@ -107,7 +108,7 @@ impl<Q: Queue> Ingest<Q> {
     /// Ingest into `queue`. Without a name in its path, a request is from `default_cluster`.
     pub fn new(
         queue: Q,
-        preparation: Preparation,
+        preparation: impl Into<InForce>,
         config: &IngestConfig,
         default_cluster: ClusterName,
         keyring: Arc<Keyring>,
@@ -117,16 +118,28 @@ impl<Q: Queue> Ingest<Q> {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
             queue,
-            preparation,
+            preparation: preparation.into(),
             default_cluster,
             keyring,
-            limits: Limits::new(config),
+            limits: ArcSwap::from_pointee(Limits::new(config)),
             budget: Budget::new(bytes_max, metrics.bytes_in_flight.clone()),
             metrics,
             log: RefusalLog::new(),
             processors: Semaphore::new(processors),
             refusals: AtomicU64::new(0),
         }
+    }
+
+    /// Exchanges the limits: what begins from now on has these, a connection or a request under way keeps those that
+    /// it began with.
+    pub fn set_limits(&self, config: &IngestConfig) {
+        self.limits.store(Arc::new(Limits::new(config)));
+        self.budget
+            .set_bytes_max(config.bytes_in_flight_max.as_usize());
+    }
+
+    pub(crate) fn limits(&self) -> Arc<Limits> {
+        self.limits.load_full()
     }
 
     /// Answers one request.
@@ -192,7 +205,7 @@ impl<Q: Queue> Ingest<Q> {
         body: &mut Incoming,
         exchange: &Exchange,
     ) -> Result<Stored, Refusal> {
-        let limits = &self.limits;
+        let limits = self.limits();
         let received = body::read(body, limits.body, &self.budget, &self.metrics, exchange).await?;
         exchange.complete();
         let admitted = self.admit(received.bytes.len())?;
@@ -232,7 +245,7 @@ impl<Q: Queue> Ingest<Q> {
         let prepared = tokio::task::spawn_blocking(move || {
             let (received, admitted) = ingest.decode(asked.encoding, received, admitted)?;
             let Received { bytes, reservation } = received;
-            let preparation = &ingest.preparation;
+            let preparation = ingest.preparation.load();
             let prepared = preparation.batch(asked.cluster.as_str(), received_unix_ms, &bytes)?;
             Ok::<_, Refusal>((prepared, (reservation, admitted)))
         });
@@ -270,7 +283,7 @@ impl<Q: Queue> Ingest<Q> {
             return Ok((received, admitted));
         }
         drop(admitted);
-        let decoded = gunzip(received, self.limits.decoded_bytes_max, &self.budget)?;
+        let decoded = gunzip(received, self.limits().decoded_bytes_max, &self.budget)?;
         let admitted = self.admit(decoded.bytes.len())?;
         Ok((decoded, admitted))
     }

@@ -18,7 +18,13 @@
 //! The budget counts bytes of bodies. While a body is worked on, its events stand in memory a second
 //! time, redacted; [`crate::accept`] bounds how many are worked on at once.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
@@ -46,6 +52,7 @@ const DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
 /// Memory for bodies, in bytes.
 pub(crate) struct Budget {
     free: Arc<Semaphore>,
+    bytes_max: AtomicUsize,
     in_use: IntGauge,
 }
 
@@ -54,7 +61,28 @@ impl Budget {
         let bytes_max = bytes_max.min(Semaphore::MAX_PERMITS);
         Self {
             free: Arc::new(Semaphore::new(bytes_max)),
+            bytes_max: AtomicUsize::new(bytes_max),
             in_use,
+        }
+    }
+
+    /// Exchanges the bound. What is reserved beyond a smaller one is taken back as it comes free.
+    pub(crate) fn set_bytes_max(&self, bytes_max: usize) {
+        let bytes_max = bytes_max.min(Semaphore::MAX_PERMITS);
+        let before = self.bytes_max.swap(bytes_max, Ordering::Relaxed);
+        self.free.add_permits(bytes_max.saturating_sub(before));
+        let mut too_many = before.saturating_sub(bytes_max);
+        too_many -= self.free.forget_permits(too_many);
+        while too_many > 0 {
+            let part = u32::try_from(too_many).unwrap_or(u32::MAX);
+            too_many -= part as usize;
+            let free = Arc::clone(&self.free);
+            tokio::spawn(async move {
+                // Whoever waits has what comes free before those who only try.
+                if let Ok(permits) = free.acquire_many_owned(part).await {
+                    permits.forget();
+                }
+            });
         }
     }
 

@@ -92,7 +92,7 @@ pub(crate) async fn converse<Q: Queue>(
             .http1(stream)
             .await;
     };
-    let meeting = handshake::meet(stream, tls, ingest.limits.handshake_timeout);
+    let meeting = handshake::meet(stream, tls, ingest.limits().handshake_timeout);
     let met = tokio::select! {
         biased;
         met = meeting => met,
@@ -161,7 +161,7 @@ impl<Q: Queue> Caller<Q> {
         });
         let connection = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
-            .max_concurrent_streams(self.ingest.limits.http2_streams_max)
+            .max_concurrent_streams(self.ingest.limits().http2_streams_max)
             .max_header_list_size(BUFFER_BYTES_MAX as u32)
             .max_pending_accept_reset_streams(HTTP2_RESETS_UNSEEN_MAX)
             .max_local_error_reset_streams(HTTP2_RESETS_OF_OURS_MAX)

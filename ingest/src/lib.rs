@@ -34,8 +34,8 @@ mod serve;
 mod turned_away;
 
 pub use accept::Ingest;
-pub use keyring::{Keyring, KeyringError, RELOAD_INTERVAL};
+pub use keyring::{Keyring, KeyringError, RELOAD_INTERVAL, TokenFile};
 pub use metrics::Metrics;
-pub use prepare::{Advisor, Preparation, Stored};
+pub use prepare::{Advisor, InForce, Preparation, Stored};
 pub use seal::SealTo;
 pub use serve::{listen, serve};

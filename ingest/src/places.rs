@@ -8,7 +8,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use tokio::time::Instant;
@@ -23,7 +26,7 @@ const NEXT_MAX: usize = 64;
 
 /// All places.
 pub(crate) struct Places {
-    places_max: usize,
+    places_max: AtomicUsize,
     open: Mutex<Open>,
 }
 
@@ -45,16 +48,24 @@ pub(crate) struct Place {
 impl Places {
     pub(crate) fn new(places_max: usize) -> Arc<Self> {
         Arc::new(Self {
-            places_max,
+            places_max: AtomicUsize::new(places_max),
             open: Mutex::default(),
         })
+    }
+
+    /// Exchanges the number of places. Where more are taken, those who can give way do when a newcomer comes.
+    pub(crate) fn set_max(&self, places_max: usize) {
+        self.places_max.store(places_max, Ordering::Relaxed);
     }
 
     /// A place for a newcomer, if there is one or somebody gives way.
     pub(crate) fn enter(self: &Arc<Self>, clock: &Arc<Clock>) -> Option<Place> {
         let mut open = self.open();
-        if open.clocks.len() >= self.places_max && !open.send_one_away(Instant::now()) {
-            return None;
+        let places_max = self.places_max.load(Ordering::Relaxed);
+        while open.clocks.len() >= places_max {
+            if !open.send_one_away(Instant::now()) {
+                return None;
+            }
         }
         let number = open.next_number;
         open.next_number += 1;

@@ -4,6 +4,9 @@
 //! the routing table and put into the batch before the next is looked at, so that nearly everything
 //! happens in the processor's cache.
 
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
 use auditrelay_audit::{
     Envelope, Event, HashKey,
     list::{Item, ListError, Readable},
@@ -69,6 +72,28 @@ impl Advisor {
     /// Everything is wanted, and the router reads it again.
     pub fn none() -> Self {
         Self::new(0, |_| Some((Hint::default(), Bodies::Keep)))
+    }
+}
+
+/// The preparation in force; clones share it. A batch is prepared by one of them from its first event to its last.
+#[derive(Clone)]
+pub struct InForce(Arc<ArcSwap<Preparation>>);
+
+impl InForce {
+    /// The one to begin a batch with.
+    pub fn load(&self) -> Arc<Preparation> {
+        self.0.load_full()
+    }
+
+    /// What begins from now on is prepared by this one.
+    pub fn exchange(&self, preparation: Preparation) {
+        self.0.store(Arc::new(preparation));
+    }
+}
+
+impl From<Preparation> for InForce {
+    fn from(preparation: Preparation) -> Self {
+        Self(Arc::new(ArcSwap::from_pointee(preparation)))
     }
 }
 

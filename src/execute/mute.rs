@@ -3,7 +3,10 @@
 //! Invariant: a mute neither begins nor ends in silence. Who, what, until when and why stands in the default channel
 //! and in those that it may keep something from, in the commit that begins it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use auditrelay_config::{Config, MatchConfig};
 use auditrelay_dispatch::escape::clean;
@@ -84,10 +87,10 @@ fn no_such<'a>(what: &str, name: &str, known: impl Iterator<Item = &'a String>) 
     })
 }
 
-fn places(context: &Context) -> Result<&Places, Stop> {
-    let today = context.today.as_ref();
+fn places(context: &Context) -> Result<Arc<Places>, Stop> {
     let because = || Stop::Because("the channels are not known here".to_owned());
-    today.map(|today| &*today.places).ok_or_else(because)
+    let today = context.today().ok_or_else(because)?;
+    Ok(today.places)
 }
 
 pub(super) async fn add(

@@ -32,7 +32,7 @@ pub(super) async fn trace(
     out: &mpsc::Sender<Line>,
 ) -> Result<Outcome, Stop> {
     let because = |text: &str| Stop::Because(text.to_owned());
-    let means = context.means.as_ref();
+    let means = context.means.get();
     let means = means.ok_or_else(|| because("the configuration is not known here"))?;
     if audit_id.is_empty() || audit_id.len() > AUDIT_ID_BYTES_MAX {
         return Err(because("an audit ID has 1 to 1,024 bytes"));

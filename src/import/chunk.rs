@@ -7,11 +7,11 @@
 //! * what is taken is durable before anybody is told how far the file is: the work is never left in the middle;
 //! * a line counts as taken when its block is durable, and how far the file is read is in that block.
 
-use std::{cmp::Reverse, path::Path, sync::Arc};
+use std::{cmp::Reverse, path::Path};
 
 use auditrelay_audit::HashKey;
 use auditrelay_ingest::{
-    Preparation,
+    InForce,
     log_file::{Chunk, FirstLine, InUse, LinesInBatch, Mark, Place},
 };
 use auditrelay_store::{Queue, SledQueue};
@@ -100,9 +100,9 @@ const FOLLOWED: &str = "the relay follows this file, and reads it without an imp
 /// Takes lines.
 pub(crate) struct Importer {
     queue: SledQueue,
-    preparation: Arc<Preparation>,
+    preparation: InForce,
     /// The same for what nobody is told of.
-    quiet: Arc<Preparation>,
+    quiet: InForce,
     key: HashKey,
     in_use: InUse,
     cluster: String,
@@ -112,7 +112,7 @@ pub(crate) struct Importer {
 impl Importer {
     pub(crate) fn new(
         queue: SledQueue,
-        (preparation, quiet): (Arc<Preparation>, Arc<Preparation>),
+        (preparation, quiet): (InForce, InForce),
         key: HashKey,
         in_use: InUse,
         cluster: String,
@@ -236,8 +236,8 @@ impl Importer {
 
     async fn prepare(&self, take: Take, now_unix_ms: i64) -> Option<LinesInBatch> {
         let preparation = match take.quiet {
-            true => Arc::clone(&self.quiet),
-            false => Arc::clone(&self.preparation),
+            true => self.quiet.load(),
+            false => self.preparation.load(),
         };
         let key = self.key.clone();
         let cluster = take.cluster.unwrap_or_else(|| self.cluster.clone());

@@ -57,8 +57,8 @@ impl Target {
         let key = hash_key(&config.dedup_key_file())?;
         let routes = Arc::new(Routes::new(&config));
         let preparations = (
-            Arc::new(preparation(&config, &key, &routes)),
-            Arc::new(for_nobody(&config, &key, &routes)),
+            preparation(&config, &key, &routes).into(),
+            for_nobody(&config, &key, &routes).into(),
         );
         let cluster = config.cluster.to_string();
         let importer = Importer::new(queue, preparations, key, InUse::default(), cluster);

@@ -61,7 +61,7 @@ impl Means {
         let key = fs::read(config.dedup_key_file()).ok();
         let key = key.and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
         Self {
-            current: Current::new(config.clone()),
+            current: Current::new(Arc::new(config.clone())),
             key: key.map(HashKey::new),
             running: None,
             slack: Slack {

@@ -14,6 +14,7 @@
 //!
 //! Times are arguments. Names of channels are 1 to 64 bytes.
 
+mod backlog;
 mod codec;
 mod export;
 mod frame;
@@ -31,6 +32,7 @@ mod trace;
 
 use std::{future::Future, sync::Arc};
 
+pub use backlog::Backlog;
 pub use codec::{
     BLOCK_ITEMS_MAX, BLOCK_PLAIN_BYTES, BatchEncoder, DamagedTexts, DeliveriesEncoder,
     EncodedBatch, EncodedDeliveries, EventToDeliver, Texts,
@@ -239,6 +241,9 @@ pub trait Queue: Clone + Send + Sync + 'static {
 
     /// How much space there is and who has it.
     fn space(&self) -> Space;
+
+    /// What waits for every channel that is known, by severity; nothing is read for it.
+    fn backlog(&self) -> Vec<Backlog>;
 
     /// Where every event is.
     fn ledger(&self) -> Ledger;

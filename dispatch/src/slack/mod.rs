@@ -174,7 +174,8 @@ impl Destination for SlackWebhook {
             .map_err(|_| SendError::Park {
                 reason: "the webhook's URL cannot be used: correct webhook_url".into(),
             })?;
-        let answer = self.http.send(request).await.map_err(answers::of_broken)?;
+        let answer = self.http.send("webhook", request).await;
+        let answer = answer.map_err(answers::of_broken)?;
         match answer.status {
             StatusCode::OK if answer.body.trim() == "ok" => Ok(Receipt::default()),
             StatusCode::TOO_MANY_REQUESTS => Err(answers::of_rate_limit(answer.retry_after())),

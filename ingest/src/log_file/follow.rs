@@ -7,7 +7,6 @@
 
 use std::{
     path::PathBuf,
-    sync::Arc,
     time::{Duration, SystemTime},
 };
 
@@ -20,7 +19,7 @@ use super::{
     in_use::InUse,
     metrics::LogFileMetrics,
 };
-use crate::prepare::Preparation;
+use crate::prepare::InForce;
 
 /// How often files are looked at while nothing is behind.
 pub const POLL_INTERVAL: Duration = Duration::from_millis(500);
@@ -34,7 +33,7 @@ pub struct Follow<Q> {
     /// Where lines go.
     pub queue: Q,
     /// How they get there.
-    pub preparation: Arc<Preparation>,
+    pub preparation: InForce,
     /// Keys what tells files apart.
     pub hash_key: HashKey,
     /// The path as configured, perhaps a pattern.
@@ -120,7 +119,8 @@ impl<Q: Queue> Follow<Q> {
                         is_said = true;
                         tracing::warn!(
                             path = label, reason = %full.0,
-                            "reading of log files rests until the queue has room; their lines wait in them"
+                            "reading of log files rests until the queue has room; their lines wait in them: make room before \
+                             the API server removes the oldest file"
                         );
                     }
                     pause(REST_INTERVAL, stop).await;
@@ -138,7 +138,7 @@ impl<Q: Queue> Follow<Q> {
         label: &str,
         admitted: Admitted,
     ) -> Result<Files, QueueError> {
-        let (preparation, cluster) = (Arc::clone(&self.preparation), self.cluster.clone());
+        let (preparation, cluster) = (self.preparation.load(), self.cluster.clone());
         let turn: Turn;
         (files, turn) = blocking(move || {
             let now = now_unix_ms();

@@ -49,6 +49,17 @@ pub struct EventToDeliver<'a> {
 pub struct EncodedDeliveries {
     pub(crate) events: Vec<Packed>,
     pub(crate) notices: Option<Packed>,
+    /// When the oldest of it was received, if it was said.
+    pub(crate) since_unix_ms: Option<i64>,
+}
+
+impl EncodedDeliveries {
+    /// All of it waits since this Unix time in milliseconds.
+    #[must_use]
+    pub fn waiting_since(mut self, unix_ms: i64) -> Self {
+        self.since_unix_ms = Some(unix_ms);
+        self
+    }
 }
 
 /// Compresses deliveries as they are decided, block by block.
@@ -61,9 +72,16 @@ pub struct DeliveriesEncoder {
     rows: Vec<DeliveryRow>,
     texts: Vec<u8>,
     meant_for: Option<String>,
+    since_unix_ms: Option<i64>,
 }
 
 impl DeliveriesEncoder {
+    /// Some of what is added was received at this Unix time in milliseconds; the earliest counts for all.
+    pub fn received(&mut self, unix_ms: i64) {
+        let earliest = self.since_unix_ms.map_or(unix_ms, |one| one.min(unix_ms));
+        self.since_unix_ms = Some(earliest);
+    }
+
     /// Adds an event.
     pub fn push(&mut self, event: &EventToDeliver<'_>) {
         self.put(event);
@@ -179,6 +197,7 @@ impl DeliveriesEncoder {
         EncodedDeliveries {
             events: self.events,
             notices,
+            since_unix_ms: self.since_unix_ms,
         }
     }
 }

@@ -7,7 +7,8 @@ use tokio::sync::oneshot;
 
 use super::{fall_back::Copies, records::Slice};
 use crate::{
-    Accepted, Burial, DeliveryBlock, InputPosition, Mute, MuteEnd, NewMute, QueueError, Routed,
+    Accepted, Burial, DeliveryBlock, InputPosition, Limits, Mute, MuteEnd, NewMute, QueueError,
+    Routed,
     codec::{Class, Packed},
 };
 
@@ -63,6 +64,8 @@ pub(super) enum Op {
         messages: Vec<u64>,
     },
     Restore(Restored),
+    /// Other limits count from now on.
+    SetLimits(Box<Limits>),
     /// The writer ends; what comes after it is answered with an error.
     Finish,
 }

@@ -31,15 +31,16 @@ impl Held {
         u64::from(self.to - self.from)
     }
 
-    /// As deliveries that wait. `passed` says that the copies for the channel's fallback are behind them,
-    /// though their key may not.
-    pub(super) fn stored(&self, seq: u64, passed: bool) -> Vec<u8> {
-        frame::single(Kind::Waiting, seq, &extended(self, &passed))
+    /// As deliveries that wait.
+    pub(super) fn stored(&self, seq: u64, waits: Waits) -> Vec<u8> {
+        let mut payload = codec::plain(self);
+        waits.put_behind(&mut payload);
+        frame::single(Kind::Waiting, seq, &payload)
     }
 
-    /// Reads deliveries that wait, and whether they were passed.
-    pub(super) fn read_waiting(stored: &[u8]) -> Result<(Self, bool), Damaged> {
-        read_extended(stored)
+    /// Reads deliveries that wait, and how.
+    pub(super) fn read_waiting(stored: &[u8]) -> Result<(Self, Waits), Damaged> {
+        Waits::read_behind(stored)
     }
 
     /// Reads it from any value that begins with one.
@@ -58,6 +59,48 @@ impl Held {
         let mut value = Vec::new();
         frame::encode(&header, &[&codec::plain(self), rest], &mut value);
         Ok(value)
+    }
+}
+
+/// How deliveries wait, or waited before they became a dead letter. Stands behind the rest of a value; what an
+/// earlier version did not know it did not write, and does not read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Waits {
+    /// The copies for the channel's fallback are behind them, though their key may not be.
+    pub(super) passed: bool,
+    /// When the oldest of them was received, Unix time in milliseconds; 0 where it is not known.
+    pub(super) since_unix_ms: i64,
+}
+
+impl Waits {
+    pub(super) fn since(unix_ms: i64) -> Self {
+        Self {
+            passed: false,
+            since_unix_ms: unix_ms,
+        }
+    }
+
+    fn put_behind(self, payload: &mut Vec<u8>) {
+        if self.passed || self.since_unix_ms != 0 {
+            payload.extend(codec::plain(&self.passed));
+        }
+        if self.since_unix_ms != 0 {
+            payload.extend(codec::plain(&self.since_unix_ms));
+        }
+    }
+
+    fn read_behind<T: DeserializeOwned>(stored: &[u8]) -> Result<(T, Self), Damaged> {
+        let misfit = |_| Damaged("its content does not fit its kind");
+        let (_, payload) = frame::decode(stored)?;
+        let (value, mut rest) = postcard::take_from_bytes(payload).map_err(misfit)?;
+        let mut waits = Self::default();
+        if !rest.is_empty() {
+            (waits.passed, rest) = postcard::take_from_bytes(rest).map_err(misfit)?;
+        }
+        if !rest.is_empty() {
+            waits.since_unix_ms = codec::from_plain(rest)?;
+        }
+        Ok((value, waits))
     }
 }
 
@@ -91,19 +134,21 @@ pub(super) struct DeadRow {
     pub(super) channel: String,
     pub(super) severity: Severity,
     pub(super) burial: Burial,
-    /// The copies for the channel's fallback had passed it while it waited. Stands behind the rest.
+    /// As it waited before.
     #[serde(skip)]
-    pub(super) passed: bool,
+    pub(super) waits: Waits,
 }
 
 impl DeadRow {
     pub(super) fn stored(&self, message: u64) -> Vec<u8> {
-        frame::single(Kind::Dead, message, &extended(self, &self.passed))
+        let mut payload = codec::plain(self);
+        self.waits.put_behind(&mut payload);
+        frame::single(Kind::Dead, message, &payload)
     }
 
     pub(super) fn read(stored: &[u8]) -> Result<Self, Damaged> {
-        let (row, passed) = read_extended(stored)?;
-        Ok(Self { passed, ..row })
+        let (row, waits): (Self, Waits) = Waits::read_behind(stored)?;
+        Ok(Self { waits, ..row })
     }
 }
 

@@ -1,4 +1,4 @@
-//! Records as earlier versions wrote them, and with what stands behind them now.
+//! Records as earlier versions wrote them, and what stands behind them now: it harms no earlier version.
 
 use super::*;
 
@@ -47,11 +47,16 @@ fn a_seal_without_a_time_is_of_time_0_and_one_with_it_keeps_it() {
 fn deliveries_that_wait_were_not_passed_unless_it_says_so() {
     let stored = old(Kind::Waiting, HELD);
     let found = Held::read_waiting(&stored).expect("an earlier version's");
-    assert_eq!(found, (held(), false));
-    assert_eq!(held().stored(9, false), stored);
-    let passed = held().stored(9, true);
+    assert_eq!(found, (held(), Waits::default()));
+    assert_eq!(held().stored(9, Waits::default()), stored);
+    let was_passed = Waits {
+        passed: true,
+        since_unix_ms: 0,
+    };
+    let passed = held().stored(9, was_passed);
     assert_eq!(passed, old(Kind::Waiting, &[HELD, &[1]].concat()));
-    assert_eq!(Held::read_waiting(&passed).expect("whole"), (held(), true));
+    let found = Held::read_waiting(&passed).expect("whole");
+    assert_eq!(found, (held(), was_passed));
     // What was moved is still said to be passed.
     let moved = Held {
         record_seq: 301,
@@ -60,7 +65,7 @@ fn deliveries_that_wait_were_not_passed_unless_it_says_so() {
     let moved_row = moved.put_into(&passed).expect("whole");
     assert_eq!(
         Held::read_waiting(&moved_row).expect("whole"),
-        (moved, true)
+        (moved, was_passed)
     );
     assert_eq!(Held::read(&passed).expect("whole"), held());
 }
@@ -112,8 +117,26 @@ fn a_dead_letter_was_not_passed_unless_it_says_so() {
     let mut row = DeadRow::read(&stored).expect("an earlier version's");
     let burial = (row.burial.reason.as_str(), row.burial.attempts);
     assert_eq!((burial, row.burial.last_unix_ms), (("no", 2), 5));
-    assert!(!row.passed);
+    assert_eq!(row.waits, Waits::default());
     assert_eq!(row.stored(9), stored);
-    row.passed = true;
-    assert!(DeadRow::read(&row.stored(9)).expect("whole").passed);
+    row.waits.passed = true;
+    assert!(DeadRow::read(&row.stored(9)).expect("whole").waits.passed);
+}
+
+#[test]
+fn since_when_something_waits_is_kept_and_an_earlier_version_reads_past_it() {
+    for since_unix_ms in [1, 1_700_000_000_000, i64::MAX, i64::MIN] {
+        for passed in [false, true] {
+            let waits = Waits {
+                passed,
+                since_unix_ms,
+            };
+            let stored = held().stored(9, waits);
+            let found = Held::read_waiting(&stored).expect("whole");
+            assert_eq!(found, (held(), waits));
+            // Before there was a time, one bit stood there.
+            let earlier: (Held, bool) = read_extended(&stored).expect("whole");
+            assert_eq!(earlier, (held(), passed));
+        }
+    }
 }

@@ -22,8 +22,8 @@ const DISK_STEP_BYTES_MAX: u64 = 256 * 1024 * 1024;
 
 pub(super) struct Room {
     dir: PathBuf,
-    bytes_max: u64,
-    disk_free_bytes_min: u64,
+    bytes_max: AtomicU64,
+    disk_free_bytes_min: AtomicU64,
     /// All files of the store.
     used: AtomicU64,
     /// Of these, what will be written a second time.
@@ -36,13 +36,19 @@ impl Room {
     pub(super) fn new(dir: PathBuf, limits: &Limits) -> Self {
         Self {
             dir,
-            bytes_max: limits.bytes_max,
-            disk_free_bytes_min: limits.disk_free_bytes_min,
+            bytes_max: AtomicU64::new(limits.bytes_max),
+            disk_free_bytes_min: AtomicU64::new(limits.disk_free_bytes_min),
             used: AtomicU64::new(0),
             unrouted: AtomicU64::new(0),
             reserved: Arc::default(),
             refusing: Mutex::default(),
         }
+    }
+
+    pub(super) fn set_limits(&self, limits: &Limits) {
+        self.bytes_max.store(limits.bytes_max, Ordering::Relaxed);
+        self.disk_free_bytes_min
+            .store(limits.disk_free_bytes_min, Ordering::Relaxed);
     }
 
     pub(super) fn set_used(&self, bytes: u64) {
@@ -82,22 +88,22 @@ impl Room {
         let unrouted = self.unrouted.load(Ordering::Relaxed);
         let coming = unrouted.saturating_add(bytes.saturating_mul(2));
         let used = self.used().saturating_add(coming);
-        if used > self.bytes_max / 10 * tenths {
+        let bytes_max = self.bytes_max.load(Ordering::Relaxed);
+        if used > bytes_max / 10 * tenths {
             return Some(format!(
-                "the queue holds or awaits {used} of at most {} bytes (queue.bytes_max)",
-                self.bytes_max
+                "the queue holds or awaits {used} of at most {bytes_max} bytes (queue.bytes_max)"
             ));
         }
+        let free_min = self.disk_free_bytes_min.load(Ordering::Relaxed);
         let free = self.disk_free()?.saturating_sub(coming);
         let more = match tenths {
             10 => 0,
-            _ => (self.disk_free_bytes_min / 10).min(DISK_STEP_BYTES_MAX),
+            _ => (free_min / 10).min(DISK_STEP_BYTES_MAX),
         };
-        (free < self.disk_free_bytes_min.saturating_add(more)).then(|| {
+        (free < free_min.saturating_add(more)).then(|| {
             format!(
-                "the disk has or will have {free} bytes free, at least {} have to stay \
-                 (queue.disk_free_bytes_min)",
-                self.disk_free_bytes_min
+                "the disk has or will have {free} bytes free, at least {free_min} have to stay \
+                 (queue.disk_free_bytes_min)"
             )
         })
     }
@@ -116,7 +122,12 @@ impl Room {
         if let Some(why) = self.lack(reserved.saturating_add(bytes), 10) {
             // A body that is too large for what is left says nothing of a smaller one.
             if self.lack(reserved, LOW_WATER_TENTHS).is_some() {
-                tracing::error!("batches are refused with 429, delivery goes on: {why}");
+                tracing::error!(
+                    reason = why,
+                    "batches are refused with 429, as there is no room in the queue; delivery goes on, and the API \
+                     server sends again for 90 s at least: make room on the disk, raise what the reason names, or \
+                     mend the channel that most waits for (`auditrelay ledger`)"
+                );
                 *refusing = Some(why.clone());
             }
             return Err(Full(why));

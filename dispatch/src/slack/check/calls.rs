@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::{
     escape::clean,
-    pace::{Limiter, limiter, ready},
+    limiter::Limited as Pacer,
     slack::{
         answers::advice,
         channel::LIST,
@@ -103,7 +103,7 @@ enum Turns {
     /// The lanes', one at a time, in the order of asking.
     Lanes(Workspace),
     /// Nobody else calls from this process: half of a minute's calls at once, the other half by and by.
-    Own(HashMap<&'static str, Limiter>),
+    Own(HashMap<&'static str, Pacer>),
 }
 
 impl Turns {
@@ -111,7 +111,7 @@ impl Turns {
         let of = |per_minute: u64| {
             let half = per_minute.div_ceil(2).max(1);
             let burst = NonZeroU32::new(u32::try_from(half).unwrap_or(u32::MAX));
-            limiter(
+            Pacer::new(
                 WINDOW.div_f64(half as f64),
                 burst.unwrap_or(NonZeroU32::MIN),
             )
@@ -130,7 +130,7 @@ impl Turns {
             Self::Lanes(workspace) => workspace.turn_to_look(method).await,
             Self::Own(limiters) => {
                 if let Some(limiter) = limiters.get(method) {
-                    ready(limiter).await;
+                    limiter.ready().await;
                 }
             }
         }

@@ -1,0 +1,90 @@
+//! What the next lane of a channel goes on with, when a reload exchanges one.
+//!
+//! Invariants:
+//! * whatever Slack asked to wait for is waited for, whichever lane was asked;
+//! * a channel that is parked stays so until it takes a message, and what may have been posted before is still marked;
+//! * where the way to Slack is another one (token, address, proxy), it is tried at once: it may be mended.
+
+use std::time::Duration;
+
+use auditrelay_store::Queue;
+use tokio::time::Instant;
+
+use super::{Lane, Unknown, tries::Search, tries::Tries};
+use crate::{Destination, board::LaneState, pace::Rest, retry::Retry};
+
+/// Taken from a lane that has ended.
+#[derive(Debug)]
+pub struct Memory {
+    state: LaneState,
+    rest: Rest,
+    retry: Retry,
+    retry_max: Duration,
+    plain: bool,
+    without_id: bool,
+    search: Search,
+    tries: Tries,
+    unknown: Option<Unknown>,
+    stuck: bool,
+    looking_since: Option<Instant>,
+    buried: u32,
+    parked_tries: u32,
+    fallback_is_full: bool,
+}
+
+impl Memory {
+    /// The way to Slack is another one: only what Slack asked for is waited for.
+    pub fn try_at_once(&mut self) {
+        self.rest.shorten();
+        self.parked_tries = 0;
+        self.unknown = None;
+        self.stuck = false;
+    }
+
+    /// Whether a lane that begins without it may post too early.
+    pub fn holds(&self) -> bool {
+        self.rest.is_on()
+    }
+}
+
+impl<Q: Queue, D: Destination> Lane<Q, D> {
+    /// Goes on as the channel's lane before.
+    #[must_use]
+    pub fn resuming(mut self, memory: Memory) -> Self {
+        self.pace.resume(memory.rest);
+        if memory.retry_max == self.settings.retry_max {
+            self.retry = memory.retry;
+        }
+        self.plain = memory.plain;
+        self.without_id = memory.without_id;
+        self.search = memory.search;
+        self.tries = memory.tries;
+        self.unknown = memory.unknown;
+        self.stuck = memory.stuck;
+        self.looking_since = memory.looking_since;
+        self.buried = memory.buried;
+        self.parked_tries = memory.parked_tries;
+        self.fallback_is_full = memory.fallback_is_full;
+        self.set_state(memory.state);
+        self
+    }
+
+    pub(super) fn into_memory(self) -> Memory {
+        Memory {
+            state: self.state,
+            rest: self.pace.rest(),
+            retry: self.retry,
+            retry_max: self.settings.retry_max,
+            plain: self.plain,
+            without_id: self.without_id,
+            search: self.search,
+            tries: self.tries,
+            unknown: self.unknown,
+            stuck: self.stuck,
+            looking_since: self.looking_since,
+            buried: self.buried,
+            parked_tries: self.parked_tries,
+            fallback_is_full: self.fallback_is_full,
+        }
+    }
+}

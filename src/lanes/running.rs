@@ -1,0 +1,286 @@
+//! Lanes that run, and how one takes another's place while the relay runs.
+//!
+//! Invariants:
+//! * a channel has one lane at a time: the next one begins when the one before has ended, which finishes the message
+//!   that it is at. What it had leased is in the queue, and the next one's first work;
+//! * a lane of which nothing changed is not touched, whatever became of others;
+//! * nothing goes earlier because a lane was exchanged: the pace of places and the budgets of tokens stay, by what they
+//!   are of, and the next lane of a channel goes on with what the one before knew ([`Memory`]), also where the channel
+//!   was away for a while;
+//! * a channel that is not wanted any more has no lane; what waits for it stays in the queue.
+
+use std::{
+    collections::{HashMap, HashSet},
+    io::{self, IsTerminal},
+    sync::Arc,
+};
+
+use auditrelay_audit::HashKey;
+use auditrelay_config::ChannelName;
+use auditrelay_dispatch::{
+    Destination, Lane, Metrics, Workspace,
+    lane::{Memory, Setup},
+    pace::Place,
+    preview::Preview,
+    render::Style,
+    slack::{Http, SlackApi, SlackWebhook},
+};
+use auditrelay_store::{QueueError, SledQueue};
+use tokio::{
+    sync::{Semaphore, watch},
+    task::{JoinError, JoinSet},
+};
+
+use super::{Plan, To, Wanted};
+
+/// Lanes that may hold the text of a lease in memory at a time.
+const RENDERING_MAX: usize = 2;
+/// So much is remembered of tokens, places and channels that are not in use any more.
+const SPARE_MAX: usize = 256;
+
+/// What lanes share, and those that run.
+pub(crate) struct Lanes {
+    queue: SledQueue,
+    metrics: Metrics,
+    key: HashKey,
+    rendering: Arc<Semaphore>,
+    /// By token, and for webhooks by workspace.
+    workspaces: HashMap<String, Workspace>,
+    /// What metrics call these.
+    named: HashSet<ChannelName>,
+    /// By token or webhook, and channel.
+    places: HashMap<(String, String), Place>,
+    /// Of lanes that ended, by channel and where it posted to.
+    memories: HashMap<(ChannelName, String), (To, Memory)>,
+    running: HashMap<ChannelName, Running>,
+    tasks: JoinSet<(ChannelName, Result<Memory, QueueError>)>,
+}
+
+struct Running {
+    wanted: Arc<Wanted>,
+    stop: watch::Sender<bool>,
+}
+
+/// What lanes that run share.
+#[derive(Clone)]
+pub(crate) struct Shared {
+    pub(crate) http: Http,
+    /// By token.
+    pub(crate) workspaces: HashMap<String, Workspace>,
+}
+
+impl Lanes {
+    pub(crate) fn new(queue: SledQueue, metrics: Metrics, key: HashKey) -> Self {
+        Self {
+            queue,
+            metrics,
+            key,
+            rendering: Arc::new(Semaphore::new(RENDERING_MAX)),
+            workspaces: HashMap::new(),
+            named: HashSet::new(),
+            places: HashMap::new(),
+            memories: HashMap::new(),
+            running: HashMap::new(),
+            tasks: JoinSet::new(),
+        }
+    }
+
+    /// Makes what the lanes of a plan share, for who asks Slack beside them too.
+    pub(crate) fn provide(&mut self, plan: &Plan) -> Shared {
+        let mut used = HashSet::new();
+        let mut named = HashMap::new();
+        for (name, wanted) in &plan.lanes {
+            let to = &wanted.same.to;
+            if let Some(who) = to.workspace() {
+                let (messages, lookups) = (plan.messages_per_minute, plan.lookups_per_minute);
+                let new = || Workspace::new(messages, lookups);
+                let workspace = self.workspaces.entry(who.clone()).or_insert_with(new);
+                workspace.set_budget(messages, lookups);
+                // Channels come in the order of their names, and metrics call a token by the first.
+                named.entry(who).or_insert_with(|| {
+                    workspace.count_posts(self.metrics.workspace(name.as_str(), messages));
+                    name.clone()
+                });
+            }
+            // Two channels that post to the same place share its pace, that of the first.
+            let key = to.place(name);
+            if used.insert(key.clone()) {
+                self.provide_place(key, wanted);
+            }
+        }
+        let names: HashSet<_> = named.into_values().collect();
+        for name in self.named.difference(&names) {
+            self.metrics.stop_workspace(name.as_str());
+        }
+        self.named = names;
+        if self.places.len() > plan.lanes.len() + SPARE_MAX {
+            self.places.retain(|key, _| used.contains(key));
+        }
+        if self.workspaces.len() > plan.lanes.len() + SPARE_MAX {
+            let wanted = plan.lanes.values();
+            let used: HashSet<_> = wanted.filter_map(|one| one.same.to.workspace()).collect();
+            self.workspaces.retain(|who, _| used.contains(who));
+        }
+        if self.memories.len() > plan.lanes.len() + SPARE_MAX {
+            self.memories.retain(|_, (_, memory)| memory.holds());
+        }
+        Shared {
+            http: plan.http.clone().timed(self.metrics.slack_requests.clone()),
+            workspaces: self.workspaces.clone(),
+        }
+    }
+
+    fn provide_place(&mut self, key: (String, String), wanted: &Wanted) {
+        let config = &wanted.same.config;
+        let (interval, burst) = (config.message_interval(), config.message_burst.get());
+        if let Some(place) = self.places.get(&key) {
+            return place.set_pace(interval, burst);
+        }
+        // A webhook has no name but its secret.
+        let name = match key.1.as_str() {
+            "webhook" => format!("webhook {}", self.places.len()),
+            name => name.to_owned(),
+        };
+        self.places.insert(key, Place::new(&name, interval, burst));
+    }
+
+    /// Runs the lanes of the last plan until the shutdown.
+    ///
+    /// # Errors
+    /// The queue's, or a lane that ended by itself.
+    pub(crate) async fn run(
+        mut self,
+        mut plans: watch::Receiver<Arc<Plan>>,
+        mut shutdown: watch::Receiver<bool>,
+    ) -> Result<(), QueueError> {
+        let mut may_change = true;
+        let mut plan = Arc::clone(&plans.borrow_and_update());
+        self.provide(&plan);
+        loop {
+            self.reconcile(&plan);
+            tokio::select! {
+                biased;
+                _ = shutdown.wait_for(|stop| *stop) => break,
+                Some(ended) = self.tasks.join_next() => self.ended(ended)?,
+                changed = plans.changed(), if may_change => {
+                    may_change = changed.is_ok();
+                    plan = Arc::clone(&plans.borrow_and_update());
+                    self.provide(&plan);
+                }
+            }
+        }
+        for running in self.running.values() {
+            running.stop.send_replace(true);
+        }
+        while let Some(ended) = self.tasks.join_next().await {
+            self.ended(ended)?;
+        }
+        Ok(())
+    }
+
+    /// Tells lanes to end that are not wanted so any more, and begins those that are missing.
+    fn reconcile(&mut self, plan: &Plan) {
+        for (name, running) in &self.running {
+            let wanted = plan.lanes.get(name);
+            if wanted.is_none_or(|wanted| wanted.same != running.wanted.same) {
+                running.stop.send_replace(true);
+            }
+        }
+        for (name, wanted) in &plan.lanes {
+            if !self.running.contains_key(name) {
+                self.begin(name, wanted);
+            }
+        }
+        for (name, _) in self.memories.keys() {
+            if !self.running.contains_key(name) {
+                self.metrics.stop_channel(name.as_str());
+            }
+        }
+    }
+
+    fn ended(
+        &mut self,
+        ended: Result<(ChannelName, Result<Memory, QueueError>), JoinError>,
+    ) -> Result<(), QueueError> {
+        let (name, outcome) = ended.map_err(|_panicked| QueueError::Closed)?;
+        let memory = outcome?;
+        let running = self.running.remove(&name);
+        // None ends by itself.
+        let Some(running) = running.filter(|running| *running.stop.borrow()) else {
+            return Err(QueueError::Closed);
+        };
+        let to = running.wanted.same.to.clone();
+        self.memories
+            .insert((name, to.end().to_owned()), (to, memory));
+        Ok(())
+    }
+
+    fn begin(&mut self, name: &ChannelName, wanted: &Arc<Wanted>) {
+        let to = &wanted.same.to;
+        let place = self.places.get(&to.place(name)).cloned();
+        let workspace = to
+            .workspace()
+            .and_then(|who| self.workspaces.get(&who).cloned());
+        match (to, &wanted.api, place, workspace) {
+            (To::Api { channel, .. }, Some(api), Some(place), Some(workspace)) => {
+                let api = api.clone().timed(self.metrics.slack_requests.clone());
+                let slack = SlackApi::new(api, channel, workspace.clone());
+                self.spawn(name, wanted, place, Some(workspace), slack);
+            }
+            (To::Webhook { url, .. }, _, Some(place), workspace) => {
+                let http = wanted.http.clone();
+                let http = http.timed(self.metrics.slack_requests.clone());
+                let webhook = SlackWebhook::new(http, &url.0);
+                self.spawn(name, wanted, place, workspace, webhook);
+            }
+            (To::Preview, _, Some(place), _) => {
+                let preview = Preview::new(name.as_str(), io::stdout().is_terminal());
+                self.spawn(name, wanted, place, None, preview);
+            }
+            // `provide` made all of it.
+            _ => tracing::error!(channel = %name, "a lane lacks its place, please report it"),
+        }
+    }
+
+    fn spawn<D: Destination>(
+        &mut self,
+        name: &ChannelName,
+        wanted: &Arc<Wanted>,
+        place: Place,
+        workspace: Option<Workspace>,
+        destination: D,
+    ) {
+        let same = &wanted.same;
+        let setup = Setup {
+            queue: self.queue.clone(),
+            channel: name.as_str(),
+            config: &same.config,
+            style: Style::of(
+                &same.config,
+                same.keeps_members,
+                Arc::clone(&wanted.templates),
+            ),
+            place,
+            workspace,
+            key: self.key.clone(),
+            metrics: self.metrics.clone(),
+            rendering: Arc::clone(&self.rendering),
+        };
+        let mut lane = Lane::new(setup, destination);
+        let memory = self
+            .memories
+            .remove(&(name.clone(), same.to.end().to_owned()));
+        if let Some((before, mut memory)) = memory {
+            if before != same.to {
+                memory.try_at_once();
+            }
+            lane = lane.resuming(memory);
+        }
+        let (stop, stopped) = watch::channel(false);
+        let channel = name.clone();
+        self.tasks
+            .spawn(async move { (channel, lane.run(stopped).await) });
+        let wanted = Arc::clone(wanted);
+        self.running.insert(name.clone(), Running { wanted, stop });
+    }
+}
