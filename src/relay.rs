@@ -312,10 +312,7 @@ impl Relay {
         let mut lanes = Lanes::new(self.queue.clone(), self.dispatch_metrics, self.hash_key);
         let shared = lanes.provide(&parts.plans.borrow());
         tasks.spawn(lanes.run(parts.plans.subscribe(), stopped.clone()));
-        let running = Running {
-            duplicates: self.router.duplicates(),
-            metrics,
-        };
+        let running = Running::new(self.router.duplicates(), metrics);
         let means = Means::of_relay(
             parts.current.clone(),
             parts.hash_key.clone(),

@@ -104,7 +104,9 @@ async fn an_event_of_a_digest_is_told_with_how_many_the_message_stands_for() {
     );
     let message = told["message"].to_string();
     let events = ends(folder, 0, &["events", "--message", &message]);
-    has(&events, &["20 events in message"]);
+    let ts = told["ts"].as_str().expect("a time stamp");
+    let place = format!(": Slack's channel COPS, ts {ts}\n");
+    has(&events, &["20 events in message", &place]);
     has(
         &text(folder, "d-7"),
         &[&format!(

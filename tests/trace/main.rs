@@ -23,7 +23,7 @@ pub(crate) const CONFIG: [&str; 2] = ["--config", "c.yaml"];
 pub(crate) fn folder(slack: &LocalSlack, more: &str) -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("a folder");
     let config = format!(
-        "slack: {{token: xoxb-test, api_url: '{}', messages_per_minute: 600}}
+        "slack: {{token: xoxb-test, api_url: '{}', messages_per_minute: 600, lookups_per_minute: 600}}
 default_channel: ops
 channels:
   ops: {{slack_channel: COPS, message_interval_milliseconds: 100, sentences_max: 3}}
@@ -77,6 +77,13 @@ pub(crate) fn event(folder: &Path, id: &str) -> Value {
     let events = trace["events"].as_array().expect("an array");
     assert_eq!(events.len(), 1, "{trace:#}");
     events[0].clone()
+}
+
+/// The state of the first delivery, if there is one yet, and of its lane.
+pub(crate) fn state(folder: &Path, id: &str) -> (String, String) {
+    let first = trace(folder, id)["events"][0]["deliveries"][0].clone();
+    let text = |name: &str| first[name].as_str().unwrap_or_default().to_owned();
+    (text("state"), text("lane"))
 }
 
 /// The only delivery of the only event.

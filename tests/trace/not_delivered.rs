@@ -6,7 +6,7 @@ use auditrelay_loadtest::slack::{Effect, Fault};
 use serde_json::json;
 
 use crate::{
-    delivery, ends, folder, has, one, send, start, stop,
+    delivery, ends, folder, has, one, send, start, state, stop,
     support::{ids, slack},
     text, trace, until,
 };
@@ -19,13 +19,10 @@ async fn what_waits_behind_a_hold_says_how_much_goes_first() {
     let mut relay = start(folder);
     slack.inject(Fault::new(Effect::RetryAfter { seconds: 600 }).on("COPS"));
     send(&relay, "get", ids("w", 5)).await;
-    let holds = || delivery(folder, "w-3")["lane"] == "holding";
+    let holds = || state(folder, "w-3").1 == "holding";
     until("the channel holds", holds).await;
     send(&relay, "create", one("last")).await;
-    until("it is queued", || {
-        delivery(folder, "last")["state"] == "waiting"
-    })
-    .await;
+    until("it is queued", || state(folder, "last").0 == "waiting").await;
     let (early, last) = (delivery(folder, "w-3"), delivery(folder, "last"));
     assert_eq!((&early["before"], &last["before"]), (&json!(3), &json!(5)));
     let told = text(folder, "last");

@@ -40,6 +40,13 @@ async fn what_was_sent_again_is_counted_and_told_once() {
     );
     assert_eq!(event(folder, "once")["again"]["times"], 0);
     stop(&mut relay).await;
+    let relay = start(folder);
+    relay.drained().await;
+    has(
+        &text(folder, "once"),
+        &["before the relay's last start is not known"],
+    );
+    relay.kill();
     // Blocks that are still there say it too; where none does, nothing is claimed.
     assert_eq!(event(folder, "again")["again"]["times"], 3);
     let once = event(folder, "once");
