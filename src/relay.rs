@@ -336,10 +336,7 @@ impl Relay {
             self.hash_key,
             &parts.plans.borrow(),
         );
-        let running = Running {
-            duplicates: self.router.duplicates(),
-            metrics,
-        };
+        let running = Running::new(self.router.duplicates(), metrics);
         let (current, key) = (parts.current.clone(), parts.hash_key.clone());
         let means = Means::of_relay(current, key, running, lanes.shared());
         parts.context.set_means(means);
