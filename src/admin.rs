@@ -1,6 +1,11 @@
-//! The admin port: `/metrics`, `/livez`, `/readyz`, `/ledger`, and commands ([`commands_port`]). Loopback
-//! only, as nobody is authenticated who reads; the configuration holds that. What `/livez` and `/readyz`
-//! say is in [`crate::health`].
+//! The admin port: `/metrics`, probes ([`crate::health`]), `/status`, `/ledger`, `/config`, and commands
+//! ([`commands_port`]). On loopback anybody on the machine may read it; where other machines can reach it, or the
+//! configuration names tokens, a token is asked for (`doorman`). Nothing secret is said here to anybody.
+
+mod doorman;
+mod port;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
@@ -10,10 +15,7 @@ use hyper::{
     Method, Request, Response, StatusCode,
     body::{Bytes, Incoming},
     header::{ALLOW, AUTHORIZATION, CONTENT_TYPE},
-    service::service_fn,
 };
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::{net::TcpListener, sync::Semaphore};
 
 use crate::{
     commands_port::{self, Answer, Commands},
@@ -21,56 +23,35 @@ use crate::{
     health, import, ledger,
     metrics::{LedgerMetrics, gauge_value},
     reload::{self, Reloader},
+    status::Vitals,
+    when::now_unix_ms,
 };
 
-/// Enough for every scraper and a person; a forgotten client costs nobody else.
-const CONNECTIONS_MAX: usize = 64;
+pub(crate) use port::Port;
 
+/// What the port of a running relay tells of, and does.
 pub(crate) struct Admin {
     pub(crate) queue: SledQueue,
     pub(crate) current: Current,
     pub(crate) metrics: LedgerMetrics,
     pub(crate) commands: Commands,
+    pub(crate) vitals: Vitals,
     /// None where there is nothing to load again.
     pub(crate) reloader: Option<Arc<Reloader>>,
 }
 
-/// Serves until it is dropped.
-pub(crate) async fn serve(listener: TcpListener, admin: Arc<Admin>) {
-    let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    loop {
-        let Ok(permit) = Arc::clone(&connections).acquire_owned().await else {
-            return;
-        };
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
-            Err(error) => {
-                tracing::warn!(%error, "cannot accept a connection on the admin port");
-                tokio::time::sleep(std::time::Duration::from_millis(200)).await;
-                continue;
-            }
-        };
-        let admin = Arc::clone(&admin);
-        tokio::spawn(async move {
-            let service = service_fn(move |request| {
-                let admin = Arc::clone(&admin);
-                async move { Ok::<_, std::convert::Infallible>(admin.route(request).await) }
-            });
-            let served = hyper::server::conn::http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(std::time::Duration::from_secs(10))
-                .serve_connection(TokioIo::new(stream), service)
-                .await;
-            if let Err(error) = served {
-                tracing::debug!(%error, "a connection on the admin port broke");
-            }
-            drop(permit);
-        });
-    }
-}
-
 impl Admin {
-    async fn route(&self, request: Request<Incoming>) -> Answer {
+    /// Notes how the counts grow, for as long as the relay runs.
+    async fn look_on(&self) {
+        self.vitals.look_on(&self.queue).await;
+    }
+
+    fn ready(&self) -> Vec<health::Check> {
+        health::ready(self.queue.check(), &self.queue.space())
+    }
+
+    /// `is_admitted`: the request showed a token of `admin_token_file`.
+    async fn route(&self, request: Request<Incoming>, is_admitted: bool) -> Answer {
         if request.uri().path() == commands_port::PATH {
             self.commands.answer(request).await
         } else if request.uri().path() == import::PATH {
@@ -78,7 +59,7 @@ impl Admin {
         } else if request.uri().path() == reload::PATH {
             reload::answer(self.reloader.as_ref(), &self.commands, request).await
         } else {
-            self.answer(&request).map(BodyExt::boxed)
+            self.answer(&request, is_admitted).map(BodyExt::boxed)
         }
     }
 
@@ -90,10 +71,12 @@ impl Admin {
             .filter(|mute| mute.is_active())
             .count();
         self.metrics.mutes.active.set(gauge_value(active as u64));
+        let backlog = self.queue.backlog();
+        self.metrics.backlog.copy(&backlog, now_unix_ms());
         self.metrics.text(&self.queue.ledger(), &self.queue.space())
     }
 
-    fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+    fn answer(&self, request: &Request<Incoming>, is_admitted: bool) -> Response<Full<Bytes>> {
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
             let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "only GET is served here\n");
             response
@@ -102,44 +85,38 @@ impl Admin {
             return response;
         }
         match request.uri().path() {
-            "/livez" => {
-                let (status, lines) = health::livez(request.uri().query());
-                text(status, lines)
-            }
-            "/readyz" => {
-                let (storage, space) = (self.queue.check(), self.queue.space());
-                let (status, lines) = health::readyz(request.uri().query(), storage, &space);
-                text(status, lines)
-            }
             "/metrics" => match self.metrics() {
                 Ok(metrics) => respond(StatusCode::OK, "text/plain; version=0.0.4", metrics),
                 Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
             },
-            "/config" => match serde_json::to_vec_pretty(&*self.current.load()) {
-                Ok(config) => respond(StatusCode::OK, "application/json", config),
-                Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
-            },
+            "/config" => json(&*self.current.load()),
             // Who has the token of another relay has taken this one for it.
-            "/ledger"
-                if !self
-                    .commands
-                    .is_for_us(request.headers().get(AUTHORIZATION)) =>
+            "/ledger" | "/status"
+                if !is_admitted
+                    && !self
+                        .commands
+                        .is_for_us(request.headers().get(AUTHORIZATION)) =>
             {
                 text(StatusCode::UNAUTHORIZED, "this is another relay\n")
             }
-            "/ledger" => {
-                let ledger = ledger::json(&self.queue.ledger(), &self.queue.mutes(), None);
-                respond(
-                    StatusCode::OK,
-                    "application/json",
-                    ledger.to_string().into_bytes(),
-                )
-            }
+            "/status" => json(&self.vitals.report(&self.queue, &self.current.load())),
+            "/ledger" => json(&ledger::json(
+                &self.queue.ledger(),
+                &self.queue.mutes(),
+                None,
+            )),
             _ => text(
                 StatusCode::NOT_FOUND,
-                "here are /metrics, /livez, /readyz, /config and /ledger\n",
+                "here are /metrics, /livez, /readyz, /startupz, /status, /ledger and /config\n",
             ),
         }
+    }
+}
+
+fn json(value: &impl serde::Serialize) -> Response<Full<Bytes>> {
+    match serde_json::to_vec_pretty(value) {
+        Ok(json) => respond(StatusCode::OK, "application/json", json),
+        Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
     }
 }
 

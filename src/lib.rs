@@ -4,6 +4,7 @@
 //! shutdown. Subcommands are one file each.
 
 mod admin;
+mod backlog_metrics;
 pub mod check;
 pub mod cli;
 mod commands_port;
@@ -42,8 +43,11 @@ mod routes;
 mod salvage;
 mod serve;
 mod session;
+mod shell;
 mod space_metrics;
+mod status;
 mod tail;
+mod trace;
 mod when;
 
 pub use failure::Failure;

@@ -5,9 +5,11 @@
 use std::{collections::BTreeMap, sync::Mutex, time::SystemTime};
 
 use auditrelay_store::{Ledger, OtherCounts, Space};
-use prometheus::{Encoder, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
+use prometheus::{
+    Encoder, GaugeVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+};
 
-use crate::space_metrics::SpaceMetrics;
+use crate::{backlog_metrics::BacklogMetrics, logs, space_metrics::SpaceMetrics};
 
 /// The relay's registry and what is filled at scrape time.
 pub(crate) struct LedgerMetrics {
@@ -23,6 +25,7 @@ pub(crate) struct LedgerMetrics {
     notices: OtherMetrics,
     copies: OtherMetrics,
     space: SpaceMetrics,
+    pub(crate) backlog: BacklogMetrics,
     pub(crate) store_moved_aside: IntGauge,
     // Two scrapes at once would copy the counters twice.
     scrape: Mutex<()>,
@@ -50,6 +53,17 @@ impl Register<'_> {
         labels: &[&str],
     ) -> Result<IntGaugeVec, prometheus::Error> {
         let vec = IntGaugeVec::new(Opts::new(name, help), labels)?;
+        self.0.register(Box::new(vec.clone()))?;
+        Ok(vec)
+    }
+
+    pub(crate) fn float_gauges(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+    ) -> Result<GaugeVec, prometheus::Error> {
+        let vec = GaugeVec::new(Opts::new(name, help), labels)?;
         self.0.register(Box::new(vec.clone()))?;
         Ok(vec)
     }
@@ -121,6 +135,7 @@ impl LedgerMetrics {
     pub(crate) fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
         let register = Register(registry);
         tell_of_the_process(&register)?;
+        logs::register(registry)?;
         Ok(Self {
             registry: registry.clone(),
             events: register.counters(
@@ -182,6 +197,7 @@ impl LedgerMetrics {
                 )?,
             },
             space: SpaceMetrics::new(&register)?,
+            backlog: BacklogMetrics::new(&register)?,
             store_moved_aside: register.gauge(
                 "auditrelay_store_moved_aside",
                 "1 if the store was damaged at this start and was moved aside.",

@@ -98,8 +98,8 @@ pub(crate) async fn reach(data_dir: &Path, options: &SledOptions) -> Result<Foun
         };
         let written = AdminAddress::read(data_dir);
         if let Some(address) = &written {
-            let answer = timeout(ANSWER_TIMEOUT, ledger(address)).await;
-            if let Some(ledger) = answer.ok().flatten() {
+            let ledger = fetch(address, "/ledger").await;
+            if let Some(ledger) = ledger.filter(|ledger| ledger.get("balanced").is_some()) {
                 let address = address.clone();
                 return Ok(Found::Relay { address, ledger });
             }
@@ -107,7 +107,9 @@ pub(crate) async fn reach(data_dir: &Path, options: &SledOptions) -> Result<Foun
         if asked.elapsed() > IN_USE_TIMEOUT {
             return Err(match &written {
                 Some(address) => silent(address),
-                None => Failure::Other(format!("{in_use}; it does not say its admin address")),
+                None => Failure::Other(format!(
+                    "{in_use}; it does not say its admin address: a relay that starts or stops, or another command"
+                )),
             });
         }
         sleep(IN_USE_PAUSE).await;
@@ -121,15 +123,20 @@ pub(crate) fn silent(relay: &AdminAddress) -> Failure {
     ))
 }
 
-/// The ledger of the relay that wrote the address. Whoever else has its port now has another token.
-async fn ledger(relay: &AdminAddress) -> Option<Value> {
+/// What the relay that wrote the address says at a path. Whoever else has its port now has another token.
+pub(crate) async fn fetch(relay: &AdminAddress, path: &str) -> Option<Value> {
+    let answer = timeout(ANSWER_TIMEOUT, fetch_in_time(relay, path)).await;
+    answer.ok().flatten()
+}
+
+async fn fetch_in_time(relay: &AdminAddress, path: &str) -> Option<Value> {
     let address = relay.address;
     let stream = TcpStream::connect(address).await.ok()?;
     let (mut client, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
         .await
         .ok()?;
     let connection = tokio::spawn(connection);
-    let request = Request::get("/ledger")
+    let request = Request::get(path)
         .header(HOST, address.to_string())
         .header(AUTHORIZATION, relay.bearer());
     let response = client
@@ -143,5 +150,5 @@ async fn ledger(relay: &AdminAddress) -> Option<Value> {
         .ok()?;
     connection.abort();
     let value: Value = serde_json::from_slice(&body.to_bytes()).ok()?;
-    (is_ok && value.get("balanced").is_some()).then_some(value)
+    is_ok.then_some(value)
 }

@@ -1,6 +1,6 @@
 //! The whole relay as one value: opened from a configuration, run until a shutdown.
 //!
-//! Invariants: nothing listens before the queue is open and the dedup window filled; when storage
+//! Invariants: no batch is taken before the queue is open and the dedup window filled, but probes are answered; when storage
 //! fails, everything stops and the error is returned (the supervisor restarts the process); at a
 //! shutdown the door closes first, then what is under way is finished, within the configured time.
 
@@ -9,31 +9,24 @@ use std::{collections::BTreeMap, fs, io, net::SocketAddr, path::Path, sync::Arc,
 use auditrelay_audit::HashKey;
 use auditrelay_config::Config;
 use auditrelay_dispatch::{Metrics, Router, Routes, Templates};
-use auditrelay_ingest::{
-    Ingest, Keyring, RELOAD_INTERVAL,
-    log_file::{InUse, LogFileMetrics},
-};
+use auditrelay_ingest::Keyring;
 use auditrelay_store::{Queue, QueueError, SledQueue};
 use prometheus::Registry;
 use tokio::{
     net::TcpListener,
     sync::{mpsc, watch},
-    task::JoinSet,
 };
 
 use crate::{
     Failure, admin,
-    commands_port::{Commands, Token},
-    current::Current,
+    commands_port::Token,
     data_dir::{hash_key, open_queue, write_durably},
-    import::Importer,
-    lanes::Lanes,
     metrics::LedgerMetrics,
-    online,
-    parts::{Parts, warn_of_orphans},
-    preparation::follow_files,
-    reload::{ReloadMetrics, Reloader, Source},
+    parts::warn_of_orphans,
+    reload::Source,
 };
+
+mod start;
 
 /// How long a failed queue's callers have to get their answer.
 const FAILURE_GRACE: Duration = Duration::from_secs(1);
@@ -69,7 +62,7 @@ pub struct Relay {
     ledger_metrics: LedgerMetrics,
     /// None where log files are the only door.
     webhook: Option<Webhook>,
-    admin: TcpListener,
+    admin: admin::Port,
     token: Token,
     /// To be loaded again, also when asked.
     source: Option<(Source, mpsc::Receiver<()>)>,
@@ -99,11 +92,14 @@ impl Relay {
             Door::Webhook => Some(keyring(&config)?),
             Door::FilesOnly => None,
         };
+        let admin = admin::Port::bind(&config).await?;
+        tracing::info!(admin = %format_args!("http://{}", admin.address()), "opening the queue");
         let (queue, moved_aside) = open_queue(&config).await?;
         forget_address(&config.data_dir);
         let opened = Self::open_around(
             config,
             keyring,
+            admin,
             templates,
             queue.clone(),
             moved_aside.is_some(),
@@ -119,6 +115,7 @@ impl Relay {
     async fn open_around(
         config: Config,
         keyring: Option<Keyring>,
+        admin: admin::Port,
         templates: BTreeMap<String, Arc<Templates>>,
         queue: SledQueue,
         is_moved_aside: bool,
@@ -132,6 +129,7 @@ impl Relay {
             .set(i64::from(is_moved_aside));
         // Ingest and router meet in the queue alone; both have the table.
         let routes = Arc::new(Routes::new(&config));
+        admin.doing("reading which events were received lately");
         let router = Router::load(
             queue.clone(),
             Arc::clone(&routes),
@@ -147,16 +145,15 @@ impl Relay {
             }),
             None => None,
         };
-        let admin = TcpListener::bind(config.admin_listen).await;
-        let admin = bound(config.admin_listen, admin)?;
         warn_of_orphans(&config, &queue);
         // Before anybody is told that the relay is ready: a command may come at once.
         let token = Token::new().map_err(other)?;
-        let address = admin.local_addr().map_err(other)?;
+        let address = admin.address_from_here();
         let address_and_token = format!("{address}\n{}\n", token.reveal());
         let file = config.data_dir.join(ADMIN_ADDRESS_FILE);
         write_durably(&file, address_and_token.as_bytes())
             .map_err(|error| Failure::Disk(format!("cannot write {}: {error}", file.display())))?;
+        admin.opened();
         Ok(Self {
             config,
             templates,
@@ -194,11 +191,8 @@ impl Relay {
     }
 
     /// Where metrics, health and the ledger are served.
-    ///
-    /// # Errors
-    /// The system does not know.
-    pub fn admin_address(&self) -> io::Result<SocketAddr> {
-        self.admin.local_addr()
+    pub fn admin_address(&self) -> SocketAddr {
+        self.admin.address()
     }
 
     /// The queue, to look at.
@@ -239,114 +233,19 @@ impl Relay {
         let drained = tokio::time::timeout(grace, async {
             while let Some(ended) = tasks.join_next().await {
                 if let Ok(Err(error)) = ended {
-                    tracing::error!(%error, "a part of the relay ended with an error");
+                    tracing::error!(%error, "a part of the relay ended with an error while the relay stops: what was acknowledged is in the queue");
                 }
             }
         });
         if drained.await.is_err() && outcome.is_ok() {
             tracing::warn!(
-                "what was under way did not finish in time; a message that was being posted will be \
+                "what was under way did not finish within ingest.shutdown_seconds; a message that was being posted will be \
                  looked for before it is repeated"
             );
         }
         forget_address(&data_dir);
         outcome.map_err(Failure::Storage)
     }
-
-    fn start(
-        self,
-        stopped: &watch::Receiver<bool>,
-    ) -> Result<(JoinSet<Result<(), QueueError>>, Current), Failure> {
-        let mut tasks = JoinSet::new();
-        let ingest_metrics = auditrelay_ingest::Metrics::new(&self.registry).map_err(other)?;
-        let mut parts = Parts::new(
-            self.config,
-            &self.routes,
-            &self.templates,
-            self.queue.clone(),
-            self.hash_key.clone(),
-        )?;
-        let config = parts.current.load();
-        let in_use = InUse::default();
-        let log_files = LogFileMetrics::new(&self.registry).map_err(other)?;
-        follow_files(
-            &parts,
-            (&log_files, &ingest_metrics),
-            &in_use,
-            self.ledger_metrics.store_moved_aside.get() == 1,
-            stopped,
-            &mut tasks,
-        );
-        let importer = Importer::new(
-            self.queue.clone(),
-            (parts.prepared.clone(), parts.quiet.clone()),
-            self.hash_key.clone(),
-            in_use,
-            config.cluster.to_string(),
-        );
-        if let Some(Webhook { listener, keyring }) = self.webhook {
-            keyring.register(&self.registry).map_err(other)?;
-            let watching = Arc::clone(&keyring).watch(RELOAD_INTERVAL);
-            tasks.spawn(until(stopped.clone(), watching));
-            let ingest = Arc::new(Ingest::new(
-                self.queue.clone(),
-                parts.prepared.clone(),
-                &config.ingest,
-                config.cluster.clone(),
-                keyring,
-                ingest_metrics,
-            ));
-            parts.ingest = Some(Arc::clone(&ingest));
-            let mut stop = stopped.clone();
-            tasks.spawn(async move {
-                let stopping = async move { drop(stop.wait_for(|stop| *stop).await) };
-                auditrelay_ingest::serve(listener, ingest, stopping).await;
-                Ok(())
-            });
-        }
-        let lanes = Lanes::new(
-            self.queue.clone(),
-            self.dispatch_metrics,
-            self.hash_key,
-            &parts.plans.borrow(),
-        );
-        tasks.spawn(until(stopped.clone(), online::follow(lanes.shared())));
-        tasks.spawn(lanes.run(parts.plans.subscribe(), stopped.clone()));
-        let router = self.router.following(parts.tables.subscribe());
-        tasks.spawn(router.run(stopped.clone()));
-        let current = parts.current.clone();
-        let reload_metrics = ReloadMetrics::new(&self.registry).map_err(other)?;
-        let commands = Commands::new(Arc::clone(&parts.context), importer, self.token);
-        let parts = Arc::new(parts);
-        let reloader = self.source.map(|(source, hangups)| {
-            let reloader = Arc::new(Reloader::new(source, parts, reload_metrics));
-            let watching = Arc::clone(&reloader).watch(hangups);
-            tasks.spawn(until(stopped.clone(), watching));
-            reloader
-        });
-        let admin = admin::Admin {
-            queue: self.queue,
-            current: current.clone(),
-            metrics: self.ledger_metrics,
-            commands,
-            reloader,
-        };
-        let serving = admin::serve(self.admin, Arc::new(admin));
-        tasks.spawn(until(stopped.clone(), serving));
-        Ok((tasks, current))
-    }
-}
-
-/// What goes on for as long as the relay does.
-async fn until(
-    mut stopped: watch::Receiver<bool>,
-    work: impl Future<Output = ()>,
-) -> Result<(), QueueError> {
-    tokio::select! {
-        () = work => {}
-        _ = stopped.wait_for(|stop| *stop) => {}
-    }
-    Ok(())
 }
 
 /// Reads certificates, keys, tokens and passwords.
@@ -378,7 +277,7 @@ fn forget_address(data_dir: &Path) {
     let file = data_dir.join(ADMIN_ADDRESS_FILE);
     match fs::remove_file(&file) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            tracing::warn!(%error, file = %file.display(), "cannot remove the file");
+            tracing::warn!(%error, file = %file.display(), "cannot remove the file of the admin address: a command may ask where nobody answers, and says so; remove it");
         }
         _ => {}
     }

@@ -7,6 +7,7 @@
 #[cfg(test)]
 mod attack_tests;
 pub mod blocks;
+pub mod board;
 pub mod card;
 pub mod change;
 #[cfg(test)]
@@ -16,6 +17,7 @@ pub mod dedup;
 pub mod destination;
 pub mod details;
 pub mod digest;
+pub mod duplicates;
 pub mod escape;
 pub mod lane;
 mod limiter;
@@ -37,7 +39,9 @@ pub mod style;
 pub mod template;
 pub mod workspace;
 
+pub use board::Board;
 pub use destination::{Destination, Receipt, SendError};
+pub use duplicates::Duplicates;
 pub use lane::Lane;
 pub use message::Message;
 pub use metrics::Metrics;

@@ -14,6 +14,7 @@ use std::{
     time::Duration,
 };
 
+use prometheus::IntCounter;
 use tokio::time::{Instant, sleep_until};
 
 use crate::limiter::Limited as Pacer;
@@ -34,6 +35,8 @@ struct Inner {
     limited: Mutex<Limited>,
     /// Messages that were accepted.
     accepted: AtomicU64,
+    /// Calls that post, for metrics.
+    posts: Mutex<Option<IntCounter>>,
     /// IDs of channels by name.
     channels: Mutex<HashMap<String, String>>,
 }
@@ -97,6 +100,7 @@ impl Workspace {
             looking: Mutex::default(),
             limited: Mutex::default(),
             accepted: AtomicU64::new(0),
+            posts: Mutex::default(),
             channels: Mutex::default(),
         }))
     }
@@ -137,6 +141,18 @@ impl Workspace {
         );
         let _turn = turns.queue.lock().await;
         turns.limiter.ready().await;
+    }
+
+    /// What counts the messages from now on.
+    pub fn count_posts(&self, posts: IntCounter) {
+        *locked(&self.0.posts) = Some(posts);
+    }
+
+    /// Notes that a message is posted, whatever comes of it.
+    pub fn note_post(&self) {
+        if let Some(posts) = &*locked(&self.0.posts) {
+            posts.inc();
+        }
     }
 
     /// Notes that a message was accepted.
@@ -182,7 +198,7 @@ impl Workspace {
         is_another
     }
 
-    fn all_held_until(&self) -> Option<Instant> {
+    pub(crate) fn all_held_until(&self) -> Option<Instant> {
         let limited = locked(&self.0.limited);
         limited
             .all_held_until

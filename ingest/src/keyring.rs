@@ -19,6 +19,7 @@ mod peer;
 mod pki;
 mod secrets;
 mod server;
+mod token_file;
 mod warnings;
 mod watch;
 
@@ -42,7 +43,7 @@ use self::{
 use crate::refusal::Refusal;
 
 pub(crate) use self::peer::Peer;
-pub use self::watch::RELOAD_INTERVAL;
+pub use self::{token_file::TokenFile, watch::RELOAD_INTERVAL};
 
 /// What is said of a secret that is not kept as one.
 const READABLE_BY_EVERYBODY: &str = "can be read by every user of this machine; take that right away \

@@ -34,7 +34,7 @@ mod serve;
 mod turned_away;
 
 pub use accept::Ingest;
-pub use keyring::{Keyring, KeyringError, RELOAD_INTERVAL};
+pub use keyring::{Keyring, KeyringError, RELOAD_INTERVAL, TokenFile};
 pub use metrics::Metrics;
 pub use prepare::{Advisor, InForce, Preparation, Stored};
 pub use seal::SealTo;

@@ -46,6 +46,8 @@ pub(crate) struct Lanes {
     rendering: Arc<Semaphore>,
     /// By token, and for webhooks by workspace.
     workspaces: HashMap<String, Workspace>,
+    /// What metrics call these.
+    named: HashSet<ChannelName>,
     /// By token or webhook, and channel.
     places: HashMap<(String, String), Place>,
     /// Of lanes that ended, by channel and where it posted to.
@@ -75,7 +77,7 @@ impl Lanes {
     pub(crate) fn new(queue: SledQueue, metrics: Metrics, key: HashKey, plan: &Plan) -> Self {
         let shared = Shared {
             config: Arc::clone(&plan.config),
-            http: plan.http.clone(),
+            http: plan.http.clone().timed(metrics.slack_requests.clone()),
             workspaces: HashMap::new(),
         };
         let mut lanes = Self {
@@ -84,6 +86,7 @@ impl Lanes {
             key,
             rendering: Arc::new(Semaphore::new(RENDERING_MAX)),
             workspaces: HashMap::new(),
+            named: HashSet::new(),
             places: HashMap::new(),
             memories: HashMap::new(),
             running: HashMap::new(),
@@ -102,13 +105,19 @@ impl Lanes {
     /// Makes what the lanes of a plan share.
     fn provide(&mut self, plan: &Plan) {
         let mut used = HashSet::new();
+        let mut named = HashMap::new();
         for (name, wanted) in &plan.lanes {
             let to = &wanted.same.to;
             if let Some(who) = to.workspace() {
                 let (messages, lookups) = (plan.messages_per_minute, plan.lookups_per_minute);
                 let new = || Workspace::new(messages, lookups);
-                let workspace = self.workspaces.entry(who).or_insert_with(new);
+                let workspace = self.workspaces.entry(who.clone()).or_insert_with(new);
                 workspace.set_budget(messages, lookups);
+                // Channels come in the order of their names, and metrics call a token by the first.
+                named.entry(who).or_insert_with(|| {
+                    workspace.count_posts(self.metrics.workspace(name.as_str(), messages));
+                    name.clone()
+                });
             }
             // Two channels that post to the same place share its pace, that of the first.
             let key = to.place(name);
@@ -116,6 +125,11 @@ impl Lanes {
                 self.provide_place(key, wanted);
             }
         }
+        let names: HashSet<_> = named.into_values().collect();
+        for name in self.named.difference(&names) {
+            self.metrics.stop_workspace(name.as_str());
+        }
+        self.named = names;
         if self.places.len() > plan.lanes.len() + SPARE_MAX {
             self.places.retain(|key, _| used.contains(key));
         }
@@ -129,7 +143,7 @@ impl Lanes {
         }
         self.shared.send_replace(Shared {
             config: Arc::clone(&plan.config),
-            http: plan.http.clone(),
+            http: plan.http.clone().timed(self.metrics.slack_requests.clone()),
             workspaces: self.workspaces.clone(),
         });
     }
@@ -196,7 +210,7 @@ impl Lanes {
         }
         for (name, _) in self.memories.keys() {
             if !self.running.contains_key(name) {
-                self.metrics.forget_lane(name.as_str());
+                self.metrics.stop_channel(name.as_str());
             }
         }
     }
@@ -226,11 +240,14 @@ impl Lanes {
             .and_then(|who| self.workspaces.get(&who).cloned());
         match (to, &wanted.api, place, workspace) {
             (To::Api { channel, .. }, Some(api), Some(place), Some(workspace)) => {
-                let slack = SlackApi::new(api.clone(), channel, workspace.clone());
+                let api = api.clone().timed(self.metrics.slack_requests.clone());
+                let slack = SlackApi::new(api, channel, workspace.clone());
                 self.spawn(name, wanted, place, Some(workspace), slack);
             }
             (To::Webhook { url, .. }, _, Some(place), workspace) => {
-                let webhook = SlackWebhook::new(wanted.http.clone(), &url.0);
+                let http = wanted.http.clone();
+                let http = http.timed(self.metrics.slack_requests.clone());
+                let webhook = SlackWebhook::new(http, &url.0);
                 self.spawn(name, wanted, place, workspace, webhook);
             }
             (To::Preview, _, Some(place), _) => {

@@ -1,6 +1,7 @@
 //! What a scrape says of a ledger and of space.
 
-use auditrelay_store::{ChannelCounts, Dropped};
+use auditrelay_audit::Severity;
+use auditrelay_store::{Backlog, ChannelCounts, Dropped};
 
 use super::*;
 
@@ -173,4 +174,42 @@ fn what_was_muted_stands_by_channel_and_a_0_is_told_from_an_absence() {
             assert_eq!(value(&text, series), expected, "{series}\n{text}");
         }
     }
+}
+
+#[test]
+fn a_backlog_is_told_by_severity_with_the_age_of_what_is_told_next() {
+    let metrics = LedgerMetrics::new(&Registry::new()).expect("registered");
+    let backlog = |severity, events, oldest_unix_ms| Backlog {
+        channel: "ops".to_owned(),
+        severity,
+        events,
+        bytes: events * 100,
+        oldest_unix_ms,
+    };
+    let waits = [
+        backlog(Severity::Critical, 3, Some(1_000)),
+        // The clock was set back.
+        backlog(Severity::Warning, 1, Some(9_000)),
+        backlog(Severity::Info, 0, None),
+    ];
+    metrics.backlog.copy(&waits, 3_500);
+    let text = scrape(&metrics, &Ledger::default(), &Space::default());
+    for (name, severity, expected) in [
+        ("events", "critical", 3.0),
+        ("bytes", "critical", 300.0),
+        ("oldest_age_seconds", "critical", 2.5),
+        ("oldest_age_seconds", "warning", 0.0),
+        ("events", "info", 0.0),
+        ("oldest_age_seconds", "info", 0.0),
+    ] {
+        let series = format!(r#"auditrelay_backlog_{name}{{channel="ops",severity="{severity}"}}"#);
+        assert_eq!(value(&text, &series), Some(expected), "{series}\n{text}");
+    }
+    // What was delivered leaves a 0.
+    metrics
+        .backlog
+        .copy(&[backlog(Severity::Critical, 0, None)], 3_500);
+    let text = scrape(&metrics, &Ledger::default(), &Space::default());
+    let age = r#"auditrelay_backlog_oldest_age_seconds{channel="ops",severity="critical"}"#;
+    assert_eq!(value(&text, age), Some(0.0));
 }

@@ -4,6 +4,7 @@
 mod support;
 
 mod bad_message;
+mod budget;
 mod details;
 mod emulate;
 mod files;

@@ -106,7 +106,8 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
         self.details.threads = match self.queue.threads(&self.channel).await {
             Ok(threads) => threads.into(),
             Err(QueueError::Unreadable(reason)) => {
-                tracing::warn!(channel = self.channel, %reason, "it cannot be read which digests lack details");
+                tracing::warn!(channel = self.channel, %reason, "it cannot be read which digests lack details: theirs are not posted, \
+                     `auditrelay events --message` lists them; look at the disk");
                 VecDeque::new()
             }
             Err(error) => return Err(error),
@@ -191,6 +192,7 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
             }
         }
         self.pace.ready().await;
+        self.note_post();
         match self.destination.post(message).await {
             Ok(_) => {
                 self.details.succeeded();
@@ -250,6 +252,7 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
             text,
         };
         self.pace.ready().await;
+        self.note_post();
         match self.destination.attach(&file).await {
             Ok(()) => {
                 self.details.succeeded();
@@ -285,7 +288,7 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
         match self.queue.told(thread.message).await {
             Ok(told) => Ok(told.map(|told| (told.told_unix_ms, told.members))),
             Err(QueueError::Unreadable(reason)) => {
-                tracing::warn!(channel = self.channel, %reason, "a digest's details cannot be read");
+                tracing::warn!(channel = self.channel, %reason, "a digest's details cannot be read and are not posted; look at the disk");
                 Ok(None)
             }
             Err(error) => Err(error),
@@ -293,6 +296,7 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
     }
 
     fn details_refused(&mut self, error: SendError, thread: &Thread) -> Step {
+        self.board.failed(error.as_str(), &error.to_string());
         let (after, reason) = match error {
             SendError::Later { after, reason, .. } => (after, reason),
             SendError::Unknown { after, reason } => {
@@ -308,7 +312,8 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
             return self.give_up(thread, &reason);
         }
         let delay = after.unwrap_or_else(|| self.details.retry.next_delay());
-        tracing::warn!(
+        // Told where it is given up.
+        tracing::debug!(
             channel = self.channel,
             message_id = thread.message,
             reason,
@@ -333,6 +338,8 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
             "the rest of a digest's details is not posted; `auditrelay events --message` lists them"
         );
         self.count_given_up();
+        let text = format!("the rest of a digest's details is not posted: {reason}");
+        self.board.incident(&text);
         Step::Finished
     }
 }

@@ -8,8 +8,11 @@ use auditrelay_store::{Queue, QueueError};
 
 use tokio::time::Instant;
 
-use super::{Held, Lane};
-use crate::{Destination, Message, SendError, destination::Found};
+use super::{
+    Held, Lane,
+    told::{PostedAt, Told},
+};
+use crate::{Destination, Message, SendError, board::WaitsFor, destination::Found};
 
 const RETRIES_MAX: u32 = 5;
 
@@ -28,9 +31,11 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
         id: String,
         since_unix_ms: i64,
         held: &Held,
+        told: &Told,
     ) -> Result<Looked, QueueError> {
         let mut sought = Message::new(String::new(), Vec::new(), "sentences");
         sought.id = id;
+        self.board.waits_for(WaitsFor::Answer);
         let found = self.destination.find(&sought, since_unix_ms).await;
         let found = self.or_give_up(found);
         self.count_look(&found);
@@ -39,14 +44,18 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
                 tracing::info!(
                     channel = self.channel,
                     ts = receipt.ts,
-                    "the message was posted before"
+                    "the message whose answer was lost had been posted: it is not repeated"
                 );
                 if let Some(workspace) = &self.workspace {
                     workspace.note_accepted();
                 }
+                self.board.accepted();
+                self.board.delivered(held.events);
                 self.opened();
                 let may_be_digest = held.events > self.settings.style.sentences_max;
+                let posted = PostedAt::at(&receipt);
                 self.ack(held, receipt, may_be_digest).await?;
+                self.observe(told, posted);
                 Ok(Looked::Done)
             }
             Ok(Found::Absent) => Ok(Looked::Absent),
@@ -54,16 +63,19 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
                 tracing::warn!(
                     channel = self.channel,
                     reason,
-                    "it cannot be found out whether a message was posted; it is repeated and marked"
+                    "it cannot be found out whether a message was posted; it is repeated and marked so. `auditrelay check \
+                     --online` tells whether a scope is missing for it"
                 );
                 Ok(Looked::Unknowable)
             }
             Err(SendError::Later { after, reason, .. }) => {
+                self.board.failed("later", &reason);
                 self.later(after, false, &reason);
                 Ok(Looked::Done)
             }
             // A look-up changes nothing: whatever became of it, it can be done again.
             Err(other) => {
+                self.board.failed(other.as_str(), &other.to_string());
                 self.later(None, false, &other.to_string());
                 Ok(Looked::Done)
             }

@@ -11,12 +11,12 @@ use auditrelay_store::Queue;
 use tokio::time::Instant;
 
 use super::{Lane, Unknown, tries::Search, tries::Tries};
-use crate::{Destination, pace::Rest, retry::Retry};
+use crate::{Destination, board::LaneState, pace::Rest, retry::Retry};
 
 /// Taken from a lane that has ended.
 #[derive(Debug)]
 pub struct Memory {
-    state: &'static str,
+    state: LaneState,
     rest: Rest,
     retry: Retry,
     retry_max: Duration,

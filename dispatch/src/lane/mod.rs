@@ -11,13 +11,14 @@ mod look;
 mod memory;
 mod outcome;
 mod ready;
+mod told;
 mod tries;
 
 use std::{sync::Arc, time::Duration};
 
 use auditrelay_audit::HashKey;
 use auditrelay_config::{ChannelConfig, DigestDetails};
-use auditrelay_store::{Accepted, Delivery, Lease, LeaseId, LeaseLimit, Queue, QueueError};
+use auditrelay_store::{Accepted, Lease, LeaseId, LeaseLimit, Posted, Queue, QueueError};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, watch},
     time::Instant,
@@ -25,6 +26,7 @@ use tokio::{
 
 use crate::{
     Destination, Message, Metrics, Workspace,
+    board::{Entry, LaneState, WaitsFor},
     destination::Receipt,
     message,
     pace::{Pace, Place},
@@ -35,6 +37,7 @@ use crate::{
 use details::Details;
 use look::Looked;
 pub use memory::Memory;
+use told::{PostedAt, Told};
 use tries::{Search, Tries};
 
 /// What a lane is made of, besides the place that it posts to.
@@ -69,7 +72,7 @@ pub struct Lane<Q, D> {
     pace: Pace,
     workspace: Option<Workspace>,
     retry: Retry,
-    state: &'static str,
+    state: LaneState,
     /// The last message was refused for its content: the next one goes without blocks.
     plain: bool,
     /// It was its metadata that was refused: the next one goes without.
@@ -87,8 +90,14 @@ pub struct Lane<Q, D> {
     /// How often the channel was tried in vain since it is parked.
     parked_tries: u32,
     fallback_is_full: bool,
+    /// The line about a hold whose end is to be told too.
+    hold_told: bool,
+    /// When such a line was written last.
+    hold_told_at: Option<Instant>,
     details: Details,
     metrics: Metrics,
+    /// Where people see what it does.
+    board: Entry,
     rendering: Arc<Semaphore>,
 }
 
@@ -121,10 +130,10 @@ struct Held {
     possibly_repeated: bool,
 }
 
-/// A message, and when its events happened.
+/// A message, and what metrics want to know of its events.
 struct Prepared {
     message: Message,
-    stage_times_ms: Vec<i64>,
+    told: Told,
 }
 
 impl<Q: Queue, D: Destination> Lane<Q, D> {
@@ -151,7 +160,7 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
             pace: Pace::new(config.message_interval(), setup.place),
             workspace: setup.workspace,
             retry: Retry::new(config.retry_max()),
-            state: "open",
+            state: LaneState::Open,
             plain: false,
             without_id: false,
             search: Search::default(),
@@ -162,7 +171,10 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
             buried: 0,
             parked_tries: 0,
             fallback_is_full: false,
+            hold_told: false,
+            hold_told_at: None,
             details: Details::new(Retry::new(config.retry_max())),
+            board: setup.metrics.board.lane(setup.channel),
             metrics: setup.metrics,
             rendering: setup.rendering,
         }
@@ -189,6 +201,7 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
 
     /// Posts the next message; `false` if there is nothing to tell.
     async fn deliver(&mut self) -> Result<bool, QueueError> {
+        self.board.waits_for(WaitsFor::Rendering);
         let mut begun = Instant::now();
         let Some((lease, permit)) = self.lease().await? else {
             return Ok(false);
@@ -197,11 +210,11 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
         let (lease, permit) = if held.resumed {
             // The text of a lease is not kept while Slack is asked.
             let (id, since_unix_ms) = (message::id_of(&self.key, &lease), lease.sealed_unix_ms);
-            drop((lease, permit));
+            let told = Told::read(lease, permit).await;
             // Whatever was posted without its ID cannot be found by it.
             let looked = match self.without_id {
                 true => Looked::Unknowable,
-                false => self.look(id, since_unix_ms, &held).await?,
+                false => self.look(id, since_unix_ms, &held, &told).await?,
             };
             match looked {
                 Looked::Done => return Ok(true),
@@ -225,12 +238,14 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
             prepared.message.id.clear();
         }
         self.pace.prepared(begun.elapsed());
+        self.board.waits_for(WaitsFor::Pace);
         if let Some(workspace) = &self.workspace {
             // A hold may have come since this lane had its turn.
             workspace.until_not_held().await;
         }
         self.pace.ready().await;
         self.tries.add(now_unix_ms());
+        self.note_post();
         match self.destination.post(&prepared.message).await {
             Ok(receipt) => {
                 tracing::debug!(
@@ -240,9 +255,11 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
                     "posted"
                 );
                 self.accepted(prepared.message.form);
+                self.board.delivered(held.events);
                 let is_digest = prepared.message.form == "digest";
+                let posted = PostedAt::at(&receipt);
                 self.ack(&held, receipt, is_digest).await?;
-                self.observe_delay(&prepared.stage_times_ms);
+                self.observe(&prepared.told, posted);
             }
             Err(error) => {
                 self.count(error.as_str());
@@ -282,15 +299,15 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
             lease.resumed = possibly_repeated;
             Prepared {
                 message: render(&lease, &style, now_unix_ms()),
-                stage_times_ms: stage_times(&lease),
+                told: Told::of(&lease),
             }
         });
         let mut prepared = rendered.await.unwrap_or_else(|error| {
             // One event must not stop its channel for ever; that it stands for others is still said.
-            tracing::error!(channel = self.channel, %error, "rendering failed, please report it");
+            tracing::error!(channel = self.channel, %error, "rendering a message failed: its events are posted in plain words instead; please report it");
             Prepared {
                 message: unrendered(events, id),
-                stage_times_ms: Vec::new(),
+                told: Told::default(),
             }
         });
         drop(permit);
@@ -306,18 +323,21 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
     ) -> Result<(), QueueError> {
         self.search.accepted(held.events);
         let details = self.settings.style.details != DigestDetails::Command;
-        let thread = (is_digest && details && !receipt.ts.is_empty()).then_some(receipt.ts);
+        let ts = (!receipt.ts.is_empty()).then_some(receipt.ts);
+        let thread = ts.clone().filter(|_| is_digest && details);
         let has_details = thread.is_some();
+        let posted = self.destination.place().zip(ts);
         let accepted = Accepted {
             now_unix_ms: now_unix_ms(),
             thread,
+            posted: posted.map(|(place, ts)| Posted { place, ts }),
         };
         let gave_way = self.queue.ack(&held.id, accepted).await?;
         if let Some(message) = gave_way {
             tracing::warn!(
                 channel = self.channel,
                 message,
-                "details of a digest are not posted, too many others came after it; \
+                "details of a digest are not posted, as too many others came after it; \
                  `auditrelay events --message` lists them"
             );
             self.count_given_up();
@@ -326,16 +346,6 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
             self.load_details().await?;
         }
         Ok(())
-    }
-
-    fn observe_delay(&self, stage_times_ms: &[i64]) {
-        let now = now_unix_ms();
-        for time in stage_times_ms {
-            let delay_ms = (now - time).max(0);
-            self.metrics
-                .delivery_delay_seconds
-                .observe(delay_ms as f64 / 1_000.0);
-        }
     }
 }
 
@@ -348,21 +358,4 @@ impl Held {
             possibly_repeated: false,
         }
     }
-}
-
-/// When the lease's events happened, Unix time in milliseconds.
-fn stage_times(lease: &Lease) -> Vec<i64> {
-    let time = |delivery: &Delivery| match delivery {
-        Delivery::Event(event) => {
-            let envelope = auditrelay_audit::Envelope::parse(&event.json).ok()?;
-            let time: jiff::Timestamp = envelope.stage_timestamp.parse().ok()?;
-            Some(time.as_millisecond())
-        }
-        Delivery::Notice(_) => None,
-    };
-    lease
-        .members
-        .iter()
-        .filter_map(|(_, delivery)| time(delivery))
-        .collect()
 }

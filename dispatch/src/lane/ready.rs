@@ -10,12 +10,16 @@ use auditrelay_store::{Queue, QueueError};
 use tokio::time::sleep;
 
 use super::Lane;
-use crate::Destination;
+use crate::{
+    Destination,
+    board::{LaneState, WaitsFor},
+};
 
 const FALLBACK_EVERY: Duration = Duration::from_secs(1);
 
 impl<Q: Queue, D: Destination> Lane<Q, D> {
     pub(super) async fn ready(&mut self) -> Result<(), QueueError> {
+        self.board.waits_for(WaitsFor::Work);
         tokio::select! {
             waiting = self.queue.wait_waiting(&self.channel) => waiting?,
             () = self.details.wait() => {}
@@ -28,15 +32,26 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
             pace,
             workspace,
             fallback_is_full,
+            board,
             ..
         } = self;
+        board.waits_for(match state {
+            LaneState::Open => WaitsFor::Pace,
+            LaneState::Holding => WaitsFor::Hold,
+            LaneState::Parked => WaitsFor::Park,
+        });
         let may_post = async {
             pace.nearly_ready().await;
             if let Some(workspace) = workspace {
+                board.waits_for(WaitsFor::Budget);
                 workspace.turn_to_post().await;
             }
         };
-        let Some(fallback) = settings.fallback.as_deref().filter(|_| *state == "parked") else {
+        let Some(fallback) = settings
+            .fallback
+            .as_deref()
+            .filter(|_| *state == LaneState::Parked)
+        else {
             may_post.await;
             return Ok(());
         };
@@ -67,14 +82,22 @@ async fn fall_back<Q: Queue>(
             channel,
             fallback,
             %reason,
-            "critical events are not told in the fallback for now: there is no room for copies; they wait in \
-             their own channel and are copied when there is"
+            "critical events are not told in the fallback for now, as there is no room for copies: they wait in \
+             their own channel and are copied when there is; mend that channel or make room"
         ),
+        None if *is_full => {
+            tracing::info!(
+                channel,
+                fallback,
+                "critical events are told in the fallback again"
+            );
+        }
         _ => {}
     }
     *is_full = copied.full.is_some();
     if copied.events > 0 {
-        tracing::warn!(
+        // The channel's park was told, with its fallback.
+        tracing::debug!(
             channel,
             fallback,
             events = copied.events,

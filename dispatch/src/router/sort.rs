@@ -53,7 +53,8 @@ pub(crate) fn read(json: &str) -> Option<Envelope<'_>> {
         tracing::error!(
             line = error.line(),
             column = error.column(),
-            "a stored event cannot be read"
+            "a stored event cannot be read: it is told in the default channel as one that cannot; please report this, and \
+             look at the disk"
         );
     }
     read.ok()
@@ -88,7 +89,8 @@ impl Conditions for Unseen {
 /// The block's checksum was right, so this is a bug; it must neither lose the count nor end the relay at
 /// the same block at every start.
 fn cannot_unpack(error: &DamagedTexts) -> Unreadable {
-    tracing::error!(%error, "a stored block cannot be unpacked; its events are quarantined");
+    tracing::error!(%error, "a stored block cannot be unpacked; its events are quarantined (`auditrelay quarantine list`); please \
+         report this, and look at the disk");
     Unreadable {
         reason: format!("its stored block cannot be unpacked: {error}"),
         offset_bytes: 0,
@@ -205,7 +207,7 @@ impl<'r> Sorted<'r> {
             };
             routed.counts.routed += wanted.len() as u64;
             for target in targets {
-                self.lane(&target)
+                self.lane(&target, block)
                     .push_block(block, target.route, is_reused);
             }
         } else if !wanted.is_empty() {
@@ -293,7 +295,7 @@ impl<'r> Sorted<'r> {
         };
         counts.routed += 1;
         for target in targets {
-            self.lane(&target).push(&EventToDeliver {
+            self.lane(&target, block).push(&EventToDeliver {
                 cluster: &block.cluster,
                 route: target.route,
                 json,
@@ -306,9 +308,12 @@ impl<'r> Sorted<'r> {
         }
     }
 
-    fn lane(&mut self, target: &Target<'r>) -> &mut DeliveriesEncoder {
+    /// What takes the block's events for a channel.
+    fn lane(&mut self, target: &Target<'r>, block: &Block) -> &mut DeliveriesEncoder {
         let place = (target.channel, target.severity);
-        self.deliveries.entry(place).or_default()
+        let encoder = self.deliveries.entry(place).or_default();
+        encoder.received(block.received_unix_ms);
+        encoder
     }
 
     pub(super) fn quarantine(

@@ -35,6 +35,7 @@ use hyper_util::{
     },
     rt::{TokioExecutor, TokioIo, TokioTimer},
 };
+use prometheus::HistogramVec;
 use tokio::net::TcpStream;
 use tower_service::Service;
 
@@ -48,6 +49,8 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
 pub struct Http {
     client: Client<HttpsConnector<Connector>, Tracked>,
     timeout: Duration,
+    /// How long requests took, by what was asked.
+    durations: Option<HistogramVec>,
 }
 
 /// What came back.
@@ -104,14 +107,31 @@ impl Http {
                 .pool_timer(TokioTimer::new())
                 .build(connector),
             timeout,
+            durations: None,
         }
     }
 
-    /// Sends a request and reads its whole answer.
+    /// The same, and how long each request took is observed.
+    #[must_use]
+    pub fn timed(self, durations: HistogramVec) -> Self {
+        Self {
+            durations: Some(durations),
+            ..self
+        }
+    }
+
+    /// Sends a request and reads its whole answer. `method` is what metrics call it.
     ///
     /// # Errors
     /// No whole answer came within the timeout.
-    pub async fn send(&self, request: Request<Bytes>) -> Result<Answer, Broken> {
+    pub async fn send(
+        &self,
+        method: &'static str,
+        request: Request<Bytes>,
+    ) -> Result<Answer, Broken> {
+        // Observes when it is dropped: a request that was given up took its time too.
+        let durations = self.durations.as_ref();
+        let _timer = durations.map(|by| by.with_label_values(&[method]).start_timer());
         let begun = Arc::new(AtomicBool::new(false));
         let request = request.map(|bytes| Tracked {
             bytes: Some(bytes),

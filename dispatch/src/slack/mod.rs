@@ -9,6 +9,7 @@ pub mod channel;
 pub mod check;
 mod history;
 pub mod http;
+pub mod permalink;
 pub mod table;
 mod upload;
 pub mod web_api;
@@ -132,6 +133,10 @@ impl Destination for SlackApi {
         found
     }
 
+    fn place(&self) -> Option<String> {
+        self.channel.known()
+    }
+
     async fn attach(&self, file: &Attachment) -> Result<(), SendError> {
         upload::attach(&self.api, &self.channel, &self.workspace, file).await
     }
@@ -169,7 +174,8 @@ impl Destination for SlackWebhook {
             .map_err(|_| SendError::Park {
                 reason: "the webhook's URL cannot be used: correct webhook_url".into(),
             })?;
-        let answer = self.http.send(request).await.map_err(answers::of_broken)?;
+        let answer = self.http.send("webhook", request).await;
+        let answer = answer.map_err(answers::of_broken)?;
         match answer.status {
             StatusCode::OK if answer.body.trim() == "ok" => Ok(Receipt::default()),
             StatusCode::TOO_MANY_REQUESTS => Err(answers::of_rate_limit(answer.retry_after())),

@@ -94,6 +94,18 @@ const POLICY: &str = "a rule of the workspace forbids it; ask its admins";
 const SHRINK: &str = "tried smaller and plainer, then buried; `auditrelay dead list` has it";
 pub(super) const WAIT: &str = "nothing to do";
 
+/// The first of Slack's words for errors that stands in a text.
+pub(crate) fn code_in(text: &str) -> Option<&'static str> {
+    let known = || {
+        let webhooks = WEBHOOK_TABLE.iter().map(|(_, row)| row.code);
+        TABLE.iter().map(|row| row.code).chain(webhooks)
+    };
+    let words = text.split(|one: char| !(one.is_ascii_alphanumeric() || one == '_'));
+    words
+        .flat_map(|word| known().find(|code| *code == word))
+        .next()
+}
+
 /// `{"ok":false,"error":code}` of a Web API method.
 pub const TABLE: &[Row] = &[
     row("ratelimited", Limited, Method, WAIT),

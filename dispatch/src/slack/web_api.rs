@@ -8,6 +8,7 @@ use hyper::{
     Method, Request, StatusCode,
     header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue},
 };
+use prometheus::HistogramVec;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use url::{Url, form_urlencoded};
@@ -81,11 +82,20 @@ impl WebApi {
         })
     }
 
+    /// The same, and how long each call took is observed.
+    #[must_use]
+    pub fn timed(self, durations: HistogramVec) -> Self {
+        Self {
+            http: self.http.timed(durations),
+            ..self
+        }
+    }
+
     /// Calls a method that posts.
     ///
     /// # Errors
     /// Why it came to nothing.
-    pub async fn call(&self, method: &str, arguments: &Value) -> Result<Reply, CallError> {
+    pub async fn call(&self, method: &'static str, arguments: &Value) -> Result<Reply, CallError> {
         let body = Bytes::from(arguments.to_string());
         self.send(method, "application/json; charset=utf-8", body)
             .await
@@ -95,7 +105,11 @@ impl WebApi {
     ///
     /// # Errors
     /// Why it came to nothing.
-    pub async fn read(&self, method: &str, arguments: &[(&str, &str)]) -> Result<Reply, CallError> {
+    pub async fn read(
+        &self,
+        method: &'static str,
+        arguments: &[(&str, &str)],
+    ) -> Result<Reply, CallError> {
         let form = form_urlencoded::Serializer::new(String::new())
             .extend_pairs(arguments)
             .finish();
@@ -120,13 +134,14 @@ impl WebApi {
             .header(CONTENT_TYPE, "application/octet-stream")
             .body(bytes)
             .map_err(|_| CallError::Unreadable)?;
-        let answer = self.http.send(request).await.map_err(CallError::Broken)?;
+        let answer = self.http.send("upload", request).await;
+        let answer = answer.map_err(CallError::Broken)?;
         of_status(&answer)
     }
 
     async fn send(
         &self,
-        method: &str,
+        method: &'static str,
         content_type: &'static str,
         body: Bytes,
     ) -> Result<Reply, CallError> {
@@ -147,7 +162,8 @@ impl WebApi {
             .header(AUTHORIZATION, self.authorization.clone())
             .body(body)
             .map_err(|error| not_sent(error.to_string()))?;
-        read(self.http.send(request).await.map_err(CallError::Broken)?)
+        let answer = self.http.send(method, request).await;
+        read(answer.map_err(CallError::Broken)?)
     }
 }
 

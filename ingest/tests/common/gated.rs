@@ -6,10 +6,10 @@ use std::sync::{
 };
 
 use auditrelay_store::{
-    Accepted, Admitted, Block, Burial, Cursor, DeadFilter, DeadLetter, DeliveryBlock, EncodedBatch,
-    FellBack, Full, InputPosition, Lease, LeaseId, LeaseLimit, Ledger, Members, Mute, MuteEnd,
-    NewMute, Quarantined, Queue, QueueError, RateCount, Retained, Routed, SeenBlock, Space, Thread,
-    Told,
+    Accepted, Admitted, Backlog, Block, Burial, Cursor, DeadFilter, DeadLetter, DeliveryBlock,
+    EncodedBatch, FellBack, Full, InputPosition, Lease, LeaseId, LeaseLimit, Ledger, Members, Mute,
+    MuteEnd, NewMute, Quarantined, Queue, QueueError, RateCount, Retained, Routed, SeenBlock,
+    Space, Thread, Told,
 };
 use tokio::sync::Semaphore;
 
@@ -151,6 +151,9 @@ impl Queue for GatedQueue {
         Ok(Admitted::new(Arc::clone(&self.reserved_bytes), body_bytes))
     }
     fn space(&self) -> Space {
+        unreachable!()
+    }
+    fn backlog(&self) -> Vec<Backlog> {
         unreachable!()
     }
     fn ledger(&self) -> Ledger {

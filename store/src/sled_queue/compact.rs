@@ -11,14 +11,14 @@
 //! routing; near the marks if one quarter is. A round moves a bounded piece: appends wait for it.
 
 use super::{
-    holdings::Holder,
+    holdings::{self, Holder},
     keys,
     owner::Owner,
     records::{DeadRow, Held, SettledAs},
     stage::{Round, StageError},
     tidy::{LIVE_FRACTION, live_in},
 };
-use crate::{codec, log::Reader};
+use crate::{codec, frame::Damaged, log::Reader};
 
 /// Index entries looked at in a round: about a millisecond.
 const ROWS_PER_ROUND: usize = 2_000;
@@ -201,6 +201,14 @@ impl Owner {
         // It may have been a dead letter before, and a file that stays may say so.
         round.moved_waiting.extend(ranges);
         round.touched.insert(channel.to_owned());
-        Ok(Holder::Channel(channel))
+        let (_, severity, seq) =
+            keys::read_waiting(row.key).ok_or(Damaged("its key is no delivery's"))?;
+        let (_, waits) = Held::read_waiting(row.stored)?;
+        Ok(Holder::Channel(holdings::Row {
+            channel,
+            severity,
+            seq,
+            waits,
+        }))
     }
 }

@@ -84,10 +84,10 @@ fn next(db: &sled::Db, from: &str) -> Result<Option<Piece>, ReadError> {
     let (mut events, mut plain_bytes) = (0, 0);
     for row in db.range(between(from, piece.after, u64::MAX)) {
         let (key, stored) = row?;
-        let (held, passed) = Held::read_waiting(&stored)?;
+        let (held, waits) = Held::read_waiting(&stored)?;
         let (_, _, seq) = keys::read_waiting(&key).ok_or(Damaged("its key is no delivery's"))?;
         let row = (seq, held.from, held.to);
-        let is_copied = !passed && held.class != Class::Notices;
+        let is_copied = !waits.passed && held.class != Class::Notices;
         let is_too_much = !piece.copied.is_empty()
             && (events + held.count() > EVENTS_MAX || plain_bytes >= PLAIN_BYTES_MAX);
         if piece.rows.len() == ROWS_MAX || (is_copied && is_too_much) {
@@ -235,10 +235,17 @@ impl Owner {
         if reached != after || round.settled.contains(&from) {
             return Ok(Answer::Stale);
         }
+        // Copies are as old as the oldest of what they are copies of.
+        let mut since_unix_ms = None;
         let mut expected = rows.into_iter();
         for row in self.database.index.db().range(between(&from, after, last)) {
             let (key, stored) = row?;
-            let (held, _) = Held::read_waiting(&stored)?;
+            let (held, waits) = Held::read_waiting(&stored)?;
+            if !waits.passed && held.class != Class::Notices && waits.since_unix_ms != 0 {
+                let earliest = since_unix_ms
+                    .map_or(waits.since_unix_ms, |one: i64| one.min(waits.since_unix_ms));
+                since_unix_ms = Some(earliest);
+            }
             let seq = keys::read_waiting(&key).map(|(_, _, seq)| seq);
             let found = seq.map(|seq| (seq, held.from, held.to));
             if found != expected.next() {
@@ -248,8 +255,10 @@ impl Owner {
         if expected.next().is_some() {
             return Ok(Answer::Stale);
         }
+        let since = since_unix_ms.unwrap_or(self.now_unix_ms);
         for packed in &records {
-            self.deliver(&to, Severity::Critical, Class::Copies, packed, round);
+            let (severity, class) = (Severity::Critical, Class::Copies);
+            self.deliver(&to, severity, class, packed, since, round);
         }
         let stored = frame::single(Kind::FellBack, last, &codec::plain(&(&from, last)));
         round.batch.insert(keys::fallback(&from), stored);

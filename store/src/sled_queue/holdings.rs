@@ -1,22 +1,84 @@
 //! Who keeps how many bytes of the log of deliveries: counted in memory, from the index when it opens.
 //!
 //! A record that two keys point to counts for both, so a sum may be more than there is, never less.
+//!
+//! Of each channel and severity it is known besides how much waits, and since when that waits which comes first.
+//! When that goes and others stay, the next one is looked for in the index after the commit, by one key.
 
 use std::collections::BTreeMap;
 
-use super::records::{ChannelRow, Held};
+use auditrelay_audit::Severity;
+
+use super::records::{ChannelRow, Held, Waits};
 use crate::codec::Class;
 
 /// Who has a record.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Holder<'a> {
     /// It waits for a channel.
-    Channel(&'a str),
+    Channel(Row<'a>),
     /// It is a dead letter.
     Dead,
     /// It was told, and can be looked at.
     Told,
 }
+
+/// A key of what waits, and since when.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Row<'a> {
+    pub(super) channel: &'a str,
+    pub(super) severity: Severity,
+    pub(super) seq: u64,
+    pub(super) waits: Waits,
+}
+
+/// What waits for a channel in one severity.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Waiting {
+    rows: u64,
+    pub(super) events: u64,
+    pub(super) bytes: u64,
+    /// The sequence of what comes first, and since when it waits.
+    first: Option<(u64, i64)>,
+}
+
+impl Waiting {
+    fn add(&mut self, row: Row<'_>, held: &Held) {
+        // Keys rise: what is added to others comes behind them.
+        if self.rows == 0 {
+            self.first = Some((row.seq, row.waits.since_unix_ms));
+        }
+        self.rows += 1;
+        self.events += held.count();
+        self.bytes += u64::from(held.place.bytes);
+    }
+
+    fn remove(&mut self, row: Row<'_>, held: &Held) {
+        if self.first.is_some_and(|(seq, _)| seq == row.seq) {
+            self.first = None;
+        }
+        self.rows = self.rows.saturating_sub(1);
+        self.events = self.events.saturating_sub(held.count());
+        self.bytes = self.bytes.saturating_sub(u64::from(held.place.bytes));
+    }
+
+    /// Something waits, and it is not known which of it comes first.
+    pub(super) fn lacks_first(&self) -> bool {
+        self.rows > 0 && self.first.is_none()
+    }
+
+    pub(super) fn set_first(&mut self, seq: u64, waits: Waits) {
+        self.first = Some((seq, waits.since_unix_ms));
+    }
+
+    /// Since when that waits which comes first; 0 where it is not known.
+    pub(super) fn since_unix_ms(&self) -> Option<i64> {
+        self.first.map(|(_, since_unix_ms)| since_unix_ms)
+    }
+}
+
+/// By severity, most severe first.
+pub(super) type BySeverity = [Waiting; 3];
 
 /// Bytes by holder, and by segment.
 #[derive(Debug, Clone, Default)]
@@ -24,6 +86,7 @@ pub(super) struct Holdings {
     /// By segment; a segment that is not here or has 0 is of no use any more.
     pub(super) live: BTreeMap<u64, u64>,
     pub(super) channels: BTreeMap<String, u64>,
+    pub(super) backlogs: BTreeMap<String, BySeverity>,
     pub(super) dead: u64,
     pub(super) told: u64,
     pub(super) told_rows: u64,
@@ -37,10 +100,19 @@ impl Holdings {
         *self.live.entry(held.place.start.segment).or_default() += bytes;
         self.rows += 1;
         match holder {
-            Holder::Channel(name) => match self.channels.get_mut(name) {
-                Some(sum) => *sum += bytes,
-                None => drop(self.channels.insert(name.to_owned(), bytes)),
-            },
+            Holder::Channel(row) => {
+                match self.channels.get_mut(row.channel) {
+                    Some(sum) => *sum += bytes,
+                    None => drop(self.channels.insert(row.channel.to_owned(), bytes)),
+                }
+                if !self.backlogs.contains_key(row.channel) {
+                    let none = BySeverity::default();
+                    self.backlogs.insert(row.channel.to_owned(), none);
+                }
+                if let Some(waiting) = self.of(row.channel, row.severity) {
+                    waiting.add(row, held);
+                }
+            }
             Holder::Dead => self.dead += bytes,
             Holder::Told => {
                 self.told += bytes;
@@ -55,9 +127,12 @@ impl Holdings {
         less(self.live.entry(held.place.start.segment).or_default());
         self.rows = self.rows.saturating_sub(1);
         match holder {
-            Holder::Channel(name) => {
-                if let Some(sum) = self.channels.get_mut(name) {
+            Holder::Channel(row) => {
+                if let Some(sum) = self.channels.get_mut(row.channel) {
                     less(sum);
+                }
+                if let Some(waiting) = self.of(row.channel, row.severity) {
+                    waiting.remove(row, held);
                 }
             }
             Holder::Dead => less(&mut self.dead),
@@ -66,6 +141,18 @@ impl Holdings {
                 self.told_rows = self.told_rows.saturating_sub(1);
             }
         }
+    }
+
+    /// Some deliveries of a key do not wait any more, and others of it do.
+    pub(super) fn took(&mut self, channel: &str, severity: Severity, deliveries: u64) {
+        if let Some(waiting) = self.of(channel, severity) {
+            waiting.events = waiting.events.saturating_sub(deliveries);
+        }
+    }
+
+    pub(super) fn of(&mut self, channel: &str, severity: Severity) -> Option<&mut Waiting> {
+        let backlog = self.backlogs.get_mut(channel)?;
+        backlog.get_mut(severity as usize)
     }
 
     /// What waits for a channel.

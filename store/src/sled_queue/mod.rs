@@ -47,6 +47,7 @@ mod snapshot;
 mod stage;
 mod threads;
 mod tidy;
+mod trace;
 
 use std::{
     collections::BTreeMap,
@@ -56,14 +57,17 @@ use std::{
     time::Duration,
 };
 
+use auditrelay_audit::Severity;
 use tokio::sync::oneshot;
 
 use files::{Database, LogNames};
 pub use files::{MovedAside, OpenError};
+use holdings::Waiting;
 use index::Index;
 use job::{Answer, Fate, Job, Op};
 use owner::Owner;
 pub use read::SLICES_MAX;
+use read::{CountedBacklog, CountedBacklogs};
 use shared::{Shared, locked};
 
 use crate::{LeaseId, Limits, Mute, Queue, QueueError, codec::Class};
@@ -137,7 +141,10 @@ impl Drop for Inner {
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {
-            tracing::error!("the queue's writer panicked");
+            tracing::error!(
+                "the queue's writer panicked: what was acknowledged is on disk, nothing is acknowledged any more; please report it, \
+                 and start the relay again"
+            );
         }
     }
 }
@@ -149,7 +156,11 @@ impl SledQueue {
     /// See [`OpenError`]. A store that is damaged is no error: it is moved aside, see [`Opened`].
     pub fn open(options: &SledOptions) -> Result<Opened, OpenError> {
         let (database, counters, moved_aside) = Database::open(options)?;
-        let shared = Arc::new(Shared::new(&options.data_dir, &options.limits));
+        let shared = Arc::new(Shared::new(
+            &options.data_dir,
+            &options.limits,
+            options.now_unix_ms,
+        ));
         let index = Arc::clone(&database.index);
         let told = database.flushes.tell(&database.disk, &shared);
         told.map_err(|error| OpenError::Unusable {
@@ -266,7 +277,31 @@ impl SledQueue {
                 "of dead letters, told messages and channels {told:?} bytes are counted, the store holds {found:?}"
             ));
         }
-        Ok(())
+        self.compare_backlog(counted.backlogs)
+    }
+
+    fn compare_backlog(&self, found: CountedBacklogs) -> Result<(), String> {
+        let backlogs = locked(&self.0.shared.backlogs);
+        let told = backlogs.iter().flat_map(|(channel, waiting)| {
+            let of_severity = Severity::ALL.into_iter().zip(waiting);
+            of_severity.map(|(severity, waiting)| ((channel.clone(), severity), waiting))
+        });
+        let told = told.filter(|(_, waiting)| **waiting != Waiting::default());
+        let told = told.map(|(key, waiting)| {
+            let backlog = CountedBacklog {
+                events: waiting.events,
+                bytes: waiting.bytes,
+                first_since_unix_ms: waiting.since_unix_ms().unwrap_or_default(),
+            };
+            (key, backlog)
+        });
+        let told: CountedBacklogs = told.collect();
+        if told == found {
+            return Ok(());
+        }
+        Err(format!(
+            "a backlog of {told:?} is counted, the store holds {found:?}"
+        ))
     }
 
     /// Whether the queue still commits.

@@ -80,6 +80,7 @@ pub(super) fn tell(mutes: &Mutes, shared: &Shared) {
 impl Owner {
     /// Begins one, unless too many are active; in these channels it is told.
     pub(super) fn add_mute(&mut self, job: NewMuteJob, round: &mut Round) -> Answer {
+        self.now_unix_ms = self.now_unix_ms.max(job.mute.begun_unix_ms);
         let active = self.mutes.values().filter(|mute| mute.is_active());
         if active.count() >= MUTES_MAX {
             return Answer::Mute(None);
@@ -110,6 +111,7 @@ impl Owner {
         tell: &[String],
         round: &mut Round,
     ) -> Answer {
+        self.now_unix_ms = self.now_unix_ms.max(end.at_unix_ms);
         let Some(mute) = self.mutes.get_mut(&id).filter(|mute| mute.is_active()) else {
             return Answer::Mute(None);
         };
@@ -227,6 +229,7 @@ impl Owner {
         }
     }
 
+    /// A notice to a channel, made at the latest time that anybody mentioned.
     fn say(&mut self, channel: &str, text: String, round: &mut Round) {
         let mut notices = DeliveriesEncoder::default();
         notices.push_notice(Notice {
@@ -235,8 +238,8 @@ impl Owner {
             cluster: String::new(),
         });
         if let Some(packed) = notices.finish().notices {
-            let class = Class::Notices;
-            self.deliver(channel, Severity::Warning, class, &packed, round);
+            let (class, since) = (Class::Notices, self.now_unix_ms);
+            self.deliver(channel, Severity::Warning, class, &packed, since, round);
         }
     }
 }

@@ -10,10 +10,10 @@ use super::{
     threads,
 };
 use crate::{
-    Accepted, Admitted, Block, Burial, Cursor, DeadFilter, DeadLetter, DeliveryBlock, EncodedBatch,
-    FellBack, Full, InputPosition, Lease, LeaseId, LeaseLimit, Ledger, Members, Mute, MuteEnd,
-    NewMute, Quarantined, Queue, QueueError, RateCount, Retained, Routed, SeenBlock, Space, Thread,
-    Told, frame::Damaged,
+    Accepted, Admitted, Backlog, Block, Burial, Cursor, DeadFilter, DeadLetter, DeliveryBlock,
+    EncodedBatch, FellBack, Full, InputPosition, Lease, LeaseId, LeaseLimit, Ledger, Members, Mute,
+    MuteEnd, NewMute, Quarantined, Queue, QueueError, RateCount, Retained, Routed, SeenBlock,
+    Space, Thread, Told, frame::Damaged,
 };
 
 impl Queue for SledQueue {
@@ -259,6 +259,10 @@ impl Queue for SledQueue {
             refusing: room.refusing(),
             ..locked(&self.0.shared.space).clone()
         }
+    }
+
+    fn backlog(&self) -> Vec<Backlog> {
+        self.0.shared.backlog()
     }
 
     fn ledger(&self) -> Ledger {

@@ -247,7 +247,7 @@ pub(super) fn count(index: &Index, logs: &files::LogNames) -> Result<Counted, Re
     }
     let mut reader = Reader::new(logs.deliveries.clone());
     for row in db.scan_prefix(keys::HELD) {
-        let (key, _) = row?;
+        let (key, stored) = row?;
         let Some((held, record)) = record(index, &mut reader, &key)? else {
             continue;
         };
@@ -266,7 +266,15 @@ pub(super) fn count(index: &Index, logs: &files::LogNames) -> Result<Counted, Re
             counted.dead_bytes += bytes;
         } else {
             let name = address.channel.clone().into_owned();
-            *counted.waiting_bytes.entry(name).or_default() += bytes;
+            *counted.waiting_bytes.entry(name.clone()).or_default() += bytes;
+            let (_, waits) = Held::read_waiting(&stored)?;
+            let found = (name, address.severity);
+            let backlog = counted.backlogs.entry(found).or_insert(CountedBacklog {
+                first_since_unix_ms: waits.since_unix_ms,
+                ..CountedBacklog::default()
+            });
+            backlog.events += held.count();
+            backlog.bytes += bytes;
         }
         if !key.starts_with(keys::TOLD) {
             let name = address.channel.into_owned();
@@ -286,8 +294,19 @@ pub(super) struct Counted {
     pub(super) waiting: u64,
     pub(super) channels: BTreeMap<(String, Class), CountedChannel>,
     pub(super) waiting_bytes: BTreeMap<String, u64>,
+    pub(super) backlogs: CountedBacklogs,
     pub(super) dead_bytes: u64,
     pub(super) told_bytes: u64,
+}
+
+pub(super) type CountedBacklogs = BTreeMap<(String, Severity), CountedBacklog>;
+
+/// What waits for a channel in one severity, as a scan found it.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct CountedBacklog {
+    pub(super) events: u64,
+    pub(super) bytes: u64,
+    pub(super) first_since_unix_ms: i64,
 }
 
 /// Deliveries of a class to a channel that a scan found.

@@ -4,7 +4,7 @@ use auditrelay_audit::Severity;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
-    Burial, ChannelCounts, Counts, OtherCounts,
+    Burial, ChannelCounts, Counts, OtherCounts, Posted,
     codec::{self, Class},
     frame::{self, Damaged, Kind},
     log::{Place, Position},
@@ -31,15 +31,16 @@ impl Held {
         u64::from(self.to - self.from)
     }
 
-    /// As deliveries that wait. `passed` says that the copies for the channel's fallback are behind them,
-    /// though their key may not.
-    pub(super) fn stored(&self, seq: u64, passed: bool) -> Vec<u8> {
-        frame::single(Kind::Waiting, seq, &extended(self, &passed))
+    /// As deliveries that wait.
+    pub(super) fn stored(&self, seq: u64, waits: Waits) -> Vec<u8> {
+        let mut payload = codec::plain(self);
+        waits.put_behind(&mut payload);
+        frame::single(Kind::Waiting, seq, &payload)
     }
 
-    /// Reads deliveries that wait, and whether they were passed.
-    pub(super) fn read_waiting(stored: &[u8]) -> Result<(Self, bool), Damaged> {
-        read_extended(stored)
+    /// Reads deliveries that wait, and how.
+    pub(super) fn read_waiting(stored: &[u8]) -> Result<(Self, Waits), Damaged> {
+        Waits::read_behind(stored)
     }
 
     /// Reads it from any value that begins with one.
@@ -61,6 +62,48 @@ impl Held {
     }
 }
 
+/// How deliveries wait, or waited before they became a dead letter. Stands behind the rest of a value; what an
+/// earlier version did not know it did not write, and does not read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Waits {
+    /// The copies for the channel's fallback are behind them, though their key may not be.
+    pub(super) passed: bool,
+    /// When the oldest of them was received, Unix time in milliseconds; 0 where it is not known.
+    pub(super) since_unix_ms: i64,
+}
+
+impl Waits {
+    pub(super) fn since(unix_ms: i64) -> Self {
+        Self {
+            passed: false,
+            since_unix_ms: unix_ms,
+        }
+    }
+
+    fn put_behind(self, payload: &mut Vec<u8>) {
+        if self.passed || self.since_unix_ms != 0 {
+            payload.extend(codec::plain(&self.passed));
+        }
+        if self.since_unix_ms != 0 {
+            payload.extend(codec::plain(&self.since_unix_ms));
+        }
+    }
+
+    fn read_behind<T: DeserializeOwned>(stored: &[u8]) -> Result<(T, Self), Damaged> {
+        let misfit = |_| Damaged("its content does not fit its kind");
+        let (_, payload) = frame::decode(stored)?;
+        let (value, mut rest) = postcard::take_from_bytes(payload).map_err(misfit)?;
+        let mut waits = Self::default();
+        if !rest.is_empty() {
+            (waits.passed, rest) = postcard::take_from_bytes(rest).map_err(misfit)?;
+        }
+        if !rest.is_empty() {
+            waits.since_unix_ms = codec::from_plain(rest)?;
+        }
+        Ok((value, waits))
+    }
+}
+
 /// Deliveries that a message told.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct ToldRow {
@@ -68,11 +111,19 @@ pub(super) struct ToldRow {
     pub(super) channel: String,
     pub(super) severity: Severity,
     pub(super) told_unix_ms: i64,
+    /// Where the destination has the message. Stands behind the rest; none where an earlier version told it.
+    #[serde(skip)]
+    pub(super) posted: Option<Posted>,
 }
 
 impl ToldRow {
     pub(super) fn stored(&self, message: u64) -> Vec<u8> {
-        frame::single(Kind::Told, message, &codec::plain(self))
+        frame::single(Kind::Told, message, &extended(self, &self.posted))
+    }
+
+    pub(super) fn read(stored: &[u8]) -> Result<Self, Damaged> {
+        let (row, posted) = read_extended(stored)?;
+        Ok(Self { posted, ..row })
     }
 }
 
@@ -83,19 +134,21 @@ pub(super) struct DeadRow {
     pub(super) channel: String,
     pub(super) severity: Severity,
     pub(super) burial: Burial,
-    /// The copies for the channel's fallback had passed it while it waited. Stands behind the rest.
+    /// As it waited before.
     #[serde(skip)]
-    pub(super) passed: bool,
+    pub(super) waits: Waits,
 }
 
 impl DeadRow {
     pub(super) fn stored(&self, message: u64) -> Vec<u8> {
-        frame::single(Kind::Dead, message, &extended(self, &self.passed))
+        let mut payload = codec::plain(self);
+        self.waits.put_behind(&mut payload);
+        frame::single(Kind::Dead, message, &payload)
     }
 
     pub(super) fn read(stored: &[u8]) -> Result<Self, Damaged> {
-        let (row, passed) = read_extended(stored)?;
-        Ok(Self { passed, ..row })
+        let (row, waits): (Self, Waits) = Waits::read_behind(stored)?;
+        Ok(Self { waits, ..row })
     }
 }
 
@@ -281,100 +334,5 @@ pub(super) fn small<T: DeserializeOwned>(stored: &[u8]) -> Result<T, Damaged> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// As it was before anything stood behind it, byte for byte.
-    fn old(kind: Kind, payload: &[u8]) -> Vec<u8> {
-        frame::single(kind, 9, payload)
-    }
-
-    fn held() -> Held {
-        Held {
-            place: Place {
-                start: START,
-                bytes: 200,
-            },
-            record_seq: 300,
-            class: Class::Copies,
-            plain_bytes: 5,
-            first: 0,
-            from: 1,
-            to: 3,
-        }
-    }
-
-    /// The bytes of [`held`].
-    const HELD: &[u8] = &[1, 0, 200, 1, 172, 2, 1, 5, 0, 1, 3];
-
-    #[test]
-    fn a_seal_without_a_time_is_of_time_0_and_one_with_it_keeps_it() {
-        // ID 9; one slice: critical, sequence 7, 0..2 of 4.
-        let stored = old(Kind::Seal, &[9, 1, 0, 7, 0, 2, 4]);
-        let mut seal = Seal::read(&stored).expect("an earlier version's");
-        let (slice, at) = (&seal.slices[0], seal.sealed_unix_ms);
-        assert_eq!(
-            (seal.id, slice.seq, slice.to, slice.of, at),
-            (9, 7, 2, 4, 0)
-        );
-        assert_eq!(seal.stored(), stored);
-        for time in [1, 1_700_000_000_000, i64::MAX, i64::MIN] {
-            seal.sealed_unix_ms = time;
-            assert_eq!(Seal::read(&seal.stored()).expect("whole"), seal);
-        }
-        assert!(Seal::read(&old(Kind::Seal, &[9, 1, 0, 7])).is_err());
-    }
-
-    #[test]
-    fn deliveries_that_wait_were_not_passed_unless_it_says_so() {
-        let stored = old(Kind::Waiting, HELD);
-        let found = Held::read_waiting(&stored).expect("an earlier version's");
-        assert_eq!(found, (held(), false));
-        assert_eq!(held().stored(9, false), stored);
-        let passed = held().stored(9, true);
-        assert_eq!(passed, old(Kind::Waiting, &[HELD, &[1]].concat()));
-        assert_eq!(Held::read_waiting(&passed).expect("whole"), (held(), true));
-        // What was moved is still said to be passed.
-        let moved = Held {
-            record_seq: 301,
-            ..held()
-        };
-        let moved_row = moved.put_into(&passed).expect("whole");
-        assert_eq!(
-            Held::read_waiting(&moved_row).expect("whole"),
-            (moved, true)
-        );
-        assert_eq!(Held::read(&passed).expect("whole"), held());
-    }
-
-    #[test]
-    fn nothing_was_muted_for_a_channel_unless_it_says_so() {
-        // Channel `ops`: 7 routed, 300 delivered, 1 waits, 2 dead, 3 and 4 dropped; five of notices; five of copies.
-        let row = b"\x03ops\x07\xac\x02\x01\x02\x03\x04\x01\x02\x03\x04\x05\x01\x02\x03\x04\x05";
-        let stored = old(Kind::Channel, row);
-        let (name, mut row) = ChannelRow::read(&stored).expect("an earlier version's");
-        let counts = (row.counts.delivered, row.copies.dropped, row.muted);
-        assert_eq!((name.as_str(), counts), ("ops", (300, 5, 0)));
-        assert_eq!(row.stored("ops", 9), stored);
-        row.muted = 400;
-        let stored = row.stored("ops", 9);
-        assert_eq!(ChannelRow::read(&stored).expect("whole").1.muted, 400);
-        // An earlier version reads no further than it knows.
-        let (_, earlier): (String, ChannelRow) = small(&stored).expect("whole");
-        assert_eq!(earlier.counts, row.counts);
-    }
-
-    #[test]
-    fn a_dead_letter_was_not_passed_unless_it_says_so() {
-        // Of channel `ops`, critical; reason `no`, twice, at 4 and 5.
-        let row = [HELD, b"\x03ops\x00", b"\x02no\x02\x08\x0a"].concat();
-        let stored = old(Kind::Dead, &row);
-        let mut row = DeadRow::read(&stored).expect("an earlier version's");
-        let burial = (row.burial.reason.as_str(), row.burial.attempts);
-        assert_eq!((burial, row.burial.last_unix_ms), (("no", 2), 5));
-        assert!(!row.passed);
-        assert_eq!(row.stored(9), stored);
-        row.passed = true;
-        assert!(DeadRow::read(&row.stored(9)).expect("whole").passed);
-    }
-}
+#[path = "records_tests.rs"]
+mod tests;

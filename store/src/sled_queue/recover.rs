@@ -13,7 +13,7 @@ use super::{
     SledOptions, closed, fall_back,
     files::{DAMAGED_MARK, LogNames, Logs, config},
     filtered::{self, Filtered},
-    holdings::{Counted, Holder, Holdings},
+    holdings::{Counted, Holder, Holdings, Row},
     index::{self, Named},
     inputs, keys,
     mutes::{self, Mutes},
@@ -185,10 +185,16 @@ fn read_index(db: &sled::Db) -> Result<Counters, Unsound> {
         } else if key.starts_with(keys::TOLD) {
             Holder::Told
         } else {
-            let (channel, _, _) =
+            let (channel, severity, seq) =
                 keys::read_waiting(&key).ok_or(Damaged("its key is no delivery's"))?;
             counted.found_waiting(channel, &held);
-            Holder::Channel(channel)
+            let (_, waits) = Held::read_waiting(&value)?;
+            Holder::Channel(Row {
+                channel,
+                severity,
+                seq,
+                waits,
+            })
         };
         counters.holdings.add(holder, &held);
     }
@@ -232,7 +238,7 @@ fn open_logs(dir: &Path, segment_bytes: u64, counters: &mut Counters) -> Result<
         tracing::warn!(
             bytes = scanned.cut_bytes,
             "the log of appended events ended within a commit that was never acknowledged; its rest is \
-             cut off"
+             cut off, and whoever sent it sends it again"
         );
     }
     if let Some(last) = unrouted.back() {

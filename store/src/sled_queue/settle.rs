@@ -4,14 +4,14 @@
 use auditrelay_audit::Severity;
 
 use super::{
-    holdings::Holder,
+    holdings::{Holder, Row},
     job::{Answer, Fate},
     keys,
     owner::Owner,
-    records::{DeadRow, Held, Seal, SettledAs, Slice, ToldRow, small},
+    records::{DeadRow, Held, Seal, SettledAs, Slice, ToldRow, Waits, small},
     stage::{Counter, Round, StageError},
 };
-use crate::{QueueError, codec::Class, frame::Damaged};
+use crate::{Posted, QueueError, codec::Class, frame::Damaged};
 
 /// A longer reason is cut.
 const REASON_BYTES_MAX: usize = 500;
@@ -42,7 +42,7 @@ impl Owner {
             return Err(not_held(channel, lease));
         }
         round.batch.remove(keys::seal(channel));
-        let mut gave_way = None;
+        let (mut gave_way, mut posted) = (None, None);
         let (to, settled) = match fate {
             Fate::Waits => return Ok(Answer::Done),
             Fate::Delivered(accepted) => {
@@ -50,6 +50,7 @@ impl Owner {
                 if let Some(thread) = accepted.thread {
                     gave_way = self.begin_thread(channel, lease, thread, round);
                 }
+                posted = accepted.posted.filter(Posted::fits);
                 (To::Delivered, SettledAs::Gone)
             }
             Fate::Dead(mut burial) => {
@@ -61,10 +62,10 @@ impl Owner {
         round.settled.insert(channel.to_owned());
         let mut ranges = Vec::with_capacity(seal.slices.len());
         for (n, slice) in (0..).zip(&seal.slices) {
-            let (held, passed) = self.take(channel, slice, round)?;
+            let (held, waits) = self.take(channel, slice, round)?;
             ranges.push((held.record_seq, held.from, held.to));
             self.count_as(channel, held.class, held.count(), To::Waiting, to, round);
-            let taken = (held, passed);
+            let taken = (held, waits, posted.clone());
             self.keep(lease, n, channel, slice.severity, taken, &settled, round);
         }
         self.note_settled(lease, settled, &ranges);
@@ -99,23 +100,30 @@ impl Owner {
         Ok(Answer::Leased(id))
     }
 
-    /// Takes a slice from those that wait; says too whether the copies for the channel's fallback have
-    /// passed it.
+    /// Takes a slice from those that wait; says too how it waited.
     fn take(
         &mut self,
         channel: &str,
         slice: &Slice,
         round: &mut Round,
-    ) -> Result<(Held, bool), StageError> {
+    ) -> Result<(Held, Waits), StageError> {
         let key = keys::waiting(channel, slice.severity, slice.seq);
         let stored = self.database.index.db().get(&key)?;
         let stored = stored.ok_or(Damaged("a leased block is missing"))?;
-        let (held, passed) = Held::read_waiting(&stored)?;
-        let passed = passed || self.has_passed(channel, slice.severity, slice.seq);
+        let (held, mut waits) = Held::read_waiting(&stored)?;
+        waits.passed |= self.has_passed(channel, slice.severity, slice.seq);
         if slice.to == slice.of {
             round.batch.remove(key);
-            self.holdings.remove(Holder::Channel(channel), &held);
+            let row = Row {
+                channel,
+                severity: slice.severity,
+                seq: slice.seq,
+                waits,
+            };
+            self.holdings.remove(Holder::Channel(row), &held);
         } else {
+            let taken = u64::from(slice.to - held.from);
+            self.holdings.took(channel, slice.severity, taken);
             let rest = Held {
                 from: slice.to,
                 ..held.clone()
@@ -127,7 +135,7 @@ impl Owner {
             to: slice.to,
             ..held
         };
-        Ok((taken, passed))
+        Ok((taken, waits))
     }
 
     /// Keeps what was settled, as a dead letter or to be looked at.
@@ -138,7 +146,7 @@ impl Owner {
         n: u16,
         channel: &str,
         severity: Severity,
-        (held, passed): (Held, bool),
+        (held, waits, posted): (Held, Waits, Option<Posted>),
         settled: &SettledAs,
         round: &mut Round,
     ) {
@@ -151,7 +159,7 @@ impl Owner {
                     channel,
                     severity,
                     burial: burial.clone(),
-                    passed,
+                    waits,
                 };
                 round
                     .batch
@@ -164,6 +172,7 @@ impl Owner {
                     channel,
                     severity,
                     told_unix_ms: self.now_unix_ms,
+                    posted,
                 };
                 round
                     .batch
@@ -200,11 +209,16 @@ impl Owner {
                 held,
                 channel,
                 severity,
-                passed,
+                waits,
                 ..
             } = row;
-            let seq = owner.next_seq();
-            owner.wait(channel, *severity, seq, held, *passed, round);
+            let row = Row {
+                channel,
+                severity: *severity,
+                seq: owner.next_seq(),
+                waits: *waits,
+            };
+            owner.wait(row, held, round);
             let count = held.count();
             owner.count_as(channel, held.class, count, To::Dead, To::Waiting, round);
             SettledAs::Waits

@@ -1,21 +1,30 @@
 //! What the writer tells everybody: the ledger, that something was appended or waits, and failure.
 
 use std::{
-    collections::{BTreeSet, HashMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use tokio::sync::{Notify, watch};
 
-use super::{inputs::Told, mutes::Mutes, owner::Owner, room::Room, tidy::bytes_before};
-use crate::{Ledger, Limits, QueueError, Space, log::Place};
+use auditrelay_audit::Severity;
+
+use super::{
+    holdings::BySeverity, inputs::Told, keys, mutes::Mutes, owner::Owner, read::ReadError,
+    records::Held, room::Room, tidy::bytes_before,
+};
+use crate::{Backlog, Ledger, Limits, QueueError, Space, frame::Damaged, log::Place};
 
 /// What the owner tells everybody.
 pub(super) struct Shared {
     pub(super) ledger: Mutex<Ledger>,
     /// But for what [`Room`] knows better.
     pub(super) space: Mutex<Space>,
+    /// What waits, of channels that ever had something.
+    pub(super) backlogs: Mutex<BTreeMap<String, BySeverity>>,
+    /// When the queue was opened: what waits since nobody knows when waited then.
+    opened_unix_ms: i64,
     pub(super) room: Room,
     /// Oldest first; 48 bytes for a block of a few hundred events.
     pub(super) unrouted: Mutex<VecDeque<UnroutedBlock>>,
@@ -45,7 +54,7 @@ pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Shared {
-    pub(super) fn new(data_dir: &Path, limits: &Limits) -> Self {
+    pub(super) fn new(data_dir: &Path, limits: &Limits, now_unix_ms: i64) -> Self {
         let space = Space {
             bytes_max: limits.bytes_max,
             disk_free_bytes_min: limits.disk_free_bytes_min,
@@ -55,6 +64,8 @@ impl Shared {
         Self {
             ledger: Mutex::default(),
             space: Mutex::new(space),
+            backlogs: Mutex::default(),
+            opened_unix_ms: now_unix_ms,
             room: Room::new(data_dir.to_owned(), limits),
             unrouted: Mutex::default(),
             appended: Notify::new(),
@@ -64,6 +75,32 @@ impl Shared {
             channels: Mutex::default(),
             failure: watch::channel(None).0,
         }
+    }
+
+    /// Of every channel that the ledger knows, so that nothing can be told from an absence.
+    pub(super) fn backlog(&self) -> Vec<Backlog> {
+        let names: Vec<String> = locked(&self.ledger).channels.keys().cloned().collect();
+        let backlogs = locked(&self.backlogs);
+        let of_channel = |channel: String| {
+            let waiting = backlogs.get(&channel).copied().unwrap_or_default();
+            Severity::ALL
+                .into_iter()
+                .zip(waiting)
+                .map(move |(severity, waiting)| {
+                    let since = waiting.since_unix_ms();
+                    Backlog {
+                        channel: channel.clone(),
+                        severity,
+                        events: waiting.events,
+                        bytes: waiting.bytes,
+                        oldest_unix_ms: since.map(|since| match since {
+                            0 => self.opened_unix_ms,
+                            since => since,
+                        }),
+                    }
+                })
+        };
+        names.into_iter().flat_map(of_channel).collect()
     }
 
     pub(super) fn update(&self, change: impl FnOnce(&mut Ledger)) {
@@ -103,6 +140,35 @@ impl Shared {
 }
 
 impl Owner {
+    /// Looks for what comes first now, where that went which did. After the commit: the index says it.
+    pub(super) fn find_first(&mut self, touched: &BTreeSet<String>) -> Result<(), String> {
+        let db = self.database.index.db();
+        for channel in touched {
+            for severity in Severity::ALL {
+                let Some(waiting) = self.holdings.of(channel, severity) else {
+                    continue;
+                };
+                if !waiting.lacks_first() {
+                    continue;
+                }
+                let of_severity = keys::waiting_of_severity(channel, severity);
+                let Some(row) = db.scan_prefix(of_severity).next() else {
+                    continue;
+                };
+                let first = row.map_err(ReadError::from).and_then(|(key, stored)| {
+                    let (_, waits) = Held::read_waiting(&stored)?;
+                    let seq = keys::read_waiting(&key).map(|(_, _, seq)| seq);
+                    Ok((seq.ok_or(Damaged("its key is no delivery's"))?, waits))
+                });
+                match first {
+                    Ok((seq, waits)) => waiting.set_first(seq, waits),
+                    Err(error) => return Err(self.reason(error.into())),
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// What there is too much of now is looked for at once.
     pub(super) fn set_limits(&mut self, limits: Limits) {
         self.shared.room.set_limits(&limits);
@@ -130,6 +196,16 @@ impl Owner {
                 None => drop(space.waiting_bytes.insert(name.clone(), bytes)),
             }
         }
+        let mut backlogs = locked(&self.shared.backlogs);
+        for name in touched {
+            if let Some(waiting) = self.holdings.backlogs.get(name) {
+                match backlogs.get_mut(name) {
+                    Some(told) => *told = *waiting,
+                    None => drop(backlogs.insert(name.clone(), *waiting)),
+                }
+            }
+        }
+        drop(backlogs);
         space.dead_bytes = self.holdings.dead;
         space.quarantine_bytes = self.totals.quarantine_bytes;
         space.detail_bytes = self.holdings.told;

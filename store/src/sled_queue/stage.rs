@@ -8,12 +8,12 @@ use std::collections::BTreeSet;
 use auditrelay_audit::Severity;
 
 use super::{
-    holdings::Holder,
+    holdings::{Holder, Row},
     job::{Answer, Op, Restored, RestoredDelivery},
     keys,
     owner::Owner,
     read::ReadError,
-    records::{DeadRow, Held, SettledAs},
+    records::{DeadRow, Held, SettledAs, Waits},
     shared::{UnroutedBlock, locked},
 };
 use crate::{
@@ -198,28 +198,38 @@ impl Owner {
 
     fn deliver_all(&mut self, blocks: &[DeliveryBlock], events: Class, round: &mut Round) {
         for block in blocks {
-            for packed in &block.deliveries.events {
-                self.deliver(&block.channel, block.severity, events, packed, round);
-            }
-            if let Some(packed) = &block.deliveries.notices {
-                let class = Class::Notices;
-                self.deliver(&block.channel, block.severity, class, packed, round);
+            let since = block.deliveries.since_unix_ms.unwrap_or(self.now_unix_ms);
+            let notices = block.deliveries.notices.iter();
+            let notices = notices.map(|packed| (Class::Notices, packed));
+            let all = block
+                .deliveries
+                .events
+                .iter()
+                .map(|packed| (events, packed));
+            for (class, packed) in all.chain(notices) {
+                self.deliver(&block.channel, block.severity, class, packed, since, round);
             }
         }
     }
 
-    /// Lets deliveries wait for their channel.
+    /// Lets deliveries wait for their channel, since a Unix time in milliseconds.
     pub(super) fn deliver(
         &mut self,
         channel: &str,
         severity: Severity,
         class: Class,
         packed: &Packed,
+        since_unix_ms: i64,
         round: &mut Round,
     ) {
         let held = self.record(channel, severity, class, packed);
-        let seq = held.record_seq;
-        self.wait(channel, severity, seq, &held, false, round);
+        let row = Row {
+            channel,
+            severity,
+            seq: held.record_seq,
+            waits: Waits::since(since_unix_ms),
+        };
+        self.wait(row, &held, round);
         let count = held.count();
         self.count(channel, class, round, |counts| match counts {
             Counter::Events(counts) => {
@@ -252,19 +262,11 @@ impl Owner {
         }
     }
 
-    /// Puts deliveries under a key of their channel; `passed` see [`DeadRow`].
-    pub(super) fn wait(
-        &mut self,
-        channel: &str,
-        severity: Severity,
-        seq: u64,
-        held: &Held,
-        passed: bool,
-        round: &mut Round,
-    ) {
-        self.holdings.add(Holder::Channel(channel), held);
-        let key = keys::waiting(channel, severity, seq);
-        round.batch.insert(key, held.stored(seq, passed));
+    /// Puts deliveries under a key of their channel.
+    pub(super) fn wait(&mut self, row: Row<'_>, held: &Held, round: &mut Round) {
+        self.holdings.add(Holder::Channel(row), held);
+        let key = keys::waiting(row.channel, row.severity, row.seq);
+        round.batch.insert(key, held.stored(row.seq, row.waits));
     }
 
     /// Changes a channel's counters of a class.
@@ -329,8 +331,18 @@ impl Owner {
         } = delivery;
         let held = self.record(channel, *severity, *class, packed);
         let seq = held.record_seq;
+        // When it was received is not known here: it waits since it came.
+        let waits = Waits::since(self.now_unix_ms);
         match burial {
-            None => self.wait(channel, *severity, seq, &held, false, round),
+            None => {
+                let row = Row {
+                    channel,
+                    severity: *severity,
+                    seq,
+                    waits,
+                };
+                self.wait(row, &held, round);
+            }
             Some(burial) => {
                 self.holdings.add(Holder::Dead, &held);
                 let row = DeadRow {
@@ -338,7 +350,7 @@ impl Owner {
                     channel: channel.clone(),
                     severity: *severity,
                     burial: burial.clone(),
-                    passed: false,
+                    waits,
                 };
                 round.batch.insert(keys::dead(seq, 0), row.stored(seq));
                 let fate = SettledAs::Dead(burial.clone());

@@ -4,6 +4,7 @@
 mod support;
 
 mod appending;
+mod backlog;
 mod counted;
 mod falling_at_once;
 mod falling_back;
@@ -70,6 +71,12 @@ contract!(SledQueue:
         a_writer_that_panics_is_a_queue_that_failed,
         seen_keys_survive_and_are_forgotten_by_block,
         routed_batches_are_kept_for_a_replay_as_long_as_they_may,
+    }
+    backlog {
+        what_waits_is_known_by_channel_and_severity,
+        since_when_it_waits_is_known_after_a_restart_and_of_what_comes_back,
+        notices_and_copies_are_part_of_it,
+        what_a_quota_takes_is_no_part_of_it,
     }
     counted {
         who_filtered_and_what_was_muted_is_counted_with_the_routing,

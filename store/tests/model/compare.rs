@@ -28,6 +28,23 @@ impl Run {
             );
         } else {
             assert_eq!(ledger, expected);
+            self.compare_backlog();
+        }
+    }
+
+    /// How much waits in which severity. Bytes, and since when, are compared with the records ([`Run::verify`]).
+    fn compare_backlog(&self) {
+        for backlog in self.queue().backlog() {
+            let channel = &self.model.channels[&backlog.channel];
+            let waiting = channel.waiting.get(&backlog.severity);
+            let expected = waiting.map_or(0, |some| some.len() as u64);
+            assert_eq!(backlog.events, expected, "{backlog:?}");
+            assert_eq!(backlog.bytes > 0, expected > 0, "{backlog:?}");
+            assert_eq!(
+                backlog.oldest_unix_ms.is_some(),
+                expected > 0,
+                "{backlog:?}"
+            );
         }
     }
 

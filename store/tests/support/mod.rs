@@ -41,6 +41,11 @@ pub fn open(dir: &Path) -> SledQueue {
 }
 
 pub fn batch(events: impl IntoIterator<Item = String>) -> EncodedBatch {
+    batch_at(7, events)
+}
+
+/// A batch that was received at this Unix time in milliseconds.
+pub fn batch_at(received_unix_ms: i64, events: impl IntoIterator<Item = String>) -> EncodedBatch {
     let entries = events.into_iter().enumerate().map(|(n, json)| Entry {
         key: EventKey {
             identity: n as u64,
@@ -53,7 +58,7 @@ pub fn batch(events: impl IntoIterator<Item = String>) -> EncodedBatch {
     });
     let batch = Batch {
         cluster: Cow::Borrowed("prod"),
-        received_unix_ms: 7,
+        received_unix_ms,
         entries: entries.collect(),
     };
     EncodedBatch::new(&batch)
@@ -73,6 +78,7 @@ pub fn texts(block: &Block) -> Vec<String> {
 pub fn all_to(channel: &str, severity: Severity, blocks: &[Block]) -> Routed {
     let mut deliveries = DeliveriesEncoder::default();
     let routed = |block: &Block| {
+        deliveries.received(block.received_unix_ms);
         for json in texts(block) {
             deliveries.push(&EventToDeliver {
                 cluster: "prod",

@@ -68,7 +68,7 @@ async fn ask(http: &Http, origin: &str, deadline: Instant) -> Result<(), String>
         .uri(format!("{origin}/"))
         .body(Bytes::new())
         .map_err(|_| "the URL cannot be used".to_owned())?;
-    match timeout_at(deadline, http.send(request)).await {
+    match timeout_at(deadline, http.send("webhook", request)).await {
         Ok(answer) => answer.map(drop).map_err(|broken| broken.reason),
         Err(_) => Err("no answer within the time for the check".to_owned()),
     }

@@ -1,0 +1,147 @@
+//! What `/status` says: the contract with scripts, `auditrelay status` and `auditrelay top`.
+//!
+//! Contract (docs/admin.md): keys are added and never change their meaning; times are Unix times in milliseconds; what
+//! is not known is null or left out. Who reads takes what it does not find for the default, so that a command may be of
+//! another version than the relay.
+
+use std::collections::BTreeMap;
+
+use auditrelay_dispatch::board::{Incident, LaneView};
+use serde::{Deserialize, Serialize};
+
+/// How the relay is.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Report {
+    pub(crate) version: String,
+    /// False where a command read the store of a relay that is stopped.
+    pub(crate) running: bool,
+    pub(crate) now_unix_ms: i64,
+    pub(crate) started_unix_ms: Option<i64>,
+    /// Nothing needs a person.
+    pub(crate) healthy: bool,
+    pub(crate) attention: Vec<Attention>,
+    /// As `/readyz`.
+    pub(crate) ready: bool,
+    /// Why new batches are refused, if they are.
+    pub(crate) refusing: Option<String>,
+    pub(crate) ledger: Totals,
+    pub(crate) rates: Option<Rates>,
+    pub(crate) disk: Disk,
+    pub(crate) channels: BTreeMap<String, Channel>,
+    /// What each token may post, and does.
+    pub(crate) slack: Vec<Budget>,
+    /// Those that are active.
+    pub(crate) mutes: Vec<ActiveMute>,
+    /// What went wrong lately, the latest first.
+    pub(crate) errors: Vec<Incident>,
+}
+
+/// Something that needs a person.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Attention {
+    /// A word for it, of a closed set.
+    pub(crate) kind: String,
+    pub(crate) channel: Option<String>,
+    pub(crate) what: String,
+    #[serde(rename = "do")]
+    pub(crate) todo: String,
+}
+
+/// The ledger's sums.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Totals {
+    pub(crate) received: u64,
+    pub(crate) duplicates: u64,
+    pub(crate) filtered: u64,
+    pub(crate) muted: u64,
+    pub(crate) quarantined: u64,
+    pub(crate) routed: u64,
+    /// Not routed yet.
+    pub(crate) waiting: u64,
+    pub(crate) lost: u64,
+    pub(crate) balanced: bool,
+    /// Of all channels: events, not notices and copies.
+    pub(crate) delivered: u64,
+    pub(crate) dead: u64,
+    pub(crate) dropped: u64,
+}
+
+/// Over the last minute, or since the start where that was less ago.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Rates {
+    pub(crate) over_seconds: f64,
+    pub(crate) received_per_second: f64,
+    pub(crate) delivered_per_second: f64,
+    pub(crate) messages_per_minute: f64,
+}
+
+/// Space, in bytes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Disk {
+    pub(crate) queue_bytes: u64,
+    /// None where a command looked: the limit is the relay's.
+    pub(crate) queue_bytes_max: Option<u64>,
+    pub(crate) free_bytes: Option<u64>,
+    pub(crate) free_bytes_min: u64,
+    pub(crate) dead_bytes: u64,
+    pub(crate) quarantine_bytes: u64,
+    pub(crate) detail_bytes: u64,
+    pub(crate) retained_bytes: u64,
+}
+
+/// One channel.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Channel {
+    /// False: something waits for a channel that the configuration does not have.
+    pub(crate) configured: bool,
+    pub(crate) lane: Option<LaneView>,
+    /// Events, notices and copies.
+    pub(crate) waiting: u64,
+    pub(crate) waiting_bytes: u64,
+    /// How long the oldest of them waits since it was received.
+    pub(crate) oldest_age_seconds: Option<u64>,
+    /// The same by severity, where something waits.
+    pub(crate) backlog: BTreeMap<String, Backlog>,
+    pub(crate) delivered: u64,
+    pub(crate) dead: u64,
+    pub(crate) dropped: u64,
+    /// Deliveries that mutes held back.
+    pub(crate) muted: u64,
+}
+
+/// What waits of one severity.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Backlog {
+    pub(crate) events: u64,
+    pub(crate) bytes: u64,
+    pub(crate) oldest_age_seconds: u64,
+}
+
+/// What one token may post, all of its channels together.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Budget {
+    pub(crate) channels: Vec<String>,
+    /// Calls that post, in the last minute.
+    pub(crate) posts_last_minute: u64,
+    pub(crate) messages_per_minute_max: u64,
+}
+
+/// A mute that holds something back.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct ActiveMute {
+    pub(crate) id: u64,
+    pub(crate) until_unix_ms: i64,
+    pub(crate) author: String,
+    pub(crate) reason: String,
+    /// Deliveries so far.
+    pub(crate) held: u64,
+}

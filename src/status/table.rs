@@ -1,0 +1,309 @@
+//! The report for people: what needs a person first, then one line a subject and a table of channels.
+//!
+//! Invariant: somebody else's words (errors, mutes, names of a store) are cleaned; they cannot act on a terminal.
+
+use auditrelay_dispatch::board::{LaneState, LaneView};
+
+use super::report::{Channel, Report};
+use crate::{
+    health::bytes,
+    output::{self, count},
+};
+
+/// Channels that are shown; those with trouble or a backlog first.
+const CHANNELS_SHOWN_MAX: usize = 30;
+const ERRORS_SHOWN_MAX: usize = 5;
+const MUTES_SHOWN_MAX: usize = 5;
+const WIDTH: usize = 110;
+
+/// One screen.
+pub(super) fn table(report: &Report) -> String {
+    let mut text = head(report);
+    for one in &report.attention {
+        let about = one.channel.as_ref();
+        let about = about.map(|name| format!("{}: ", output::line(name, 60)));
+        let what = format!(
+            "{}{}",
+            about.unwrap_or_default(),
+            output::line(&one.what, 400)
+        );
+        indented(&mut text, "  ! ", &what);
+        indented(&mut text, "    ", &format!("-> {}", one.todo));
+    }
+    text.push('\n');
+    text.push_str(&subjects(report));
+    text.push('\n');
+    text.push_str(&channels(report));
+    let shown = report.errors.iter().take(ERRORS_SHOWN_MAX);
+    if !report.errors.is_empty() {
+        text.push_str("\nlast errors\n");
+    }
+    for error in shown {
+        let about = error.channel.as_deref().unwrap_or(&error.part);
+        let times = match error.times {
+            1 => String::new(),
+            times => format!(
+                " ({} times)",
+                output::count(times, "").trim_end_matches(" s")
+            ),
+        };
+        let ago = ago(report.now_unix_ms, error.at_unix_ms);
+        let line = format!(
+            "{ago}  {}: {}{times}",
+            output::line(about, 60),
+            output::line(&error.text, 300)
+        );
+        indented(&mut text, "  ", &line);
+    }
+    text
+}
+
+fn indented(text: &mut String, start: &str, line: &str) {
+    let mut start = start.to_owned();
+    for part in output::wrap(line, WIDTH - start.len()) {
+        text.push_str(&format!("{start}{part}\n"));
+        start = " ".repeat(start.len());
+    }
+}
+
+fn head(report: &Report) -> String {
+    let version = output::line(&report.version, 30);
+    let state = match (report.running, report.attention.len() as u64) {
+        (false, _) => {
+            return "the relay is not running: nothing is received and nothing is posted; this is what its queue holds\n"
+                .to_owned();
+        }
+        (true, 0) => "healthy".to_owned(),
+        (true, 1) => "1 thing needs a person".to_owned(),
+        (true, more) => format!("{more} things need a person"),
+    };
+    let since = report.started_unix_ms.unwrap_or(report.now_unix_ms);
+    let up = output::duration(report.now_unix_ms - since);
+    format!("auditrelay {version}: {state}; running for {up}\n")
+}
+
+fn subjects(report: &Report) -> String {
+    let mut text = String::new();
+    let mut line = |name: &str, parts: Vec<String>| {
+        text.push_str(&format!("{name:<10}{}\n", parts.join(", ")));
+    };
+    let ledger = &report.ledger;
+    let rate = |of: fn(&super::report::Rates) -> f64| {
+        let rate = report.rates.as_ref().map(of);
+        rate.map_or(String::new(), |rate| format!(" ({rate:.1}/s)"))
+    };
+    let number = |number: u64| {
+        count(number, "x")
+            .trim_end_matches(['x', 's', ' '])
+            .to_owned()
+    };
+    let mut parts = vec![
+        format!(
+            "{} received{}",
+            number(ledger.received),
+            rate(|rates| rates.received_per_second)
+        ),
+        format!(
+            "{} delivered{}",
+            number(ledger.delivered),
+            rate(|rates| rates.delivered_per_second)
+        ),
+    ];
+    for (value, words) in [
+        (ledger.duplicates, "duplicates"),
+        (ledger.filtered, "filtered"),
+        (ledger.muted, "muted"),
+        (ledger.quarantined, "quarantined"),
+        (ledger.waiting, "not routed yet"),
+        (ledger.dead, "dead"),
+        (ledger.dropped, "dropped"),
+        (ledger.lost, "lost"),
+    ] {
+        if value > 0 {
+            parts.push(format!("{} {words}", number(value)));
+        }
+    }
+    let balance = if ledger.balanced {
+        "balanced"
+    } else {
+        "NOT BALANCED"
+    };
+    parts.push(balance.to_owned());
+    line("events", parts);
+    let disk = &report.disk;
+    let most = disk.queue_bytes_max;
+    let most = most.map_or(String::new(), |most| format!(" of at most {}", bytes(most)));
+    let free = disk
+        .free_bytes
+        .map_or("an unknown amount".to_owned(), bytes);
+    line(
+        "queue",
+        vec![
+            format!("{}{most}", bytes(disk.queue_bytes)),
+            format!("{free} free on its disk"),
+        ],
+    );
+    for budget in &report.slack {
+        let names = named(&budget.channels);
+        let (posts, most) = (budget.posts_last_minute, budget.messages_per_minute_max);
+        line(
+            "slack",
+            vec![format!(
+                "{posts} of {most} messages in the last minute ({names})"
+            )],
+        );
+    }
+    for mute in report.mutes.iter().take(MUTES_SHOWN_MAX) {
+        let (id, until) = (mute.id, output::time(mute.until_unix_ms));
+        let (author, reason) = (
+            output::line(&mute.author, 30),
+            output::line(&mute.reason, 60),
+        );
+        let held = count(mute.held, "delivery");
+        line(
+            "mute",
+            vec![format!(
+                "{id} by {author} until {until}: {reason} ({held} held back)"
+            )],
+        );
+    }
+    if let Some(more @ 1..) = report.mutes.len().checked_sub(MUTES_SHOWN_MAX) {
+        line(
+            "mute",
+            vec![format!(
+                "{} (auditrelay mute list)",
+                count(more as u64, "other")
+            )],
+        );
+    }
+    text
+}
+
+/// The first few names.
+fn named(names: &[String]) -> String {
+    const SHOWN: usize = 4;
+    let mut shown: Vec<String> = names
+        .iter()
+        .take(SHOWN)
+        .map(|name| output::line(name, 40))
+        .collect();
+    if let Some(more @ 1..) = names.len().checked_sub(SHOWN) {
+        shown.push(format!("{more} more"));
+    }
+    shown.join(", ")
+}
+
+/// Trouble first, then who has most to wait for.
+pub(crate) fn order<'a>(report: &'a Report) -> Vec<(&'a String, &'a Channel)> {
+    let mut channels: Vec<_> = report.channels.iter().collect();
+    channels
+        .retain(|(_, one)| one.configured || one.waiting > 0 || one.dead > 0 || !report.running);
+    let key = |one: &Channel| {
+        let state = one.lane.as_ref().map(|lane| lane.state);
+        let trouble = match state {
+            Some(LaneState::Parked) => 0,
+            _ if !one.configured => 1,
+            Some(LaneState::Holding) => 2,
+            _ => 3,
+        };
+        (trouble, std::cmp::Reverse(one.waiting))
+    };
+    channels.sort_by_key(|(_, one)| key(one));
+    channels
+}
+
+fn channels(report: &Report) -> String {
+    let mut channels = order(report);
+    let more = channels.split_off(channels.len().min(CHANNELS_SHOWN_MAX));
+    let headers = [
+        "channel",
+        "state",
+        ">waiting",
+        ">oldest",
+        ">delivered",
+        ">dead",
+        "last delivery",
+        "next",
+    ];
+    let rows: Vec<Vec<String>> = channels
+        .into_iter()
+        .map(|(name, one)| {
+            let lane = one.lane.as_ref();
+            vec![
+                output::line(name, 40),
+                state(report, one).to_owned(),
+                one.waiting.to_string(),
+                oldest(one),
+                one.delivered.to_string(),
+                one.dead.to_string(),
+                last_delivery(report.now_unix_ms, lane),
+                lane.map(|lane| next(report.now_unix_ms, lane))
+                    .unwrap_or_default(),
+            ]
+        })
+        .collect();
+    let mut text = output::table(&headers, &rows);
+    if !more.is_empty() {
+        let more = count(more.len() as u64, "more channel");
+        text.push_str(&format!(
+            "{more}, all open, with less that waits (--json)\n"
+        ));
+    }
+    text
+}
+
+/// A channel's state in a word.
+pub(crate) fn state(report: &Report, channel: &Channel) -> &'static str {
+    match &channel.lane {
+        Some(lane) => lane.state.as_str(),
+        None if !report.running => "stopped",
+        None if channel.configured => "starting",
+        None => "unknown",
+    }
+}
+
+/// How long the oldest waits.
+pub(crate) fn oldest(channel: &Channel) -> String {
+    match channel.oldest_age_seconds {
+        Some(seconds) if channel.waiting > 0 => short(seconds),
+        _ => "-".to_owned(),
+    }
+}
+
+pub(crate) fn last_delivery(now_unix_ms: i64, lane: Option<&LaneView>) -> String {
+    let last = lane.and_then(|lane| lane.last_delivered_unix_ms);
+    last.map_or("-".to_owned(), |last| ago(now_unix_ms, last))
+}
+
+/// What a lane waits for, in words, with the time of its next try.
+pub(crate) fn next(now_unix_ms: i64, lane: &LaneView) -> String {
+    let wait = lane
+        .next_try_unix_ms
+        .map(|next| (next - now_unix_ms).max(0) / 1_000);
+    let wait = wait
+        .and_then(|seconds| u64::try_from(seconds).ok())
+        .filter(|seconds| *seconds > 0);
+    match (lane.state, wait) {
+        (LaneState::Open, _) | (_, None) => lane.waits_for.words().to_owned(),
+        (_, Some(seconds)) => format!("tries in {}", short(seconds)),
+    }
+}
+
+/// `2h 5m` in few characters.
+pub(crate) fn short(seconds: u64) -> String {
+    match seconds {
+        0..=59 => format!("{seconds}s"),
+        60..=3_599 => format!("{}m {:02}s", seconds / 60, seconds % 60),
+        3_600..=86_399 => format!("{}h {:02}m", seconds / 3_600, seconds / 60 % 60),
+        _ => format!("{}d {:02}h", seconds / 86_400, seconds / 3_600 % 24),
+    }
+}
+
+/// How long ago.
+pub(crate) fn ago(now_unix_ms: i64, then_unix_ms: i64) -> String {
+    let seconds = (now_unix_ms - then_unix_ms).max(0) / 1_000;
+    format!("{} ago", short(u64::try_from(seconds).unwrap_or_default()))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,1 @@
+//! The table in good days and bad ones.

@@ -1,0 +1,274 @@
+//! How the running relay is, gathered when somebody asks, and how its counts grew in the last minute.
+//!
+//! Contract: a report is made of counts that are in memory; it reads no disk but asks how much of it is free. What is
+//! remembered is a sample every [`SAMPLE_EVERY`] over a minute, whatever the load.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use auditrelay_config::{Config, Destination};
+use auditrelay_dispatch::{Board, board::LaneView};
+use auditrelay_store::{Ledger, Mute, Queue, SledQueue, Space};
+use secrecy::ExposeSecret;
+use tokio::time::{Instant, sleep};
+
+use super::{
+    attention,
+    report::{ActiveMute, Budget, Channel, Disk, Rates, Report, Totals},
+};
+use crate::{lanes::workspace_of, when::now_unix_ms};
+
+const SAMPLE_EVERY: Duration = Duration::from_secs(5);
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// What is needed to say how the relay is, beside its queue.
+pub(crate) struct Vitals {
+    board: Board,
+    started_unix_ms: i64,
+    samples: Mutex<VecDeque<Sample>>,
+}
+
+/// Counts at one time.
+#[derive(Debug, Clone)]
+struct Sample {
+    at: Instant,
+    received: u64,
+    delivered: u64,
+    /// Calls by channel.
+    posts: BTreeMap<String, u64>,
+    messages: u64,
+}
+
+impl Vitals {
+    /// From now on.
+    pub(crate) fn new(board: Board) -> Self {
+        Self {
+            board,
+            started_unix_ms: now_unix_ms(),
+            samples: Mutex::default(),
+        }
+    }
+
+    /// Notes counts now and then, until it is dropped.
+    pub(crate) async fn look_on(&self, queue: &SledQueue) {
+        loop {
+            let sample = Sample::of(&queue.ledger(), &self.board.lanes());
+            self.note(sample);
+            sleep(SAMPLE_EVERY).await;
+        }
+    }
+
+    fn note(&self, sample: Sample) {
+        let mut samples = self.samples.lock().unwrap_or_else(PoisonError::into_inner);
+        while samples
+            .get(1)
+            .is_some_and(|second| sample.at - second.at >= MINUTE)
+        {
+            samples.pop_front();
+        }
+        samples.push_back(sample);
+    }
+
+    /// The oldest sample of the last minute, or a little older.
+    fn before(&self) -> Option<Sample> {
+        let samples = self.samples.lock().unwrap_or_else(PoisonError::into_inner);
+        samples.front().cloned()
+    }
+
+    /// How the relay is now.
+    pub(crate) fn report(&self, queue: &SledQueue, config: &Config) -> Report {
+        let (ledger, space, lanes) = (queue.ledger(), queue.space(), self.board.lanes());
+        let now = Sample::of(&ledger, &lanes);
+        let before = self.before();
+        let rates = before.as_ref().map(|before| now.since(before));
+        let slack = budgets(config, &now, before.as_ref());
+        let mut report = Report {
+            running: true,
+            started_unix_ms: Some(self.started_unix_ms),
+            rates,
+            slack,
+            errors: self.board.incidents(),
+            ..of_queue(&ledger, &queue.mutes(), &space)
+        };
+        report.disk.queue_bytes_max = Some(space.bytes_max);
+        for name in config.channels.keys() {
+            let channel = report.channels.entry(name.to_string()).or_default();
+            channel.configured = true;
+            channel.lane = lanes.get(name.as_str()).cloned();
+        }
+        attention::judge(&mut report, queue.check().err());
+        report
+    }
+}
+
+/// What the queue alone tells, of a relay that runs or is stopped.
+pub(super) fn of_queue(ledger: &Ledger, mutes: &[Mute], space: &Space) -> Report {
+    let counts = &ledger.counts;
+    let channels = ledger.channels.values();
+    let report = Report {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        now_unix_ms: now_unix_ms(),
+        refusing: space.refusing.clone(),
+        ledger: Totals {
+            received: ledger.received,
+            duplicates: counts.duplicates,
+            filtered: counts.filtered,
+            muted: counts.muted,
+            quarantined: counts.quarantined,
+            routed: counts.routed,
+            waiting: ledger.waiting,
+            lost: ledger.lost,
+            balanced: ledger.is_balanced(),
+            delivered: channels.clone().map(|one| one.delivered).sum(),
+            dead: channels.clone().map(|one| one.dead).sum(),
+            dropped: channels.map(|one| one.dropped.total()).sum(),
+        },
+        disk: Disk {
+            queue_bytes: space.used_bytes,
+            queue_bytes_max: None,
+            free_bytes: space.disk_free_bytes,
+            free_bytes_min: space.disk_free_bytes_min,
+            dead_bytes: space.dead_bytes,
+            quarantine_bytes: space.quarantine_bytes,
+            detail_bytes: space.detail_bytes,
+            retained_bytes: space.retained_bytes,
+        },
+        mutes: mutes
+            .iter()
+            .filter(|one| one.is_active())
+            .map(active)
+            .collect(),
+        ..Report::default()
+    };
+    with_channels(report, ledger, space)
+}
+
+fn with_channels(mut report: Report, ledger: &Ledger, space: &Space) -> Report {
+    for (name, counts) in &ledger.channels {
+        let channel = report.channels.entry(name.clone()).or_default();
+        channel.waiting += counts.waiting;
+        channel.delivered = counts.delivered;
+        channel.dead += counts.dead;
+        channel.dropped = counts.dropped.total();
+    }
+    for (name, counts) in ledger.notices.iter().chain(&ledger.copies) {
+        let channel = report.channels.entry(name.clone()).or_default();
+        channel.waiting += counts.waiting;
+        channel.dead += counts.dead;
+    }
+    for (name, channel) in &mut report.channels {
+        channel.waiting_bytes = space.waiting_bytes.get(name).copied().unwrap_or_default();
+        channel.muted = ledger
+            .muted_deliveries
+            .get(name)
+            .copied()
+            .unwrap_or_default();
+    }
+    // What was delivered long ago, in a channel that is not configured any more, is of no interest.
+    report
+}
+
+fn active(mute: &Mute) -> ActiveMute {
+    ActiveMute {
+        id: mute.id,
+        until_unix_ms: mute.asked.until_unix_ms,
+        author: mute.asked.author.clone(),
+        reason: mute.asked.reason.clone(),
+        held: mute.held_total(),
+    }
+}
+
+/// What each token posted in the last minute, whose names nobody hears.
+fn budgets(config: &Config, now: &Sample, before: Option<&Sample>) -> Vec<Budget> {
+    let mut of_tokens: BTreeMap<String, Budget> = BTreeMap::new();
+    for (name, channel) in &config.channels {
+        let who = match channel.destination(&config.slack) {
+            Destination::SlackApi { token, .. } => token.expose_secret().to_owned(),
+            Destination::Webhook { url } => workspace_of(url),
+            Destination::Preview => continue,
+        };
+        let posts = |sample: &Sample| sample.posts.get(name.as_str()).copied();
+        let earlier = before.and_then(posts).unwrap_or_default();
+        let budget = of_tokens.entry(who).or_default();
+        budget.channels.push(name.to_string());
+        budget.posts_last_minute += posts(now).unwrap_or_default().saturating_sub(earlier);
+        budget.messages_per_minute_max = config.slack.messages_per_minute.get();
+    }
+    let mut budgets: Vec<Budget> = of_tokens.into_values().collect();
+    budgets.sort_by(|one, other| one.channels.cmp(&other.channels));
+    budgets
+}
+
+impl Sample {
+    fn of(ledger: &Ledger, lanes: &BTreeMap<String, LaneView>) -> Self {
+        Self {
+            at: Instant::now(),
+            received: ledger.received,
+            delivered: ledger.channels.values().map(|one| one.delivered).sum(),
+            posts: lanes
+                .iter()
+                .map(|(name, lane)| (name.clone(), lane.posts))
+                .collect(),
+            messages: lanes.values().map(|lane| lane.messages).sum(),
+        }
+    }
+
+    fn since(&self, before: &Self) -> Rates {
+        let seconds = (self.at - before.at).as_secs_f64();
+        // A moment after the start a count is no rate yet.
+        let per_second = |now: u64, then: u64| now.saturating_sub(then) as f64 / seconds.max(1.0);
+        Rates {
+            over_seconds: seconds,
+            received_per_second: per_second(self.received, before.received),
+            delivered_per_second: per_second(self.delivered, before.delivered),
+            messages_per_minute: 60.0 * per_second(self.messages, before.messages),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample(at: Instant, received: u64) -> Sample {
+        Sample {
+            at,
+            received,
+            delivered: received / 2,
+            posts: BTreeMap::new(),
+            messages: received / 10,
+        }
+    }
+
+    #[test]
+    fn rates_are_of_the_last_minute_and_the_samples_are_few() {
+        let vitals = Vitals::new(Board::default());
+        let start = Instant::now();
+        // A quiet hour, then ten events a second.
+        let mut received = 0;
+        for n in 0..800_u32 {
+            let at = start + SAMPLE_EVERY * n;
+            received += if n > 720 { 50 } else { 0 };
+            vitals.note(sample(at, received));
+            let kept = vitals.samples.lock().expect("no panic").len();
+            assert!(kept <= 14, "{kept}");
+        }
+        let now = sample(start + SAMPLE_EVERY * 800, received + 50);
+        let rates = now.since(&vitals.before().expect("one"));
+        assert!((60.0..=66.0).contains(&rates.over_seconds), "{rates:?}");
+        assert!((rates.received_per_second - 10.0).abs() < 0.01, "{rates:?}");
+        assert!((rates.delivered_per_second - 5.0).abs() < 0.1, "{rates:?}");
+        assert!((rates.messages_per_minute - 60.0).abs() < 1.0, "{rates:?}");
+    }
+
+    #[test]
+    fn a_moment_after_the_start_nothing_is_blown_up() {
+        let start = Instant::now();
+        let now = sample(start + Duration::from_millis(1), 5);
+        let rates = now.since(&sample(start, 0));
+        assert!(rates.received_per_second <= 5.0, "{rates:?}");
+    }
+}
