@@ -78,7 +78,7 @@ impl Lanes {
     pub(crate) fn new(queue: SledQueue, metrics: Metrics, key: HashKey, plan: &Plan) -> Self {
         let shared = Shared {
             config: Arc::clone(&plan.config),
-            http: plan.http.clone(),
+            http: plan.http.clone().timed(metrics.slack_requests.clone()),
             workspaces: HashMap::new(),
         };
         let mut lanes = Self {
