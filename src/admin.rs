@@ -4,8 +4,8 @@
 
 mod doorman;
 mod port;
-#[cfg(test)]
-mod tests;
+
+use std::sync::Arc;
 
 use auditrelay_store::{Queue, SledQueue};
 use http_body_util::{BodyExt, Full};
@@ -20,6 +20,7 @@ use crate::{
     current::Current,
     health, import, ledger,
     metrics::{Format, LedgerMetrics, gauge_value},
+    reload::{self, Reloader},
     status::Vitals,
     when::now_unix_ms,
 };
@@ -33,6 +34,8 @@ pub(crate) struct Admin {
     pub(crate) metrics: LedgerMetrics,
     pub(crate) commands: Commands,
     pub(crate) vitals: Vitals,
+    /// None where there is nothing to load again.
+    pub(crate) reloader: Option<Arc<Reloader>>,
 }
 
 impl Admin {
@@ -51,6 +54,8 @@ impl Admin {
             self.commands.answer(request).await
         } else if request.uri().path() == import::PATH {
             self.commands.import(request).await
+        } else if request.uri().path() == reload::PATH {
+            reload::answer(self.reloader.as_ref(), &self.commands, request).await
         } else {
             self.answer(&request, is_admitted).map(BodyExt::boxed)
         }
@@ -97,7 +102,14 @@ impl Admin {
             {
                 text(StatusCode::UNAUTHORIZED, "this is another relay\n")
             }
-            "/status" => json(&self.vitals.report(&self.queue, &self.current.load())),
+            "/status" => {
+                let gauges = self.metrics.gauges();
+                json(
+                    &self
+                        .vitals
+                        .report(&self.queue, &self.current.load(), &gauges),
+                )
+            }
             "/ledger" => json(&ledger::json(
                 &self.queue.ledger(),
                 &self.queue.mutes(),

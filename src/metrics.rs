@@ -7,12 +7,12 @@ use std::{collections::BTreeMap, sync::Mutex, time::SystemTime};
 use auditrelay_store::{Ledger, OtherCounts, Space};
 use prometheus::{
     GaugeVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-    process_collector::ProcessCollector,
+    process_collector::ProcessCollector, proto::MetricType,
 };
 
 pub(crate) use openmetrics::Format;
 
-use crate::{backlog_metrics::BacklogMetrics, space_metrics::SpaceMetrics};
+use crate::{backlog_metrics::BacklogMetrics, logs, space_metrics::SpaceMetrics};
 
 /// The relay's registry and what is filled at scrape time.
 pub(crate) struct LedgerMetrics {
@@ -138,6 +138,7 @@ impl LedgerMetrics {
     pub(crate) fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
         let register = Register(registry);
         tell_of_the_process(&register)?;
+        logs::register(registry)?;
         Ok(Self {
             registry: registry.clone(),
             events: register.counters(
@@ -206,6 +207,20 @@ impl LedgerMetrics {
             )?,
             scrape: Mutex::new(()),
         })
+    }
+
+    /// What gauges without labels say, by name.
+    pub(crate) fn gauges(&self) -> BTreeMap<String, f64> {
+        let families = self.registry.gather();
+        let gauges = families
+            .iter()
+            .filter(|family| family.get_field_type() == MetricType::GAUGE);
+        let values = gauges.flat_map(|family| {
+            let alone = family.get_metric().iter();
+            let alone = alone.filter(|metric| metric.get_label().is_empty());
+            alone.map(|metric| (family.name().to_owned(), metric.get_gauge().get_value()))
+        });
+        values.collect()
     }
 
     /// Everything, in a form that was asked for.

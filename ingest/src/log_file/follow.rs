@@ -119,7 +119,8 @@ impl<Q: Queue> Follow<Q> {
                         is_said = true;
                         tracing::warn!(
                             path = label, reason = %full.0,
-                            "reading of log files rests until the queue has room; their lines wait in them"
+                            "reading of log files rests until the queue has room; their lines wait in them: make room before \
+                             the API server removes the oldest file"
                         );
                     }
                     pause(REST_INTERVAL, stop).await;
