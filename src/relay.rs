@@ -330,21 +330,21 @@ impl Relay {
         }
         let board = self.dispatch_metrics.board.clone();
         let metrics = self.dispatch_metrics.clone();
-        let mut lanes = Lanes::new(self.queue.clone(), self.dispatch_metrics, self.hash_key);
-        let shared = lanes.provide(&parts.plans.borrow());
-        tasks.spawn(lanes.run(parts.plans.subscribe(), stopped.clone()));
+        let lanes = Lanes::new(
+            self.queue.clone(),
+            self.dispatch_metrics,
+            self.hash_key,
+            &parts.plans.borrow(),
+        );
         let running = Running {
             duplicates: self.router.duplicates(),
             metrics,
         };
-        let means = Means::of_relay(
-            parts.current.clone(),
-            parts.hash_key.clone(),
-            running,
-            &shared,
-        );
+        let (current, key) = (parts.current.clone(), parts.hash_key.clone());
+        let means = Means::of_relay(current, key, running, lanes.shared());
         parts.context.set_means(means);
-        tasks.spawn(online::at_start(config, shared, stopped.clone()));
+        tasks.spawn(until(stopped.clone(), online::follow(lanes.shared())));
+        tasks.spawn(lanes.run(parts.plans.subscribe(), stopped.clone()));
         let router = self.router.following(parts.tables.subscribe());
         tasks.spawn(router.run(stopped.clone()));
         let current = parts.current.clone();
