@@ -65,6 +65,7 @@ impl Parts {
         hash_key: HashKey,
     ) -> Result<Self, Failure> {
         let https = Https::default();
+        let config = Arc::new(config);
         let plan = Plan::new(&config, templates, &https).map_err(Failure::Other)?;
         Ok(Self {
             tables: watch::Sender::new(table(&config, routes)),
@@ -74,7 +75,7 @@ impl Parts {
             quiet: for_nobody(&config, &hash_key, routes).into(),
             ingest: None,
             context: Arc::new(Context::new(queue.clone(), &config, Arc::clone(routes))),
-            current: Current::new(Arc::new(config)),
+            current: Current::new(config),
             queue,
             hash_key,
         })
@@ -87,12 +88,13 @@ impl Parts {
     pub(crate) fn prepare(&self, config: Config) -> Result<Next, String> {
         let templates = Templates::all(&config)?;
         let routes = Arc::new(Routes::of_relay(&config, &self.hash_key));
+        let config = Arc::new(config);
         Ok(Next {
             table: table(&config, &routes),
             plan: Arc::new(Plan::new(&config, &templates, &self.https)?),
             prepared: preparation(&config, &self.hash_key, &routes),
             quiet: for_nobody(&config, &self.hash_key, &routes),
-            config: Arc::new(config),
+            config,
         })
     }
 

@@ -289,13 +289,9 @@ impl Relay {
         );
         if let Some(Webhook { listener, keyring }) = self.webhook {
             keyring.register(&self.registry).map_err(other)?;
-            let listening = listener.local_addr().map_err(other)?;
-            let watchdog = Watchdog {
-                door: OwnDoor::new(listening, Arc::clone(&keyring)).map_err(other)?,
-                key: self.hash_key.clone(),
-                metrics: self.dispatch_metrics.watchdog.clone(),
-                configs: parts.current.changes(),
-            };
+            let door = OwnDoor::new(listener.local_addr().map_err(other)?, Arc::clone(&keyring));
+            let metrics = self.dispatch_metrics.watchdog.clone();
+            let watchdog = Watchdog::new(door.map_err(other)?, &parts, metrics);
             tasks.spawn(until(stopped.clone(), watchdog.run()));
             let watching = Arc::clone(&keyring).watch(RELOAD_INTERVAL);
             tasks.spawn(until(stopped.clone(), watching));
@@ -314,16 +310,18 @@ impl Relay {
                 auditrelay_ingest::serve(listener, ingest, stopping).await;
                 Ok(())
             });
-        } else if config.watchdog.channel().is_some() {
-            tracing::warn!(
-                "watchdog: there is no webhook here that an event of its own could come through, so none is sent"
-            );
+        } else {
+            Watchdog::warn_without_door(&config);
         }
         let board = self.dispatch_metrics.board.clone();
-        let mut lanes = Lanes::new(self.queue.clone(), self.dispatch_metrics, self.hash_key);
-        let shared = lanes.provide(&parts.plans.borrow());
+        let lanes = Lanes::new(
+            self.queue.clone(),
+            self.dispatch_metrics,
+            self.hash_key,
+            &parts.plans.borrow(),
+        );
+        tasks.spawn(until(stopped.clone(), online::follow(lanes.shared())));
         tasks.spawn(lanes.run(parts.plans.subscribe(), stopped.clone()));
-        tasks.spawn(online::at_start(config, shared, stopped.clone()));
         let router = self.router.following(parts.tables.subscribe());
         tasks.spawn(router.run(stopped.clone()));
         let current = parts.current.clone();
