@@ -10,16 +10,22 @@ use auditrelay_audit::HashKey;
 use auditrelay_config::Config;
 use auditrelay_dispatch::{Metrics, Router, Routes, Templates};
 use auditrelay_ingest::{
-    Ingest, Keyring, RELOAD_INTERVAL,
+    Ingest, Keyring, OwnDoor, RELOAD_INTERVAL,
     log_file::{InUse, LogFileMetrics},
 };
 use auditrelay_store::{Queue, QueueError, SledQueue};
 use prometheus::Registry;
-use tokio::{net::TcpListener, sync::watch, task::JoinSet};
+use tokio::{
+    net::TcpListener,
+    sync::{mpsc, watch},
+    task::JoinSet,
+};
 
 use crate::{
     Failure, admin,
+    clusters::Clusters,
     commands_port::{Commands, Token},
+    current::Current,
     data_dir::{hash_key, open_queue, write_durably},
     import::Importer,
     lanes::Lanes,
@@ -27,7 +33,10 @@ use crate::{
     online,
     parts::{Parts, warn_of_orphans},
     preparation::follow_files,
+    reload::{ReloadMetrics, Reloader, Source},
     status::Vitals,
+    trace::{Means, Running},
+    watchdog::Watchdog,
 };
 
 /// How long a failed queue's callers have to get their answer.
@@ -66,6 +75,8 @@ pub struct Relay {
     webhook: Option<Webhook>,
     admin: admin::Port,
     token: Token,
+    /// To be loaded again, also when asked.
+    source: Option<(Source, mpsc::Receiver<()>)>,
 }
 
 impl Relay {
@@ -128,7 +139,7 @@ impl Relay {
             .store_moved_aside
             .set(i64::from(is_moved_aside));
         // Ingest and router meet in the queue alone; both have the table.
-        let routes = Arc::new(Routes::new(&config));
+        let routes = Arc::new(Routes::of_relay(&config, &hash_key));
         admin.doing("reading which events were received lately");
         let router = Router::load(
             queue.clone(),
@@ -167,7 +178,16 @@ impl Relay {
             webhook,
             admin,
             token,
+            source: None,
         })
+    }
+
+    /// Loads the configuration again from where it came: when it changes, when it is asked for, and on each of
+    /// `hangups`.
+    #[must_use]
+    pub(crate) fn reloading(mut self, source: Source, hangups: mpsc::Receiver<()>) -> Self {
+        self.source = Some((source, hangups));
+        self
     }
 
     /// Where audit events are received, if they are.
@@ -205,9 +225,8 @@ impl Relay {
     async fn run_until(self, shutdown: impl Future<Output = ()>) -> Result<(), Failure> {
         let (stop, stopped) = watch::channel(false);
         let data_dir = self.config.data_dir.clone();
-        let grace = self.config.ingest.shutdown();
         let queue = self.queue.clone();
-        let mut tasks = self.start(&stopped)?;
+        let (mut tasks, current) = self.start(&stopped)?;
         let outcome = tokio::select! {
             () = shutdown => Ok(()),
             error = queue.failed() => Err(error),
@@ -218,20 +237,20 @@ impl Relay {
         // Everybody may have gone already.
         let _ = stop.send(true);
         let grace = if outcome.is_ok() {
-            grace
+            current.load().ingest.shutdown()
         } else {
             FAILURE_GRACE
         };
         let drained = tokio::time::timeout(grace, async {
             while let Some(ended) = tasks.join_next().await {
                 if let Ok(Err(error)) = ended {
-                    tracing::error!(%error, "a part of the relay ended with an error");
+                    tracing::error!(%error, "a part of the relay ended with an error while the relay stops: what was acknowledged is in the queue");
                 }
             }
         });
         if drained.await.is_err() && outcome.is_ok() {
             tracing::warn!(
-                "what was under way did not finish in time; a message that was being posted will be \
+                "what was under way did not finish within ingest.shutdown_seconds; a message that was being posted will be \
                  looked for before it is repeated"
             );
         }
@@ -242,9 +261,14 @@ impl Relay {
     fn start(
         self,
         stopped: &watch::Receiver<bool>,
-    ) -> Result<JoinSet<Result<(), QueueError>>, Failure> {
+    ) -> Result<(JoinSet<Result<(), QueueError>>, Current), Failure> {
         let mut tasks = JoinSet::new();
         let ingest_metrics = auditrelay_ingest::Metrics::new(&self.registry).map_err(other)?;
+        let clusters = Clusters {
+            ingest: ingest_metrics.clone(),
+            dispatch: self.dispatch_metrics.clone(),
+        };
+        clusters.tell_apart(&self.config);
         let mut parts = Parts::new(
             self.config,
             &self.routes,
@@ -253,6 +277,8 @@ impl Relay {
             self.hash_key.clone(),
         )?;
         let config = parts.current.load();
+        let following = clusters.follow(parts.current.changes());
+        tasks.spawn(until(stopped.clone(), following));
         let in_use = InUse::default();
         let log_files = LogFileMetrics::new(&self.registry).map_err(other)?;
         follow_files(
@@ -272,6 +298,14 @@ impl Relay {
         );
         if let Some(Webhook { listener, keyring }) = self.webhook {
             keyring.register(&self.registry).map_err(other)?;
+            let listening = listener.local_addr().map_err(other)?;
+            let watchdog = Watchdog {
+                door: OwnDoor::new(listening, Arc::clone(&keyring)).map_err(other)?,
+                key: self.hash_key.clone(),
+                metrics: self.dispatch_metrics.watchdog.clone(),
+                configs: parts.current.changes(),
+            };
+            tasks.spawn(until(stopped.clone(), watchdog.run()));
             let watching = Arc::clone(&keyring).watch(RELOAD_INTERVAL);
             tasks.spawn(until(stopped.clone(), watching));
             let ingest = Arc::new(Ingest::new(
@@ -289,23 +323,50 @@ impl Relay {
                 auditrelay_ingest::serve(listener, ingest, stopping).await;
                 Ok(())
             });
+        } else if config.watchdog.channel().is_some() {
+            tracing::warn!(
+                "watchdog: there is no webhook here that an event of its own could come through, so none is sent"
+            );
         }
         let board = self.dispatch_metrics.board.clone();
+        let metrics = self.dispatch_metrics.clone();
         let mut lanes = Lanes::new(self.queue.clone(), self.dispatch_metrics, self.hash_key);
         let shared = lanes.provide(&parts.plans.borrow());
         tasks.spawn(lanes.run(parts.plans.subscribe(), stopped.clone()));
+        let running = Running {
+            duplicates: self.router.duplicates(),
+            metrics,
+        };
+        let means = Means::of_relay(
+            parts.current.clone(),
+            parts.hash_key.clone(),
+            running,
+            &shared,
+        );
+        parts.context.set_means(means);
         tasks.spawn(online::at_start(config, shared, stopped.clone()));
         let router = self.router.following(parts.tables.subscribe());
         tasks.spawn(router.run(stopped.clone()));
+        let current = parts.current.clone();
+        let reload_metrics = ReloadMetrics::new(&self.registry).map_err(other)?;
+        let commands = Commands::new(Arc::clone(&parts.context), importer, self.token);
+        let parts = Arc::new(parts);
+        let reloader = self.source.map(|(source, hangups)| {
+            let reloader = Arc::new(Reloader::new(source, parts, reload_metrics));
+            let watching = Arc::clone(&reloader).watch(hangups);
+            tasks.spawn(until(stopped.clone(), watching));
+            reloader
+        });
         let admin = admin::Admin {
             queue: self.queue,
-            current: parts.current.clone(),
+            current: current.clone(),
             metrics: self.ledger_metrics,
-            commands: Commands::new(Arc::clone(&parts.context), importer, self.token),
+            commands,
             vitals: Vitals::new(board),
+            reloader,
         };
         tasks.spawn(until(stopped.clone(), self.admin.serve(admin)));
-        Ok(tasks)
+        Ok((tasks, current))
     }
 }
 
@@ -350,7 +411,7 @@ fn forget_address(data_dir: &Path) {
     let file = data_dir.join(ADMIN_ADDRESS_FILE);
     match fs::remove_file(&file) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            tracing::warn!(%error, file = %file.display(), "cannot remove the file");
+            tracing::warn!(%error, file = %file.display(), "cannot remove the file of the admin address: a command may ask where nobody answers, and says so; remove it");
         }
         _ => {}
     }

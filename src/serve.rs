@@ -2,28 +2,42 @@
 
 use std::process::ExitCode;
 
-use auditrelay_config::{Config, Loaded, load};
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use auditrelay_config::Loaded;
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::mpsc,
+};
 
 use crate::{
     Failure,
     cli::{ServeArgs, environment},
+    logs,
     relay::Relay,
+    reload::Source,
 };
 
 /// What a shell reports for a process that SIGINT ended.
 const EXIT_INTERRUPTED: i32 = 130;
 
 pub(crate) async fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
-    let Loaded { config, notes } = load(args.config.as_deref(), environment(), args.overrides())?;
-    for note in notes {
-        tracing::info!("{note}");
-    }
-    serve(config, false).await
+    let file = args.config.clone();
+    let (source, loaded) = Source::first(file, environment(), args.overrides(), |_| {})?;
+    serve(source, loaded, false).await
 }
 
 /// Runs the relay of a configuration until a signal; `only_files` without its webhook.
-pub(crate) async fn serve(config: Config, only_files: bool) -> Result<ExitCode, Failure> {
+pub(crate) async fn serve(
+    source: Source,
+    loaded: Loaded,
+    only_files: bool,
+) -> Result<ExitCode, Failure> {
+    // Before anything that takes time: it must not end the process at any moment.
+    let hangups = hangups()?;
+    let Loaded { config, notes } = loaded;
+    logs::use_configured(logs::configured(&config)?);
+    for note in notes {
+        tracing::info!("{note}");
+    }
     leave_no_core();
     raise_open_files_limit(config.ingest.connections_max.as_usize());
     let _listened = outlive_file_size_limit()?;
@@ -51,7 +65,12 @@ pub(crate) async fn serve(config: Config, only_files: bool) -> Result<ExitCode, 
         }
         None => tracing::info!(admin, "ready"),
     }
-    relay.run(shutdown.asked()).await?;
+    let relay = relay.reloading(source, hangups);
+    let telling = tokio::spawn(logs::keep_telling());
+    let ended = relay.run(shutdown.asked()).await;
+    telling.abort();
+    logs::tell_left_out();
+    ended?;
     tracing::info!("stopped");
     Ok(ExitCode::SUCCESS)
 }
@@ -78,7 +97,10 @@ fn raise_open_files_limit(connections_max: usize) {
             "this process may open {limit} files, ingest.connections_max asks for {wanted}; raise the hard \
              limit (ulimit -Hn, LimitNOFILE) or lower ingest.connections_max"
         ),
-        Err(error) => tracing::warn!(%error, "the limit of open files cannot be raised"),
+        Err(error) => {
+            tracing::warn!(%error, "the limit of open files cannot be raised: with many connections the queue may not find any; raise it \
+             (LimitNOFILE)")
+        }
     }
 }
 
@@ -89,6 +111,21 @@ fn outlive_file_size_limit() -> Result<Signal, Failure> {
     const SIGXFSZ: i32 = 25;
     signal(SignalKind::from_raw(SIGXFSZ))
         .map_err(|error| Failure::Other(format!("cannot listen for signals: {error}")))
+}
+
+/// SIGHUP: asks for a reload. One that comes before the relay is open, or while it reloads, is done afterwards; more
+/// than one of those are one.
+fn hangups() -> Result<mpsc::Receiver<()>, Failure> {
+    let mut signals = signal(SignalKind::hangup())
+        .map_err(|error| Failure::Other(format!("cannot listen for signals: {error}")))?;
+    let (asked, hangups) = mpsc::channel(1);
+    tokio::spawn(async move {
+        while signals.recv().await.is_some() {
+            // Full: one waits already.
+            let _ = asked.try_send(());
+        }
+    });
+    Ok(hangups)
 }
 
 /// SIGTERM and SIGINT: the first asks to stop, a second ends the process at once.

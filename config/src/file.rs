@@ -20,7 +20,7 @@ use crate::text::FromText;
 use crate::tree::Layer;
 
 /// Longest configuration file, in bytes.
-const FILE_BYTES_MAX: usize = 1 << 20;
+pub(crate) const FILE_BYTES_MAX: usize = 1 << 20;
 
 /// What the configuration file sets.
 pub(crate) fn read_layer(path: &Path) -> Result<Layer, ConfigError> {

@@ -10,12 +10,14 @@
 
 mod bounded;
 mod channel;
+mod clusters;
 mod door;
 mod environment;
 mod error;
 mod file;
 mod inputs;
 mod json;
+mod json_schema;
 mod load;
 mod model;
 mod mutes;
@@ -34,17 +36,20 @@ mod secret;
 mod starter;
 mod text;
 mod tree;
+mod watched;
 
 pub use auditrelay_audit::{AuthorizerDecision, Level, Risk, Severity, Stage, redact::Bodies};
 pub use bounded::Bounded;
 pub use channel::{ChannelConfig, Destination, DigestDetails, FieldConfig};
+pub use clusters::ClusterLabels;
 pub use door::{ClientConfig, TlsConfig};
 pub use error::{ConfigError, EX_CONFIG};
 pub use inputs::{InputsConfig, LogFileConfig};
+pub use json_schema::json_schema;
 pub use load::{Loaded, Overrides, load};
 pub use model::{Config, DedupConfig, IngestConfig, SlackConfig};
 pub use names::{ChannelName, ClientName, ClusterName, InvalidName, RouteName, SlackChannel};
-pub use observe::{LogConfig, MetricsConfig, WatchdogConfig};
+pub use observe::{LogConfig, MetricsConfig, WATCHDOG, WatchdogConfig};
 pub use proxy::Proxy;
 pub use queue::QueueConfig;
 pub use redaction::RedactionConfig;
@@ -56,6 +61,7 @@ pub use route_tests::{Expected, RouteTest, SampleEvent};
 pub use seal_key::SealKey;
 pub use secret::{MASK, SlackToken, WebhookUrl};
 pub use starter::{STARTER_CHANNEL, STARTER_ROUTES};
+pub use watched::fingerprint;
 
 /// The reference configuration file: every knob with its default, unit and bounds, and examples of
 /// channels and routes. It can be loaded as it is; its secrets are samples.

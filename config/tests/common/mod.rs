@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "no test uses all of it")]
 
+pub mod schema;
+
 use std::path::PathBuf;
 
 use auditrelay_config::{Config, ConfigError, Destination, Loaded, Overrides, load};
@@ -61,6 +63,11 @@ impl Case {
     }
 
     pub fn loaded(&self) -> Loaded {
+        // What is loaded is valid by the JSON Schema, whatever it is.
+        if let Some(file) = &self.file {
+            let text = std::fs::read_to_string(file).expect("text");
+            assert_eq!(schema::faults(&text), None, "{text}");
+        }
         self.run().unwrap_or_else(|error| panic!("{error}"))
     }
 
@@ -84,6 +91,7 @@ pub fn destination(config: &Config, channel: &str) -> String {
             format!("{channel} with {}", token.expose_secret())
         }
         Some(Destination::Webhook { url }) => format!("webhook {}", url.expose_secret()),
+        Some(Destination::PlainWebhook { url }) => format!("plain {}", url.expose_secret()),
         Some(Destination::Preview) => "preview".to_owned(),
         None => "nowhere".to_owned(),
     }

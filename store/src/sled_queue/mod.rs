@@ -47,6 +47,7 @@ mod snapshot;
 mod stage;
 mod threads;
 mod tidy;
+mod trace;
 
 use std::{
     collections::BTreeMap,
@@ -140,7 +141,10 @@ impl Drop for Inner {
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {
-            tracing::error!("the queue's writer panicked");
+            tracing::error!(
+                "the queue's writer panicked: what was acknowledged is on disk, nothing is acknowledged any more; please report it, \
+                 and start the relay again"
+            );
         }
     }
 }

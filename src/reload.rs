@@ -1,0 +1,244 @@
+//! The configuration, loaded again while the relay runs: on SIGHUP, when the content of its files changes, and on
+//! `POST /-/reload`.
+//!
+//! Invariants:
+//! * one reload at a time, and it is brought to its end whoever asked for it has gone;
+//! * everything is loaded and made before anything is exchanged: a configuration that cannot be used changes nothing;
+//! * what counts only after a restart is left as it is, named, and counted; the rest counts;
+//! * files are looked at by content: the same content has to be there twice, [`POLL_INTERVAL`] apart, so that one
+//!   that is being written is not taken. Whoever asks in so many words is taken at their word;
+//! * a content is tried once by itself: what is wrong with it is said once.
+
+mod command;
+mod difference;
+mod metrics;
+mod port;
+mod source;
+
+use std::{sync::Arc, time::Duration};
+
+use auditrelay_config::Loaded;
+use auditrelay_store::QueueError;
+use serde::{Deserialize, Serialize};
+use tokio::{
+    sync::{Mutex, mpsc},
+    time::{MissedTickBehavior, interval},
+};
+
+use crate::parts::Parts;
+use difference::{Change, as_far_as_possible, changes};
+
+pub(crate) use command::{ReloadArgs, run};
+pub(crate) use metrics::ReloadMetrics;
+pub(crate) use port::{PATH, answer};
+pub(crate) use source::Source;
+
+/// How often files are looked at.
+const POLL_INTERVAL: Duration = Duration::from_secs(5);
+/// Keys that a line of the log names.
+const KEYS_MAX: usize = 20;
+
+/// Who asked for a reload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Trigger {
+    Signal,
+    /// A file whose content is this one.
+    File(u64),
+    Request,
+}
+
+impl Trigger {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Signal => "SIGHUP",
+            Self::File(_) => "file",
+            Self::Request => "request",
+        }
+    }
+}
+
+/// What a reload came to.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Report {
+    /// What counts now.
+    changed: Vec<Change>,
+    /// What counts only after a restart.
+    restart_needed: Vec<Change>,
+    /// What is allowed but may not be meant.
+    notes: Vec<String>,
+}
+
+/// Why there was none.
+#[derive(Debug)]
+enum NotLoaded {
+    /// It cannot be used, in one line.
+    Invalid(String),
+    /// It changed while it was loaded.
+    Moving,
+    Storage(QueueError),
+}
+
+/// Loads the configuration again.
+pub(crate) struct Reloader {
+    source: Arc<Source>,
+    parts: Arc<Parts>,
+    metrics: ReloadMetrics,
+    /// The content that was tried last.
+    tried: Mutex<u64>,
+}
+
+impl Reloader {
+    pub(crate) fn new(source: Source, parts: Arc<Parts>, metrics: ReloadMetrics) -> Self {
+        Self {
+            tried: Mutex::new(source.began_with()),
+            source: Arc::new(source),
+            parts,
+            metrics,
+        }
+    }
+
+    /// Reloads on each of `hangups`, and whenever the content of files has changed.
+    pub(crate) async fn watch(self: Arc<Self>, mut hangups: mpsc::Receiver<()>) {
+        let mut polls = interval(POLL_INTERVAL);
+        polls.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut seen = None;
+        loop {
+            let trigger = tokio::select! {
+                Some(()) = hangups.recv() => Some(Trigger::Signal),
+                _ = polls.tick() => self.look(&mut seen).await,
+            };
+            if let Some(trigger) = trigger {
+                // The log and the metrics tell what came of it.
+                let _ = Arc::clone(&self).reload(trigger).await;
+            }
+        }
+    }
+
+    /// Whether there is a content that was not tried, and is the same as at the last look.
+    async fn look(&self, seen: &mut Option<u64>) -> Option<Trigger> {
+        let source = Arc::clone(&self.source);
+        let now = blocking(move || source.fingerprint()).await?;
+        let is_new = now != *self.tried.lock().await;
+        let before = std::mem::replace(seen, is_new.then_some(now));
+        (is_new && before == Some(now)).then_some(Trigger::File(now))
+    }
+
+    /// One reload. It goes on if nobody waits for it any more.
+    async fn reload(self: Arc<Self>, trigger: Trigger) -> Result<Report, NotLoaded> {
+        let work = tokio::spawn(async move { self.one(trigger).await });
+        let ended = |_| NotLoaded::Storage(QueueError::Closed);
+        work.await.map_err(ended)?
+    }
+
+    async fn one(&self, trigger: Trigger) -> Result<Report, NotLoaded> {
+        let mut tried = self.tried.lock().await;
+        let outcome = self.load_and_exchange(trigger, &mut tried).await;
+        match &outcome {
+            Ok(report) => {
+                self.metrics.success(report.restart_needed.len());
+                report.log(trigger);
+            }
+            Err(NotLoaded::Invalid(reason)) => {
+                self.metrics.failure();
+                tracing::error!(
+                    trigger = trigger.as_str(),
+                    reason,
+                    "the new configuration cannot be used; the relay goes on with the one before. Correct it: it is \
+                     loaded again when its content changes"
+                );
+            }
+            Err(NotLoaded::Moving) => {
+                tracing::debug!("the configuration changed while it was loaded; looked at again");
+            }
+            // Whoever has the queue tells.
+            Err(NotLoaded::Storage(_)) => {}
+        }
+        outcome
+    }
+
+    async fn load_and_exchange(
+        &self,
+        trigger: Trigger,
+        tried: &mut u64,
+    ) -> Result<Report, NotLoaded> {
+        let (source, parts) = (Arc::clone(&self.source), Arc::clone(&self.parts));
+        let made = blocking(move || {
+            let content = source.fingerprint();
+            let loaded = source.load().map_err(|error| error.to_string());
+            let made = loaded.and_then(|Loaded { config, notes }| {
+                let in_use = parts.current.load();
+                let counts = as_far_as_possible(config.clone(), &in_use);
+                let report = Report {
+                    changed: changes(&in_use, &counts),
+                    restart_needed: changes(&counts, &config),
+                    notes,
+                };
+                let next = parts.prepare(counts);
+                let named = |problem| format!("{}: {problem}", source.name());
+                Ok((next.map_err(named)?, report))
+            });
+            (content, source.fingerprint(), made)
+        });
+        let Some((content, after, made)) = made.await else {
+            return Err(NotLoaded::Storage(QueueError::Closed));
+        };
+        if let Trigger::File(seen) = trigger
+            && (content, after) != (seen, seen)
+        {
+            return Err(NotLoaded::Moving);
+        }
+        *tried = content;
+        let (next, report) = made.map_err(NotLoaded::Invalid)?;
+        self.parts
+            .exchange(next)
+            .await
+            .map_err(NotLoaded::Storage)?;
+        Ok(report)
+    }
+}
+
+impl Report {
+    fn log(&self, trigger: Trigger) {
+        let trigger = trigger.as_str();
+        for note in &self.notes {
+            tracing::info!("{note}");
+        }
+        if self.changed.is_empty() {
+            tracing::info!(
+                trigger,
+                "the configuration was loaded again: nothing changed"
+            );
+        } else {
+            let changed = keys(&self.changed);
+            tracing::info!(
+                trigger,
+                changed,
+                "the configuration was loaded again: what changed counts from now on"
+            );
+        }
+        if !self.restart_needed.is_empty() {
+            let keys = keys(&self.restart_needed);
+            tracing::warn!(
+                keys,
+                "these keys are other ones than at the start of the relay, and count only after a restart"
+            );
+        }
+    }
+}
+
+/// Keys in one line.
+fn keys(changes: &[Change]) -> String {
+    let named = changes.iter().take(KEYS_MAX);
+    let named = named.map(|one| format!("{} {}", one.key, one.change.as_str()));
+    let mut named: Vec<String> = named.collect();
+    let more = changes.len().saturating_sub(KEYS_MAX);
+    if more > 0 {
+        named.push(format!("and {more} more"));
+    }
+    named.join(", ")
+}
+
+/// None when the process ends meanwhile, or the work panicked.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    tokio::task::spawn_blocking(work).await.ok()
+}
