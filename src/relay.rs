@@ -10,7 +10,7 @@ use auditrelay_audit::HashKey;
 use auditrelay_config::Config;
 use auditrelay_dispatch::{Metrics, Router, Routes, Templates};
 use auditrelay_ingest::{
-    Ingest, Keyring, RELOAD_INTERVAL,
+    Ingest, Keyring, OwnDoor, RELOAD_INTERVAL,
     log_file::{InUse, LogFileMetrics},
 };
 use auditrelay_store::{Queue, QueueError, SledQueue};
@@ -23,6 +23,7 @@ use tokio::{
 
 use crate::{
     Failure, admin,
+    clusters::Clusters,
     commands_port::{Commands, Token},
     current::Current,
     data_dir::{hash_key, open_queue, write_durably},
@@ -34,6 +35,8 @@ use crate::{
     preparation::follow_files,
     reload::{ReloadMetrics, Reloader, Source},
     status::Vitals,
+    trace::{Means, Running},
+    watchdog::Watchdog,
 };
 
 /// How long a failed queue's callers have to get their answer.
@@ -136,7 +139,7 @@ impl Relay {
             .store_moved_aside
             .set(i64::from(is_moved_aside));
         // Ingest and router meet in the queue alone; both have the table.
-        let routes = Arc::new(Routes::new(&config));
+        let routes = Arc::new(Routes::of_relay(&config, &hash_key));
         admin.doing("reading which events were received lately");
         let router = Router::load(
             queue.clone(),
@@ -261,6 +264,11 @@ impl Relay {
     ) -> Result<(JoinSet<Result<(), QueueError>>, Current), Failure> {
         let mut tasks = JoinSet::new();
         let ingest_metrics = auditrelay_ingest::Metrics::new(&self.registry).map_err(other)?;
+        let clusters = Clusters {
+            ingest: ingest_metrics.clone(),
+            dispatch: self.dispatch_metrics.clone(),
+        };
+        clusters.tell_apart(&self.config);
         let mut parts = Parts::new(
             self.config,
             &self.routes,
@@ -269,6 +277,8 @@ impl Relay {
             self.hash_key.clone(),
         )?;
         let config = parts.current.load();
+        let following = clusters.follow(parts.current.changes());
+        tasks.spawn(until(stopped.clone(), following));
         let in_use = InUse::default();
         let log_files = LogFileMetrics::new(&self.registry).map_err(other)?;
         follow_files(
@@ -288,6 +298,14 @@ impl Relay {
         );
         if let Some(Webhook { listener, keyring }) = self.webhook {
             keyring.register(&self.registry).map_err(other)?;
+            let listening = listener.local_addr().map_err(other)?;
+            let watchdog = Watchdog {
+                door: OwnDoor::new(listening, Arc::clone(&keyring)).map_err(other)?,
+                key: self.hash_key.clone(),
+                metrics: self.dispatch_metrics.watchdog.clone(),
+                configs: parts.current.changes(),
+            };
+            tasks.spawn(until(stopped.clone(), watchdog.run()));
             let watching = Arc::clone(&keyring).watch(RELOAD_INTERVAL);
             tasks.spawn(until(stopped.clone(), watching));
             let ingest = Arc::new(Ingest::new(
@@ -305,11 +323,27 @@ impl Relay {
                 auditrelay_ingest::serve(listener, ingest, stopping).await;
                 Ok(())
             });
+        } else if config.watchdog.channel().is_some() {
+            tracing::warn!(
+                "watchdog: there is no webhook here that an event of its own could come through, so none is sent"
+            );
         }
         let board = self.dispatch_metrics.board.clone();
+        let metrics = self.dispatch_metrics.clone();
         let mut lanes = Lanes::new(self.queue.clone(), self.dispatch_metrics, self.hash_key);
         let shared = lanes.provide(&parts.plans.borrow());
         tasks.spawn(lanes.run(parts.plans.subscribe(), stopped.clone()));
+        let running = Running {
+            duplicates: self.router.duplicates(),
+            metrics,
+        };
+        let means = Means::of_relay(
+            parts.current.clone(),
+            parts.hash_key.clone(),
+            running,
+            &shared,
+        );
+        parts.context.set_means(means);
         tasks.spawn(online::at_start(config, shared, stopped.clone()));
         let router = self.router.following(parts.tables.subscribe());
         tasks.spawn(router.run(stopped.clone()));

@@ -21,6 +21,7 @@ use auditrelay_dispatch::{
     Destination, Lane, Metrics, Workspace,
     lane::{Memory, Setup},
     pace::Place,
+    plain_webhook::PlainWebhook,
     preview::Preview,
     render::Style,
     slack::{Http, SlackApi, SlackWebhook},
@@ -232,6 +233,10 @@ impl Lanes {
                 let http = http.timed(self.metrics.slack_requests.clone());
                 let webhook = SlackWebhook::new(http, &url.0);
                 self.spawn(name, wanted, place, workspace, webhook);
+            }
+            (To::Switch { url, .. }, _, Some(place), _) => {
+                let switch = PlainWebhook::new(&wanted.http, &url.0);
+                self.spawn(name, wanted, place, None, switch);
             }
             (To::Preview, _, Some(place), _) => {
                 let preview = Preview::new(name.as_str(), io::stdout().is_terminal());
