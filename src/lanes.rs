@@ -23,6 +23,7 @@ pub(crate) use running::{Lanes, Shared};
 
 /// The lanes that a configuration asks for. Making one needs nothing that could fail later.
 pub(crate) struct Plan {
+    config: Arc<Config>,
     lanes: BTreeMap<ChannelName, Arc<Wanted>>,
     messages_per_minute: u64,
     lookups_per_minute: u64,
@@ -108,7 +109,7 @@ impl Plan {
     /// # Errors
     /// A token cannot stand in a header.
     pub(crate) fn new(
-        config: &Config,
+        config: &Arc<Config>,
         templates: &BTreeMap<String, Arc<Templates>>,
         https: &Https,
     ) -> Result<Self, String> {
@@ -149,6 +150,7 @@ impl Plan {
             lanes.insert(name.clone(), Arc::new(wanted));
         }
         Ok(Self {
+            config: Arc::clone(config),
             lanes,
             messages_per_minute: slack.messages_per_minute.get(),
             lookups_per_minute: slack.lookups_per_minute.get(),

@@ -27,7 +27,7 @@ pub fn text() -> String {
 /// Rows by name: those of five cells of which the second is a type.
 pub fn rows(page: &str) -> BTreeMap<String, Row> {
     let row = |line: &str| {
-        let cells: Vec<&str> = line.trim().trim_matches('|').split(" | ").collect();
+        let cells: Vec<&str> = line.trim().trim_matches('|').splitn(5, '|').collect();
         let [name, kind, labels, _unit, meaning] = cells[..] else {
             return None;
         };
