@@ -13,7 +13,7 @@ use auditrelay_store::Posted;
 use secrecy::ExposeSecret;
 use tokio::sync::watch;
 
-use crate::{current::Current, lanes::Shared};
+use crate::{current::Current, lanes::Shared, when::now_unix_ms};
 
 /// What it needs.
 pub(crate) struct Means {
@@ -28,8 +28,20 @@ pub(crate) struct Means {
 
 /// What only a running relay knows.
 pub(crate) struct Running {
+    /// Since when it notes duplicates, Unix time in milliseconds.
+    pub(crate) since_unix_ms: i64,
     pub(crate) duplicates: Duplicates,
     pub(crate) metrics: Metrics,
+}
+
+impl Running {
+    pub(crate) fn new(duplicates: Duplicates, metrics: Metrics) -> Self {
+        Self {
+            since_unix_ms: now_unix_ms(),
+            duplicates,
+            metrics,
+        }
+    }
 }
 
 impl Means {
