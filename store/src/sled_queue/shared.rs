@@ -6,13 +6,19 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use auditrelay_audit::Severity;
 use tokio::sync::{Notify, watch};
 
-use auditrelay_audit::Severity;
-
 use super::{
-    holdings::BySeverity, inputs::Told, keys, mutes::Mutes, owner::Owner, read::ReadError,
-    records::Held, room::Room, tidy::bytes_before,
+    holdings::{BySeverity, Waiting},
+    inputs::Told,
+    keys,
+    mutes::Mutes,
+    owner::Owner,
+    read::{CountedBacklog, CountedBacklogs, ReadError},
+    records::Held,
+    room::Room,
+    tidy::bytes_before,
 };
 use crate::{Backlog, Ledger, Limits, QueueError, Space, frame::Damaged, log::Place};
 
@@ -101,6 +107,31 @@ impl Shared {
                 })
         };
         names.into_iter().flat_map(of_channel).collect()
+    }
+
+    /// Compares what is told with what a scan found.
+    pub(super) fn compare_backlog(&self, found: &CountedBacklogs) -> Result<(), String> {
+        let backlogs = locked(&self.backlogs);
+        let told = backlogs.iter().flat_map(|(channel, waiting)| {
+            let of_severity = Severity::ALL.into_iter().zip(waiting);
+            of_severity.map(|(severity, waiting)| ((channel.clone(), severity), waiting))
+        });
+        let told = told.filter(|(_, waiting)| **waiting != Waiting::default());
+        let told = told.map(|(key, waiting)| {
+            let backlog = CountedBacklog {
+                events: waiting.events,
+                bytes: waiting.bytes,
+                first_since_unix_ms: waiting.since_unix_ms().unwrap_or_default(),
+            };
+            (key, backlog)
+        });
+        let told: CountedBacklogs = told.collect();
+        if told == *found {
+            return Ok(());
+        }
+        Err(format!(
+            "a backlog of {told:?} is counted, the store holds {found:?}"
+        ))
     }
 
     pub(super) fn update(&self, change: impl FnOnce(&mut Ledger)) {
