@@ -6,9 +6,11 @@ use std::{collections::BTreeMap, sync::Mutex, time::SystemTime};
 
 use auditrelay_store::{Ledger, OtherCounts, Space};
 use prometheus::{
-    Encoder, GaugeVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
-    proto::MetricType,
+    GaugeVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    process_collector::ProcessCollector, proto::MetricType,
 };
+
+pub(crate) use openmetrics::Format;
 
 use crate::{backlog_metrics::BacklogMetrics, logs, space_metrics::SpaceMetrics};
 
@@ -221,11 +223,12 @@ impl LedgerMetrics {
         values.collect()
     }
 
-    /// Everything in Prometheus' text format.
+    /// Everything, in a form that was asked for.
     pub(crate) fn text(
         &self,
         ledger: &Ledger,
         space: &Space,
+        format: Format,
     ) -> Result<Vec<u8>, prometheus::Error> {
         let _one_at_a_time = self
             .scrape
@@ -233,9 +236,7 @@ impl LedgerMetrics {
             .unwrap_or_else(std::sync::PoisonError::into_inner);
         self.copy(ledger);
         self.space.copy(space, ledger.channels.keys());
-        let mut text = Vec::new();
-        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
-        Ok(text)
+        format.encode(&self.registry.gather())
     }
 
     fn copy(&self, ledger: &Ledger) {
@@ -298,8 +299,9 @@ fn tell_of_the_process(register: &Register<'_>) -> Result<(), prometheus::Error>
         .duration_since(SystemTime::UNIX_EPOCH)
         .unwrap_or_default();
     started.set(gauge_value(now.as_secs()));
-    Ok(())
+    register.0.register(Box::new(ProcessCollector::for_self()))
 }
 
+mod openmetrics;
 #[cfg(test)]
 mod tests;

@@ -238,7 +238,7 @@ fn budgets(config: &Config, now: &Sample, before: Option<&Sample>) -> Vec<Budget
         let who = match channel.destination(&config.slack) {
             Destination::SlackApi { token, .. } => token.expose_secret().to_owned(),
             Destination::Webhook { url } => workspace_of(url),
-            Destination::Preview => continue,
+            Destination::PlainWebhook { .. } | Destination::Preview => continue,
         };
         let posts = |sample: &Sample| sample.posts.get(name.as_str()).copied();
         let earlier = before.and_then(posts).unwrap_or_default();

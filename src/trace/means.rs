@@ -11,8 +11,9 @@ use auditrelay_dispatch::{
 };
 use auditrelay_store::Posted;
 use secrecy::ExposeSecret;
+use tokio::sync::watch;
 
-use crate::{current::Current, lanes::Shared};
+use crate::{current::Current, lanes::Shared, when::now_unix_ms};
 
 /// What it needs.
 pub(crate) struct Means {
@@ -21,20 +22,26 @@ pub(crate) struct Means {
     pub(crate) key: Option<HashKey>,
     /// What a running relay knows.
     pub(crate) running: Option<Running>,
-    slack: Slack,
+    /// How Slack is asked.
+    slack: watch::Receiver<Shared>,
 }
 
 /// What only a running relay knows.
 pub(crate) struct Running {
+    /// Since when it notes duplicates, Unix time in milliseconds.
+    pub(crate) since_unix_ms: i64,
     pub(crate) duplicates: Duplicates,
     pub(crate) metrics: Metrics,
 }
 
-/// How Slack is asked.
-struct Slack {
-    http: Http,
-    /// By token.
-    workspaces: HashMap<String, Workspace>,
+impl Running {
+    pub(crate) fn new(duplicates: Duplicates, metrics: Metrics) -> Self {
+        Self {
+            since_unix_ms: now_unix_ms(),
+            duplicates,
+            metrics,
+        }
+    }
 }
 
 impl Means {
@@ -43,31 +50,31 @@ impl Means {
         current: Current,
         key: HashKey,
         running: Running,
-        shared: &Shared,
+        slack: watch::Receiver<Shared>,
     ) -> Self {
         Self {
             current,
             key: Some(key),
             running: Some(running),
-            slack: Slack {
-                http: shared.http.clone(),
-                workspaces: shared.workspaces.clone(),
-            },
+            slack,
         }
     }
 
     /// Of a relay that is stopped.
     pub(crate) fn of_stopped(config: &Config) -> Self {
+        let config = Arc::new(config.clone());
         let key = fs::read(config.dedup_key_file()).ok();
         let key = key.and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
         Self {
-            current: Current::new(Arc::new(config.clone())),
-            key: key.map(HashKey::new),
-            running: None,
-            slack: Slack {
+            slack: watch::Sender::new(Shared {
+                config: Arc::clone(&config),
                 http: Http::new(config.slack.timeout(), config.slack.proxy.as_ref()),
                 workspaces: HashMap::new(),
-            },
+            })
+            .subscribe(),
+            current: Current::new(config),
+            key: key.map(HashKey::new),
+            running: None,
         }
     }
 
@@ -108,6 +115,9 @@ impl Means {
             Destination::Webhook { .. } => {
                 return Err("an incoming webhook does not say where it put a message".to_owned());
             }
+            Destination::PlainWebhook { .. } => {
+                return Err("a webhook that is not Slack's has no address of messages".to_owned());
+            }
             Destination::Preview => return Err("a preview prints, and posts nothing".to_owned()),
         };
         let Some(posted) = posted else {
@@ -115,8 +125,11 @@ impl Means {
                        with a token";
             return Err(why.to_owned());
         };
-        let api = WebApi::new(self.slack.http.clone(), &config.slack.api_url, token)?;
-        let known = self.slack.workspaces.get(token.expose_secret()).cloned();
+        let Shared {
+            http, workspaces, ..
+        } = self.slack.borrow().clone();
+        let api = WebApi::new(http, &config.slack.api_url, token)?;
+        let known = workspaces.get(token.expose_secret()).cloned();
         let workspace = known.unwrap_or_else(|| {
             Workspace::new(
                 config.slack.messages_per_minute.get(),
