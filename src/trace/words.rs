@@ -220,7 +220,13 @@ impl Page {
             };
             today.end.contains(&format!("{channel} ({severity}, {by})"))
         };
-        let is_known = !event.deliveries.is_empty() && event.deliveries.iter().all(is_same);
+        let is_copy = |one: &&Delivered| one.replayed || one.meant_for.is_some();
+        let mut originals = event
+            .deliveries
+            .iter()
+            .filter(|one| !is_copy(one))
+            .peekable();
+        let is_known = originals.peek().is_some() && originals.all(is_same);
         if !is_known && event.why != today.end {
             self.below(&format!("today's routes: {}", today.end));
         }
