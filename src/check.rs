@@ -12,6 +12,7 @@ use serde::Serialize;
 use crate::{
     Failure,
     cli::{CheckArgs, environment},
+    logs,
     output::{count, say, say_json},
     relay::keyring,
     routes::{Explanation, Outcome, run_tests},
@@ -21,6 +22,7 @@ use crate::{
 pub(crate) fn loaded(file: Option<&Path>) -> Result<Loaded, Failure> {
     let loaded = load(file, environment(), Overrides::default())?;
     Templates::all(&loaded.config).map_err(Failure::Template)?;
+    logs::configured(&loaded.config)?;
     Ok(loaded)
 }
 

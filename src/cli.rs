@@ -5,7 +5,7 @@ mod args;
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
 
 use auditrelay_config::{ClusterName, Overrides};
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::{
     Failure, check, dead, demo, events, export, import, init, ledger, logs,
@@ -13,7 +13,7 @@ use crate::{
     online,
     policy::{self, PolicyCommand},
     quarantine::{self, QuarantineCommand},
-    reload, render, replay, routes, salvage, serve, status, tail,
+    reload, render, replay, routes, salvage, serve, shell, status, tail, top, trace,
 };
 
 pub(crate) use args::*;
@@ -55,6 +55,8 @@ enum Command {
     /// Show how the relay is: what needs a person, rates, lanes, backlog, last errors. Exit code 1 if something needs a
     /// person or the relay does not run.
     Status(status::StatusArgs),
+    /// Watch the running relay live in this terminal: rates, lanes, backlog, last errors.
+    Top(top::TopArgs),
     /// Show what was received and where it is; exit code 1 if an event is unaccounted for.
     Ledger(LedgerArgs),
     /// Messages that could never be delivered: list them, look into one, let them go again, give them up.
@@ -68,14 +70,25 @@ enum Command {
     Mute(MuteCommand),
     /// List what a message stood for, while that is kept (queue.digest_detail_hours).
     Events(EventsArgs),
+    /// Tell what became of one event: received, sent again, routed by which rule, waiting, posted as which message, or
+    /// why not; exit code 1 if nothing is known of it.
+    Trace(trace::TraceArgs),
     /// Send what was received in a time through today's routes again, as far as it is retained
     /// (queue.retain_hours); messages say that they are replayed.
     Replay(ReplayArgs),
+    /// Say which lines of the log the running relay writes, or let it write others, for a while.
+    LogFilter(logs::LogFilterArgs),
     /// Make the running relay load its configuration again, and show what changed; one that cannot be used changes
     /// nothing: exit code 78.
     Reload(reload::ReloadArgs),
     /// Bring what is whole in a store that was moved aside back into the queue.
     Salvage(SalvageArgs),
+    /// Print what makes a shell complete this command line.
+    Completion(shell::CompletionArgs),
+    /// Print the manual page, or write one for each command.
+    Man(shell::ManArgs),
+    /// Print the JSON Schema of the configuration, for editors.
+    Schema,
     /// Write everything that the queue of a stopped relay holds as JSON lines.
     Export(ExportArgs),
     /// Read an old audit log once, into a relay that runs or one that is stopped; or what `export` wrote, into a
@@ -217,17 +230,28 @@ pub fn run() -> Result<ExitCode, Failure> {
         Command::Policy(command) => policy::run(&command),
         Command::Demo => block_on(demo::run())?,
         Command::Status(args) => block_on(status::run(&args))?,
+        Command::Top(args) => block_on(top::run(&args))?,
         Command::Ledger(args) => block_on(ledger::run(&args))?,
         Command::Dead(command) => block_on(dead::run(&command))?,
         Command::Quarantine(command) => block_on(quarantine::run(&command))?,
         Command::Mute(command) => block_on(mute::run(&command))?,
         Command::Events(args) => block_on(events::run(&args))?,
+        Command::Trace(args) => block_on(trace::run(&args))?,
         Command::Replay(args) => block_on(replay::run(&args))?,
+        Command::LogFilter(args) => block_on(logs::run(&args))?,
         Command::Reload(args) => block_on(reload::run(&args))?,
         Command::Salvage(args) => block_on(salvage::run(&args))?,
+        Command::Completion(args) => shell::completion(command(), &args),
+        Command::Man(args) => shell::man(command(), &args),
+        Command::Schema => shell::schema(),
         Command::Export(args) => block_on(export::run(&args))?,
         Command::Import(args) => block_on(import::run(&args))?,
     }
+}
+
+/// The whole command line.
+pub(crate) fn command() -> clap::Command {
+    Cli::command()
 }
 
 fn block_on<T>(future: impl Future<Output = T>) -> Result<T, Failure> {

@@ -129,7 +129,8 @@ impl Commands {
         }
         if !self.refused.swap(true, Ordering::Relaxed) {
             tracing::warn!(
-                "a command on the admin port was refused: it came without this run's token; said once"
+                "a command on the admin port was refused: it came without this run's token, which is in the data directory's \
+                 admin.address; said once"
             );
         }
         let reason = "the token in the data directory's admin.address is needed";
@@ -217,7 +218,11 @@ async fn pump(
             (Line::Progress { .. }, _) => progress = line.clone(),
             (Line::Result(outcome), Some(command)) => log(command, outcome),
             (Line::Error(reason), Some(command)) => {
-                tracing::warn!(command, reason, "a command ended with an error");
+                tracing::warn!(
+                    command,
+                    reason,
+                    "a command ended with an error: what it did until then stays done, and it may be made again"
+                );
             }
             _ => {}
         }

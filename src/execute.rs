@@ -8,10 +8,11 @@
 mod dead;
 mod mute;
 mod quarantine;
+mod trace;
 
 use std::{
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -23,7 +24,9 @@ use auditrelay_store::{
 use tokio::{sync::mpsc, time::Instant};
 
 use crate::{
+    logs,
     request::{Line, Member, Outcome, Request},
+    trace::Means,
     when::now_unix_ms,
 };
 use dead::Settle;
@@ -41,6 +44,8 @@ pub(crate) struct Context {
     data_dir: PathBuf,
     /// What the configuration says; only a replay and mutes need it.
     today: Mutex<Option<Today>>,
+    /// Only a trace needs it.
+    means: OnceLock<Means>,
 }
 
 #[derive(Clone)]
@@ -68,7 +73,13 @@ impl Context {
             queue,
             data_dir: config.data_dir.clone(),
             today: Mutex::new(Some(Today::new(config, routes))),
+            means: OnceLock::new(),
         }
+    }
+
+    /// With what a trace needs; the first counts.
+    pub(crate) fn set_means(&self, means: Means) {
+        self.means.get_or_init(|| means);
     }
 
     /// The configuration is another one from now on.
@@ -90,6 +101,7 @@ impl Context {
             queue,
             data_dir,
             today: Mutex::default(),
+            means: OnceLock::new(),
         }
     }
 }
@@ -147,6 +159,7 @@ async fn outcome(
             mute::expire(context, id, author, reason, out).await
         }
         Request::Events { message } => events(queue, message, out).await,
+        Request::Trace { audit_id, cluster } => trace::trace(context, audit_id, cluster, out).await,
         Request::Replay {
             since_unix_ms,
             until_unix_ms,
@@ -158,6 +171,13 @@ async fn outcome(
                 route,
             };
             replay(context, selection, dry_run, out).await
+        }
+        Request::LogFilterShow {} => Ok(Outcome::LogFilter(logs::shown())),
+        Request::LogFilterSet { filter, lasts_ms } => {
+            let lasts = lasts_ms.and_then(|ms| u64::try_from(ms).ok());
+            let lasts = lasts.map(Duration::from_millis);
+            let shown = logs::asked(filter.as_deref(), lasts);
+            shown.map(Outcome::LogFilter).map_err(Stop::Because)
         }
         Request::Salvage { folder } => salvage(context, &folder, out).await,
     }
@@ -193,6 +213,7 @@ async fn events(queue: &SledQueue, id: u64, out: &mpsc::Sender<Line>) -> Result<
     Ok(Outcome::Told {
         channel: told.channel,
         told_unix_ms: told.told_unix_ms,
+        posted: told.posted,
     })
 }
 

@@ -21,6 +21,9 @@ pub enum Failure {
     /// A certificate, key, token or password file of the configuration; the text names its key.
     #[error("{0}")]
     Credentials(String),
+    /// A key of the configuration that is judged by who uses it; the text names it.
+    #[error("{0}")]
+    Key(String),
     /// The queue could not be opened.
     #[error("{0}")]
     Open(#[from] OpenError),
@@ -54,9 +57,11 @@ impl Failure {
             Self::No(_) => 1,
             Self::Usage(_) => 2,
             Self::Data(_) => EX_DATAERR,
-            Self::Config(_) | Self::Template(_) | Self::NotLoaded(_) | Self::Credentials(_) => {
-                EX_CONFIG
-            }
+            Self::Config(_)
+            | Self::Template(_)
+            | Self::NotLoaded(_)
+            | Self::Credentials(_)
+            | Self::Key(_) => EX_CONFIG,
             Self::Open(_) | Self::Storage(_) | Self::Disk(_) => 74,
             Self::Other(_) => 70,
         }

@@ -222,8 +222,8 @@ async fn ask_and_log(config: Config, shared: Shared) {
             tokens = report.tokens.len(),
             channels = report.channels.len(),
             notes = report.count(Level::Note),
-            "{}",
-            summary(&report)
+            summary = summary(&report),
+            "the look at Slack at the start found nothing wrong"
         );
     }
     let following = report.findings().filter(|(_, finding)| finding.follows);
@@ -242,10 +242,24 @@ fn log(name: &str, place: &str, finding: &Finding) {
     let what_to_do = finding.what_to_do.as_deref().unwrap_or("nothing");
     match finding.level {
         Level::Problem => {
-            tracing::error!(checked = name, place, code, what_to_do, "{text}");
+            tracing::error!(
+                checked = name,
+                place,
+                code,
+                problem = text,
+                what_to_do,
+                "Slack will not take what is posted there; events wait for it"
+            );
         }
         Level::Warning => {
-            tracing::warn!(checked = name, place, code, what_to_do, "{text}");
+            tracing::warn!(
+                checked = name,
+                place,
+                code,
+                problem = text,
+                what_to_do,
+                "Slack takes what is posted there, but something needs a look"
+            );
         }
         Level::Note | Level::Ok => {}
     }

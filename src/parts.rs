@@ -23,6 +23,7 @@ use crate::{
     execute::Context,
     lanes::{Https, Plan},
     limits::limits,
+    logs,
     preparation::{for_nobody, preparation},
 };
 
@@ -33,6 +34,7 @@ pub(crate) struct Next {
     plan: Arc<Plan>,
     prepared: Preparation,
     quiet: Preparation,
+    filter: Option<logs::Filter>,
 }
 
 /// The parts.
@@ -87,6 +89,7 @@ impl Parts {
     /// One line that names the key.
     pub(crate) fn prepare(&self, config: Config) -> Result<Next, String> {
         let templates = Templates::all(&config)?;
+        let filter = logs::configured(&config).map_err(|error| error.to_string())?;
         let routes = Arc::new(Routes::of_relay(&config, &self.hash_key));
         let config = Arc::new(config);
         Ok(Next {
@@ -95,6 +98,7 @@ impl Parts {
             prepared: preparation(&config, &self.hash_key, &routes),
             quiet: for_nobody(&config, &self.hash_key, &routes),
             config,
+            filter,
         })
     }
 
@@ -109,6 +113,7 @@ impl Parts {
             plan,
             prepared,
             quiet,
+            filter,
         } = next;
         self.queue.set_limits(limits(&config.queue)).await?;
         let routes = Arc::clone(&table.routes);
@@ -120,6 +125,7 @@ impl Parts {
             ingest.set_limits(&config.ingest);
         }
         self.context.exchange(&config, routes);
+        logs::use_configured(filter);
         warn_of_orphans(&config, &self.queue);
         self.current.replace(config);
         Ok(())
@@ -145,7 +151,8 @@ pub(crate) fn warn_of_orphans(config: &Config, queue: &SledQueue) {
             tracing::warn!(
                 channel = name,
                 waiting = counts.waiting,
-                "events wait for a channel that is not configured any more; they stay until it is again"
+                "events wait for a channel that is not configured any more; they stay until it is again, and take room in \
+                 the queue: configure it for as long as it takes to post them"
             );
         }
     }

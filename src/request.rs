@@ -7,12 +7,15 @@
 use auditrelay_audit::Severity;
 use auditrelay_dispatch::Replayed;
 use auditrelay_store::{
-    DeadFilter, DeadLetter, Delivery, Marks, Mute, Quarantined, Salvaged, Source,
+    DeadFilter, DeadLetter, Delivery, Marks, Mute, Posted, Quarantined, Salvaged, Source,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
 
-use crate::quarantine::hex;
+use crate::{
+    quarantine::hex,
+    trace::{Searched, Traced},
+};
 
 /// What may be asked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,12 +47,24 @@ pub(crate) enum Request {
     },
     /// What a delivered message stood for.
     Events { message: u64 },
+    /// What became of the events of an audit ID.
+    Trace {
+        audit_id: String,
+        cluster: Option<String>,
+    },
     /// Send what was received in a time through today's routes again.
     Replay {
         since_unix_ms: i64,
         until_unix_ms: i64,
         route: Option<String>,
         dry_run: bool,
+    },
+    /// Which lines of the log are written.
+    LogFilterShow {},
+    /// Write others, for a while or until the next start; none: those of the configuration again.
+    LogFilterSet {
+        filter: Option<String>,
+        lasts_ms: Option<i64>,
     },
     /// Bring what is whole in a moved-aside store back; its folder's name, inside the data directory.
     Salvage { folder: String },
@@ -65,7 +80,11 @@ impl Request {
             | Self::QuarantineList {}
             | Self::QuarantineShow { .. }
             | Self::MuteList {}
-            | Self::Events { .. } => false,
+            // Nothing that is stored; and who looks into a long command needs it while that goes on.
+            | Self::LogFilterShow {}
+            | Self::LogFilterSet { .. }
+            | Self::Events { .. }
+            | Self::Trace { .. } => false,
             Self::Replay { dry_run, .. } => !dry_run,
             Self::MuteAdd { .. }
             | Self::MuteExpire { .. }
@@ -89,7 +108,9 @@ impl Request {
             Self::MuteList {} => "mute list",
             Self::MuteExpire { .. } => "mute expire",
             Self::Events { .. } => "events",
+            Self::Trace { .. } => "trace",
             Self::Replay { .. } => "replay",
+            Self::LogFilterShow {} | Self::LogFilterSet { .. } => "log-filter",
             Self::Salvage { .. } => "salvage",
         }
     }
@@ -136,6 +157,8 @@ pub(crate) enum Line {
     Mute(Box<Mute>),
     /// What a message or a dead letter stands for.
     Member(Box<Member>),
+    /// What became of an event.
+    Traced(Box<Traced>),
     /// It is done.
     Result(Outcome),
     /// It is not, or not all of it.
@@ -163,11 +186,34 @@ pub(crate) enum Outcome {
         gone: Vec<u64>,
     },
     /// The message's channel and time; its members were listed.
-    Told { channel: String, told_unix_ms: i64 },
+    Told {
+        channel: String,
+        told_unix_ms: i64,
+        /// Where the destination has it.
+        #[serde(default)]
+        posted: Option<Posted>,
+    },
+    /// Events were told, if any; how far back that reaches.
+    Traced { searched: Searched },
     /// A replay, or what it would be.
     Replayed(Replayed),
     /// A salvage.
     Salvaged(Salvaged),
+    /// Which lines of the log are written now.
+    LogFilter(LogFilter),
+}
+
+/// Which lines of the log are written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct LogFilter {
+    pub(crate) filter: String,
+    /// Who says so: `command`, `log.filter`, `RUST_LOG` or `default`.
+    pub(crate) source: String,
+    /// Where a command says so for a while.
+    pub(crate) until_unix_ms: Option<i64>,
+    /// What counts where no command has the say.
+    pub(crate) back_to: String,
+    pub(crate) back_to_source: String,
 }
 
 /// An event, or a notice of the relay's own, as it was queued to a channel.

@@ -11,6 +11,7 @@ use tokio::{
 use crate::{
     Failure,
     cli::{ServeArgs, environment},
+    logs,
     relay::Relay,
     reload::Source,
 };
@@ -33,6 +34,7 @@ pub(crate) async fn serve(
     // Before anything that takes time: it must not end the process at any moment.
     let hangups = hangups()?;
     let Loaded { config, notes } = loaded;
+    logs::use_configured(logs::configured(&config)?);
     for note in notes {
         tracing::info!("{note}");
     }
@@ -64,7 +66,11 @@ pub(crate) async fn serve(
         None => tracing::info!(admin, "ready"),
     }
     let relay = relay.reloading(source, hangups);
-    relay.run(shutdown.asked()).await?;
+    let telling = tokio::spawn(logs::keep_telling());
+    let ended = relay.run(shutdown.asked()).await;
+    telling.abort();
+    logs::tell_left_out();
+    ended?;
     tracing::info!("stopped");
     Ok(ExitCode::SUCCESS)
 }
@@ -91,7 +97,10 @@ fn raise_open_files_limit(connections_max: usize) {
             "this process may open {limit} files, ingest.connections_max asks for {wanted}; raise the hard \
              limit (ulimit -Hn, LimitNOFILE) or lower ingest.connections_max"
         ),
-        Err(error) => tracing::warn!(%error, "the limit of open files cannot be raised"),
+        Err(error) => {
+            tracing::warn!(%error, "the limit of open files cannot be raised: with many connections the queue may not find any; raise it \
+             (LimitNOFILE)")
+        }
     }
 }
 

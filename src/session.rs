@@ -22,6 +22,7 @@ use crate::{
     progress::Progress,
     reach::{AdminAddress, Found, command_options, reach, silent},
     request::{Aside, Line, Member, Outcome, Request},
+    trace::{Means, Traced},
 };
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -66,6 +67,7 @@ pub(crate) struct Answer {
     pub(crate) members: Vec<Member>,
     pub(crate) aside: Vec<Aside>,
     pub(crate) mutes: Vec<Mute>,
+    pub(crate) traced: Vec<Traced>,
     pub(crate) outcome: Outcome,
 }
 
@@ -85,7 +87,12 @@ impl Session {
                 let context = if let Some(config) = config {
                     let config = config?;
                     let routes = Arc::new(Routes::new(&config));
-                    Context::new(*queue, &config, routes)
+                    let means = Means::of_stopped(&config);
+                    {
+                        let context = Context::new(*queue, &config, routes);
+                        context.set_means(means);
+                        context
+                    }
                 } else {
                     Context::without_routes(*queue, data_dir.clone())
                 };
@@ -94,6 +101,21 @@ impl Session {
             Found::Relay { address, .. } => Reached::Relay(address),
         };
         Ok(Self { reached, data_dir })
+    }
+
+    /// Only the relay that runs, for what is nothing without one. Opens no store.
+    pub(crate) fn with_relay(place: &PlaceArgs) -> Result<Self, Failure> {
+        let data_dir = place.data_dir()?;
+        let Some(address) = AdminAddress::read(&data_dir) else {
+            let path = data_dir.display();
+            return Err(Failure::No(format!(
+                "no relay runs on {path}; start it, or name its folder with --data-dir"
+            )));
+        };
+        Ok(Self {
+            reached: Reached::Relay(address),
+            data_dir,
+        })
     }
 
     pub(crate) fn data_dir(&self) -> &Path {
@@ -165,6 +187,7 @@ struct Heard {
     members: Vec<Member>,
     aside: Vec<Aside>,
     mutes: Vec<Mute>,
+    traced: Vec<Traced>,
     last: Option<Result<Outcome, String>>,
 }
 
@@ -176,6 +199,7 @@ impl Heard {
             members: Vec::new(),
             aside: Vec::new(),
             mutes: Vec::new(),
+            traced: Vec::new(),
             last: None,
         }
     }
@@ -186,6 +210,7 @@ impl Heard {
             Line::Letter(letter) => self.letters.push(letter),
             Line::Aside(item) => self.aside.push(*item),
             Line::Mute(mute) => self.mutes.push(*mute),
+            Line::Traced(traced) => self.traced.push(*traced),
             Line::Member(member) => self.members.push(*member),
             Line::Result(outcome) => self.last = Some(Ok(outcome)),
             Line::Error(reason) => self.last = Some(Err(reason)),
@@ -231,6 +256,7 @@ impl Heard {
             members: self.members,
             aside: self.aside,
             mutes: self.mutes,
+            traced: self.traced,
             outcome: outcome.map_err(Failure::Other)?,
         })
     }

@@ -30,6 +30,14 @@ fn parse_at(text: &str, now: Timestamp) -> Result<UnixMs, String> {
     })
 }
 
+/// How long, in milliseconds.
+pub(crate) fn ahead(text: &str) -> Result<i64, String> {
+    let span = text.parse::<Span>().ok().filter(|span| span.is_positive());
+    let lasts = span.and_then(|span| span.to_duration(SpanRelativeTo::days_are_24_hours()).ok());
+    let lasts = lasts.and_then(|lasts| i64::try_from(lasts.as_millis()).ok());
+    lasts.ok_or_else(|| "expected a time such as 30m, 2h or 1d".to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -10,12 +10,14 @@
 
 mod bounded;
 mod channel;
+mod clusters;
 mod door;
 mod environment;
 mod error;
 mod file;
 mod inputs;
 mod json;
+mod json_schema;
 mod load;
 mod model;
 mod mutes;
@@ -39,9 +41,11 @@ mod watched;
 pub use auditrelay_audit::{AuthorizerDecision, Level, Risk, Severity, Stage, redact::Bodies};
 pub use bounded::Bounded;
 pub use channel::{ChannelConfig, Destination, DigestDetails, FieldConfig};
+pub use clusters::ClusterLabels;
 pub use door::{ClientConfig, TlsConfig};
 pub use error::{ConfigError, EX_CONFIG};
 pub use inputs::{InputsConfig, LogFileConfig};
+pub use json_schema::json_schema;
 pub use load::{Loaded, Overrides, load};
 pub use model::{Config, DedupConfig, IngestConfig, SlackConfig};
 pub use names::{ChannelName, ClientName, ClusterName, InvalidName, RouteName, SlackChannel};

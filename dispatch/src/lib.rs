@@ -12,11 +12,13 @@ pub mod card;
 pub mod change;
 #[cfg(test)]
 mod checker;
+pub mod clusters;
 pub mod command;
 pub mod dedup;
 pub mod destination;
 pub mod details;
 pub mod digest;
+pub mod duplicates;
 pub mod escape;
 pub mod lane;
 mod limiter;
@@ -42,6 +44,7 @@ pub mod workspace;
 
 pub use board::Board;
 pub use destination::{Destination, Receipt, SendError};
+pub use duplicates::Duplicates;
 pub use lane::Lane;
 pub use message::Message;
 pub use metrics::Metrics;

@@ -5,7 +5,7 @@ use prometheus::{
     core::Collector,
 };
 
-use crate::{Board, watchdog::Heartbeats};
+use crate::{Board, clusters::ClusterCounts, watchdog::Heartbeats};
 
 /// What a lane can be in.
 const STATES: [&str; 3] = ["open", "holding", "parked"];
@@ -43,6 +43,8 @@ pub struct Metrics {
     pub watchdog: Heartbeats,
     /// Events whose audit ID and stage were seen with other content.
     pub audit_id_reuse: IntCounter,
+    /// New events and duplicates, by cluster.
+    pub clusters: ClusterCounts,
     /// Events that the dedup window remembers.
     pub dedup_entries: IntGauge,
     /// How far back the dedup window reaches, in seconds.
@@ -123,6 +125,7 @@ impl Metrics {
                 "Messages a minute that the channels of one token post at the most.",
                 &["workspace"],
             )?,
+            clusters: ClusterCounts::new(registry)?,
             audit_id_reuse: counter(
                 "auditrelay_audit_id_reuse_total",
                 "Events whose audit ID and stage were seen with other content.",

@@ -72,8 +72,8 @@ struct Template {
 /// Why a template gives nothing.
 #[derive(Debug, PartialEq)]
 enum Fault {
-    /// The template's.
-    Failed(String),
+    /// The template's. `kind` quotes no value of an event, `text` may.
+    Failed { kind: String, text: String },
     /// What came out must not be used; the event's doing.
     Unfit(&'static str),
 }
@@ -150,7 +150,7 @@ impl Templates {
         }
         let values = self.values(event, envelope);
         let mut failed: Vec<&str> = others
-            .filter(|template| matches!(template.render(&values), Err(Fault::Failed(_))))
+            .filter(|template| matches!(template.render(&values), Err(Fault::Failed { .. })))
             .map(|template| template.key.as_str())
             .collect();
         let mut fields = Vec::new();
@@ -301,7 +301,7 @@ impl Template {
         };
         for sample in values::samples() {
             match template.render(&sample.values) {
-                Err(Fault::Failed(text)) => return Err(problem(&text)),
+                Err(Fault::Failed { text, .. }) => return Err(problem(&text)),
                 Err(Fault::Unfit(text)) if sample.is_plain => return Err(problem(text)),
                 _ => {}
             }
@@ -317,8 +317,14 @@ impl Template {
         }));
         match rendered {
             Ok(Ok(text)) => self.kind.finish(&text).map_err(Fault::Unfit),
-            Ok(Err(error)) => Err(Fault::Failed(explained(&error))),
-            Err(_) => Err(Fault::Failed("the template engine panicked".to_owned())),
+            Ok(Err(error)) => Err(Fault::Failed {
+                kind: error.kind().to_string(),
+                text: explained(&error),
+            }),
+            Err(_) => Err(Fault::Failed {
+                kind: "the template engine panicked".to_owned(),
+                text: "the template engine panicked".to_owned(),
+            }),
         }
     }
 
@@ -341,15 +347,17 @@ impl Template {
         }
         *logged = Some(now);
         match fault {
-            Fault::Failed(problem) => tracing::warn!(
+            // Without the engine's details, which may quote a value of the event.
+            Fault::Failed { kind, .. } => tracing::warn!(
                 key = self.key,
-                problem = clean(problem, PROBLEM_CHARS_MAX),
-                "a template failed on an event, which is told without it"
+                problem = kind,
+                "a template failed on an event, which is told without it; `auditrelay render` shows it on events of \
+                 yours"
             ),
             Fault::Unfit(problem) => tracing::info!(
                 key = self.key,
                 problem,
-                "what a template made of an event is left out"
+                "what a template made of an event is left out, and the event is told without it"
             ),
         }
     }

@@ -198,7 +198,7 @@ impl Workspace {
         is_another
     }
 
-    fn all_held_until(&self) -> Option<Instant> {
+    pub(crate) fn all_held_until(&self) -> Option<Instant> {
         let limited = locked(&self.0.limited);
         limited
             .all_held_until

@@ -19,8 +19,10 @@ mod answer;
 mod body;
 mod clock;
 mod clocked;
+mod clusters;
 mod connection;
 mod encoding;
+mod gaps;
 mod handshake;
 mod keyring;
 pub mod log_file;
@@ -35,6 +37,7 @@ mod serve;
 mod turned_away;
 
 pub use accept::Ingest;
+pub use gaps::Stages;
 pub use keyring::{Keyring, KeyringError, RELOAD_INTERVAL, TokenFile};
 pub use metrics::Metrics;
 pub use own_door::{Attempt, OwnDoor};

@@ -79,7 +79,12 @@ pub async fn serve<Q: Queue>(
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
                 if let Some(suppressed) = accept_failures.pass(Instant::now()) {
-                    tracing::error!(%error, suppressed, "cannot accept connections");
+                    tracing::error!(
+                        %error,
+                        suppressed,
+                        "cannot accept connections: tried again by itself, API servers wait and send again; where \
+                         files are what lacks, raise their limit (LimitNOFILE) or lower ingest.connections_max"
+                    );
                 }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
@@ -132,6 +137,8 @@ impl<Q: Queue> Hall<Q> {
 fn report_panic(ended: Result<(), JoinError>) {
     // Without the panic's own words: they may quote what was being worked on.
     if ended.is_err_and(|error| error.is_panic()) {
-        tracing::error!("a connection's task panicked");
+        tracing::error!(
+            "a connection's task panicked: its client sends again, others are not touched; please report it"
+        );
     }
 }

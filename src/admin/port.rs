@@ -76,7 +76,8 @@ impl Port {
         let address = listener.local_addr().map_err(failed)?;
         if !address.ip().to_canonical().is_loopback() {
             tracing::warn!(
-                "admin_listen ({address}) can be reached by other machines and is not encrypted: whoever can listen on \
+                %address,
+                "admin_listen can be reached by other machines and is not encrypted: whoever can listen on \
                  the way reads its tokens; let nobody but your Prometheus and the kubelet reach it"
             );
         }
@@ -139,7 +140,11 @@ async fn accept(listener: TcpListener, inner: Arc<Inner>) {
         let (stream, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
-                tracing::warn!(%error, "cannot accept a connection on the admin port");
+                tracing::warn!(
+                    %error,
+                    "cannot accept a connection on the admin port: tried again by itself; where files are what lacks, \
+                     raise their limit (LimitNOFILE)"
+                );
                 tokio::time::sleep(Duration::from_millis(200)).await;
                 continue;
             }

@@ -78,7 +78,7 @@ impl Lanes {
     pub(crate) fn new(queue: SledQueue, metrics: Metrics, key: HashKey, plan: &Plan) -> Self {
         let shared = Shared {
             config: Arc::clone(&plan.config),
-            http: plan.http.clone(),
+            http: plan.http.clone().timed(metrics.slack_requests.clone()),
             workspaces: HashMap::new(),
         };
         let mut lanes = Self {
@@ -260,7 +260,9 @@ impl Lanes {
                 self.spawn(name, wanted, place, None, preview);
             }
             // `provide` made all of it.
-            _ => tracing::error!(channel = %name, "a lane lacks its place, please report it"),
+            _ => {
+                tracing::error!(channel = %name, "a channel has no lane, which is a fault of the relay: its events wait; please report it, and start the relay again")
+            }
         }
     }
 

@@ -1,9 +1,12 @@
 //! The words of `auditrelay mute`.
 
 use clap::{Args, Subcommand};
-use jiff::{Span, SpanRelativeTo, Timestamp};
+use jiff::Timestamp;
 
-use crate::{cli::PlaceArgs, when::UnixMs};
+use crate::{
+    cli::PlaceArgs,
+    when::{UnixMs, ahead},
+};
 
 /// What is done with mutes.
 #[derive(Debug, Subcommand)]
@@ -119,14 +122,6 @@ pub(crate) struct ExpireArgs {
     /// Print JSON for scripts.
     #[arg(long)]
     pub(crate) json: bool,
-}
-
-/// How long, in milliseconds.
-fn ahead(text: &str) -> Result<i64, String> {
-    let span = text.parse::<Span>().ok().filter(|span| span.is_positive());
-    let lasts = span.and_then(|span| span.to_duration(SpanRelativeTo::days_are_24_hours()).ok());
-    let lasts = lasts.and_then(|lasts| i64::try_from(lasts.as_millis()).ok());
-    lasts.ok_or_else(|| "expected a time such as 30m, 2h or 1d".to_owned())
 }
 
 /// A moment, as Unix time in milliseconds.

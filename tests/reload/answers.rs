@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::{
     ask, channel, config, in_use, lines, load, reload, reloads, start,
-    support::{list, slack, told},
+    support::{list, run, slack, told},
     token, until_reloads, value, write,
 };
 
@@ -57,7 +57,7 @@ async fn what_changed_is_told_and_what_needs_a_restart() {
     assert_eq!(keys("restart_needed"), restart);
     let pending = "auditrelay_config_restart_pending";
     assert_eq!(value(&relay, pending).await, 3.0);
-    let warned = lines(&mut relay, "only after a restart");
+    let warned = lines(&mut relay, "only after a restart").await;
     assert_eq!(warned.len(), 1, "{warned:?}");
     assert!(
         warned[0].contains("WARN") && restart.iter().all(|key| warned[0].contains(key)),
@@ -131,7 +131,7 @@ async fn a_configuration_that_cannot_be_used_changes_nothing_and_says_why() {
             reason.contains(key) && reason.starts_with("c.yaml:") && reason.lines().count() == 1,
             "{key}: {reason}"
         );
-        let said = lines(&mut relay, key);
+        let said = lines(&mut relay, key).await;
         assert!(
             said.len() == 1 && said[0].contains("ERROR") && said[0].contains("c.yaml"),
             "{said:?}"
@@ -141,11 +141,16 @@ async fn a_configuration_that_cannot_be_used_changes_nothing_and_says_why() {
     assert_eq!(reloads(&relay).await, (0.0, 7.0));
     let successful = "auditrelay_config_last_reload_successful";
     assert_eq!(value(&relay, successful).await, 0.0);
-    let (_, told_why) = reload_fails(folder);
-    assert!(
-        told_why.contains("queue.dead_bytes_max") && told_why.contains("goes on"),
-        "{told_why}"
-    );
+    // Whether the command reads it first, for the data directory, or only the relay does.
+    for place in [["--config", "c.yaml"], ["--data-dir", "auditrelay-data"]] {
+        let args = [&["reload"][..], &place].concat();
+        let (code, _, told_why) = run(folder, &[], &args);
+        assert_eq!(code, 78, "{told_why}");
+        assert!(
+            told_why.contains("queue.dead_bytes_max") && told_why.contains("goes on"),
+            "{told_why}"
+        );
+    }
     relay
         .post("/webhook", list("alice", "delete", ["e-1".to_owned()]))
         .await;
@@ -153,10 +158,6 @@ async fn a_configuration_that_cannot_be_used_changes_nothing_and_says_why() {
     assert_eq!(told(&slack).0.get("e-1"), Some(&1));
     load(folder, &good);
     assert_eq!(value(&relay, successful).await, 1.0);
-}
-
-fn reload_fails(folder: &std::path::Path) -> (String, String) {
-    reload(folder, 78)
 }
 
 #[tokio::test(flavor = "multi_thread")]

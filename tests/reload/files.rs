@@ -39,7 +39,7 @@ async fn a_config_map_is_swapped() {
     fs::rename(folder.join("..new"), folder.join("..data")).expect("renamed");
     until_reloads(&mut relay, (1.0, 0.0)).await;
     assert_eq!(in_use(&relay).await["routes"][0]["name"], "two");
-    let said = lines(&mut relay, "loaded again");
+    let said = lines(&mut relay, "loaded again").await;
     assert!(
         said.len() == 1 && said[0].contains("\"file\"") && said[0].contains("routes.two added"),
         "{said:?}"
@@ -66,8 +66,8 @@ async fn what_is_being_written_is_not_taken_and_what_is_wrong_is_said_once() {
     write(folder, &whole);
     until_reloads(&mut relay, (1.0, 1.0)).await;
     assert_eq!(in_use(&relay).await["routes"][0]["name"], "two");
-    assert_eq!(lines(&mut relay, "cannot be used").len(), 1);
-    let said = lines(&mut relay, "loaded again: what");
+    assert_eq!(lines(&mut relay, "cannot be used").await.len(), 1);
+    let said = lines(&mut relay, "loaded again: what").await;
     assert!(
         said.len() == 1 && said[0].contains("routes.one removed, routes.two added"),
         "{said:?}"
@@ -114,7 +114,7 @@ async fn a_token_is_exchanged_in_its_file() {
     let ledger = relay.drained().await;
     assert_eq!(ledger["channels"]["a"]["delivered"], 1, "{ledger}");
     assert_eq!(told(&slack).0.get("e-1"), Some(&1));
-    let said = lines(&mut relay, "slack.token changed");
+    let said = lines(&mut relay, "slack.token changed").await;
     assert_eq!(said.len(), 1, "{}", relay.logs());
     assert!(!relay.logs().contains("xoxb-"), "a token is in the log");
 }

@@ -99,7 +99,7 @@ async fn a_channel_that_is_taken_out_keeps_its_backlog_and_delivers_it_when_it_i
     until("others go on", async || told(&slack).0.len() == 5).await;
     let waiting = relay.ledger().await["channels"]["b"]["waiting"].clone();
     assert_eq!(waiting, 5);
-    assert_eq!(lines(&mut relay, "not configured any more").len(), 1);
+    assert_eq!(lines(&mut relay, "not configured any more").await.len(), 1);
     until("its lane is gone", async || {
         let metrics = relay.get("/metrics").await.1;
         !metrics.contains(&state("parked"))

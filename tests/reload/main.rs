@@ -129,9 +129,16 @@ pub(crate) async fn in_use(relay: &Running) -> Value {
     serde_json::from_str(&relay.get("/config").await.1).expect("JSON")
 }
 
-/// Lines of the log that hold this.
-pub(crate) fn lines(relay: &mut Running, part: &str) -> Vec<String> {
-    let logs = relay.logs();
-    let found = logs.lines().filter(|line| line.contains(part));
-    found.map(str::to_owned).collect()
+/// Lines of the log that hold this; there has to be one.
+pub(crate) async fn lines(relay: &mut Running, part: &str) -> Vec<String> {
+    for _ in 0..PATIENCE.as_millis() / 20 {
+        let logs = relay.logs();
+        let found = logs.lines().filter(|line| line.contains(part));
+        let found: Vec<_> = found.map(str::to_owned).collect();
+        if !found.is_empty() {
+            return found;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("nothing of {part:?}: {}", relay.logs());
 }

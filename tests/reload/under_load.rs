@@ -86,7 +86,7 @@ async fn rates_and_mutes_go_on_where_they_were() {
     let rated = "{name: often, channel: b, rate: {moreThan: 3, withinSeconds: 3600, by: [user]}}";
     let of = |name: &str| {
         let channels = [channel("a", ""), channel("b", "")].join(", ");
-        let other = format!("{{name: {name}, channel: a, match: {{users: [nobody]}}}}");
+        let other = format!("{{name: {name}, channel: a, users: [nobody]}}");
         config(&slack, &channels, &format!("routes: [{other}, {rated}]"))
     };
     let relay = start(folder, &of("one"));

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "no test uses all of it")]
 
+pub mod schema;
+
 use std::path::PathBuf;
 
 use auditrelay_config::{Config, ConfigError, Destination, Loaded, Overrides, load};
@@ -61,6 +63,11 @@ impl Case {
     }
 
     pub fn loaded(&self) -> Loaded {
+        // What is loaded is valid by the JSON Schema, whatever it is.
+        if let Some(file) = &self.file {
+            let text = std::fs::read_to_string(file).expect("text");
+            assert_eq!(schema::faults(&text), None, "{text}");
+        }
         self.run().unwrap_or_else(|error| panic!("{error}"))
     }
 

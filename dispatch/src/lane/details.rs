@@ -106,7 +106,8 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
         self.details.threads = match self.queue.threads(&self.channel).await {
             Ok(threads) => threads.into(),
             Err(QueueError::Unreadable(reason)) => {
-                tracing::warn!(channel = self.channel, %reason, "it cannot be read which digests lack details");
+                tracing::warn!(channel = self.channel, %reason, "it cannot be read which digests lack details: theirs are not posted, \
+                     `auditrelay events --message` lists them; look at the disk");
                 VecDeque::new()
             }
             Err(error) => return Err(error),
@@ -287,7 +288,7 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
         match self.queue.told(thread.message).await {
             Ok(told) => Ok(told.map(|told| (told.told_unix_ms, told.members))),
             Err(QueueError::Unreadable(reason)) => {
-                tracing::warn!(channel = self.channel, %reason, "a digest's details cannot be read");
+                tracing::warn!(channel = self.channel, %reason, "a digest's details cannot be read and are not posted; look at the disk");
                 Ok(None)
             }
             Err(error) => Err(error),
@@ -311,7 +312,8 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
             return self.give_up(thread, &reason);
         }
         let delay = after.unwrap_or_else(|| self.details.retry.next_delay());
-        tracing::warn!(
+        // Told where it is given up.
+        tracing::debug!(
             channel = self.channel,
             message_id = thread.message,
             reason,

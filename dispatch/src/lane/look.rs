@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::{
     Held, Lane,
-    told::{Posted, Told},
+    told::{PostedAt, Told},
 };
 use crate::{Destination, Message, SendError, board::WaitsFor, destination::Found};
 
@@ -44,7 +44,7 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
                 tracing::info!(
                     channel = self.channel,
                     ts = receipt.ts,
-                    "the message was posted before"
+                    "the message whose answer was lost had been posted: it is not repeated"
                 );
                 if let Some(workspace) = &self.workspace {
                     workspace.note_accepted();
@@ -53,7 +53,7 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
                 self.board.delivered(held.events);
                 self.opened();
                 let may_be_digest = held.events > self.settings.style.sentences_max;
-                let posted = Posted::at(&receipt);
+                let posted = PostedAt::at(&receipt);
                 self.ack(held, receipt, may_be_digest).await?;
                 self.observe(told, posted);
                 Ok(Looked::Done)
@@ -63,7 +63,8 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
                 tracing::warn!(
                     channel = self.channel,
                     reason,
-                    "it cannot be found out whether a message was posted; it is repeated and marked"
+                    "it cannot be found out whether a message was posted; it is repeated and marked so. `auditrelay check \
+                     --online` tells whether a scope is missing for it"
                 );
                 Ok(Looked::Unknowable)
             }

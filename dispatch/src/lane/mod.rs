@@ -18,7 +18,7 @@ use std::{sync::Arc, time::Duration};
 
 use auditrelay_audit::HashKey;
 use auditrelay_config::{ChannelConfig, DigestDetails};
-use auditrelay_store::{Accepted, Lease, LeaseId, LeaseLimit, Queue, QueueError};
+use auditrelay_store::{Accepted, Lease, LeaseId, LeaseLimit, Posted, Queue, QueueError};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, watch},
     time::Instant,
@@ -37,7 +37,7 @@ use crate::{
 use details::Details;
 use look::Looked;
 pub use memory::Memory;
-use told::{Posted, Told};
+use told::{PostedAt, Told};
 use tries::{Search, Tries};
 
 /// What a lane is made of, besides the place that it posts to.
@@ -90,6 +90,10 @@ pub struct Lane<Q, D> {
     /// How often the channel was tried in vain since it is parked.
     parked_tries: u32,
     fallback_is_full: bool,
+    /// The line about a hold whose end is to be told too.
+    hold_told: bool,
+    /// When such a line was written last.
+    hold_told_at: Option<Instant>,
     details: Details,
     metrics: Metrics,
     /// Where people see what it does.
@@ -167,6 +171,8 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
             buried: 0,
             parked_tries: 0,
             fallback_is_full: false,
+            hold_told: false,
+            hold_told_at: None,
             details: Details::new(Retry::new(config.retry_max())),
             board: setup.metrics.board.lane(setup.channel),
             metrics: setup.metrics,
@@ -251,7 +257,7 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
                 self.accepted(prepared.message.form);
                 self.board.delivered(held.events);
                 let is_digest = prepared.message.form == "digest";
-                let posted = Posted::at(&receipt);
+                let posted = PostedAt::at(&receipt);
                 self.ack(&held, receipt, is_digest).await?;
                 self.observe(&prepared.told, posted);
             }
@@ -296,9 +302,12 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
                 told: Told::of(&lease),
             }
         });
-        let mut prepared = rendered.await.unwrap_or_else(|error| {
-            // One event must not stop its channel for ever; that it stands for others is still said.
-            tracing::error!(channel = self.channel, %error, "rendering failed, please report it");
+        let mut prepared = rendered.await.unwrap_or_else(|_panicked| {
+            // Without the panic's own words: they may quote an event. One event must not stop its channel for ever; that it stands for others is still said.
+            tracing::error!(
+                channel = self.channel,
+                "rendering a message panicked: its events are posted in plain words instead; please report it"
+            );
             Prepared {
                 message: unrendered(events, id),
                 told: Told::default(),
@@ -317,18 +326,21 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
     ) -> Result<(), QueueError> {
         self.search.accepted(held.events);
         let details = self.settings.style.details != DigestDetails::Command;
-        let thread = (is_digest && details && !receipt.ts.is_empty()).then_some(receipt.ts);
+        let ts = (!receipt.ts.is_empty()).then_some(receipt.ts);
+        let thread = ts.clone().filter(|_| is_digest && details);
         let has_details = thread.is_some();
+        let posted = self.destination.place().zip(ts);
         let accepted = Accepted {
             now_unix_ms: now_unix_ms(),
             thread,
+            posted: posted.map(|(place, ts)| Posted { place, ts }),
         };
         let gave_way = self.queue.ack(&held.id, accepted).await?;
         if let Some(message) = gave_way {
             tracing::warn!(
                 channel = self.channel,
-                message,
-                "details of a digest are not posted, too many others came after it; \
+                message_id = message,
+                "details of a digest are not posted, as too many others came after it; \
                  `auditrelay events --message` lists them"
             );
             self.count_given_up();

@@ -13,6 +13,7 @@
 use std::time::Duration;
 
 use auditrelay_store::{Queue, QueueError};
+use tokio::time::Instant;
 
 use super::{Held, Lane, Unknown};
 use crate::{Destination, SendError, board::LaneState, router::now_unix_ms};
@@ -21,8 +22,19 @@ use crate::{Destination, SendError, board::LaneState, router::now_unix_ms};
 const UNKNOWN_MAX: u32 = 8;
 /// Dead letters in a row; after them it is not the messages that are wrong.
 const BURIED_MAX: u32 = 5;
+/// Between two lines about holds of a channel.
+const HOLD_LINES_INTERVAL: Duration = Duration::from_secs(60);
 /// A parked channel rests so many times `park_retry_seconds` at the most.
 const PARK_GROWTH_MAX: u32 = 15;
+
+/// Why a lane waits.
+#[derive(Clone, Copy)]
+enum Hold {
+    /// Certainly not posted.
+    Refused,
+    /// Posted perhaps.
+    Unknown,
+}
 
 impl<Q: Queue, D: Destination> Lane<Q, D> {
     pub(super) fn accepted(&mut self, form: &str) {
@@ -33,10 +45,6 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
             .inc();
         if let Some(workspace) = &self.workspace {
             workspace.note_accepted();
-        }
-        if self.state == LaneState::Parked {
-            tracing::info!(channel = self.channel, "the channel takes messages again");
-            self.board.incident("the channel takes messages again");
         }
         self.board.accepted();
         self.opened();
@@ -52,6 +60,11 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
 
     /// The channel has taken a message, now or before.
     pub(super) fn opened(&mut self) {
+        if self.state == LaneState::Parked || self.hold_told {
+            tracing::info!(channel = self.channel, "the channel takes messages again");
+            self.board.incident("the channel takes messages again");
+        }
+        self.hold_told = false;
         self.set_state(LaneState::Open);
         self.buried = 0;
         self.parked_tries = 0;
@@ -115,14 +128,17 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
     pub(super) fn later(&mut self, after: Option<Duration>, limited: bool, reason: &str) {
         let delay = after.unwrap_or_else(|| self.retry.next_delay());
         self.note_retry_after(after);
-        self.hold(delay, reason, "not now, will be tried again");
+        self.hold(delay, reason, Hold::Refused);
         let place = self.pace.place();
         if let Some(workspace) = self.workspace.as_ref().filter(|_| limited)
+            && let are_held = workspace.all_held_until().is_some()
             && workspace.limited(place, delay)
+            && !are_held
         {
             tracing::warn!(
                 channel = self.channel,
-                "several channels met a rate limit: all channels of this token are held"
+                "several channels met a rate limit: all channels of this token are held for as long as Slack asks; \
+                 where it goes on, lower slack.messages_per_minute or see what else posts with this token"
             );
         }
     }
@@ -160,11 +176,7 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
             return Ok(());
         }
         let delay = self.retry.next_delay().max(after.unwrap_or_default());
-        self.hold(
-            delay,
-            &reason,
-            "may have been posted, will be looked for before it is repeated",
-        );
+        self.hold(delay, &reason, Hold::Unknown);
         if tries < UNKNOWN_MAX && !self.stuck {
             return Ok(());
         }
@@ -200,7 +212,8 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
             tracing::warn!(
                 channel = self.channel,
                 reason,
-                "the message was refused for its content; its text alone is tried next"
+                "the message was refused for its content; its text alone is tried next, and if that is refused \
+                 it becomes a dead letter (`auditrelay dead`)"
             );
             self.without_id = reason.contains("metadata");
         }
@@ -214,12 +227,16 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
         held: &Held,
         possibly_repeated: bool,
     ) -> Result<(), QueueError> {
-        tracing::warn!(
-            channel = self.channel,
-            events = held.events,
-            reason,
-            "the message was refused for its content; half of its events are tried next"
-        );
+        // Told once for all halves.
+        if !self.search.is_on() {
+            tracing::warn!(
+                channel = self.channel,
+                events = held.events,
+                reason,
+                "the message was refused for its content; half of its events are tried next, and so on until the one \
+                 that is refused alone; it becomes a dead letter (`auditrelay dead`)"
+            );
+        }
         self.unknown = None;
         self.search.refused(held.events, possibly_repeated);
         self.queue.release(&held.id).await
@@ -249,7 +266,8 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
             channel = self.channel,
             message_id = held.id.id,
             reason,
-            "this event can never be posted; it is a dead letter now (`auditrelay dead`)"
+            "this event can never be posted; it is a dead letter now and the channel goes on: look into it with \
+             `auditrelay dead show`, then redrive or drop it"
         );
         let text = format!("a message can never be posted and is a dead letter now: {reason}");
         self.board.incident(&text);
@@ -267,20 +285,52 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
         }
     }
 
-    fn hold(&mut self, delay: Duration, reason: &str, meaning: &str) {
-        tracing::warn!(
-            channel = self.channel,
-            reason,
-            hold_seconds = delay.as_secs_f64(),
-            "{meaning}"
-        );
+    fn hold(&mut self, delay: Duration, reason: &str, hold: Hold) {
+        self.tell_of_hold(delay, reason, hold);
         // Only an accepted message shows that somebody mended the channel.
         if self.state != LaneState::Parked {
             self.set_state(LaneState::Holding);
         }
+        let meaning = match hold {
+            Hold::Refused => "not now, will be tried again",
+            Hold::Unknown => "may have been posted, will be looked for before it is repeated",
+        };
         self.board.incident(&format!("{reason}; {meaning}"));
         self.board.rests(delay);
         self.pace.hold(delay);
+    }
+
+    /// Tells of a hold once, however often it is tried; and where holds follow each other, as rate limits do, at most
+    /// once a minute.
+    fn tell_of_hold(&mut self, delay: Duration, reason: &str, hold: Hold) {
+        let is_recent = |at: Instant| at.elapsed() < HOLD_LINES_INTERVAL;
+        if self.hold_told
+            || self.state == LaneState::Parked
+            || self.hold_told_at.is_some_and(is_recent)
+        {
+            let hold_seconds = delay.as_secs_f64();
+            tracing::debug!(channel = self.channel, reason, hold_seconds, "held again");
+            return;
+        }
+        self.hold_told = true;
+        self.hold_told_at = Some(Instant::now());
+        let (channel, hold_seconds) = (&self.channel, delay.as_secs_f64());
+        match hold {
+            Hold::Refused => tracing::warn!(
+                channel,
+                reason,
+                hold_seconds,
+                "the destination takes no message for now: it was not posted and will be tried again, its events wait; \
+                 where it lasts, look at the reason, the network and the destination's status"
+            ),
+            Hold::Unknown => tracing::warn!(
+                channel,
+                reason,
+                hold_seconds,
+                "a message may have been posted: it will be looked for before it is repeated, events wait; where it \
+                 lasts, look at the reason, the network and the destination's status"
+            ),
+        }
     }
 
     /// Tells the operator once; the tries that follow are silent until something changes, and ever rarer.
@@ -294,7 +344,9 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
                 channel = self.channel,
                 reason,
                 retry_seconds = rest.as_secs(),
-                "the channel is parked: its events wait, others are not touched"
+                fallback = self.settings.fallback,
+                "the channel is parked: its events wait, critical ones are told in the fallback too, other channels are \
+                 not touched; it is tried again by itself: mend what the reason names"
             );
             self.metrics
                 .parked

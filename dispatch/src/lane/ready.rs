@@ -82,14 +82,22 @@ async fn fall_back<Q: Queue>(
             channel,
             fallback,
             %reason,
-            "critical events are not told in the fallback for now: there is no room for copies; they wait in \
-             their own channel and are copied when there is"
+            "critical events are not told in the fallback for now, as there is no room for copies: they wait in \
+             their own channel and are copied when there is; mend that channel or make room"
         ),
+        None if *is_full => {
+            tracing::info!(
+                channel,
+                fallback,
+                "critical events are told in the fallback again"
+            );
+        }
         _ => {}
     }
     *is_full = copied.full.is_some();
     if copied.events > 0 {
-        tracing::warn!(
+        // The channel's park was told, with its fallback.
+        tracing::debug!(
             channel,
             fallback,
             events = copied.events,

@@ -24,9 +24,9 @@ pub(super) struct Told {
 
 /// When a message was posted, Unix time in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Posted(i64);
+pub(super) struct PostedAt(i64);
 
-impl Posted {
+impl PostedAt {
     /// As the destination says; now, if it says nothing.
     pub(super) fn at(receipt: &Receipt) -> Self {
         Self(unix_ms(&receipt.ts).unwrap_or_else(now_unix_ms))
@@ -63,8 +63,11 @@ impl Told {
             Self::of(&lease)
         });
         // Delivery does not stop for what it would have told metrics.
-        read.await.unwrap_or_else(|error| {
-            tracing::error!(%error, "reading when events happened failed, please report it");
+        read.await.unwrap_or_else(|_panicked| {
+            // Without the panic's own words: they may quote an event.
+            tracing::error!(
+                "reading when events happened panicked: the message is posted, its delay is not measured; please report it"
+            );
             Self::default()
         })
     }
@@ -72,7 +75,7 @@ impl Told {
 
 impl<Q: Queue, D: Destination> Lane<Q, D> {
     /// A message was accepted, and that is durable.
-    pub(super) fn observe(&self, told: &Told, posted: Posted) {
+    pub(super) fn observe(&self, told: &Told, posted: PostedAt) {
         let channel = &[self.channel.as_str()];
         let delay = self
             .metrics

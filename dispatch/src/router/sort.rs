@@ -53,7 +53,8 @@ pub(crate) fn read(json: &str) -> Option<Envelope<'_>> {
         tracing::error!(
             line = error.line(),
             column = error.column(),
-            "a stored event cannot be read"
+            "a stored event cannot be read: it is told in the default channel as one that cannot; please report this, and \
+             look at the disk"
         );
     }
     read.ok()
@@ -88,7 +89,8 @@ impl Conditions for Unseen {
 /// The block's checksum was right, so this is a bug; it must neither lose the count nor end the relay at
 /// the same block at every start.
 fn cannot_unpack(error: &DamagedTexts) -> Unreadable {
-    tracing::error!(%error, "a stored block cannot be unpacked; its events are quarantined");
+    tracing::error!(%error, "a stored block cannot be unpacked; its events are quarantined (`auditrelay quarantine list`); please \
+         report this, and look at the disk");
     Unreadable {
         reason: format!("its stored block cannot be unpacked: {error}"),
         offset_bytes: 0,

@@ -70,14 +70,17 @@ impl Keyring {
                 Err(_panicked) => {
                     // Without the panic's own words: they may quote a file.
                     tracing::error!(
-                        "reading certificates and tokens again panicked; please report it"
+                        "reading certificates and tokens again panicked: what was read before stays in use; please report it"
                     );
                     (Watch::default(), Outcome::default(), Vec::new())
                 }
             };
             tell(&outcome);
             for warning in warnings {
-                tracing::warn!("{warning}");
+                tracing::warn!(
+                    warning,
+                    "something about certificates, keys, tokens or passwords needs a look"
+                );
             }
         }
     }
@@ -152,8 +155,9 @@ fn tell(outcome: &Outcome) {
     }
     for why in &outcome.problems {
         tracing::error!(
-            "{why}. What was read before for this stays in use; mend the file, it is read again every few \
-             seconds"
+            reason = why,
+            "certificates, keys, tokens or passwords cannot be used: what was read before for this stays in use; mend the \
+             file, it is read again every few seconds"
         );
     }
 }

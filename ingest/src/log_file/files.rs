@@ -138,8 +138,10 @@ impl Files {
                 if tracked.still_is(&found) {
                     continue;
                 }
-                tracing::info!(file = %found.path.display(), "the file is another one now, or was cut: it is \
-                    looked at anew");
+                tracing::info!(
+                    file = %found.path.display(),
+                    "the log file is another one now, or was changed or cut: it is looked at anew"
+                );
                 self.tracked.remove(&id);
             }
             if self
@@ -196,13 +198,7 @@ impl Files {
         let read = match tracked.read(bytes_max, now_unix_ms) {
             Ok(read) => read,
             Err(error) => {
-                let (file, error) = (tracked.path.display().to_string(), error.to_string());
-                tracing::error!(
-                    file,
-                    error,
-                    "a log file cannot be read on; it is tried again when it changes"
-                );
-                tracked.set_broken(error);
+                tracked.set_broken(error.to_string());
                 return turn;
             }
         };

@@ -128,10 +128,6 @@ impl Looked {
             Err(error) if self.is_packed() => error.to_string(),
             Err(error) => return Err(error),
         };
-        tracing::error!(
-            file = %found.path.display(), reason,
-            "a log file cannot be read on; it is tried again when it changes"
-        );
         Ok(Some(Tracked::broken(found, reason)))
     }
 

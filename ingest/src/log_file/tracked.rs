@@ -10,7 +10,7 @@ use std::{
     fs::File,
     io::{self, Read},
     os::unix::fs::{FileExt, MetadataExt},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use super::{
@@ -115,6 +115,7 @@ impl Tracked {
 
     /// A file that cannot be read until it changes.
     pub(super) fn broken(found: &Found, reason: String) -> Self {
+        say_broken(&found.path, &reason);
         Self {
             broken: Some(reason),
             ..Self::closed(found, String::new())
@@ -290,6 +291,7 @@ impl Tracked {
 
     /// It cannot be read until it changes.
     pub(super) fn set_broken(&mut self, reason: String) {
+        say_broken(&self.path, &reason);
         self.close();
         self.broken = Some(reason);
     }
@@ -338,4 +340,13 @@ pub(super) fn read_at(file: &File, into: &mut [u8], offset: u64) -> io::Result<u
         }
     }
     Ok(read)
+}
+
+fn say_broken(file: &Path, reason: &str) {
+    tracing::error!(
+        file = %file.display(),
+        reason,
+        "a log file cannot be read on; it is tried again when it changes: if it was damaged, move it away, what was \
+         read of it is kept"
+    );
 }

@@ -71,7 +71,8 @@ pub(super) fn write(store: &Path, totals: &Totals, waiting: u64, logs: &Logs) {
         File::open(store)?.sync_all()
     };
     if let Err(error) = write() {
-        tracing::warn!(%error, "cannot note how the queue was closed");
+        tracing::warn!(%error, "cannot note how the queue was closed: nothing is lost, but damage to its files until the next start is found less \
+             surely; look at the disk");
     }
 }
 
@@ -83,7 +84,10 @@ pub(super) fn read(store: &Path) -> io::Result<Option<Closed>> {
     };
     let closed = small(&bytes);
     if closed.is_err() {
-        tracing::warn!("the note of how the queue was closed cannot be read");
+        tracing::warn!(
+            "the note of how the queue was closed cannot be read: the queue is opened without it, after its own checks; look \
+             at the disk"
+        );
     }
     Ok(closed.ok())
 }

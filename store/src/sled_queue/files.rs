@@ -344,7 +344,8 @@ pub(super) fn config(dir: &Path, cache_bytes_max: u64) -> sled::Config {
 pub(super) fn mark_damaged(data_dir: &Path, reason: &str) {
     let mark = data_dir.join(DAMAGED_MARK);
     if let Err(error) = fs::write(&mark, reason) {
-        tracing::error!(%error, mark = %mark.display(), "cannot note that the store is damaged");
+        tracing::error!(%error, mark = %mark.display(), "cannot note that the store is damaged: the next start may end at the same place; move the queue's folder aside \
+             then, `auditrelay salvage` brings back what is whole in it");
     }
 }
 

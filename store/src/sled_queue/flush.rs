@@ -121,6 +121,7 @@ fn wake_with(db: sled::Db) {
         .name("queue-wake".to_owned())
         .spawn(wake);
     if let Err(error) = woken {
-        tracing::warn!(%error, "a slow flush of the index cannot be looked after");
+        tracing::warn!(%error, "a slow flush of the index cannot be looked after, as no thread can be started: a disk that hangs is noticed \
+             later; raise the limit of processes (TasksMax, ulimit -u)");
     }
 }

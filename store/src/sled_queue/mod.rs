@@ -47,6 +47,7 @@ mod snapshot;
 mod stage;
 mod threads;
 mod tidy;
+mod trace;
 
 use std::{
     collections::BTreeMap,
@@ -140,7 +141,10 @@ impl Drop for Inner {
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {
-            tracing::error!("the queue's writer panicked");
+            tracing::error!(
+                "the queue's writer panicked: what was acknowledged is on disk, nothing is acknowledged any more; please report it, \
+                 and start the relay again"
+            );
         }
     }
 }
@@ -347,7 +351,7 @@ impl SledQueue {
             Ok(Ok(value)) => return Ok(value),
             Ok(Err(error)) => (error.to_string(), error.is_damage()),
             // sled panics on some damage; a runtime that shuts down cancels.
-            Err(error) => (format!("reading ended: {error}"), error.is_panic()),
+            Err(error) => (read::unread(&error), error.is_panic()),
         };
         // Behind a failed write sled fails and panics on everything, whatever is on disk.
         if is_damage && self.0.shared.check().is_ok() {
@@ -367,7 +371,7 @@ impl SledQueue {
         let reason = match outcome {
             Ok(Ok(value)) => return Ok(value),
             Ok(Err(error)) => error.to_string(),
-            Err(error) => error.to_string(),
+            Err(error) => read::unread(&error),
         };
         Err(QueueError::Unreadable(reason.into()))
     }

@@ -121,7 +121,8 @@ fn notes_of(files: &LogFiles, segment: u64, bytes: u64) -> Vec<(u64, Settlement)
         }
     });
     if let Err(error) = read {
-        tracing::warn!(%error, "a file of settled deliveries cannot be read to its end");
+        tracing::warn!(%error, "a file of settled deliveries cannot be read to its end: a later salvage knows less of what was settled; look at \
+             the disk");
     }
     let mut reader = Reader::new(files.clone());
     let note = |(stamp, place)| {

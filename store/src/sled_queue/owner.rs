@@ -74,6 +74,8 @@ pub(super) struct Owner {
     pub(super) rate_rows: BTreeSet<u64>,
     /// After which commit nothing was found that a channel over its quota could give up.
     pub(super) nothing_to_shed_at: Option<u64>,
+    /// What the log was told of channels that give up deliveries.
+    pub(super) shed_told: BTreeMap<String, super::shed::ShedTold>,
     /// Files of deliveries that records were moved into.
     pub(super) moved_into: BTreeSet<u64>,
     /// Bytes of notes that were said again in the file of deliveries that is written to.
@@ -125,6 +127,7 @@ impl Owner {
             filtered: counters.filtered,
             rate_rows: counters.rate_rows,
             nothing_to_shed_at: None,
+            shed_told: BTreeMap::new(),
             moved_into: BTreeSet::new(),
             carried: 0,
             bounded_unix_ms: now_unix_ms,

@@ -238,7 +238,7 @@ fn open_logs(dir: &Path, segment_bytes: u64, counters: &mut Counters) -> Result<
         tracing::warn!(
             bytes = scanned.cut_bytes,
             "the log of appended events ended within a commit that was never acknowledged; its rest is \
-             cut off"
+             cut off, and whoever sent it sends it again"
         );
     }
     if let Some(last) = unrouted.back() {

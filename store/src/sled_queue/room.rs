@@ -122,7 +122,12 @@ impl Room {
         if let Some(why) = self.lack(reserved.saturating_add(bytes), 10) {
             // A body that is too large for what is left says nothing of a smaller one.
             if self.lack(reserved, LOW_WATER_TENTHS).is_some() {
-                tracing::error!("batches are refused with 429, delivery goes on: {why}");
+                tracing::error!(
+                    reason = why,
+                    "batches are refused with 429, as there is no room in the queue; delivery goes on, and the API \
+                     server sends again for 90 s at least: make room on the disk, raise what the reason names, or \
+                     mend the channel that most waits for (`auditrelay ledger`)"
+                );
                 *refusing = Some(why.clone());
             }
             return Err(Full(why));

@@ -11,9 +11,10 @@
 //! critical. Notices of one channel that nobody has leased yet are put together, so a
 //! channel that drops for weeks keeps one record of them.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use auditrelay_audit::Severity;
+use tokio::time::Instant;
 
 use super::{
     holdings::{Holder, Row},
@@ -34,6 +35,17 @@ const ROWS_PER_ROUND: usize = 2_000;
 const BYTES_PER_ROUND: u64 = 8 * 1024 * 1024;
 /// Clusters and routes that are told apart; clients name clusters, so there may be any number.
 const GROUPS_MAX: usize = 64;
+
+/// Between two lines about deliveries that a channel gives up.
+const SHED_LINES_INTERVAL: Duration = Duration::from_secs(600);
+
+/// What the log was told of a channel that gives up deliveries.
+#[derive(Debug, Default)]
+pub(super) struct ShedTold {
+    at: Option<Instant>,
+    /// Dropped and not told yet.
+    dropped: u64,
+}
 
 /// How many deliveries of which severity, cluster and route.
 pub(super) type Counts = BTreeMap<(Severity, String, String), u64>;
@@ -75,6 +87,25 @@ impl Owner {
         None
     }
 
+    /// Tells that a channel gives up deliveries: at once, and while it goes on every ten minutes what came to that.
+    fn tell_of_shed(&mut self, channel: &str, dropped: u64, why: &str) {
+        let now = Instant::now();
+        let told = self.shed_told.entry(channel.to_owned()).or_default();
+        told.dropped += dropped;
+        let is_recent = |at: Instant| now.duration_since(at) < SHED_LINES_INTERVAL;
+        if told.at.is_some_and(is_recent) {
+            return;
+        }
+        told.at = Some(now);
+        tracing::warn!(
+            channel,
+            dropped = std::mem::take(&mut told.dropped),
+            reason = why,
+            "deliveries are dropped, least severe and oldest first; they are counted and told in the channel, and \
+             others are not touched: mend the channel, or raise what the reason names"
+        );
+    }
+
     /// Drops a piece of what has to be given up, in a commit of its own.
     pub(super) fn shed(&mut self) -> Result<(), StageError> {
         let Some((channel, keep, why)) = self.over_quota() else {
@@ -89,11 +120,7 @@ impl Owner {
             self.nothing_to_shed_at = Some(self.totals.commits);
             return Ok(());
         }
-        tracing::warn!(
-            channel,
-            dropped,
-            "deliveries are dropped and counted in the channel: {why}"
-        );
+        self.tell_of_shed(&channel, dropped, &why);
         self.announce(&channel, &why, counts, &mut round);
         self.commit_index(&mut round).map_err(StageError::Failed)
     }

@@ -57,7 +57,12 @@ impl Owner {
         round: &mut Round,
     ) -> Option<u64> {
         if thread.len() > Thread::BYTES_MAX {
-            tracing::warn!(channel, message, "a thread's name is too long to be noted");
+            tracing::warn!(
+                channel,
+                message_id = message,
+                "a thread's name is too long to be noted: the digest's details are not posted, \
+                 `auditrelay events --message` lists them"
+            );
             return None;
         }
         let of_channel = self.threads.entry(channel.to_owned()).or_default();
