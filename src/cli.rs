@@ -13,7 +13,7 @@ use crate::{
     online,
     policy::{self, PolicyCommand},
     quarantine::{self, QuarantineCommand},
-    reload, render, replay, routes, salvage, serve, shell, status, tail, trace,
+    reload, render, replay, routes, salvage, serve, shell, status, tail, top, trace,
 };
 
 pub(crate) use args::*;
@@ -55,6 +55,8 @@ enum Command {
     /// Show how the relay is: what needs a person, rates, lanes, backlog, last errors. Exit code 1 if something needs a
     /// person or the relay does not run.
     Status(status::StatusArgs),
+    /// Watch the running relay live in this terminal: rates, lanes, backlog, last errors.
+    Top(top::TopArgs),
     /// Show what was received and where it is; exit code 1 if an event is unaccounted for.
     Ledger(LedgerArgs),
     /// Messages that could never be delivered: list them, look into one, let them go again, give them up.
@@ -228,6 +230,7 @@ pub fn run() -> Result<ExitCode, Failure> {
         Command::Policy(command) => policy::run(&command),
         Command::Demo => block_on(demo::run())?,
         Command::Status(args) => block_on(status::run(&args))?,
+        Command::Top(args) => block_on(top::run(&args))?,
         Command::Ledger(args) => block_on(ledger::run(&args))?,
         Command::Dead(command) => block_on(dead::run(&command))?,
         Command::Quarantine(command) => block_on(quarantine::run(&command))?,

@@ -213,6 +213,7 @@ async fn events(queue: &SledQueue, id: u64, out: &mpsc::Sender<Line>) -> Result<
     Ok(Outcome::Told {
         channel: told.channel,
         told_unix_ms: told.told_unix_ms,
+        posted: told.posted,
     })
 }
 

@@ -90,7 +90,7 @@ impl Parts {
     pub(crate) fn prepare(&self, config: Config) -> Result<Next, String> {
         let templates = Templates::all(&config)?;
         let filter = logs::configured(&config).map_err(|error| error.to_string())?;
-        let routes = Arc::new(Routes::new(&config));
+        let routes = Arc::new(Routes::of_relay(&config, &self.hash_key));
         let config = Arc::new(config);
         Ok(Next {
             table: table(&config, &routes),

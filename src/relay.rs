@@ -128,7 +128,7 @@ impl Relay {
             .store_moved_aside
             .set(i64::from(is_moved_aside));
         // Ingest and router meet in the queue alone; both have the table.
-        let routes = Arc::new(Routes::new(&config));
+        let routes = Arc::new(Routes::of_relay(&config, &hash_key));
         admin.doing("reading which events were received lately");
         let router = Router::load(
             queue.clone(),

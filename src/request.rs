@@ -7,7 +7,7 @@
 use auditrelay_audit::Severity;
 use auditrelay_dispatch::Replayed;
 use auditrelay_store::{
-    DeadFilter, DeadLetter, Delivery, Marks, Mute, Quarantined, Salvaged, Source,
+    DeadFilter, DeadLetter, Delivery, Marks, Mute, Posted, Quarantined, Salvaged, Source,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
@@ -186,7 +186,13 @@ pub(crate) enum Outcome {
         gone: Vec<u64>,
     },
     /// The message's channel and time; its members were listed.
-    Told { channel: String, told_unix_ms: i64 },
+    Told {
+        channel: String,
+        told_unix_ms: i64,
+        /// Where the destination has it.
+        #[serde(default)]
+        posted: Option<Posted>,
+    },
     /// Events were told, if any; how far back that reaches.
     Traced { searched: Searched },
     /// A replay, or what it would be.

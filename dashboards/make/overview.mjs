@@ -163,18 +163,18 @@ const HEADROOM = {
   title: "How much headroom to Slack's budget?",
   panels: [
     bars({
-      title: "Budget used, by workspace", unit: "percentunit", min: 0, max: 1, steps: ["green", 0.7, "yellow", 0.95, "orange"],
+      title: "Budget used, by workspace", w: 6, unit: "percentunit", min: 0, max: 1, steps: ["green", 0.7, "yellow", 0.95, "orange"],
       says: "Messages a minute now, of slack.messages_per_minute. A workspace has the name of the first channel that uses its token.",
       queries: [[BUDGET, "{{workspace}}"]],
     }),
     series({
-      title: "Messages a minute, by form", w: 8, unit: "short", steps: ["green"], stack: true,
+      title: "Messages a minute, by form", w: 9, unit: "short", steps: ["green"], stack: true,
       says: "Messages that were accepted. Many digests: more comes than the pace lets out, so a message tells of many events.",
       overrides: colours({ sentences: "green", digest: "yellow", details: "blue" }),
       queries: [[`60 * ${perSecond("form", `auditrelay_messages_total{${CHANNEL}}`)}`, "{{form}}"]],
     }),
     series({
-      title: "Slack's answers", w: 8, unit: "reqps", steps: ["green", 0.1, "yellow"], stack: true,
+      title: "Slack's answers", w: 9, unit: "reqps", steps: ["green", 0.1, "yellow"], stack: true,
       runbook: ["AuditRelaySlackFailing"],
       says: "Attempts to post by outcome. Later: certainly not posted, tried again. Unknown: looked for before it is repeated. Never: refused content.",
       overrides: colours({ accepted: "green", later: "yellow", park: "red", never: "purple", unknown: "orange" }),

@@ -93,8 +93,23 @@ export const SEVERITIES = colours({ critical: "red", warning: "orange", info: "b
 
 const LAST = { values: false, calcs: ["lastNotNull"], fields: "" };
 
+/** As the ground of a whole panel the plain colours are too bright to read white on them. */
+const GROUNDS = { green: "dark-green", yellow: "dark-yellow", orange: "dark-orange", red: "semi-dark-red" };
+
+function grounds(mappings) {
+  const ground = (result) => ({ ...result, color: GROUNDS[result.color] ?? result.color });
+  return mappings.map(({ type, options }) => ({
+    type,
+    options: type === "value"
+      ? Object.fromEntries(Object.entries(options).map(([value, result]) => [value, ground(result)]))
+      : { ...options, result: ground(options.result) },
+  }));
+}
+
 /** One number, large, on its threshold's colour. */
-export function stat(one) {
+export function stat(given) {
+  const steps = given.steps.map((step) => GROUNDS[step] ?? step);
+  const one = { ...given, steps, mappings: grounds(given.mappings ?? []) };
   return panel("stat", { w: 4, h: 4, ...one }, one.line === false ? "instant" : "range", {
     graphMode: one.line === false ? "none" : "area",
     colorMode: "background_solid",
@@ -111,7 +126,7 @@ export function stat(one) {
 
 /** Lines over time; `stack: true` puts them on each other. */
 export function series(one) {
-  return panel("timeseries", { w: 12, h: 8, min: 0, ...one }, "range", {
+  return panel("timeseries", { w: 12, h: 7, min: 0, ...one }, "range", {
     legend: { displayMode: "list", placement: "bottom", showLegend: true, calcs: [] },
     tooltip: { mode: "multi", sort: "desc" },
   }, {
@@ -132,7 +147,7 @@ export function series(one) {
 
 /** What state something was in over time. */
 export function states(one) {
-  return panel("state-timeline", { w: 12, h: 8, ...one }, "range", {
+  return panel("state-timeline", { w: 12, h: 7, ...one }, "range", {
     showValue: "auto",
     rowHeight: 0.8,
     mergeValues: true,
@@ -144,7 +159,7 @@ export function states(one) {
 
 /** Bars from a minimum to a maximum, one a series. */
 export function bars(one) {
-  return panel("bargauge", { w: 8, h: 8, ...one }, "instant", {
+  return panel("bargauge", { w: 8, h: 7, ...one }, "instant", {
     displayMode: "basic",
     valueMode: "color",
     namePlacement: "top",
@@ -189,7 +204,7 @@ export function table(one) {
     overrides.push({ matcher: { id: "byName", options: column.name }, properties });
   }
   return panel("table", {
-    w: 24, h: 8, unit: "short", ...one, overrides,
+    w: 24, h: 7, unit: "short", ...one, overrides,
     queries: columns.map((column) => [column.expr]),
     transformations: [
       { id: "merge", options: {} },

@@ -233,8 +233,8 @@ const PROCESS = {
   panels: [
     table({
       title: "Relays", w: 24, h: 5, steps: ["green"], by: { label: "instance", name: "Relay", width: 190 },
-      says: "One row a relay. Changed keys that wait for a restart count only after one; a damaged store was moved aside at this start.",
-      runbook: ["AuditRelayReloadFailed", "AuditRelayRestartPending"],
+      says: "One row a relay. Changed keys that wait for a restart count only after one. Files: certificates, keys and tokens. A store that was damaged was moved aside at this start.",
+      runbook: ["AuditRelayReloadFailed", "AuditRelayRestartPending", "AuditRelayFilesNotCurrent", "AuditRelayMuteActiveLong"],
       columns: [
         { name: "Up for", unit: "s", decimals: 0, expr: `time() - max by (instance) (auditrelay_start_time_seconds{${JOB}})` },
         {
@@ -248,6 +248,14 @@ const PROCESS = {
         {
           name: "Wait for a restart", unit: "short", decimals: 0, steps: ["transparent", 1, "yellow"],
           expr: `max by (instance) (auditrelay_config_restart_pending{${JOB}})`,
+        },
+        {
+          name: "Files", unit: "none", steps: ["red", 1, "green"], mappings: words({ 0: ["cannot be used", "red"], 1: ["current", "green"] }),
+          expr: `min by (instance) (auditrelay_ingest_files_current{${JOB}})`,
+        },
+        {
+          name: "Mutes", unit: "short", decimals: 0, steps: ["transparent", 1, "yellow"],
+          expr: `max by (instance) (auditrelay_mutes_active{${JOB}})`,
         },
         {
           name: "Store", unit: "none", steps: ["green", 1, "red"], mappings: words({ 0: ["whole", "green"], 1: ["moved aside", "red"] }),

@@ -12,6 +12,7 @@ pub mod card;
 pub mod change;
 #[cfg(test)]
 mod checker;
+pub mod clusters;
 pub mod command;
 pub mod dedup;
 pub mod destination;
@@ -25,6 +26,7 @@ pub mod message;
 pub mod metrics;
 pub mod mutes;
 pub mod pace;
+pub mod plain_webhook;
 pub mod preview;
 pub mod rates;
 pub mod render;
@@ -37,6 +39,7 @@ pub mod sentence;
 pub mod slack;
 pub mod style;
 pub mod template;
+pub mod watchdog;
 pub mod workspace;
 
 pub use board::Board;

@@ -198,6 +198,9 @@ impl Decider {
             let (wanted, routed, reused) =
                 note(&mut self.seen, &self.duplicates, &mut sorted, block);
             self.metrics.audit_id_reuse.inc_by(reused);
+            self.metrics
+                .clusters
+                .count(&block.cluster, block.items.len(), &routed);
             sorted.route(block, wanted, routed);
         }
         let mut routed = sorted.finish();

@@ -244,7 +244,7 @@ function drawn(panel) {
   const title = `<h2>${escaped(filled(panel.title))}</h2>`;
   if (panel.type === "stat") {
     const { shade, html } = stat(panel, width, height);
-    return `<div class="panel solid" style="${place};background:${shade}">${title}${html}</div>`;
+    return `<div class="panel solid" style="${place};background:${shade === colour("text") ? "#34373e" : shade}">${title}${html}</div>`;
   }
   const inner = height - HEAD;
   const html = {

@@ -2,6 +2,7 @@
 
 const COLOURS = {
   green: "#73bf69", yellow: "#fade2a", orange: "#ff9830", red: "#f2495c", blue: "#5794f2", purple: "#b877d9",
+  "dark-green": "#37872d", "dark-yellow": "#e0b400", "dark-orange": "#fa6400", "semi-dark-red": "#e02f44",
   text: "#9fa3ad", transparent: "transparent",
 };
 const PALETTE = ["#73bf69", "#f2cc0c", "#8ab8ff", "#ff780a", "#f2495c", "#5794f2", "#b877d9", "#705da0", "#37872d", "#fa6400"];

@@ -136,10 +136,11 @@ async fn told(
     let mut told = Vec::with_capacity(contents.len());
     for content in &contents {
         let stage = (&content.cluster, content.stage);
-        let own = contents
-            .iter()
-            .filter(|one| (&one.cluster, one.stage) == stage);
-        told.push(judge.tell(content, own.count() - 1));
+        let own = contents.iter();
+        let own: Vec<&Content> = own
+            .filter(|one| (&one.cluster, one.stage) == stage)
+            .collect();
+        told.push(judge.tell(content, &own));
     }
     link(means, config, &mut told).await;
     told

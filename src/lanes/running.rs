@@ -21,6 +21,7 @@ use auditrelay_dispatch::{
     Destination, Lane, Metrics, Workspace,
     lane::{Memory, Setup},
     pace::Place,
+    plain_webhook::PlainWebhook,
     preview::Preview,
     render::Style,
     slack::{Http, SlackApi, SlackWebhook},
@@ -250,12 +251,18 @@ impl Lanes {
                 let webhook = SlackWebhook::new(http, &url.0);
                 self.spawn(name, wanted, place, workspace, webhook);
             }
+            (To::Switch { url, .. }, _, Some(place), _) => {
+                let switch = PlainWebhook::new(&wanted.http, &url.0);
+                self.spawn(name, wanted, place, None, switch);
+            }
             (To::Preview, _, Some(place), _) => {
                 let preview = Preview::new(name.as_str(), io::stdout().is_terminal());
                 self.spawn(name, wanted, place, None, preview);
             }
             // `provide` made all of it.
-            _ => tracing::error!(channel = %name, "a lane lacks its place, please report it"),
+            _ => {
+                tracing::error!(channel = %name, "a channel has no lane, which is a fault of the relay: its events wait; please report it, and start the relay again")
+            }
         }
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use auditrelay_ingest::{
-    Ingest, RELOAD_INTERVAL,
+    Ingest, OwnDoor, RELOAD_INTERVAL,
     log_file::{InUse, LogFileMetrics},
 };
 use auditrelay_store::QueueError;
@@ -12,6 +12,7 @@ use tokio::{sync::watch, task::JoinSet};
 use super::{Relay, Webhook, other};
 use crate::{
     Failure, admin,
+    clusters::Clusters,
     commands_port::Commands,
     current::Current,
     import::Importer,
@@ -22,6 +23,7 @@ use crate::{
     reload::{ReloadMetrics, Reloader},
     status::Vitals,
     trace::{Means, Running},
+    watchdog::Watchdog,
 };
 
 type Tasks = JoinSet<Result<(), QueueError>>;
@@ -41,10 +43,7 @@ impl Relay {
         )?;
         let importer = self.doors(&mut parts, &mut tasks, stopped)?;
         let board = self.dispatch_metrics.board.clone();
-        let running = Running {
-            duplicates: self.router.duplicates(),
-            metrics: self.dispatch_metrics.clone(),
-        };
+        let running = Running::new(self.router.duplicates(), self.dispatch_metrics.clone());
         let lanes = Lanes::new(
             self.queue.clone(),
             self.dispatch_metrics,
@@ -89,6 +88,13 @@ impl Relay {
     ) -> Result<Importer, Failure> {
         let config = parts.current.load();
         let ingest_metrics = auditrelay_ingest::Metrics::new(&self.registry).map_err(other)?;
+        let clusters = Clusters {
+            ingest: ingest_metrics.clone(),
+            dispatch: self.dispatch_metrics.clone(),
+        };
+        clusters.tell_apart(&config);
+        let following = clusters.follow(parts.current.changes());
+        tasks.spawn(until(stopped.clone(), following));
         let in_use = InUse::default();
         let log_files = LogFileMetrics::new(&self.registry).map_err(other)?;
         follow_files(
@@ -108,6 +114,10 @@ impl Relay {
         );
         if let Some(Webhook { listener, keyring }) = self.webhook.take() {
             keyring.register(&self.registry).map_err(other)?;
+            let listening = listener.local_addr().map_err(other)?;
+            let door = OwnDoor::new(listening, Arc::clone(&keyring)).map_err(other)?;
+            let watchdog = Watchdog::new(door, parts, self.dispatch_metrics.watchdog.clone());
+            tasks.spawn(until(stopped.clone(), watchdog.run()));
             let watching = Arc::clone(&keyring).watch(RELOAD_INTERVAL);
             tasks.spawn(until(stopped.clone(), watching));
             let ingest = Arc::new(Ingest::new(
@@ -125,6 +135,8 @@ impl Relay {
                 auditrelay_ingest::serve(listener, ingest, stopping).await;
                 Ok(())
             });
+        } else {
+            Watchdog::warn_without_door(&config);
         }
         Ok(importer)
     }

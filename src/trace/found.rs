@@ -81,10 +81,7 @@ pub(crate) struct HeldBack {
 pub(crate) struct Today {
     /// `told in ops (critical, by route deletions)`.
     pub(crate) end: String,
-    /// All of `routes explain`, for people.
-    #[serde(skip_serializing_if = "String::is_empty", default)]
-    pub(crate) text: String,
-    /// The same for scripts.
+    /// All of `routes explain`.
     pub(crate) explained: Value,
 }
 

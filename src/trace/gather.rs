@@ -10,6 +10,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use auditrelay_audit::{Envelope, EventKey, HashKey, Stage};
 use auditrelay_store::{Block, Hint, ItemKind, Note, Queued, SeenKey, Whereabouts};
 
+/// A client that may name any cluster names no more than so many; the configuration's come first.
+const CLUSTERS_MAX: usize = 10_000;
 /// So much of each kind is kept of one audit ID; a client that uses one for everything fills no memory.
 const KEPT_MAX: usize = 200;
 
@@ -71,9 +73,9 @@ pub(crate) struct Gathered {
 
 impl Gathered {
     pub(crate) fn new(audit_id: String, only: Option<String>, key: Option<HashKey>) -> Self {
-        Self {
+        let mut new = Self {
             audit_id,
-            only,
+            only: only.clone(),
             key,
             clusters: BTreeSet::new(),
             identities: BTreeMap::new(),
@@ -83,13 +85,17 @@ impl Gathered {
             seen: Vec::new(),
             window_from_unix_ms: None,
             left_out: 0,
+        };
+        if let Some(only) = only {
+            new.cluster(&only);
         }
+        new
     }
 
     /// There is a cluster of this name.
     pub(crate) fn cluster(&mut self, name: &str) {
         let is_other = self.only.as_ref().is_some_and(|only| only != name);
-        if is_other || self.clusters.contains(name) {
+        if is_other || self.clusters.contains(name) || self.clusters.len() == CLUSTERS_MAX {
             return;
         }
         self.clusters.insert(name.to_owned());

@@ -13,7 +13,7 @@ use auditrelay_store::Posted;
 use secrecy::ExposeSecret;
 use tokio::sync::watch;
 
-use crate::{current::Current, lanes::Shared};
+use crate::{current::Current, lanes::Shared, when::now_unix_ms};
 
 /// What it needs.
 pub(crate) struct Means {
@@ -28,8 +28,20 @@ pub(crate) struct Means {
 
 /// What only a running relay knows.
 pub(crate) struct Running {
+    /// Since when it notes duplicates, Unix time in milliseconds.
+    pub(crate) since_unix_ms: i64,
     pub(crate) duplicates: Duplicates,
     pub(crate) metrics: Metrics,
+}
+
+impl Running {
+    pub(crate) fn new(duplicates: Duplicates, metrics: Metrics) -> Self {
+        Self {
+            since_unix_ms: now_unix_ms(),
+            duplicates,
+            metrics,
+        }
+    }
 }
 
 impl Means {
@@ -50,19 +62,19 @@ impl Means {
 
     /// Of a relay that is stopped.
     pub(crate) fn of_stopped(config: &Config) -> Self {
+        let config = Arc::new(config.clone());
         let key = fs::read(config.dedup_key_file()).ok();
         let key = key.and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
-        let config = Arc::new(config.clone());
-        let shared = Shared {
-            http: Http::new(config.slack.timeout(), config.slack.proxy.as_ref()),
-            workspaces: HashMap::new(),
-            config: Arc::clone(&config),
-        };
         Self {
+            slack: watch::Sender::new(Shared {
+                config: Arc::clone(&config),
+                http: Http::new(config.slack.timeout(), config.slack.proxy.as_ref()),
+                workspaces: HashMap::new(),
+            })
+            .subscribe(),
             current: Current::new(config),
             key: key.map(HashKey::new),
             running: None,
-            slack: watch::Sender::new(shared).subscribe(),
         }
     }
 
@@ -103,6 +115,9 @@ impl Means {
             Destination::Webhook { .. } => {
                 return Err("an incoming webhook does not say where it put a message".to_owned());
             }
+            Destination::PlainWebhook { .. } => {
+                return Err("a webhook that is not Slack's has no address of messages".to_owned());
+            }
             Destination::Preview => return Err("a preview prints, and posts nothing".to_owned()),
         };
         let Some(posted) = posted else {
@@ -110,9 +125,11 @@ impl Means {
                        with a token";
             return Err(why.to_owned());
         };
-        let slack = self.slack.borrow().clone();
-        let api = WebApi::new(slack.http, &config.slack.api_url, token)?;
-        let known = slack.workspaces.get(token.expose_secret()).cloned();
+        let Shared {
+            http, workspaces, ..
+        } = self.slack.borrow().clone();
+        let api = WebApi::new(http, &config.slack.api_url, token)?;
+        let known = workspaces.get(token.expose_secret()).cloned();
         let workspace = known.unwrap_or_else(|| {
             Workspace::new(
                 config.slack.messages_per_minute.get(),

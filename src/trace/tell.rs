@@ -29,8 +29,11 @@ pub(crate) struct Judge<'a> {
 }
 
 impl Judge<'_> {
-    /// Tells of one content; `others` of its stage are known.
-    pub(crate) fn tell(&self, content: &Content, others: usize) -> Traced {
+    /// Tells of one of the contents of a stage.
+    pub(crate) fn tell(&self, content: &Content, of: &[&Content]) -> Traced {
+        // A text and a key that are not put together may be the same event's.
+        let texts = of.iter().filter(|one| one.json.is_some()).count();
+        let keys = of.iter().filter(|one| !one.fingerprints.is_empty()).count();
         let envelope = content.json.as_deref().map(Envelope::parse);
         let envelope = envelope.and_then(Result::ok);
         let event = envelope.as_ref().map(|envelope| Event {
@@ -40,8 +43,9 @@ impl Judge<'_> {
         let explanation = event.map(|event| Explanation::of(self.config, self.routes, &event));
         let deliveries = self.deliveries(&content.deliveries);
         let held_back = event.map(|event| self.held_back(content, &event));
-        let held_back = held_back.unwrap_or_default();
-        let (fate, why) = self.fate(content, explanation.as_ref(), &held_back, others);
+        let (held_back, is_muted) = held_back.unwrap_or_default();
+        let others = of.len().saturating_sub(1);
+        let (fate, why) = self.fate(content, explanation.as_ref(), is_muted, others);
         let marked = |one: &Placed| one.queued.event.marks.audit_id_reused;
         Traced {
             cluster: line(&content.cluster, 63),
@@ -57,12 +61,11 @@ impl Judge<'_> {
             again: self.again(content),
             fate,
             why,
-            audit_id_reused: others > 0 || content.deliveries.iter().any(marked),
+            audit_id_reused: texts.max(keys) > 1 || content.deliveries.iter().any(marked),
             deliveries,
             held_back,
             today: explanation.map(|one| Today {
                 end: one.end(),
-                text: one.text(),
                 explained: serde_json::to_value(&one).unwrap_or(Value::Null),
             }),
         }
@@ -94,12 +97,20 @@ impl Judge<'_> {
                 last_unix_ms: Some(noted.last_unix_ms),
             },
             None => Again {
-                // A relay that runs notes what is sent again, and forgets what was sent again long ago.
-                times: (times > 0 || self.means.running.is_some()).then_some(times),
+                // A relay that runs notes what is sent again; what it was sent before it ran nobody noted.
+                times: (times > 0 || self.has_been_noted(content)).then_some(times),
                 first_unix_ms: kept.first().copied(),
                 last_unix_ms: kept.last().copied(),
             },
         }
+    }
+
+    fn has_been_noted(&self, content: &Content) -> bool {
+        let since = self.means.running.as_ref().map(|one| one.since_unix_ms);
+        let routed = content.seen.map(|seen| seen.seen_unix_ms);
+        since
+            .zip(routed)
+            .is_some_and(|(since, routed)| routed >= since)
     }
 
     fn deliveries(&self, placed: &[Placed]) -> Vec<Delivered> {

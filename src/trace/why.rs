@@ -33,17 +33,17 @@ impl Conditions for Alone {
 }
 
 impl Judge<'_> {
-    /// What mutes kept from channels that today's routes have it for.
-    pub(super) fn held_back(&self, content: &Content, event: &Event<'_>) -> Vec<HeldBack> {
+    /// What mutes kept from channels that today's routes have it for, and whether that is all of them.
+    pub(super) fn held_back(&self, content: &Content, event: &Event<'_>) -> (Vec<HeldBack>, bool) {
         let Some(at_unix_ms) = content.seen.map(|seen| seen.seen_unix_ms).or_else(|| {
             let first = content.arrivals.first().filter(|one| !one.waits)?;
             Some(first.received_unix_ms)
         }) else {
-            return Vec::new();
+            return (Vec::new(), false);
         };
         let fate = self.routes.fate(&self.routes.matched(event), &mut Alone);
         let RoutesFate::Told(targets) = fate else {
-            return Vec::new();
+            return (Vec::new(), false);
         };
         let is_told = |target: &&Target<'_>| {
             let mut own = content.deliveries.iter();
@@ -59,14 +59,16 @@ impl Judge<'_> {
                 reason: line(&mute.asked.reason, REASON_CHARS_MAX),
             })
         });
-        held.collect()
+        let held: Vec<HeldBack> = held.collect();
+        let is_all = held.len() == targets.len();
+        (held, is_all)
     }
 
     pub(super) fn fate(
         &self,
         content: &Content,
         explanation: Option<&Explanation>,
-        held_back: &[HeldBack],
+        is_muted: bool,
         others: usize,
     ) -> (Fate, String) {
         let originals = content.deliveries.iter().filter(|one| !one.queued.is_copy);
@@ -95,17 +97,13 @@ impl Judge<'_> {
         if let Some(explanation) = explanation {
             return match explanation.is_told() {
                 false => (Fate::Filtered, explanation.end()),
-                true if !held_back.is_empty() => (Fate::Muted, String::new()),
+                true if is_muted => (Fate::Muted, String::new()),
                 true => (Fate::NotKept, self.not_kept(content, true)),
             };
         }
         if others > 0 {
-            let why = "only its key is kept: it may be told above, if its text was changed when it was redacted; \
-                       else ";
-            return (
-                Fate::NotKept,
-                format!("{why}{}", self.not_kept(content, false)),
-            );
+            let why = "only its key is kept, and not which of the texts of this stage is its own, if one is";
+            return (Fate::NotKept, why.to_owned());
         }
         let could = self.could_be(content);
         match could.as_slice() {

@@ -3,6 +3,8 @@
 use super::found::{Again, Delivered, Fate, Searched, State, Traced};
 use crate::output::{count, duration, line, time};
 
+/// So many clusters are named.
+const NAMES_MAX: usize = 20;
 /// Colours of a terminal.
 const BOLD: &str = "1";
 const GOOD: &str = "32";
@@ -156,10 +158,12 @@ impl Page {
                     ),
                 );
             }
-            (None, _, _) if !running => {
+            (None, _, _) if running => {
+                self.below("whether it was sent again before the relay's last start is not known");
+            }
+            (None, _, _) => {
                 self.below("whether it was sent again is not known: the relay is stopped");
             }
-            (None, _, _) => {}
         }
     }
 
@@ -169,7 +173,7 @@ impl Page {
             Fate::WaitsToBeRouted => ("waits to be routed", WAITS),
             Fate::Filtered => ("filtered", BAD),
             Fate::Muted => ("muted: every channel that was to hear of it", WAITS),
-            Fate::NotKept => ("told to nobody that is known", BAD),
+            Fate::NotKept => ("what became of it is not kept", BAD),
         };
         let what = self.painted(what, colour);
         match event.why.as_str() {
@@ -366,10 +370,16 @@ pub(super) fn unknown(audit_id: &str, searched: &Searched, now_unix_ms: i64) -> 
          relay keeps {window} (dedup.window_seconds), what messages told for {} (queue.digest_detail_hours), {retained}, \
          and what waits or is dead; what could not be read has no audit ID (auditrelay quarantine list)",
         line(audit_id, 100),
-        match searched.clusters.is_empty() {
-            true => "any name".to_owned(),
-            false => searched.clusters.join(", "),
-        },
+        names(&searched.clusters),
         count(searched.detail_hours, "hour"),
     )
+}
+
+fn names(clusters: &[String]) -> String {
+    let shown = clusters.iter().take(NAMES_MAX);
+    let shown: Vec<String> = shown.map(|name| line(name, 63)).collect();
+    match clusters.len().saturating_sub(NAMES_MAX) {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
 }

@@ -33,7 +33,7 @@ default_channel: ops
 routes:
   - {{name: poison, channel: bad, verbs: [{CANARY}-poison]}}
   - {{name: hurt, channel: hurt, verbs: [{CANARY}-hurt],
-     links: [{{text: a, url: '{{{{ object.name }}}}'}}], command: '{{{{ user.name }}}}'}}
+     links: [{{text: a, url: 'https://runbooks.example/{{{{ object.name }}}}'}}], command: '{{{{ user.name }}}}'}}
   - {{name: rest, channel: ops}}
 inputs: {{log_file: [{{path: audit.log}}]}}
 "

@@ -24,11 +24,11 @@ pub(crate) struct Reference {
 impl Reference {
     pub(crate) fn of(page: &str) -> Self {
         let mut metrics = BTreeMap::new();
-        for row in page
-            .lines()
-            .filter(|line| line.starts_with("| `auditrelay_"))
-        {
+        for row in page.lines().filter(|line| line.starts_with("| `")) {
             let cells: Vec<&str> = row.split(" | ").collect();
+            if !["counter", "gauge", "histogram"].contains(cells.get(1).unwrap_or(&"")) {
+                continue;
+            }
             let quoted = |cell: &str| -> BTreeSet<String> {
                 cell.split('`')
                     .skip(1)

@@ -6,6 +6,7 @@
 //! long after they happened.
 
 use auditrelay_audit::Envelope;
+use auditrelay_config::WATCHDOG;
 use auditrelay_store::{Delivery, Lease, Queue};
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -17,6 +18,8 @@ use crate::{Destination, destination::Receipt, router::now_unix_ms};
 pub(super) struct Told {
     /// When its events happened, Unix time in milliseconds.
     stage_times_ms: Vec<i64>,
+    /// Audit IDs of the watchdog's events among them.
+    heartbeats: Vec<String>,
 }
 
 /// When a message was posted, Unix time in milliseconds.
@@ -32,18 +35,25 @@ impl PostedAt {
 
 impl Told {
     pub(super) fn of(lease: &Lease) -> Self {
-        let time = |delivery: &Delivery| match delivery {
-            Delivery::Event(event) if !event.marks.replayed && event.meant_for.is_none() => {
-                let envelope = Envelope::parse(&event.json).ok()?;
-                let time: jiff::Timestamp = envelope.stage_timestamp.parse().ok()?;
-                Some(time.as_millisecond())
+        let mut told = Self::default();
+        for (_, delivery) in &lease.members {
+            let Delivery::Event(event) = delivery else {
+                continue;
+            };
+            if event.marks.replayed || event.meant_for.is_some() {
+                continue;
             }
-            Delivery::Event(_) | Delivery::Notice(_) => None,
-        };
-        let members = lease.members.iter();
-        Self {
-            stage_times_ms: members.filter_map(|(_, one)| time(one)).collect(),
+            let Ok(envelope) = Envelope::parse(&event.json) else {
+                continue;
+            };
+            if let Ok(time) = envelope.stage_timestamp.parse::<jiff::Timestamp>() {
+                told.stage_times_ms.push(time.as_millisecond());
+            }
+            if event.route == WATCHDOG {
+                told.heartbeats.push(envelope.audit_id.to_string());
+            }
         }
+        told
     }
 
     /// The same where thousands of events do not keep others waiting; the text is given up with its permit.
@@ -53,8 +63,11 @@ impl Told {
             Self::of(&lease)
         });
         // Delivery does not stop for what it would have told metrics.
-        read.await.unwrap_or_else(|error| {
-            tracing::error!(%error, "reading when events happened failed, please report it");
+        read.await.unwrap_or_else(|_panicked| {
+            // Without the panic's own words: they may quote an event.
+            tracing::error!(
+                "reading when events happened panicked: the message is posted, its delay is not measured; please report it"
+            );
             Self::default()
         })
     }
@@ -75,6 +88,9 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
         }
         let last = self.metrics.last_delivered.with_label_values(channel);
         last.set(now_unix_ms() / 1_000);
+        for audit_id in &told.heartbeats {
+            self.metrics.watchdog.delivered(audit_id, now_unix_ms());
+        }
     }
 }
 

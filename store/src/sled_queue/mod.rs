@@ -343,7 +343,7 @@ impl SledQueue {
             Ok(Ok(value)) => return Ok(value),
             Ok(Err(error)) => (error.to_string(), error.is_damage()),
             // sled panics on some damage; a runtime that shuts down cancels.
-            Err(error) => (format!("reading ended: {error}"), error.is_panic()),
+            Err(error) => (read::unread(&error), error.is_panic()),
         };
         // Behind a failed write sled fails and panics on everything, whatever is on disk.
         if is_damage && self.0.shared.check().is_ok() {
@@ -363,7 +363,7 @@ impl SledQueue {
         let reason = match outcome {
             Ok(Ok(value)) => return Ok(value),
             Ok(Err(error)) => error.to_string(),
-            Err(error) => error.to_string(),
+            Err(error) => read::unread(&error),
         };
         Err(QueueError::Unreadable(reason.into()))
     }
