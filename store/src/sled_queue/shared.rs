@@ -145,7 +145,9 @@ impl super::SledQueue {
     /// # Errors
     /// The storage's first failure.
     pub async fn set_limits(&self, limits: Limits) -> Result<(), QueueError> {
-        self.write(super::Op::SetLimits(Box::new(limits))).await.map(drop)
+        self.write(super::Op::SetLimits(Box::new(limits)))
+            .await
+            .map(drop)
     }
 }
 
