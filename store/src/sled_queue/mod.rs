@@ -296,14 +296,6 @@ impl SledQueue {
         finished.map(drop)
     }
 
-    /// Exchanges what may be kept on disk. What there is too much of then gives way as it always does.
-    ///
-    /// # Errors
-    /// The storage's first failure.
-    pub async fn set_limits(&self, limits: Limits) -> Result<(), QueueError> {
-        self.write(Op::SetLimits(Box::new(limits))).await.map(drop)
-    }
-
     async fn write(&self, op: Op) -> Result<Answer, QueueError> {
         self.0.shared.check()?;
         let (reply, answer) = oneshot::channel();

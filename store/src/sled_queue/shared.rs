@@ -170,6 +170,18 @@ impl Shared {
     }
 }
 
+impl super::SledQueue {
+    /// Exchanges what may be kept on disk. What there is too much of then gives way as it always does.
+    ///
+    /// # Errors
+    /// The storage's first failure.
+    pub async fn set_limits(&self, limits: Limits) -> Result<(), QueueError> {
+        self.write(super::Op::SetLimits(Box::new(limits)))
+            .await
+            .map(drop)
+    }
+}
+
 impl Owner {
     /// Looks for what comes first now, where that went which did. After the commit: the index says it.
     pub(super) fn find_first(&mut self, touched: &BTreeSet<String>) -> Result<(), String> {
