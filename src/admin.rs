@@ -4,8 +4,6 @@
 
 mod doorman;
 mod port;
-#[cfg(test)]
-mod tests;
 
 use std::sync::Arc;
 
@@ -14,14 +12,14 @@ use http_body_util::{BodyExt, Full};
 use hyper::{
     Method, Request, Response, StatusCode,
     body::{Bytes, Incoming},
-    header::{ALLOW, AUTHORIZATION, CONTENT_TYPE},
+    header::{ACCEPT, ALLOW, AUTHORIZATION, CONTENT_TYPE},
 };
 
 use crate::{
     commands_port::{self, Answer, Commands},
     current::Current,
     health, import, ledger,
-    metrics::{LedgerMetrics, gauge_value},
+    metrics::{Format, LedgerMetrics, gauge_value},
     reload::{self, Reloader},
     status::Vitals,
     when::now_unix_ms,
@@ -63,7 +61,7 @@ impl Admin {
         }
     }
 
-    fn metrics(&self) -> Result<Vec<u8>, prometheus::Error> {
+    fn metrics(&self, format: Format) -> Result<Vec<u8>, prometheus::Error> {
         let active = self
             .queue
             .mutes()
@@ -73,7 +71,8 @@ impl Admin {
         self.metrics.mutes.active.set(gauge_value(active as u64));
         let backlog = self.queue.backlog();
         self.metrics.backlog.copy(&backlog, now_unix_ms());
-        self.metrics.text(&self.queue.ledger(), &self.queue.space())
+        self.metrics
+            .text(&self.queue.ledger(), &self.queue.space(), format)
     }
 
     fn answer(&self, request: &Request<Incoming>, is_admitted: bool) -> Response<Full<Bytes>> {
@@ -85,10 +84,14 @@ impl Admin {
             return response;
         }
         match request.uri().path() {
-            "/metrics" => match self.metrics() {
-                Ok(metrics) => respond(StatusCode::OK, "text/plain; version=0.0.4", metrics),
-                Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
-            },
+            "/metrics" => {
+                let accept = request.headers().get_all(ACCEPT).iter();
+                let format = Format::asked_for(accept.filter_map(|value| value.to_str().ok()));
+                match self.metrics(format) {
+                    Ok(metrics) => respond(StatusCode::OK, format.content_type(), metrics),
+                    Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
+                }
+            }
             "/config" => json(&*self.current.load()),
             // Who has the token of another relay has taken this one for it.
             "/ledger" | "/status"
@@ -99,7 +102,14 @@ impl Admin {
             {
                 text(StatusCode::UNAUTHORIZED, "this is another relay\n")
             }
-            "/status" => json(&self.vitals.report(&self.queue, &self.current.load())),
+            "/status" => {
+                let gauges = self.metrics.gauges();
+                json(
+                    &self
+                        .vitals
+                        .report(&self.queue, &self.current.load(), &gauges),
+                )
+            }
             "/ledger" => json(&ledger::json(
                 &self.queue.ledger(),
                 &self.queue.mutes(),

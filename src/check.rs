@@ -40,9 +40,9 @@ pub(crate) fn run(args: &CheckArgs) -> Result<ExitCode, Failure> {
     } else {
         let notes: String = notes.iter().map(|note| format!("note: {note}\n")).collect();
         let (channels, routes) = (channels(&config), routes(&config));
-        let tests = told(&tests);
+        let (watchdog, tests) = (watchdog(&config), told(&tests));
         say(&format!(
-            "{notes}{door}{channels}{routes}{tests}the configuration is valid\n"
+            "{notes}{door}{channels}{routes}{watchdog}{tests}the configuration is valid\n"
         ))?;
     }
     holds(&tests)?;
@@ -90,6 +90,9 @@ fn channels(config: &Config) -> String {
         let to = match config.destination(name) {
             Some(Destination::SlackApi { channel, .. }) => format!("Slack channel {channel}"),
             Some(Destination::Webhook { .. }) => "a Slack incoming webhook".to_owned(),
+            Some(Destination::PlainWebhook { .. }) => {
+                "the dead man's switch at watchdog.url".to_owned()
+            }
             Some(Destination::Preview) | None => "this terminal".to_owned(),
         };
         let default = if *name == config.default_channel {
@@ -100,6 +103,16 @@ fn channels(config: &Config) -> String {
         text.push_str(&format!("channel {name}{default}: {to}\n"));
     }
     text
+}
+
+fn watchdog(config: &Config) -> String {
+    let every = config.watchdog.interval_seconds.get();
+    match config.watchdog.channel() {
+        Some(channel) => {
+            format!("watchdog: an event of its own to channel {channel} every {every} s\n")
+        }
+        None => String::new(),
+    }
 }
 
 fn routes(config: &Config) -> String {

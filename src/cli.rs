@@ -13,7 +13,7 @@ use crate::{
     online,
     policy::{self, PolicyCommand},
     quarantine::{self, QuarantineCommand},
-    reload, render, replay, routes, salvage, serve, shell, status, tail,
+    reload, render, replay, routes, salvage, serve, shell, status, tail, top, trace,
 };
 
 pub(crate) use args::*;
@@ -55,6 +55,8 @@ enum Command {
     /// Show how the relay is: what needs a person, rates, lanes, backlog, last errors. Exit code 1 if something needs a
     /// person or the relay does not run.
     Status(status::StatusArgs),
+    /// Watch the running relay live in this terminal: rates, lanes, backlog, last errors.
+    Top(top::TopArgs),
     /// Show what was received and where it is; exit code 1 if an event is unaccounted for.
     Ledger(LedgerArgs),
     /// Messages that could never be delivered: list them, look into one, let them go again, give them up.
@@ -68,6 +70,9 @@ enum Command {
     Mute(MuteCommand),
     /// List what a message stood for, while that is kept (queue.digest_detail_hours).
     Events(EventsArgs),
+    /// Tell what became of one event: received, sent again, routed by which rule, waiting, posted as which message, or
+    /// why not; exit code 1 if nothing is known of it.
+    Trace(trace::TraceArgs),
     /// Send what was received in a time through today's routes again, as far as it is retained
     /// (queue.retain_hours); messages say that they are replayed.
     Replay(ReplayArgs),
@@ -225,11 +230,13 @@ pub fn run() -> Result<ExitCode, Failure> {
         Command::Policy(command) => policy::run(&command),
         Command::Demo => block_on(demo::run())?,
         Command::Status(args) => block_on(status::run(&args))?,
+        Command::Top(args) => block_on(top::run(&args))?,
         Command::Ledger(args) => block_on(ledger::run(&args))?,
         Command::Dead(command) => block_on(dead::run(&command))?,
         Command::Quarantine(command) => block_on(quarantine::run(&command))?,
         Command::Mute(command) => block_on(mute::run(&command))?,
         Command::Events(args) => block_on(events::run(&args))?,
+        Command::Trace(args) => block_on(trace::run(&args))?,
         Command::Replay(args) => block_on(replay::run(&args))?,
         Command::LogFilter(args) => block_on(logs::run(&args))?,
         Command::Reload(args) => block_on(reload::run(&args))?,

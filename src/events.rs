@@ -17,11 +17,12 @@ pub(crate) async fn run(args: &EventsArgs) -> Result<ExitCode, Failure> {
     let session = Session::open(&args.place, false).await?;
     let message = args.message;
     let answer = session.ask("reading", Request::Events { message }).await?;
-    let (channel, told_unix_ms) = match answer.outcome {
+    let (channel, told_unix_ms, posted) = match answer.outcome {
         Outcome::Told {
             channel,
             told_unix_ms,
-        } => (channel, told_unix_ms),
+            posted,
+        } => (channel, told_unix_ms, posted),
         Outcome::Unknown => {
             return Err(Failure::No(format!(
                 "message {message} is not known here: what a message stood for is kept for \
@@ -40,11 +41,17 @@ pub(crate) async fn run(args: &EventsArgs) -> Result<ExitCode, Failure> {
         "time", "cluster", "user", "verb", "object", ">code", "marks",
     ];
     say(&table(&headers, &rows))?;
+    // `trace` asks Slack for its address.
+    let posted = posted.map(|one| {
+        let (place, ts) = (line(&one.place, 64), line(&one.ts, 64));
+        format!(": Slack's channel {place}, ts {ts}")
+    });
     say(&format!(
-        "\n{} in message {message}, delivered to channel {} at {}\n",
+        "\n{} in message {message}, delivered to channel {} at {}{}\n",
         count(rows.len() as u64, "event"),
         line(&channel, 64),
-        time(told_unix_ms)
+        time(told_unix_ms),
+        posted.unwrap_or_default()
     ))?;
     Ok(ExitCode::SUCCESS)
 }

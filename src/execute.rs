@@ -8,10 +8,11 @@
 mod dead;
 mod mute;
 mod quarantine;
+mod trace;
 
 use std::{
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -25,6 +26,7 @@ use tokio::{sync::mpsc, time::Instant};
 use crate::{
     logs,
     request::{Line, Member, Outcome, Request},
+    trace::Means,
     when::now_unix_ms,
 };
 use dead::Settle;
@@ -42,6 +44,8 @@ pub(crate) struct Context {
     data_dir: PathBuf,
     /// What the configuration says; only a replay and mutes need it.
     today: Mutex<Option<Today>>,
+    /// Only a trace needs it.
+    means: OnceLock<Means>,
 }
 
 #[derive(Clone)]
@@ -69,7 +73,13 @@ impl Context {
             queue,
             data_dir: config.data_dir.clone(),
             today: Mutex::new(Some(Today::new(config, routes))),
+            means: OnceLock::new(),
         }
+    }
+
+    /// With what a trace needs; the first counts.
+    pub(crate) fn set_means(&self, means: Means) {
+        self.means.get_or_init(|| means);
     }
 
     /// The configuration is another one from now on.
@@ -91,6 +101,7 @@ impl Context {
             queue,
             data_dir,
             today: Mutex::default(),
+            means: OnceLock::new(),
         }
     }
 }
@@ -148,6 +159,7 @@ async fn outcome(
             mute::expire(context, id, author, reason, out).await
         }
         Request::Events { message } => events(queue, message, out).await,
+        Request::Trace { audit_id, cluster } => trace::trace(context, audit_id, cluster, out).await,
         Request::Replay {
             since_unix_ms,
             until_unix_ms,
@@ -201,6 +213,7 @@ async fn events(queue: &SledQueue, id: u64, out: &mpsc::Sender<Line>) -> Result<
     Ok(Outcome::Told {
         channel: told.channel,
         told_unix_ms: told.told_unix_ms,
+        posted: told.posted,
     })
 }
 

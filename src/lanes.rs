@@ -23,6 +23,7 @@ pub(crate) use running::{Lanes, Shared};
 
 /// The lanes that a configuration asks for. Making one needs nothing that could fail later.
 pub(crate) struct Plan {
+    config: Arc<Config>,
     lanes: BTreeMap<ChannelName, Arc<Wanted>>,
     messages_per_minute: u64,
     lookups_per_minute: u64,
@@ -60,6 +61,10 @@ enum To {
         http: HttpKey,
     },
     Webhook {
+        url: Secret,
+        http: HttpKey,
+    },
+    Switch {
         url: Secret,
         http: HttpKey,
     },
@@ -104,7 +109,7 @@ impl Plan {
     /// # Errors
     /// A token cannot stand in a header.
     pub(crate) fn new(
-        config: &Config,
+        config: &Arc<Config>,
         templates: &BTreeMap<String, Arc<Templates>>,
         https: &Https,
     ) -> Result<Self, String> {
@@ -128,7 +133,7 @@ impl Plan {
                     WebApi::new(http.clone(), url, &token.0)
                         .map_err(|problem| format!("channels.{name}: {problem}"))?,
                 ),
-                To::Webhook { .. } | To::Preview => None,
+                To::Webhook { .. } | To::Switch { .. } | To::Preview => None,
             };
             let templates = templates.get(name.as_str()).map(Arc::clone);
             let wanted = Wanted {
@@ -145,6 +150,7 @@ impl Plan {
             lanes.insert(name.clone(), Arc::new(wanted));
         }
         Ok(Self {
+            config: Arc::clone(config),
             lanes,
             messages_per_minute: slack.messages_per_minute.get(),
             lookups_per_minute: slack.lookups_per_minute.get(),
@@ -160,6 +166,7 @@ fn settings(channel: &ChannelConfig) -> ChannelConfig {
         token_file: None,
         webhook_url: None,
         webhook_url_file: None,
+        plain_url: None,
         ..channel.clone()
     }
 }
@@ -178,6 +185,10 @@ impl To {
                 url: Secret(url.clone()),
                 http,
             },
+            Destination::PlainWebhook { url } => Self::Switch {
+                url: Secret(url.clone()),
+                http,
+            },
             Destination::Preview => Self::Preview,
         }
     }
@@ -187,7 +198,7 @@ impl To {
         match self {
             Self::Api { token, .. } => Some(token.0.expose_secret().to_owned()),
             Self::Webhook { url, .. } => Some(workspace_of(&url.0)),
-            Self::Preview => None,
+            Self::Switch { .. } | Self::Preview => None,
         }
     }
 
@@ -196,6 +207,7 @@ impl To {
         match self {
             Self::Api { token, channel, .. } => place_of(token.0.expose_secret(), channel),
             Self::Webhook { url, .. } => place_of(url.0.expose_secret(), "webhook"),
+            Self::Switch { url, .. } => place_of(url.0.expose_secret(), name.as_str()),
             Self::Preview => place_of("preview", name.as_str()),
         }
     }
@@ -204,7 +216,7 @@ impl To {
     fn end(&self) -> &str {
         match self {
             Self::Api { channel, .. } => channel.trim_start_matches('#'),
-            Self::Webhook { url, .. } => url.0.expose_secret(),
+            Self::Webhook { url, .. } | Self::Switch { url, .. } => url.0.expose_secret(),
             Self::Preview => "preview",
         }
     }

@@ -7,6 +7,7 @@ mod admin;
 mod backlog_metrics;
 pub mod check;
 pub mod cli;
+mod clusters;
 mod commands_port;
 mod current;
 mod data_dir;
@@ -47,6 +48,9 @@ mod shell;
 mod space_metrics;
 mod status;
 mod tail;
+mod top;
+mod trace;
+mod watchdog;
 mod when;
 
 pub use failure::Failure;

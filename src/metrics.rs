@@ -6,8 +6,11 @@ use std::{collections::BTreeMap, sync::Mutex, time::SystemTime};
 
 use auditrelay_store::{Ledger, OtherCounts, Space};
 use prometheus::{
-    Encoder, GaugeVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+    GaugeVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    process_collector::ProcessCollector, proto::MetricType,
 };
+
+pub(crate) use openmetrics::Format;
 
 use crate::{backlog_metrics::BacklogMetrics, logs, space_metrics::SpaceMetrics};
 
@@ -206,11 +209,26 @@ impl LedgerMetrics {
         })
     }
 
-    /// Everything in Prometheus' text format.
+    /// What gauges without labels say, by name.
+    pub(crate) fn gauges(&self) -> BTreeMap<String, f64> {
+        let families = self.registry.gather();
+        let gauges = families
+            .iter()
+            .filter(|family| family.get_field_type() == MetricType::GAUGE);
+        let values = gauges.flat_map(|family| {
+            let alone = family.get_metric().iter();
+            let alone = alone.filter(|metric| metric.get_label().is_empty());
+            alone.map(|metric| (family.name().to_owned(), metric.get_gauge().get_value()))
+        });
+        values.collect()
+    }
+
+    /// Everything, in a form that was asked for.
     pub(crate) fn text(
         &self,
         ledger: &Ledger,
         space: &Space,
+        format: Format,
     ) -> Result<Vec<u8>, prometheus::Error> {
         let _one_at_a_time = self
             .scrape
@@ -218,9 +236,7 @@ impl LedgerMetrics {
             .unwrap_or_else(std::sync::PoisonError::into_inner);
         self.copy(ledger);
         self.space.copy(space, ledger.channels.keys());
-        let mut text = Vec::new();
-        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
-        Ok(text)
+        format.encode(&self.registry.gather())
     }
 
     fn copy(&self, ledger: &Ledger) {
@@ -283,8 +299,9 @@ fn tell_of_the_process(register: &Register<'_>) -> Result<(), prometheus::Error>
         .duration_since(SystemTime::UNIX_EPOCH)
         .unwrap_or_default();
     started.set(gauge_value(now.as_secs()));
-    Ok(())
+    register.0.register(Box::new(ProcessCollector::for_self()))
 }
 
+mod openmetrics;
 #[cfg(test)]
 mod tests;

@@ -1,19 +1,18 @@
 //! Slack, asked whether it will take what the configuration sends: `auditrelay check --online`, and once
-//! in the background when the relay starts.
+//! in the background when the relay starts, and of what a reload changed.
 //!
-//! Invariant: the check at the start delays nothing and ends nothing: lanes and ports are up before it, it
+//! Invariant: the check in the background delays nothing and ends nothing: lanes and ports are up before it, it
 //! takes their turns, and whatever becomes of it, the relay runs on.
 
 use std::{io::IsTerminal, process::ExitCode, sync::Arc, time::Duration};
 
-use auditrelay_config::{Config, Destination, Loaded};
+use auditrelay_config::{Config, Destination, Loaded, SlackConfig};
 use auditrelay_dispatch::slack::{
     Http,
     check::{Budget, Finding, Level, Report, Subject, check},
 };
-use auditrelay_store::QueueError;
 use serde::Serialize;
-use tokio::{sync::watch, time::Instant};
+use tokio::{sync::watch, task::JoinSet, time::Instant};
 
 use crate::{
     Failure,
@@ -154,30 +153,61 @@ fn summary(report: &Report) -> String {
     }
 }
 
-/// Asks Slack once and logs what is not as it should be, until the relay stops.
-pub(crate) async fn at_start(
-    config: Arc<Config>,
-    shared: Shared,
-    mut stopped: watch::Receiver<bool>,
-) -> Result<(), QueueError> {
-    let mut channels = config.channels.values();
-    let has_token = channels.any(|channel| {
-        matches!(
-            channel.destination(&config.slack),
-            Destination::SlackApi { .. }
-        )
-    });
-    // A task of its own: its panic would be its own too.
-    let asking = has_token.then(|| tokio::spawn(ask_and_log(config, shared)));
-    // Sent before a stop, or dropped with it.
-    let _ = stopped.wait_for(|stop| *stop).await;
-    if let Some(asking) = asking {
-        asking.abort();
+/// Asks Slack once and logs what is not as it should be; and again, when a reload changed channels or tokens, of those
+/// that changed.
+pub(crate) async fn follow(mut shared: watch::Receiver<Shared>) {
+    let mut to_check = (*shared.borrow().config).clone();
+    loop {
+        let now = shared.borrow_and_update().clone();
+        let config = Arc::clone(&now.config);
+        let mut channels = to_check.channels.values();
+        let has_token = channels.any(|channel| {
+            matches!(
+                channel.destination(&to_check.slack),
+                Destination::SlackApi { .. }
+            )
+        });
+        // A task of its own: its panic would be its own too. It ends when this does.
+        let mut asking = JoinSet::new();
+        if has_token {
+            asking.spawn(ask_and_log(to_check, now));
+        }
+        if shared.changed().await.is_err() {
+            return std::future::pending().await;
+        }
+        let new = Arc::clone(&shared.borrow().config);
+        // Who is asked about still is asked about again.
+        let is_asking = asking.try_join_next().is_none() && !asking.is_empty();
+        to_check = match is_asking {
+            true => (*new).clone(),
+            false => changed(&config, &new),
+        };
     }
-    Ok(())
 }
 
-async fn ask_and_log(config: Arc<Config>, shared: Shared) {
+/// The new configuration, of channels for which Slack has to be asked again.
+fn changed(old: &Config, new: &Config) -> Config {
+    let mut changed = new.clone();
+    let is_other = |one: &SlackConfig, other: &SlackConfig| {
+        (&one.api_url, &one.token, &one.proxy) != (&other.api_url, &other.token, &other.proxy)
+    };
+    if !is_other(&old.slack, &new.slack) {
+        changed.channels.retain(|name, channel| {
+            let before = old.channels.get(name);
+            before.is_none_or(|before| {
+                (&before.slack_channel, &before.token, before.digest_details)
+                    != (
+                        &channel.slack_channel,
+                        &channel.token,
+                        channel.digest_details,
+                    )
+            })
+        });
+    }
+    changed
+}
+
+async fn ask_and_log(config: Config, shared: Shared) {
     let budget = Budget {
         within: AT_START,
         workspaces: shared.workspaces,

@@ -67,6 +67,7 @@ impl Parts {
         hash_key: HashKey,
     ) -> Result<Self, Failure> {
         let https = Https::default();
+        let config = Arc::new(config);
         let plan = Plan::new(&config, templates, &https).map_err(Failure::Other)?;
         Ok(Self {
             tables: watch::Sender::new(table(&config, routes)),
@@ -76,7 +77,7 @@ impl Parts {
             quiet: for_nobody(&config, &hash_key, routes).into(),
             ingest: None,
             context: Arc::new(Context::new(queue.clone(), &config, Arc::clone(routes))),
-            current: Current::new(Arc::new(config)),
+            current: Current::new(config),
             queue,
             hash_key,
         })
@@ -89,13 +90,14 @@ impl Parts {
     pub(crate) fn prepare(&self, config: Config) -> Result<Next, String> {
         let templates = Templates::all(&config)?;
         let filter = logs::configured(&config).map_err(|error| error.to_string())?;
-        let routes = Arc::new(Routes::new(&config));
+        let routes = Arc::new(Routes::of_relay(&config, &self.hash_key));
+        let config = Arc::new(config);
         Ok(Next {
             table: table(&config, &routes),
             plan: Arc::new(Plan::new(&config, &templates, &self.https)?),
             prepared: preparation(&config, &self.hash_key, &routes),
             quiet: for_nobody(&config, &self.hash_key, &routes),
-            config: Arc::new(config),
+            config,
             filter,
         })
     }

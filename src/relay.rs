@@ -9,32 +9,24 @@ use std::{collections::BTreeMap, fs, io, net::SocketAddr, path::Path, sync::Arc,
 use auditrelay_audit::HashKey;
 use auditrelay_config::Config;
 use auditrelay_dispatch::{Metrics, Router, Routes, Templates};
-use auditrelay_ingest::{
-    Ingest, Keyring, RELOAD_INTERVAL,
-    log_file::{InUse, LogFileMetrics},
-};
+use auditrelay_ingest::Keyring;
 use auditrelay_store::{Queue, QueueError, SledQueue};
 use prometheus::Registry;
 use tokio::{
     net::TcpListener,
     sync::{mpsc, watch},
-    task::JoinSet,
 };
 
 use crate::{
     Failure, admin,
-    commands_port::{Commands, Token},
-    current::Current,
+    commands_port::Token,
     data_dir::{hash_key, open_queue, write_durably},
-    import::Importer,
-    lanes::Lanes,
     metrics::LedgerMetrics,
-    online,
-    parts::{Parts, warn_of_orphans},
-    preparation::follow_files,
-    reload::{ReloadMetrics, Reloader, Source},
-    status::Vitals,
+    parts::warn_of_orphans,
+    reload::Source,
 };
+
+mod start;
 
 /// How long a failed queue's callers have to get their answer.
 const FAILURE_GRACE: Duration = Duration::from_secs(1);
@@ -136,7 +128,7 @@ impl Relay {
             .store_moved_aside
             .set(i64::from(is_moved_aside));
         // Ingest and router meet in the queue alone; both have the table.
-        let routes = Arc::new(Routes::new(&config));
+        let routes = Arc::new(Routes::of_relay(&config, &hash_key));
         admin.doing("reading which events were received lately");
         let router = Router::load(
             queue.clone(),
@@ -254,98 +246,6 @@ impl Relay {
         forget_address(&data_dir);
         outcome.map_err(Failure::Storage)
     }
-
-    fn start(
-        self,
-        stopped: &watch::Receiver<bool>,
-    ) -> Result<(JoinSet<Result<(), QueueError>>, Current), Failure> {
-        let mut tasks = JoinSet::new();
-        let ingest_metrics = auditrelay_ingest::Metrics::new(&self.registry).map_err(other)?;
-        let mut parts = Parts::new(
-            self.config,
-            &self.routes,
-            &self.templates,
-            self.queue.clone(),
-            self.hash_key.clone(),
-        )?;
-        let config = parts.current.load();
-        let in_use = InUse::default();
-        let log_files = LogFileMetrics::new(&self.registry).map_err(other)?;
-        follow_files(
-            &parts,
-            (&log_files, &ingest_metrics),
-            &in_use,
-            self.ledger_metrics.store_moved_aside.get() == 1,
-            stopped,
-            &mut tasks,
-        );
-        let importer = Importer::new(
-            self.queue.clone(),
-            (parts.prepared.clone(), parts.quiet.clone()),
-            self.hash_key.clone(),
-            in_use,
-            config.cluster.to_string(),
-        );
-        if let Some(Webhook { listener, keyring }) = self.webhook {
-            keyring.register(&self.registry).map_err(other)?;
-            let watching = Arc::clone(&keyring).watch(RELOAD_INTERVAL);
-            tasks.spawn(until(stopped.clone(), watching));
-            let ingest = Arc::new(Ingest::new(
-                self.queue.clone(),
-                parts.prepared.clone(),
-                &config.ingest,
-                config.cluster.clone(),
-                keyring,
-                ingest_metrics,
-            ));
-            parts.ingest = Some(Arc::clone(&ingest));
-            let mut stop = stopped.clone();
-            tasks.spawn(async move {
-                let stopping = async move { drop(stop.wait_for(|stop| *stop).await) };
-                auditrelay_ingest::serve(listener, ingest, stopping).await;
-                Ok(())
-            });
-        }
-        let board = self.dispatch_metrics.board.clone();
-        let mut lanes = Lanes::new(self.queue.clone(), self.dispatch_metrics, self.hash_key);
-        let shared = lanes.provide(&parts.plans.borrow());
-        tasks.spawn(lanes.run(parts.plans.subscribe(), stopped.clone()));
-        tasks.spawn(online::at_start(config, shared, stopped.clone()));
-        let router = self.router.following(parts.tables.subscribe());
-        tasks.spawn(router.run(stopped.clone()));
-        let current = parts.current.clone();
-        let reload_metrics = ReloadMetrics::new(&self.registry).map_err(other)?;
-        let commands = Commands::new(Arc::clone(&parts.context), importer, self.token);
-        let parts = Arc::new(parts);
-        let reloader = self.source.map(|(source, hangups)| {
-            let reloader = Arc::new(Reloader::new(source, parts, reload_metrics));
-            let watching = Arc::clone(&reloader).watch(hangups);
-            tasks.spawn(until(stopped.clone(), watching));
-            reloader
-        });
-        let admin = admin::Admin {
-            queue: self.queue,
-            current: current.clone(),
-            metrics: self.ledger_metrics,
-            commands,
-            vitals: Vitals::new(board),
-            reloader,
-        };
-        tasks.spawn(until(stopped.clone(), self.admin.serve(admin)));
-        Ok((tasks, current))
-    }
-}
-
-/// What goes on for as long as the relay does.
-async fn until(
-    mut stopped: watch::Receiver<bool>,
-    work: impl Future<Output = ()>,
-) -> Result<(), QueueError> {
-    tokio::select! {
-        () = work => {}
-        _ = stopped.wait_for(|stop| *stop) => {}
-    }
-    Ok(())
 }
 
 /// Reads certificates, keys, tokens and passwords.

@@ -7,12 +7,15 @@
 use auditrelay_audit::Severity;
 use auditrelay_dispatch::Replayed;
 use auditrelay_store::{
-    DeadFilter, DeadLetter, Delivery, Marks, Mute, Quarantined, Salvaged, Source,
+    DeadFilter, DeadLetter, Delivery, Marks, Mute, Posted, Quarantined, Salvaged, Source,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
 
-use crate::quarantine::hex;
+use crate::{
+    quarantine::hex,
+    trace::{Searched, Traced},
+};
 
 /// What may be asked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,6 +47,11 @@ pub(crate) enum Request {
     },
     /// What a delivered message stood for.
     Events { message: u64 },
+    /// What became of the events of an audit ID.
+    Trace {
+        audit_id: String,
+        cluster: Option<String>,
+    },
     /// Send what was received in a time through today's routes again.
     Replay {
         since_unix_ms: i64,
@@ -75,7 +83,8 @@ impl Request {
             // Nothing that is stored; and who looks into a long command needs it while that goes on.
             | Self::LogFilterShow {}
             | Self::LogFilterSet { .. }
-            | Self::Events { .. } => false,
+            | Self::Events { .. }
+            | Self::Trace { .. } => false,
             Self::Replay { dry_run, .. } => !dry_run,
             Self::MuteAdd { .. }
             | Self::MuteExpire { .. }
@@ -99,6 +108,7 @@ impl Request {
             Self::MuteList {} => "mute list",
             Self::MuteExpire { .. } => "mute expire",
             Self::Events { .. } => "events",
+            Self::Trace { .. } => "trace",
             Self::Replay { .. } => "replay",
             Self::LogFilterShow {} | Self::LogFilterSet { .. } => "log-filter",
             Self::Salvage { .. } => "salvage",
@@ -147,6 +157,8 @@ pub(crate) enum Line {
     Mute(Box<Mute>),
     /// What a message or a dead letter stands for.
     Member(Box<Member>),
+    /// What became of an event.
+    Traced(Box<Traced>),
     /// It is done.
     Result(Outcome),
     /// It is not, or not all of it.
@@ -174,7 +186,15 @@ pub(crate) enum Outcome {
         gone: Vec<u64>,
     },
     /// The message's channel and time; its members were listed.
-    Told { channel: String, told_unix_ms: i64 },
+    Told {
+        channel: String,
+        told_unix_ms: i64,
+        /// Where the destination has it.
+        #[serde(default)]
+        posted: Option<Posted>,
+    },
+    /// Events were told, if any; how far back that reaches.
+    Traced { searched: Searched },
     /// A replay, or what it would be.
     Replayed(Replayed),
     /// A salvage.

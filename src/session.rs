@@ -22,6 +22,7 @@ use crate::{
     progress::Progress,
     reach::{AdminAddress, Found, command_options, reach, silent},
     request::{Aside, Line, Member, Outcome, Request},
+    trace::{Means, Traced},
 };
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -66,6 +67,7 @@ pub(crate) struct Answer {
     pub(crate) members: Vec<Member>,
     pub(crate) aside: Vec<Aside>,
     pub(crate) mutes: Vec<Mute>,
+    pub(crate) traced: Vec<Traced>,
     pub(crate) outcome: Outcome,
 }
 
@@ -85,7 +87,12 @@ impl Session {
                 let context = if let Some(config) = config {
                     let config = config?;
                     let routes = Arc::new(Routes::new(&config));
-                    Context::new(*queue, &config, routes)
+                    let means = Means::of_stopped(&config);
+                    {
+                        let context = Context::new(*queue, &config, routes);
+                        context.set_means(means);
+                        context
+                    }
                 } else {
                     Context::without_routes(*queue, data_dir.clone())
                 };
@@ -180,6 +187,7 @@ struct Heard {
     members: Vec<Member>,
     aside: Vec<Aside>,
     mutes: Vec<Mute>,
+    traced: Vec<Traced>,
     last: Option<Result<Outcome, String>>,
 }
 
@@ -191,6 +199,7 @@ impl Heard {
             members: Vec::new(),
             aside: Vec::new(),
             mutes: Vec::new(),
+            traced: Vec::new(),
             last: None,
         }
     }
@@ -201,6 +210,7 @@ impl Heard {
             Line::Letter(letter) => self.letters.push(letter),
             Line::Aside(item) => self.aside.push(*item),
             Line::Mute(mute) => self.mutes.push(*mute),
+            Line::Traced(traced) => self.traced.push(*traced),
             Line::Member(member) => self.members.push(*member),
             Line::Result(outcome) => self.last = Some(Ok(outcome)),
             Line::Error(reason) => self.last = Some(Err(reason)),
@@ -246,6 +256,7 @@ impl Heard {
             members: self.members,
             aside: self.aside,
             mutes: self.mutes,
+            traced: self.traced,
             outcome: outcome.map_err(Failure::Other)?,
         })
     }

@@ -11,8 +11,6 @@ mod vitals;
 
 use std::{path::Path, process::ExitCode};
 
-use auditrelay_store::Queue;
-
 use crate::{
     Failure,
     output::{say, say_json},
@@ -20,6 +18,8 @@ use crate::{
 };
 
 pub(crate) use args::StatusArgs;
+#[cfg(test)]
+pub(crate) use report::{Attention, Budget};
 pub(crate) use report::{Channel, Report};
 pub(crate) use table::{ago, last_delivery, next, oldest, order, short, state};
 pub(crate) use vitals::Vitals;
@@ -44,8 +44,7 @@ pub(crate) async fn run(args: &StatusArgs) -> Result<ExitCode, Failure> {
 async fn read(data_dir: &Path) -> Result<Report, Failure> {
     match reach(data_dir, &command_options(data_dir)).await? {
         Found::Store(queue) => {
-            let space = queue.space();
-            let mut report = vitals::of_queue(&queue.ledger(), &queue.mutes(), &space);
+            let mut report = vitals::of_queue(&queue);
             attention::judge(&mut report, queue.check().err());
             Ok(report)
         }

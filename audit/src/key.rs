@@ -13,7 +13,7 @@
 use highway::{HighwayHash, HighwayHasher, Key};
 use serde::{Deserialize, Serialize};
 
-use crate::{event::Envelope, list::Item, redact::Members};
+use crate::{Stage, event::Envelope, list::Item, redact::Members};
 
 /// The two hashes that stand for an event in the dedup window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -62,14 +62,7 @@ impl HashKey {
 
     /// The key of an event whose envelope was read.
     pub fn event(&self, cluster: &str, item: &Item<'_>, envelope: &Envelope<'_>) -> EventKey {
-        let identity = if envelope.audit_id.is_empty() {
-            0
-        } else {
-            let mut hasher = hasher(self.identity, cluster);
-            hasher.append(&[envelope.stage as u8]);
-            hasher.append(envelope.audit_id.as_bytes());
-            hasher.finalize64()
-        };
+        let identity = self.identity(cluster, &envelope.audit_id, envelope.stage);
         if envelope.kind.is_none() && envelope.api_version.is_none() {
             return EventKey {
                 identity,
@@ -83,6 +76,17 @@ impl HashKey {
             identity,
             fingerprint: self.fingerprint(cluster, &without_type),
         }
+    }
+
+    /// The identity of all events of a cluster with this audit ID and stage; 0 without an audit ID.
+    pub fn identity(&self, cluster: &str, audit_id: &str, stage: Stage) -> u64 {
+        if audit_id.is_empty() {
+            return 0;
+        }
+        let mut hasher = hasher(self.identity, cluster);
+        hasher.append(&[stage as u8]);
+        hasher.append(audit_id.as_bytes());
+        hasher.finalize64()
     }
 
     /// The key of bytes that could not be read as an event: they are told apart by hash alone.

@@ -35,6 +35,9 @@ pub struct ChannelConfig {
     pub webhook_url_file: Option<PathBuf>,
     /// Show messages in the terminal instead of posting them.
     pub preview: bool,
+    /// Post plain JSON to this URL: the channel that `watchdog.url` makes, and no other, has one.
+    #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
+    pub plain_url: Option<WebhookUrl>,
     /// The channel that critical events go to as well while this one is parked.
     pub fallback: Option<ChannelName>,
     /// The time from one message to the next.
@@ -73,6 +76,7 @@ impl ChannelConfig {
             webhook_url: None,
             webhook_url_file: None,
             preview: false,
+            plain_url: None,
             fallback: None,
             message_interval_milliseconds: const { Bounded::preset(1_000) },
             message_burst: const { Bounded::preset(1) },
@@ -89,9 +93,24 @@ impl ChannelConfig {
         }
     }
 
+    /// The channel that a dead man's switch makes for its URL. One that came back is told soon: its
+    /// alarm is on for as long as it is not.
+    pub(crate) fn of_switch(url: WebhookUrl) -> Self {
+        Self {
+            plain_url: Some(url),
+            park_retry_seconds: const { Bounded::preset(20) },
+            ..Self::undirected()
+        }
+    }
+
     /// Where messages go: the channel's own token is preferred to the one in `slack`.
     #[must_use]
     pub fn destination<'a>(&'a self, slack: &'a SlackConfig) -> Destination<'a> {
+        if let Some(url) = &self.plain_url {
+            return Destination::PlainWebhook {
+                url: url.as_secret(),
+            };
+        }
         if let Some(url) = &self.webhook_url {
             return Destination::Webhook {
                 url: url.as_secret(),
@@ -172,6 +191,11 @@ pub enum Destination<'a> {
     },
     /// An incoming webhook.
     Webhook {
+        /// Its URL, which is all it takes to post.
+        url: &'a SecretString,
+    },
+    /// Something that takes any POST for a sign of life.
+    PlainWebhook {
         /// Its URL, which is all it takes to post.
         url: &'a SecretString,
     },

@@ -10,6 +10,7 @@
 
 mod bounded;
 mod channel;
+mod clusters;
 mod door;
 mod environment;
 mod error;
@@ -40,6 +41,7 @@ mod watched;
 pub use auditrelay_audit::{AuthorizerDecision, Level, Risk, Severity, Stage, redact::Bodies};
 pub use bounded::Bounded;
 pub use channel::{ChannelConfig, Destination, DigestDetails, FieldConfig};
+pub use clusters::ClusterLabels;
 pub use door::{ClientConfig, TlsConfig};
 pub use error::{ConfigError, EX_CONFIG};
 pub use inputs::{InputsConfig, LogFileConfig};
@@ -47,7 +49,7 @@ pub use json_schema::json_schema;
 pub use load::{Loaded, Overrides, load};
 pub use model::{Config, DedupConfig, IngestConfig, SlackConfig};
 pub use names::{ChannelName, ClientName, ClusterName, InvalidName, RouteName, SlackChannel};
-pub use observe::{LogConfig, MetricsConfig, WatchdogConfig};
+pub use observe::{LogConfig, MetricsConfig, WATCHDOG, WatchdogConfig};
 pub use proxy::Proxy;
 pub use queue::QueueConfig;
 pub use redaction::RedactionConfig;

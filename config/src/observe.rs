@@ -41,7 +41,20 @@ pub struct WatchdogConfig {
     pub url_file: Option<PathBuf>,
 }
 
+/// What the watchdog's route is called, and the channel that its URL makes.
+pub const WATCHDOG: &str = "watchdog";
+
 impl WatchdogConfig {
+    /// The name of the channel that hears of it; none where there is no watchdog.
+    #[must_use]
+    pub fn channel(&self) -> Option<&str> {
+        match (&self.channel, &self.url) {
+            (Some(channel), _) => Some(channel.as_str()),
+            (None, Some(_)) => Some(WATCHDOG),
+            (None, None) => None,
+        }
+    }
+
     /// `interval_seconds` as a duration.
     #[must_use]
     pub fn interval(&self) -> Duration {

@@ -13,8 +13,9 @@ use crate::error::ConfigError;
 use crate::file;
 use crate::model::Config;
 use crate::names::ChannelName;
+use crate::observe::WATCHDOG;
 use crate::raw::RawConfig;
-use crate::route;
+use crate::route::{self, RouteConfig};
 use crate::route_tests::{self, TESTS_MAX};
 use crate::starter;
 use crate::text::FromText;
@@ -45,8 +46,11 @@ pub(crate) fn resolve(mut raw: RawConfig, tree: &Tree) -> Result<Config, ConfigE
     check_tests(&raw, tree)?;
     check_redaction(&raw, tree)?;
     check_watchdog(&raw, tree)?;
+    // Before there is one more channel, which nobody means by default.
+    let default_channel = default_channel(&raw, tree)?;
+    add_watchdog(&mut raw, tree)?;
     Ok(Config {
-        default_channel: default_channel(&raw, tree)?,
+        default_channel,
         listen: raw.listen,
         allow_plain_http: raw.allow_plain_http,
         tls: raw.tls,
@@ -254,6 +258,13 @@ fn check_tests(raw: &RawConfig, tree: &Tree) -> Result<(), ConfigError> {
 
 fn check_watchdog(raw: &RawConfig, tree: &Tree) -> Result<(), ConfigError> {
     let watchdog = &raw.watchdog;
+    let is_taken = |route: &RouteConfig| route.name.as_str() == WATCHDOG;
+    if let (Some(_), Some(index)) = (watchdog.channel(), raw.routes.iter().position(is_taken)) {
+        let problem = format!(
+            "found {WATCHDOG:?}, which is the name of the watchdog's own route: give this one another"
+        );
+        return Err(tree.refusal(&format!("routes[{index}].name"), &problem));
+    }
     let Some(channel) = &watchdog.channel else {
         return Ok(());
     };
@@ -262,6 +273,25 @@ fn check_watchdog(raw: &RawConfig, tree: &Tree) -> Result<(), ConfigError> {
         return Err(tree.refusal("watchdog.channel", problem));
     }
     check_known(raw, channel).map_err(|problem| tree.refusal("watchdog.channel", &problem))
+}
+
+/// A URL is a channel like any other, but for its form.
+fn add_watchdog(raw: &mut RawConfig, tree: &Tree) -> Result<(), ConfigError> {
+    let Some(url) = &raw.watchdog.url else {
+        return Ok(());
+    };
+    let problem = format!(
+        "found a channel named {WATCHDOG:?}, which is the name of the one that the URL makes: give the other one \
+         another, or set watchdog.channel"
+    );
+    let refusal = |_| tree.refusal("watchdog.url", &problem);
+    let name: ChannelName = WATCHDOG.parse().map_err(refusal)?;
+    if raw.channels.contains_key(&name) {
+        return Err(tree.refusal("watchdog.url", &problem));
+    }
+    let channel = ChannelConfig::of_switch(url.clone());
+    raw.channels.insert(name, channel);
+    Ok(())
 }
 
 fn check_redaction(raw: &RawConfig, tree: &Tree) -> Result<(), ConfigError> {

@@ -66,6 +66,7 @@ channels:
                 format!("{name}: {channel} {}", token.expose_secret())
             }
             Destination::Webhook { url } => format!("{name}: {}", url.expose_secret()),
+            Destination::PlainWebhook { url } => format!("{name}: plain {}", url.expose_secret()),
             Destination::Preview => format!("{name}: preview"),
         })
         .collect();

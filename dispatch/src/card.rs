@@ -14,6 +14,7 @@ use crate::{
     escape::{clean, escaped_len, quoted},
     sentence,
     template::Templates,
+    watchdog,
 };
 
 /// More of the channel's own words than this is no message any more.
@@ -30,7 +31,8 @@ pub struct Card {
     /// What a notification says of it.
     pub brief: String,
     sentence: Value,
-    context: Value,
+    /// None where the sentence says all there is.
+    context: Option<Value>,
     /// Lines under the sentence.
     lines: Vec<Value>,
     change: Change,
@@ -61,13 +63,24 @@ impl Card {
             return Self {
                 brief: format!("[{cluster}] {}", sentence::UNREADABLE),
                 sentence: blocks::section(&lead),
-                context: blocks::context(&[Piece::plain(cluster)]),
+                context: Some(blocks::context(&[Piece::plain(cluster)])),
                 lines: Vec::new(),
                 change: Change::default(),
                 command: None,
             };
         };
         let change = Change::of(&envelope);
+        if let Some(alive) = watchdog::sentence(event, &envelope, now_unix_ms) {
+            let said = sentence::told(event, &envelope, &change, Some(alive));
+            return Self {
+                brief: blocks::text(&said),
+                sentence: blocks::section(&said),
+                context: None,
+                lines: Vec::new(),
+                command: None,
+                change,
+            };
+        }
         let instead = templates
             .sentence(event, &envelope)
             .map(|text| clean(&text, 1_000))
@@ -82,7 +95,7 @@ impl Card {
                 format!("[{cluster}] {}", sentence::brief(event, &envelope, &change))
             },
             sentence: blocks::section(&lead),
-            context: blocks::context(&sentence::context(event, &envelope, late)),
+            context: Some(blocks::context(&sentence::context(event, &envelope, late))),
             lines: lines(event, &envelope, &change, templates),
             command: templates
                 .command(event, &envelope)
@@ -93,7 +106,7 @@ impl Card {
 
     /// What it takes at the least.
     pub fn cost_min(&self) -> usize {
-        blocks::cost(&self.sentence) + blocks::cost(&self.context)
+        blocks::cost(&self.sentence) + self.context.as_ref().map_or(0, blocks::cost)
     }
 
     /// The blocks, with what `room` there is besides [`Card::cost_min`]; how much of it was taken, and whether
@@ -126,11 +139,9 @@ impl Card {
             take(blocks::preformatted(&command), &mut left);
         }
         let cut = cut || is_cut || left_out;
-        (
-            vec![blocks::rich_text(&parts), self.context],
-            room - left,
-            cut,
-        )
+        let sentence = std::iter::once(blocks::rich_text(&parts));
+        let shown = sentence.chain(self.context).collect();
+        (shown, room - left, cut)
     }
 }
 

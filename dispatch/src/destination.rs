@@ -24,6 +24,12 @@ pub trait Destination: Send + Sync + 'static {
         }
     }
 
+    /// The destination's own name of where it posts, by which a message is found again; `None` where it has none,
+    /// or has not said it yet.
+    fn place(&self) -> Option<String> {
+        None
+    }
+
     /// Shares a file as a reply to a message.
     fn attach(&self, _file: &Attachment) -> impl Future<Output = Result<(), SendError>> + Send {
         async {

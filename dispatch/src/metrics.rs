@@ -5,7 +5,7 @@ use prometheus::{
     core::Collector,
 };
 
-use crate::Board;
+use crate::{Board, clusters::ClusterCounts, watchdog::Heartbeats};
 
 /// What a lane can be in.
 const STATES: [&str; 3] = ["open", "holding", "parked"];
@@ -39,8 +39,12 @@ pub struct Metrics {
     /// Messages of all channels of a token, by the name of the first of them.
     workspace_messages: IntCounterVec,
     workspace_messages_max: IntGaugeVec,
+    /// What became of the watchdog's events.
+    pub watchdog: Heartbeats,
     /// Events whose audit ID and stage were seen with other content.
     pub audit_id_reuse: IntCounter,
+    /// New events and duplicates, by cluster.
+    pub clusters: ClusterCounts,
     /// Events that the dedup window remembers.
     pub dedup_entries: IntGauge,
     /// How far back the dedup window reaches, in seconds.
@@ -110,6 +114,7 @@ impl Metrics {
                 &["channel"],
             )?,
             slack_requests: slack_requests(registry)?,
+            watchdog: Heartbeats::new(registry)?,
             workspace_messages: counters(
                 "auditrelay_workspace_messages_total",
                 "Calls that post a message, of all channels of one token.",
@@ -120,6 +125,7 @@ impl Metrics {
                 "Messages a minute that the channels of one token post at the most.",
                 &["workspace"],
             )?,
+            clusters: ClusterCounts::new(registry)?,
             audit_id_reuse: counter(
                 "auditrelay_audit_id_reuse_total",
                 "Events whose audit ID and stage were seen with other content.",
@@ -200,7 +206,7 @@ impl Metrics {
     }
 }
 
-fn add<C: Collector + Clone + 'static>(
+pub(crate) fn add<C: Collector + Clone + 'static>(
     registry: &Registry,
     collector: C,
 ) -> Result<C, prometheus::Error> {

@@ -197,6 +197,11 @@ impl Replay {
                     cluster: &block.cluster,
                     envelope: &envelope,
                 };
+                let matched = routes.matched(&event);
+                if routes.is_watchdogs(&matched) {
+                    // A sign of life of then is none of now.
+                    return Targets::new();
+                }
                 let mut occurrence = Occurrence {
                     event: &event,
                     received_unix_ms: block.received_unix_ms,
@@ -204,7 +209,7 @@ impl Replay {
                     rates: &mut self.rates,
                     now_unix_ms: block.received_unix_ms,
                 };
-                routes.fate(&routes.matched(&event), &mut occurrence)
+                routes.fate(&matched, &mut occurrence)
             }
         };
         match fate {

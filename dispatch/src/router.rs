@@ -15,7 +15,7 @@ use auditrelay_store::{Block, ItemKind, Queue, QueueError, Routed, RoutedBlock};
 use tokio::{sync::watch, time::Instant};
 
 use crate::{
-    Metrics, Routes,
+    Duplicates, Metrics, Routes,
     dedup::{Seen, Sighting},
     mutes::Mutes,
     rates::Rates,
@@ -51,6 +51,7 @@ struct Decider {
     rates: Rates,
     mutes: Mutes,
     clock: SteadyClock,
+    duplicates: Duplicates,
     metrics: Metrics,
 }
 
@@ -108,6 +109,7 @@ impl<Q: Queue> Router<Q> {
                 rates,
                 mutes,
                 clock,
+                duplicates: Duplicates::default(),
                 metrics,
             },
             tables: None,
@@ -134,6 +136,11 @@ impl<Q: Queue> Router<Q> {
         decider.mutes.set_default_channel(routes.default_channel());
         decider.seen.set_window(window);
         decider.routes = routes;
+    }
+
+    /// What was sent again lately, for who asks while it runs.
+    pub fn duplicates(&self) -> Duplicates {
+        self.decider.duplicates.clone()
     }
 
     /// Routes until the shutdown.
@@ -188,8 +195,12 @@ impl Decider {
         let mutes = Some(&self.mutes).filter(|mutes| !mutes.is_empty());
         let mut sorted = Sorted::new(&self.routes, &mut self.rates, mutes, now_unix_ms);
         for block in blocks {
-            let (wanted, routed, reused) = note(&mut self.seen, &mut sorted, block);
+            let (wanted, routed, reused) =
+                note(&mut self.seen, &self.duplicates, &mut sorted, block);
             self.metrics.audit_id_reuse.inc_by(reused);
+            self.metrics
+                .clusters
+                .count(&block.cluster, block.items.len(), &routed);
             sorted.route(block, wanted, routed);
         }
         let mut routed = sorted.finish();
@@ -203,6 +214,7 @@ impl Decider {
 /// Notes a block's keys, and counts what needs no routing, and audit IDs that were used again.
 fn note(
     seen: &mut Seen,
+    duplicates: &Duplicates,
     sorted: &mut Sorted<'_>,
     block: &Block,
 ) -> (Vec<Wanted>, RoutedBlock, u64) {
@@ -218,6 +230,7 @@ fn note(
         let sighting = seen.note(&item.key, block.seq, now_unix_ms);
         if sighting == Sighting::Duplicate {
             routed.counts.duplicates += 1;
+            duplicates.note(&item.key, block.received_unix_ms);
             continue;
         }
         routed.new_keys.push(item.key);

@@ -17,11 +17,11 @@ use std::{
     hash::{DefaultHasher, Hash, Hasher},
 };
 
-use auditrelay_audit::{Event, Matcher, Severity, redact::Bodies};
-use auditrelay_config::Config;
+use auditrelay_audit::{Event, HashKey, Matcher, Severity, redact::Bodies};
+use auditrelay_config::{Config, WATCHDOG};
 use smallvec::SmallVec;
 
-use crate::{rates::Rate, route_index::RouteIndex};
+use crate::{rates::Rate, route_index::RouteIndex, watchdog::Own};
 
 mod hint;
 
@@ -34,6 +34,8 @@ pub struct Routes {
     /// The numbers of those that are open.
     open: Vec<usize>,
     index: RouteIndex,
+    /// The route of the watchdog's own events, behind all that are configured, and asked before them.
+    watchdog: Option<(usize, Own)>,
 }
 
 #[derive(Debug, Clone)]
@@ -162,7 +164,47 @@ impl Routes {
                 .collect(),
             default_channel,
             routes,
+            watchdog: None,
         }
+    }
+
+    /// The same for a relay with this hash key: where the configuration has a watchdog, its events go to its
+    /// channel, and to no route of the configuration. They are critical, so that a storm does not hold back what
+    /// says that it is told.
+    pub fn of_relay(config: &Config, key: &HashKey) -> Self {
+        let mut routes = Self::new(config);
+        let Some(channel) = config.watchdog.channel() else {
+            return routes;
+        };
+        let mut id = DefaultHasher::new();
+        let own = Own::new(key);
+        (routes.id, channel, own.id()).hash(&mut id);
+        routes.id = id.finish();
+        routes.watchdog = Some((routes.routes.len(), own));
+        routes.routes.push(Route {
+            name: WATCHDOG.to_owned(),
+            channels: vec![channel.to_owned()],
+            severity: Severity::Critical,
+            continues: false,
+            rate: None,
+            audit_id_reused: false,
+            matcher: Matcher::default(),
+            bodies: Bodies::Keep,
+        });
+        routes
+    }
+
+    /// Whether these are the watchdog's own.
+    pub(crate) fn is_watchdogs(&self, matched: &Matched) -> bool {
+        match (matched, &self.watchdog) {
+            (Matched::Routes(numbers), Some((own, _))) => numbers.as_slice() == [*own],
+            _ => false,
+        }
+    }
+
+    /// Whether all that is told goes to the default channel.
+    fn is_default(&self) -> bool {
+        self.routes.len() == usize::from(self.watchdog.is_some())
     }
 
     /// Names this table, with all that is in it.
@@ -172,13 +214,20 @@ impl Routes {
 
     /// The routes' names, in their order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.routes.iter().map(|route| route.name.as_str())
+        let configured = self.routes.len() - usize::from(self.watchdog.is_some());
+        let routes = self.routes.iter().take(configured);
+        routes.map(|route| route.name.as_str())
     }
 
     /// Which routes match the event.
     pub fn matched(&self, event: &Event<'_>) -> Matched {
+        if let Some((number, own)) = &self.watchdog
+            && own.made(event.envelope)
+        {
+            return Matched::Routes(Numbers::from_slice(&[*number]));
+        }
         let told = event.envelope.is_told_by_default();
-        if self.routes.is_empty() && told {
+        if self.is_default() && told {
             return Matched::Default;
         }
         let mut numbers = Numbers::new();
@@ -276,3 +325,5 @@ impl Routes {
 mod hint_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod watchdog_tests;

@@ -132,9 +132,8 @@ async fn told(kind: Kind) -> (u64, f64, i64, usize) {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     stop.send(true).expect("they run");
-    for task in [lane, router] {
-        task.await.expect("no panic").expect("no error");
-    }
+    lane.await.expect("no panic").expect("no error");
+    router.await.expect("no panic").expect("no error");
     queue.finish().await.expect("closed");
     let delay = metrics.delivery_delay_seconds.with_label_values(&["ops"]);
     let last = metrics.last_delivered.with_label_values(&["ops"]);

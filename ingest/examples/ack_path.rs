@@ -13,7 +13,7 @@ use auditrelay_audit::{
     list::{ITEMS_MAX, Item, Readable},
     redact::Redactor,
 };
-use auditrelay_ingest::{Advisor, Preparation};
+use auditrelay_ingest::{Advisor, Preparation, Stages};
 use auditrelay_store::{Batch, Content, EncodedBatch, Entry};
 
 #[path = "../../loadtest/events/fill.rs"]
@@ -77,7 +77,12 @@ fn prepare(body: &str, hash_key: HashKey, advisor: Advisor, rounds: u32) {
         advisor,
     };
     for _ in 0..rounds {
-        let prepared = preparation.batch(CLUSTER, 7, black_box(body.as_bytes()));
+        let prepared = preparation.batch(
+            CLUSTER,
+            7,
+            black_box(body.as_bytes()),
+            &mut Stages::default(),
+        );
         let (batch, stored) = prepared.expect("a list");
         assert_eq!(stored.events, EVENTS as u64);
         drop(black_box(batch));

@@ -246,16 +246,19 @@ impl<Q: Queue> Ingest<Q> {
             let (received, admitted) = ingest.decode(asked.encoding, received, admitted)?;
             let Received { bytes, reservation } = received;
             let preparation = ingest.preparation.load();
-            let prepared = preparation.batch(asked.cluster.as_str(), received_unix_ms, &bytes)?;
-            Ok::<_, Refusal>((prepared, (reservation, admitted)))
+            let cluster = asked.cluster.as_str();
+            let mut stages = ingest.metrics.clusters.gaps.stages(cluster);
+            let prepared = preparation.batch(cluster, received_unix_ms, &bytes, &mut stages)?;
+            Ok::<_, Refusal>((prepared, (asked.cluster, stages), (reservation, admitted)))
         });
-        let ((batch, stored), reserved) = prepared.await.map_err(|_| internal())??;
+        let ((batch, stored), (cluster, stages), reserved) =
+            prepared.await.map_err(|_| internal())??;
         drop(processor);
         if stored == Stored::default() {
             return Ok(stored);
         }
 
-        let begun = Instant::now();
+        let (begun, bytes) = (Instant::now(), batch.stored_bytes());
         let appended = self.queue.append(batch).await;
         let duration = begun.elapsed();
         self.metrics
@@ -268,7 +271,11 @@ impl<Q: Queue> Ingest<Q> {
                 "the queue's storage failed; send again, another process takes it",
             )
         })?;
-        self.metrics.stored(&stored);
+        self.metrics.stored(cluster.as_str(), &stored, bytes);
+        self.metrics
+            .clusters
+            .gaps
+            .durable(cluster.as_str(), &stages);
         Ok(stored)
     }
 

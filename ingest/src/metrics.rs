@@ -5,7 +5,9 @@ use prometheus::{
     Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, core::Collector,
 };
 
-use crate::{prepare::Stored, refusal::Reason};
+use auditrelay_config::Config;
+
+use crate::{clusters::ClusterMetrics, prepare::Stored, refusal::Reason};
 
 /// The metrics of one listener; clones count into the same series.
 #[derive(Debug, Clone)]
@@ -16,6 +18,8 @@ pub struct Metrics {
     pub(crate) request_duration_seconds: Histogram,
     pub(crate) commit_duration_seconds: Histogram,
     pub(crate) received_bytes: IntCounter,
+    stored_bytes: IntCounter,
+    pub(crate) clusters: ClusterMetrics,
     pub(crate) bytes_in_flight: IntGauge,
     pub(crate) connections: IntGauge,
 }
@@ -65,6 +69,11 @@ impl Metrics {
                 "auditrelay_ingest_received_bytes_total",
                 "Bytes of request bodies read.",
             )?,
+            stored_bytes: IntCounter::new(
+                "auditrelay_ingest_stored_bytes_total",
+                "Bytes of batches made durable, compressed as they are stored.",
+            )?,
+            clusters: ClusterMetrics::new(registry)?,
             bytes_in_flight: IntGauge::new(
                 "auditrelay_ingest_bytes_in_flight",
                 "Bytes of request bodies that memory is reserved for.",
@@ -88,13 +97,14 @@ impl Metrics {
     }
 
     fn register(&self, registry: &Registry) -> Result<(), prometheus::Error> {
-        let collectors: [Box<dyn Collector>; 8] = [
+        let collectors: [Box<dyn Collector>; 9] = [
             Box::new(self.requests.clone()),
             Box::new(self.refused.clone()),
             Box::new(self.events.clone()),
             Box::new(self.request_duration_seconds.clone()),
             Box::new(self.commit_duration_seconds.clone()),
             Box::new(self.received_bytes.clone()),
+            Box::new(self.stored_bytes.clone()),
             Box::new(self.bytes_in_flight.clone()),
             Box::new(self.connections.clone()),
         ];
@@ -111,7 +121,17 @@ impl Metrics {
         self.refused.with_label_values(&[reason.label()]).inc();
     }
 
-    pub(crate) fn stored(&self, stored: &Stored) {
+    /// From now on clusters that this configuration names have series of their own; all others share one.
+    pub fn tell_apart(&self, config: &Config) {
+        self.clusters.tell_apart(config);
+    }
+
+    /// A batch of a cluster is durable, which takes so many bytes.
+    pub(crate) fn stored(&self, cluster: &str, stored: &Stored, bytes: usize) {
+        self.stored_bytes.inc_by(bytes as u64);
+        if stored.events > 0 {
+            self.clusters.heard_of(cluster);
+        }
         for (outcome, items) in [("stored", stored.events), ("unreadable", stored.unreadable)] {
             self.events.with_label_values(&[outcome]).inc_by(items);
         }

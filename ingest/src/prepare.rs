@@ -14,7 +14,7 @@ use auditrelay_audit::{
 };
 use auditrelay_store::{BatchEncoder, Content, EncodedBatch, Hint, Unreadable};
 
-use crate::seal::SealTo;
+use crate::{gaps::Stages, seal::SealTo};
 
 /// How much is kept of an item that could not be read, where the configuration asks for it.
 const RAW_BYTES_MAX: usize = 4 * 1024;
@@ -107,7 +107,8 @@ pub struct Stored {
 }
 
 impl Preparation {
-    /// Splits, keys, redacts, quarantines and encodes; not for an async worker.
+    /// Splits, keys, redacts, quarantines and encodes; not for an async worker. What the events say of their
+    /// requests' beginnings and ends is noted in `stages`.
     ///
     /// # Errors
     /// See [`ListError`]; the list is refused as a whole.
@@ -116,6 +117,7 @@ impl Preparation {
         cluster: &str,
         received_unix_ms: i64,
         body: &[u8],
+        stages: &mut Stages,
     ) -> Result<(EncodedBatch, Stored), ListError> {
         let readable = Readable::new(body);
         let mut stored = Stored::default();
@@ -124,6 +126,7 @@ impl Preparation {
         readable.events(self.events_per_list_max, |item, envelope| match envelope {
             Ok(envelope) => {
                 stored.events += 1;
+                stages.note(cluster, &envelope);
                 self.event(cluster, &item, &envelope, &mut batch);
             }
             Err(reason) => {

@@ -35,9 +35,15 @@ impl Places {
             names.iter().map(ToString::to_string).collect::<Vec<_>>()
         };
         let routes = config.routes.iter();
+        let of_people = config
+            .channels
+            .iter()
+            .filter(|(_, one)| one.plain_url.is_none());
+        let channels_of_people = of_people.map(|(name, _)| name);
         Self {
             default_channel: config.default_channel.to_string(),
-            channels: config.channels.keys().map(ToString::to_string).collect(),
+            // Nothing is told at a dead man's switch but that the relay is alive.
+            channels: channels_of_people.map(ToString::to_string).collect(),
             told: routes
                 .map(|route| (route.name.to_string(), channels(&route.channel)))
                 .collect(),

@@ -16,11 +16,12 @@ use std::{
 };
 
 use auditrelay_audit::HashKey;
-use auditrelay_config::ChannelName;
+use auditrelay_config::{ChannelName, Config};
 use auditrelay_dispatch::{
     Destination, Lane, Metrics, Workspace,
     lane::{Memory, Setup},
     pace::Place,
+    plain_webhook::PlainWebhook,
     preview::Preview,
     render::Style,
     slack::{Http, SlackApi, SlackWebhook},
@@ -54,6 +55,8 @@ pub(crate) struct Lanes {
     memories: HashMap<(ChannelName, String), (To, Memory)>,
     running: HashMap<ChannelName, Running>,
     tasks: JoinSet<(ChannelName, Result<Memory, QueueError>)>,
+    /// What is said of it.
+    shared: watch::Sender<Shared>,
 }
 
 struct Running {
@@ -61,17 +64,24 @@ struct Running {
     stop: watch::Sender<bool>,
 }
 
-/// What lanes that run share.
+/// What lanes that run share, for who asks Slack beside them.
 #[derive(Clone)]
 pub(crate) struct Shared {
+    pub(crate) config: Arc<Config>,
     pub(crate) http: Http,
     /// By token.
     pub(crate) workspaces: HashMap<String, Workspace>,
 }
 
 impl Lanes {
-    pub(crate) fn new(queue: SledQueue, metrics: Metrics, key: HashKey) -> Self {
-        Self {
+    /// For the lanes of this plan and of those that follow; none runs yet.
+    pub(crate) fn new(queue: SledQueue, metrics: Metrics, key: HashKey, plan: &Plan) -> Self {
+        let shared = Shared {
+            config: Arc::clone(&plan.config),
+            http: plan.http.clone().timed(metrics.slack_requests.clone()),
+            workspaces: HashMap::new(),
+        };
+        let mut lanes = Self {
             queue,
             metrics,
             key,
@@ -82,11 +92,19 @@ impl Lanes {
             memories: HashMap::new(),
             running: HashMap::new(),
             tasks: JoinSet::new(),
-        }
+            shared: watch::Sender::new(shared),
+        };
+        lanes.provide(plan);
+        lanes
     }
 
-    /// Makes what the lanes of a plan share, for who asks Slack beside them too.
-    pub(crate) fn provide(&mut self, plan: &Plan) -> Shared {
+    /// What lanes share, whenever that is another.
+    pub(crate) fn shared(&self) -> watch::Receiver<Shared> {
+        self.shared.subscribe()
+    }
+
+    /// Makes what the lanes of a plan share.
+    fn provide(&mut self, plan: &Plan) {
         let mut used = HashSet::new();
         let mut named = HashMap::new();
         for (name, wanted) in &plan.lanes {
@@ -124,10 +142,11 @@ impl Lanes {
         if self.memories.len() > plan.lanes.len() + SPARE_MAX {
             self.memories.retain(|_, (_, memory)| memory.holds());
         }
-        Shared {
+        self.shared.send_replace(Shared {
+            config: Arc::clone(&plan.config),
             http: plan.http.clone().timed(self.metrics.slack_requests.clone()),
             workspaces: self.workspaces.clone(),
-        }
+        });
     }
 
     fn provide_place(&mut self, key: (String, String), wanted: &Wanted) {
@@ -155,7 +174,6 @@ impl Lanes {
     ) -> Result<(), QueueError> {
         let mut may_change = true;
         let mut plan = Arc::clone(&plans.borrow_and_update());
-        self.provide(&plan);
         loop {
             self.reconcile(&plan);
             tokio::select! {
@@ -232,6 +250,10 @@ impl Lanes {
                 let http = http.timed(self.metrics.slack_requests.clone());
                 let webhook = SlackWebhook::new(http, &url.0);
                 self.spawn(name, wanted, place, workspace, webhook);
+            }
+            (To::Switch { url, .. }, _, Some(place), _) => {
+                let switch = PlainWebhook::new(&wanted.http, &url.0);
+                self.spawn(name, wanted, place, None, switch);
             }
             (To::Preview, _, Some(place), _) => {
                 let preview = Preview::new(name.as_str(), io::stdout().is_terminal());

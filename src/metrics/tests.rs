@@ -14,7 +14,7 @@ fn value(text: &str, series: &str) -> Option<f64> {
 }
 
 fn scrape(metrics: &LedgerMetrics, ledger: &Ledger, space: &Space) -> String {
-    let text = metrics.text(ledger, space).expect("encoded");
+    let text = metrics.text(ledger, space, Format::Text).expect("encoded");
     String::from_utf8(text).expect("text")
 }
 

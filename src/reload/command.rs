@@ -36,7 +36,11 @@ pub(crate) struct ReloadArgs {
 }
 
 pub(crate) async fn run(args: &ReloadArgs) -> Result<ExitCode, Failure> {
-    let data_dir = args.place.data_dir()?;
+    // A configuration that is wrong does not even say where the relay is, and could not be loaded.
+    let data_dir = args.place.data_dir().map_err(|failure| match failure {
+        Failure::Config(error) => Failure::NotLoaded(error.to_string()),
+        other => other,
+    })?;
     let relay = AdminAddress::read(&data_dir).ok_or_else(|| {
         let path = data_dir.display();
         Failure::No(format!(

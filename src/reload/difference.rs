@@ -255,8 +255,8 @@ mod tests {
     fn keys_are_told_and_secrets_are_not() {
         let routes = |routes: &str| format!("{BASE}routes: [{routes}]\n");
         let (x, y) = (
-            "{name: x, channel: a, match: {verbs: [get]}}",
-            "{name: y, channel: b, match: {verbs: [list]}}",
+            "{name: x, channel: a, verbs: [get]}",
+            "{name: y, channel: b, verbs: [list]}",
         );
         assert_eq!(told(BASE, BASE), [""; 0]);
         assert_eq!(told(BASE, &routes(x)), ["routes.x added"]);

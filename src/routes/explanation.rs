@@ -164,6 +164,21 @@ impl Explanation {
         }
     }
 
+    /// Who did what to which object.
+    pub(crate) fn summary(&self) -> &str {
+        &self.event.summary
+    }
+
+    /// Whether a channel hears of it if it comes alone.
+    pub(crate) fn is_told(&self) -> bool {
+        matches!(self.alone, End::Told(_))
+    }
+
+    /// What becomes of it if it comes alone, in words.
+    pub(crate) fn end(&self) -> String {
+        self.alone.words()
+    }
+
     /// For people.
     pub(crate) fn text(&self) -> String {
         let Shown {

@@ -8,7 +8,10 @@ use auditrelay_dispatch::board::LaneState;
 use auditrelay_store::QueueError;
 
 use super::report::{Attention, Report};
-use crate::output::count;
+use crate::output::{count, duration};
+
+/// Watchdog messages that may be missing.
+const WATCHDOG_MISSES: i64 = 3;
 
 /// Fills in what needs a person, and whether the relay is ready and healthy.
 pub(super) fn judge(report: &mut Report, storage: Option<QueueError>) {
@@ -55,9 +58,49 @@ pub(super) fn judge(report: &mut Report, storage: Option<QueueError>) {
             "look at the disk; `auditrelay salvage` brings back what is whole",
         );
     }
+    of_configuration(report, &mut say);
     of_channels(report, &mut say);
     report.healthy = report.running && attention.is_empty();
     report.attention = attention;
+}
+
+fn of_configuration(report: &Report, say: &mut impl FnMut(&str, Option<&str>, String, &str)) {
+    if let Some(reload) = &report.reload {
+        if !reload.last_successful {
+            say(
+                "reload",
+                None,
+                "the new configuration cannot be used; the one before is in use".to_owned(),
+                "`auditrelay reload` says what is wrong with it; correct it and it is loaded by itself",
+            );
+        }
+        if reload.restart_pending > 0 {
+            let keys = count(reload.restart_pending, "changed key");
+            say(
+                "restart",
+                None,
+                format!("{keys} of the configuration will count only after a restart"),
+                "restart the relay; `auditrelay reload` names the keys",
+            );
+        }
+    }
+    if let Some(watchdog) = &report.watchdog {
+        let since = watchdog.last_delivered_unix_ms.or(report.started_unix_ms);
+        let late_ms = report.now_unix_ms - since.unwrap_or(report.now_unix_ms);
+        let interval_ms =
+            i64::try_from(watchdog.interval_seconds).unwrap_or(i64::MAX / 1_000) * 1_000;
+        if late_ms > interval_ms.saturating_mul(WATCHDOG_MISSES) {
+            say(
+                "watchdog",
+                None,
+                format!(
+                    "no watchdog message was delivered for {}",
+                    duration(late_ms)
+                ),
+                "look at the channel of the watchdog below, or at what its URL answers: the way to it is broken",
+            );
+        }
+    }
 }
 
 fn of_channels(report: &Report, say: &mut impl FnMut(&str, Option<&str>, String, &str)) {
@@ -99,7 +142,7 @@ mod tests {
     use auditrelay_dispatch::board::{LaneError, LaneView};
 
     use super::*;
-    use crate::status::report::Channel;
+    use crate::status::report::{Channel, Reload, Watchdog};
 
     fn report() -> Report {
         let mut report = Report {
@@ -175,6 +218,31 @@ mod tests {
             channel.waiting = 1;
         });
         assert_eq!(kinds(orphaned, None), ["orphaned"]);
+    }
+
+    #[test]
+    fn a_configuration_that_does_not_count_and_a_silent_watchdog_are_said() {
+        let mut changed = report();
+        changed.now_unix_ms = 1_000_000;
+        changed.started_unix_ms = Some(0);
+        changed.reload = Some(Reload {
+            last_successful: true,
+            ..Reload::default()
+        });
+        changed.watchdog = Some(Watchdog {
+            interval_seconds: 300,
+            last_delivered_unix_ms: Some(150_000),
+        });
+        assert!(kinds(changed.clone(), None).is_empty());
+        changed.reload = Some(Reload {
+            restart_pending: 2,
+            ..Reload::default()
+        });
+        changed.watchdog = Some(Watchdog {
+            interval_seconds: 300,
+            last_delivered_unix_ms: None,
+        });
+        assert_eq!(kinds(changed, None), ["reload", "restart", "watchdog"]);
     }
 
     #[test]

@@ -31,6 +31,10 @@ pub(crate) struct Report {
     pub(crate) channels: BTreeMap<String, Channel>,
     /// What each token may post, and does.
     pub(crate) slack: Vec<Budget>,
+    /// None where a command read the store.
+    pub(crate) reload: Option<Reload>,
+    /// None where there is no watchdog.
+    pub(crate) watchdog: Option<Watchdog>,
     /// Those that are active.
     pub(crate) mutes: Vec<ActiveMute>,
     /// What went wrong lately, the latest first.
@@ -132,6 +136,27 @@ pub(crate) struct Budget {
     /// Calls that post, in the last minute.
     pub(crate) posts_last_minute: u64,
     pub(crate) messages_per_minute_max: u64,
+}
+
+/// Which configuration is in use.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Reload {
+    /// The configuration that was loaded last is the one in use.
+    pub(crate) last_successful: bool,
+    /// When the one in use was loaded.
+    pub(crate) loaded_unix_ms: i64,
+    /// Changed keys that count only after a restart.
+    pub(crate) restart_pending: u64,
+}
+
+/// The dead man's switch.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Watchdog {
+    pub(crate) interval_seconds: u64,
+    /// None before the first since the start.
+    pub(crate) last_delivered_unix_ms: Option<i64>,
 }
 
 /// A mute that holds something back.

@@ -42,10 +42,7 @@ pub(super) fn table(report: &Report) -> String {
         let about = error.channel.as_deref().unwrap_or(&error.part);
         let times = match error.times {
             1 => String::new(),
-            times => format!(
-                " ({} times)",
-                output::count(times, "").trim_end_matches(" s")
-            ),
+            times => format!(" ({} times)", number(times)),
         };
         let ago = ago(report.now_unix_ms, error.at_unix_ms);
         let line = format!(
@@ -82,6 +79,11 @@ fn head(report: &Report) -> String {
     format!("auditrelay {version}: {state}; running for {up}\n")
 }
 
+/// `12,345`.
+fn number(number: u64) -> String {
+    count(number, "").trim_end_matches([' ', 's']).to_owned()
+}
+
 fn subjects(report: &Report) -> String {
     let mut text = String::new();
     let mut line = |name: &str, parts: Vec<String>| {
@@ -91,11 +93,6 @@ fn subjects(report: &Report) -> String {
     let rate = |of: fn(&super::report::Rates) -> f64| {
         let rate = report.rates.as_ref().map(of);
         rate.map_or(String::new(), |rate| format!(" ({rate:.1}/s)"))
-    };
-    let number = |number: u64| {
-        count(number, "x")
-            .trim_end_matches(['x', 's', ' '])
-            .to_owned()
     };
     let mut parts = vec![
         format!(

@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep};
 
 use super::{
     attention,
-    report::{ActiveMute, Budget, Channel, Disk, Rates, Report, Totals},
+    report::{ActiveMute, Backlog, Budget, Disk, Rates, Reload, Report, Totals, Watchdog},
 };
 use crate::{lanes::workspace_of, when::now_unix_ms};
 
@@ -78,8 +78,13 @@ impl Vitals {
         samples.front().cloned()
     }
 
-    /// How the relay is now.
-    pub(crate) fn report(&self, queue: &SledQueue, config: &Config) -> Report {
+    /// How the relay is now. `gauges` are those of the metrics that have no labels.
+    pub(crate) fn report(
+        &self,
+        queue: &SledQueue,
+        config: &Config,
+        gauges: &BTreeMap<String, f64>,
+    ) -> Report {
         let (ledger, space, lanes) = (queue.ledger(), queue.space(), self.board.lanes());
         let now = Sample::of(&ledger, &lanes);
         let before = self.before();
@@ -91,7 +96,9 @@ impl Vitals {
             rates,
             slack,
             errors: self.board.incidents(),
-            ..of_queue(&ledger, &queue.mutes(), &space)
+            reload: reload(gauges),
+            watchdog: watchdog(gauges),
+            ..of_queue(queue)
         };
         report.disk.queue_bytes_max = Some(space.bytes_max);
         for name in config.channels.keys() {
@@ -104,8 +111,52 @@ impl Vitals {
     }
 }
 
+fn reload(gauges: &BTreeMap<String, f64>) -> Option<Reload> {
+    let gauge = |name: &str| gauges.get(name).copied();
+    let loaded = gauge("auditrelay_config_last_reload_success_timestamp_seconds")?;
+    Some(Reload {
+        last_successful: gauge("auditrelay_config_last_reload_successful")? > 0.0,
+        loaded_unix_ms: (loaded * 1_000.0) as i64,
+        restart_pending: gauge("auditrelay_config_restart_pending")? as u64,
+    })
+}
+
+fn watchdog(gauges: &BTreeMap<String, f64>) -> Option<Watchdog> {
+    let gauge = |name: &str| gauges.get(name).copied().filter(|value| *value > 0.0);
+    let last = gauge("auditrelay_watchdog_last_delivered_timestamp_seconds");
+    Some(Watchdog {
+        interval_seconds: gauge("auditrelay_watchdog_interval_seconds")? as u64,
+        last_delivered_unix_ms: last.map(|last| (last * 1_000.0) as i64),
+    })
+}
+
 /// What the queue alone tells, of a relay that runs or is stopped.
-pub(super) fn of_queue(ledger: &Ledger, mutes: &[Mute], space: &Space) -> Report {
+pub(super) fn of_queue(queue: &SledQueue) -> Report {
+    let (ledger, space) = (&queue.ledger(), &queue.space());
+    let report = of_counts(ledger, &queue.mutes(), space);
+    with_backlog(report, queue.backlog())
+}
+
+fn with_backlog(mut report: Report, backlog: Vec<auditrelay_store::Backlog>) -> Report {
+    let now = report.now_unix_ms;
+    for one in backlog.into_iter().filter(|one| one.events > 0) {
+        let age_ms = one.oldest_unix_ms.map_or(0, |oldest| (now - oldest).max(0));
+        let oldest_age_seconds = u64::try_from(age_ms / 1_000).unwrap_or_default();
+        let channel = report.channels.entry(one.channel).or_default();
+        let oldest = channel.oldest_age_seconds.get_or_insert(0);
+        *oldest = (*oldest).max(oldest_age_seconds);
+        let waiting = Backlog {
+            events: one.events,
+            bytes: one.bytes,
+            oldest_age_seconds,
+        };
+        let severity = one.severity.as_str().to_owned();
+        channel.backlog.insert(severity, waiting);
+    }
+    report
+}
+
+fn of_counts(ledger: &Ledger, mutes: &[Mute], space: &Space) -> Report {
     let counts = &ledger.counts;
     let channels = ledger.channels.values();
     let report = Report {
@@ -167,7 +218,6 @@ fn with_channels(mut report: Report, ledger: &Ledger, space: &Space) -> Report {
             .copied()
             .unwrap_or_default();
     }
-    // What was delivered long ago, in a channel that is not configured any more, is of no interest.
     report
 }
 
@@ -188,7 +238,7 @@ fn budgets(config: &Config, now: &Sample, before: Option<&Sample>) -> Vec<Budget
         let who = match channel.destination(&config.slack) {
             Destination::SlackApi { token, .. } => token.expose_secret().to_owned(),
             Destination::Webhook { url } => workspace_of(url),
-            Destination::Preview => continue,
+            Destination::PlainWebhook { .. } | Destination::Preview => continue,
         };
         let posts = |sample: &Sample| sample.posts.get(name.as_str()).copied();
         let earlier = before.and_then(posts).unwrap_or_default();

@@ -28,6 +28,7 @@ mod routed;
 mod salvage;
 mod sled_queue;
 mod space;
+mod trace;
 
 use std::{future::Future, sync::Arc};
 
@@ -41,8 +42,8 @@ pub use inputs::{INPUT_BYTES_MAX, INPUTS_MAX, InputPosition, TooLong};
 pub use ledger::{ChannelCounts, Counts, Dropped, Ledger, OtherCounts};
 pub use model::{
     Accepted, Batch, Block, BlockItem, Content, Delivery, Entry, EventDelivery, FellBack, Hint,
-    ItemKind, Lease, LeaseId, LeaseLimit, Marks, Notice, QuarantineRecord, Sealed, SeenBlock,
-    Source, Thread, Unreadable,
+    ItemKind, Lease, LeaseId, LeaseLimit, Marks, Notice, Posted, QuarantineRecord, Sealed,
+    SeenBlock, Source, Thread, Unreadable,
 };
 pub use mutes::{
     MUTE_AUTHOR_BYTES_MAX, MUTE_MATCH_BYTES_MAX, MUTE_NAMES_MAX, MUTE_REASON_BYTES_MAX,
@@ -55,6 +56,7 @@ pub use routed::{
 pub use salvage::{SalvageError, Salvaged};
 pub use sled_queue::{MovedAside, OpenError, Opened, SLICES_MAX, SledOptions, SledQueue};
 pub use space::{Admitted, Full, Limits, Space};
+pub use trace::{Appended, Note, Noted, Queued, QueuedPage, SeenKey, SeenPage, Whereabouts};
 
 /// Why the queue did not do it.
 #[derive(Debug, Clone, thiserror::Error)]

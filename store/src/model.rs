@@ -293,6 +293,8 @@ pub struct Accepted {
     /// The destination's name of the message, at most [`Thread::BYTES_MAX`], if details of it are to be
     /// posted under it. A longer one is not noted.
     pub thread: Option<String>,
+    /// Where the destination has it, if it says so; kept with what was told. A longer one is not noted.
+    pub posted: Option<Posted>,
 }
 
 impl Accepted {
@@ -301,7 +303,26 @@ impl Accepted {
         Self {
             now_unix_ms,
             thread: None,
+            posted: None,
         }
+    }
+}
+
+/// Where a destination has a message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Posted {
+    /// The destination's name of the channel: Slack's ID.
+    pub place: String,
+    /// Its name of the message: Slack's `ts`.
+    pub ts: String,
+}
+
+impl Posted {
+    /// Neither is kept if one is longer.
+    pub const BYTES_MAX: usize = 64;
+
+    pub(crate) fn fits(&self) -> bool {
+        self.place.len() <= Self::BYTES_MAX && self.ts.len() <= Self::BYTES_MAX
     }
 }
 

@@ -3,7 +3,7 @@
 use auditrelay_audit::Severity;
 use serde::{Deserialize, Serialize};
 
-use crate::{Block, Delivery, QuarantineRecord};
+use crate::{Block, Delivery, Posted, QuarantineRecord};
 
 /// Deliveries with their severity, most severe first.
 pub type Members = Vec<(Severity, Delivery)>;
@@ -80,6 +80,8 @@ pub struct Told {
     pub channel: String,
     /// When, Unix time in milliseconds.
     pub told_unix_ms: i64,
+    /// Where the destination has it; `None` if it did not say so, or an earlier version posted it.
+    pub posted: Option<Posted>,
     /// Its members.
     pub members: Members,
 }

@@ -58,7 +58,10 @@ async fn what_an_earlier_version_left_is_all_there_and_can_be_settled() {
         assert_eq!(said, (SEALED, true, 0));
     }
     let message = queue.told(TOLD).await.expect("read").expect("kept");
-    assert_eq!(told(&message.members), ["c1"]);
+    assert_eq!(
+        (told(&message.members), message.posted),
+        (vec!["c1".to_owned()], None)
+    );
     let letter = queue.dead_members(DEAD).await.expect("read");
     assert_eq!(told(&letter.expect("there")), ["c2"]);
 
@@ -88,6 +91,7 @@ async fn what_an_earlier_version_left_is_all_there_and_can_be_settled() {
         let accepted = Accepted {
             now_unix_ms: 1_700_000_003_500,
             thread: Some("t".to_owned()),
+            posted: None,
         };
         queue.ack(&lease.id, accepted).await.expect("held");
     }

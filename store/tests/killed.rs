@@ -37,6 +37,7 @@ async fn copies_and_delivers_until_it_is_killed() {
         let accepted = Accepted {
             now_unix_ms: 8,
             thread: Some(lease.id.to_string()),
+            posted: None,
         };
         queue.ack(&lease, accepted).await.expect("held");
         println!("delivered {event}");

@@ -1,24 +1,14 @@
-//! The dashboards of `dashboards/`, with a real Prometheus that scrapes a real relay.
+//! The dashboards of `dashboards/`: how they are laid out, whether Grafana's own types take them, whether what they ask
+//! for exists, and whether a real Prometheus that scrapes a relay on a bad day has an answer to every query.
 
 #[path = "../support/prometheus.rs"]
 mod prometheus;
 #[path = "../support/mod.rs"]
 mod support;
 
-use prometheus::{Prometheus, scraping};
-use support::{Running, drop_in};
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_real_prometheus_scrapes_a_relay() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let relay = Running::start(folder.path(), &drop_in("http://127.0.0.1:1"), &[]);
-    let config = scraping(&[("auditrelay", relay.admin)]);
-    let Some(prometheus) = Prometheus::start(folder.path(), &config).await else {
-        return;
-    };
-    prometheus.until("up{job=\"auditrelay\"} == 1").await;
-    let version = prometheus.query("auditrelay_build_info").await;
-    assert_eq!(version.expect("a query")[0].labels["job"], "auditrelay");
-    assert!(prometheus.query("sum(").await.is_err());
-    assert!(prometheus.is_healthy().await);
-}
+mod boards;
+mod layout;
+mod live;
+mod named;
+mod storm;
+mod types;

@@ -88,8 +88,9 @@ impl Running {
         Self::ready(command, folder, env, args)
     }
 
+    /// Waits until what a command starts is ready.
     #[expect(clippy::zombie_processes, reason = "`Drop` waits for it")]
-    fn ready(mut command: Command, folder: &Path, env: &[(&str, &str)], args: &[&str]) -> Self {
+    pub fn ready(mut command: Command, folder: &Path, env: &[(&str, &str)], args: &[&str]) -> Self {
         command.args(args).envs(env.iter().copied());
         let output = fs::File::create(folder.join("stdout")).expect("a file");
         let mut child = command

@@ -91,6 +91,7 @@ pub fn destination(config: &Config, channel: &str) -> String {
             format!("{channel} with {}", token.expose_secret())
         }
         Some(Destination::Webhook { url }) => format!("webhook {}", url.expose_secret()),
+        Some(Destination::PlainWebhook { url }) => format!("plain {}", url.expose_secret()),
         Some(Destination::Preview) => "preview".to_owned(),
         None => "nowhere".to_owned(),
     }

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::{
     Held, Lane,
-    told::{Posted, Told},
+    told::{PostedAt, Told},
 };
 use crate::{Destination, Message, SendError, board::WaitsFor, destination::Found};
 
@@ -53,7 +53,7 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
                 self.board.delivered(held.events);
                 self.opened();
                 let may_be_digest = held.events > self.settings.style.sentences_max;
-                let posted = Posted::at(&receipt);
+                let posted = PostedAt::at(&receipt);
                 self.ack(held, receipt, may_be_digest).await?;
                 self.observe(told, posted);
                 Ok(Looked::Done)

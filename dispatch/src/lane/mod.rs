@@ -18,7 +18,7 @@ use std::{sync::Arc, time::Duration};
 
 use auditrelay_audit::HashKey;
 use auditrelay_config::{ChannelConfig, DigestDetails};
-use auditrelay_store::{Accepted, Lease, LeaseId, LeaseLimit, Queue, QueueError};
+use auditrelay_store::{Accepted, Lease, LeaseId, LeaseLimit, Posted, Queue, QueueError};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, watch},
     time::Instant,
@@ -37,7 +37,7 @@ use crate::{
 use details::Details;
 use look::Looked;
 pub use memory::Memory;
-use told::{Posted, Told};
+use told::{PostedAt, Told};
 use tries::{Search, Tries};
 
 /// What a lane is made of, besides the place that it posts to.
@@ -257,7 +257,7 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
                 self.accepted(prepared.message.form);
                 self.board.delivered(held.events);
                 let is_digest = prepared.message.form == "digest";
-                let posted = Posted::at(&receipt);
+                let posted = PostedAt::at(&receipt);
                 self.ack(&held, receipt, is_digest).await?;
                 self.observe(&prepared.told, posted);
             }
@@ -326,11 +326,14 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
     ) -> Result<(), QueueError> {
         self.search.accepted(held.events);
         let details = self.settings.style.details != DigestDetails::Command;
-        let thread = (is_digest && details && !receipt.ts.is_empty()).then_some(receipt.ts);
+        let ts = (!receipt.ts.is_empty()).then_some(receipt.ts);
+        let thread = ts.clone().filter(|_| is_digest && details);
         let has_details = thread.is_some();
+        let posted = self.destination.place().zip(ts);
         let accepted = Accepted {
             now_unix_ms: now_unix_ms(),
             thread,
+            posted: posted.map(|(place, ts)| Posted { place, ts }),
         };
         let gave_way = self.queue.ack(&held.id, accepted).await?;
         if let Some(message) = gave_way {

@@ -6,6 +6,7 @@
 //! long after they happened.
 
 use auditrelay_audit::Envelope;
+use auditrelay_config::WATCHDOG;
 use auditrelay_store::{Delivery, Lease, Queue};
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -17,13 +18,15 @@ use crate::{Destination, destination::Receipt, router::now_unix_ms};
 pub(super) struct Told {
     /// When its events happened, Unix time in milliseconds.
     stage_times_ms: Vec<i64>,
+    /// Audit IDs of the watchdog's events among them.
+    heartbeats: Vec<String>,
 }
 
 /// When a message was posted, Unix time in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Posted(i64);
+pub(super) struct PostedAt(i64);
 
-impl Posted {
+impl PostedAt {
     /// As the destination says; now, if it says nothing.
     pub(super) fn at(receipt: &Receipt) -> Self {
         Self(unix_ms(&receipt.ts).unwrap_or_else(now_unix_ms))
@@ -32,18 +35,25 @@ impl Posted {
 
 impl Told {
     pub(super) fn of(lease: &Lease) -> Self {
-        let time = |delivery: &Delivery| match delivery {
-            Delivery::Event(event) if !event.marks.replayed && event.meant_for.is_none() => {
-                let envelope = Envelope::parse(&event.json).ok()?;
-                let time: jiff::Timestamp = envelope.stage_timestamp.parse().ok()?;
-                Some(time.as_millisecond())
+        let mut told = Self::default();
+        for (_, delivery) in &lease.members {
+            let Delivery::Event(event) = delivery else {
+                continue;
+            };
+            if event.marks.replayed || event.meant_for.is_some() {
+                continue;
             }
-            Delivery::Event(_) | Delivery::Notice(_) => None,
-        };
-        let members = lease.members.iter();
-        Self {
-            stage_times_ms: members.filter_map(|(_, one)| time(one)).collect(),
+            let Ok(envelope) = Envelope::parse(&event.json) else {
+                continue;
+            };
+            if let Ok(time) = envelope.stage_timestamp.parse::<jiff::Timestamp>() {
+                told.stage_times_ms.push(time.as_millisecond());
+            }
+            if event.route == WATCHDOG {
+                told.heartbeats.push(envelope.audit_id.to_string());
+            }
         }
+        told
     }
 
     /// The same where thousands of events do not keep others waiting; the text is given up with its permit.
@@ -65,7 +75,7 @@ impl Told {
 
 impl<Q: Queue, D: Destination> Lane<Q, D> {
     /// A message was accepted, and that is durable.
-    pub(super) fn observe(&self, told: &Told, posted: Posted) {
+    pub(super) fn observe(&self, told: &Told, posted: PostedAt) {
         let channel = &[self.channel.as_str()];
         let delay = self
             .metrics
@@ -78,6 +88,9 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
         }
         let last = self.metrics.last_delivered.with_label_values(channel);
         last.set(now_unix_ms() / 1_000);
+        for audit_id in &told.heartbeats {
+            self.metrics.watchdog.delivered(audit_id, now_unix_ms());
+        }
     }
 }
 

@@ -24,8 +24,8 @@ fn a_time_of_slacks_is_read_and_nothing_else() {
     let far_off = Receipt {
         ts: "1000.000000".to_owned(),
     };
-    assert_eq!(Posted::at(&far_off), Posted(1_000_000));
-    assert!(Posted::at(&Receipt::default()).0 >= 1_700_000_000_000);
+    assert_eq!(PostedAt::at(&far_off), PostedAt(1_000_000));
+    assert!(PostedAt::at(&Receipt::default()).0 >= 1_700_000_000_000);
 }
 
 fn event(second: u32) -> EventDelivery {

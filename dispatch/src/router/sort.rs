@@ -262,7 +262,8 @@ impl<'r> Sorted<'r> {
             now_unix_ms: self.now_unix_ms,
         };
         let mut fate = self.routes.fate(&matched, &mut occurrence);
-        if let Fate::Told(targets) = &mut fate {
+        // The watchdog is never muted: its silence is an alarm.
+        if let (Fate::Told(targets), false) = (&mut fate, self.routes.is_watchdogs(&matched)) {
             targets.retain(|target| !self.is_held(&seen, target));
             if targets.is_empty() {
                 counts.muted += 1;

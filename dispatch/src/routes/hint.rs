@@ -88,7 +88,7 @@ impl Routes {
     /// What a hint of this table says. `None` means that it says nothing, and the event has to be read.
     pub fn hinted(&self, hint: Hint) -> Option<Matched> {
         let code = match hint {
-            DEFAULT => return self.routes.is_empty().then_some(Matched::Default),
+            DEFAULT => return self.is_default().then_some(Matched::Default),
             UNKNOWN => return None,
             NOBODY => return Some(Matched::Routes(Numbers::new())),
             Hint(hint) => usize::from(hint) - FIRST,

@@ -88,7 +88,8 @@ impl Channel {
         Ok(None)
     }
 
-    fn known(&self) -> Option<String> {
+    /// The ID, where it is known already.
+    pub(super) fn known(&self) -> Option<String> {
         if is_id(&self.configured) {
             return Some(self.configured.clone());
         }

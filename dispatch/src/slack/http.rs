@@ -49,6 +49,8 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
 pub struct Http {
     client: Client<HttpsConnector<Connector>, Tracked>,
     timeout: Duration,
+    /// Who is asked, in words.
+    peer: &'static str,
     /// How long requests took, by what was asked.
     durations: Option<HistogramVec>,
 }
@@ -107,7 +109,24 @@ impl Http {
                 .pool_timer(TokioTimer::new())
                 .build(connector),
             timeout,
+            peer: "Slack",
             durations: None,
+        }
+    }
+
+    /// Another one, without a proxy.
+    #[must_use]
+    pub fn direct(&self) -> Self {
+        Self::new(self.timeout, None)
+    }
+
+    /// The same to somebody else than Slack, whose name stands in errors.
+    #[must_use]
+    pub fn to(self, peer: &'static str) -> Self {
+        Self {
+            peer,
+            durations: None,
+            ..self
         }
     }
 
@@ -145,7 +164,7 @@ impl Http {
             let response = self.client.request(request).await.map_err(|error| {
                 let cause = root_cause(&error);
                 broken(if error.is_connect() {
-                    format!("cannot connect to Slack: {cause}")
+                    format!("cannot connect to {}: {cause}", self.peer)
                 } else {
                     format!("the connection broke: {cause}")
                 })
@@ -166,8 +185,8 @@ impl Http {
         };
         let answer = tokio::time::timeout(self.timeout, exchange).await;
         answer.unwrap_or_else(|_| {
-            let seconds = self.timeout.as_secs();
-            Err(broken(format!("no answer from Slack within {seconds} s")))
+            let (peer, seconds) = (self.peer, self.timeout.as_secs());
+            Err(broken(format!("no answer from {peer} within {seconds} s")))
         })
     }
 }

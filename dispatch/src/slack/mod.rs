@@ -9,6 +9,7 @@ pub mod channel;
 pub mod check;
 mod history;
 pub mod http;
+pub mod permalink;
 pub mod table;
 mod upload;
 pub mod web_api;
@@ -130,6 +131,10 @@ impl Destination for SlackApi {
             self.note_last(&receipt.ts);
         }
         found
+    }
+
+    fn place(&self) -> Option<String> {
+        self.channel.known()
     }
 
     async fn attach(&self, file: &Attachment) -> Result<(), SendError> {

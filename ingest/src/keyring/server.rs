@@ -22,6 +22,8 @@ use super::{certificate::Facts, files::Reading};
 /// The part of a state that is about encryption.
 pub(super) struct Encryption {
     pub(super) config: Arc<ServerConfig>,
+    /// The server's own certificate.
+    pub(super) own: CertificateDer<'static>,
     /// Who signs clients' certificates; `None` where none is asked for.
     pub(super) verifier: Option<Arc<dyn ClientCertVerifier>>,
     /// What the server's certificate and those above it say.
@@ -63,12 +65,15 @@ pub(super) fn encryption(tls: &TlsConfig, reading: &Reading) -> Result<Option<En
         None => builder.with_no_client_auth(),
         Some(verifier) => builder.with_client_cert_verifier(Arc::clone(verifier)),
     };
+    // There is one at the least.
+    let own = chain[0].clone();
     let mut config = builder
         .with_single_cert(chain, private)
         .map_err(|error| misfit(&error, certificate, key))?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(Some(Encryption {
         config: Arc::new(config),
+        own,
         verifier,
         chain: facts,
         client_cas,

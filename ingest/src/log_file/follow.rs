@@ -147,8 +147,10 @@ impl<Q: Queue> Follow<Q> {
         })
         .await;
         if let Some(batch) = turn.batch {
+            let bytes = batch.stored_bytes();
             self.queue.append(batch).await?;
-            self.ingest_metrics.stored(&turn.stored);
+            self.ingest_metrics
+                .stored(&self.cluster, &turn.stored, bytes);
             let last_read = self.metrics.last_read.with_label_values(&[label]);
             last_read.set(now_unix_ms() / 1_000);
         }

@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 use super::directory::{Channel, ChannelKind, Posting, Token};
 use super::message::{self, Refusal};
 use super::options::Limits;
+use super::record::Post;
 use super::state::{Inner, Moment, Shared};
 use super::{files, history, update};
 
@@ -38,12 +39,16 @@ const HISTORY: &[&str] = &["channels:history", "groups:history", "im:history"];
 const WRITE: &[&str] = &["chat:write"];
 const FILES: &[&str] = &["files:write"];
 
-const METHODS: [Method; 10] = [
+const METHODS: [Method; 11] = [
     method("auth.test", Tier::Special, &[]),
     method("chat.postMessage", Tier::Messages, WRITE),
     method("chat.update", Tier::Three, WRITE),
+    // The two whose documentation lists no JSON.
     Method {
-        // The one whose documentation lists no JSON.
+        json: false,
+        ..method("chat.getPermalink", Tier::Special, &[])
+    },
+    Method {
         json: false,
         ..method("conversations.info", Tier::Three, READ)
     },
@@ -112,6 +117,7 @@ pub(super) fn perform(
     match call.method.name {
         "auth.test" => Ok(identity(call)),
         "chat.update" => update::update(shared, inner, moment, call),
+        "chat.getPermalink" => permalink(inner, call),
         "conversations.info" => info(inner, call),
         "conversations.list" => list(inner, call),
         "conversations.join" => join(inner, call),
@@ -166,6 +172,25 @@ fn identity(call: &Call) -> Value {
         "team_id": call.token.team, "user": "auditrelay", "user_id": "U000", "bot_id": "B000",
         "is_enterprise_install": false,
     })
+}
+
+/// Needs no scope, and no membership; only a message that there is has an address.
+fn permalink(inner: &Inner, call: &Call) -> Result<Value, Refusal> {
+    let channel = channel_by_id(inner, call)?;
+    let ts = message::string(&call.fields, "message_ts")?;
+    let is_it = |post: &&Post| post.channel == channel.id && post.ts == ts;
+    let post = inner.log.posts.iter().rev().find(is_it);
+    let post = post.ok_or("message_not_found")?;
+    let digits: String = ts.chars().filter(char::is_ascii_digit).collect();
+    let thread = match &post.thread_ts {
+        Some(parent) => format!("?thread_ts={parent}&cid={}", channel.id),
+        None => String::new(),
+    };
+    let link = format!(
+        "http://{}/archives/{}/p{digits}{thread}",
+        call.host, channel.id
+    );
+    Ok(json!({"ok": true, "channel": channel.id, "permalink": link}))
 }
 
 fn info(inner: &Inner, call: &Call) -> Result<Value, Refusal> {

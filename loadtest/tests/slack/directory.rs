@@ -188,7 +188,7 @@ async fn conversations_are_described_and_listed_page_by_page() {
             .error(),
         "channel_not_found"
     );
-    // The one method that takes no JSON.
+    // One of the methods that take no JSON.
     let json = call(&slack, "conversations.info", json!({"channel": "C3"})).await;
     assert_eq!(json.error(), "invalid_arguments");
     let mut seen = Vec::new();

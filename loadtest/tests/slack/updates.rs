@@ -3,7 +3,7 @@
 use auditrelay_loadtest::slack::LocalSlack;
 use serde_json::{Value, json};
 
-use crate::support::{call, hook, named, ok, post, posted, start, unpaced};
+use crate::support::{FORM, TOKEN, call, hook, named, ok, post, posted, send, start, unpaced};
 
 async fn update(slack: &LocalSlack, ts: &str, mut arguments: Value) -> String {
     arguments["channel"] = json!("a");
@@ -122,4 +122,32 @@ async fn an_update_has_limits_of_its_own() {
     // The same text may be posted.
     let long = json!({"channel": "a", "text": "ä".repeat(2_001)});
     assert_eq!(post(&slack, long).await.error(), "");
+}
+
+#[tokio::test]
+async fn a_message_has_an_address_and_only_one_that_there_is() {
+    let slack = start(unpaced()).await;
+    let ts = posted(&slack, named("CAUDIT", "first")).await;
+    let mut reply = named("CAUDIT", "reply");
+    reply["thread_ts"] = json!(ts);
+    let reply = posted(&slack, reply).await;
+    let url = slack.api_url() + "chat.getPermalink";
+    let ask = async |channel: &str, ts: &str| {
+        let form = format!("channel={channel}&message_ts={ts}");
+        send("POST", &url, &[TOKEN, FORM], form).await
+    };
+    let address = |ts: &str| format!("/archives/CAUDIT/p{}", ts.replace('.', ""));
+    let link = |answer: &Value| answer["permalink"].as_str().unwrap_or_default().to_owned();
+    let first = ask("CAUDIT", &ts).await.json();
+    assert!(link(&first).ends_with(&address(&ts)), "{first}");
+    let answer = ask("CAUDIT", &reply).await.json();
+    let thread = format!("{}?thread_ts={ts}&cid=CAUDIT", address(&reply));
+    assert!(link(&answer).ends_with(&thread), "{answer}");
+    for (channel, ts, error) in [
+        ("CAUDIT", "1700000000.000001", "message_not_found"),
+        ("CAUDIT", "", "message_not_found"),
+        ("", ts.as_str(), "channel_not_found"),
+    ] {
+        assert_eq!(ask(channel, ts).await.error(), error, "{channel} {ts}");
+    }
 }

@@ -114,6 +114,9 @@ impl Lanes {
                     let of = workspace_of(url);
                     (url.expose_secret().to_owned(), "webhook", Some(of))
                 }
+                Destination::PlainWebhook { url } => {
+                    (url.expose_secret().to_owned(), name.as_str(), None)
+                }
                 // It is shown here for want of a token, and will be posted with one.
                 Destination::Preview => match &channel.slack_channel {
                     Some(id) => (String::new(), id.as_str(), Some(String::new())),

@@ -300,6 +300,21 @@ impl DeliveryTable<'_> {
         row.ok_or(Damaged("it holds fewer deliveries than were leased"))
     }
 
+    fn event(&self, class: Class, texts: &Texts, index: u32) -> Result<EventDelivery, Damaged> {
+        let (cluster, route) = self.names_of(index)?;
+        let meant_for = match class {
+            Class::Copies => self.meant_for(),
+            Class::Events | Class::Notices => None,
+        };
+        Ok(EventDelivery {
+            cluster: cluster.to_owned(),
+            route: route.to_owned(),
+            json: texts.get(index as usize).to_owned(),
+            marks: self.row(index)?.marks,
+            meant_for: meant_for.map(str::to_owned),
+        })
+    }
+
     /// The cluster and the route of a row.
     fn names_of(&self, index: u32) -> Result<(&str, &str), Damaged> {
         let row = self.row(index)?;
@@ -321,21 +336,24 @@ fn unpack_events(
     let (table, texts) = table(payload)?;
     let lengths = table.rows.iter().map(|row| row.json_bytes);
     let texts = Texts::unpack(plain_bytes, texts, lengths)?;
-    let meant_for = match class {
-        Class::Copies => table.meant_for(),
-        Class::Events | Class::Notices => None,
-    };
-    let delivery = |index: u32| {
-        let (cluster, route) = table.names_of(index)?;
-        Ok(Delivery::Event(EventDelivery {
-            cluster: cluster.to_owned(),
-            route: route.to_owned(),
-            json: texts.get(index as usize).to_owned(),
-            marks: table.row(index)?.marks,
-            meant_for: meant_for.map(str::to_owned),
-        }))
-    };
-    range.map(delivery).collect()
+    let event = |index: u32| table.event(class, &texts, index).map(Delivery::Event);
+    range.map(event).collect()
+}
+
+/// Events whose text is wanted, with their place among a record's deliveries.
+pub(crate) fn find(
+    class: Class,
+    plain_bytes: u32,
+    payload: &[u8],
+    is_wanted: impl Fn(&str) -> bool,
+) -> Result<Vec<(u32, EventDelivery)>, Damaged> {
+    let (table, texts) = table(payload)?;
+    let lengths = table.rows.iter().map(|row| row.json_bytes);
+    let texts = Texts::unpack(plain_bytes, texts, lengths)?;
+    let wanted = (0..table.rows.len() as u32).filter(|index| is_wanted(texts.get(*index as usize)));
+    wanted
+        .map(|index| Ok((index, table.event(class, &texts, index)?)))
+        .collect()
 }
 
 fn unpack_notices(

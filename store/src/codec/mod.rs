@@ -24,7 +24,7 @@ use batch::take_skipped;
 pub use batch::{BatchEncoder, DamagedTexts, EncodedBatch};
 pub(crate) use batch::{reached, unpack_block, without_reached};
 pub use deliveries::{DeliveriesEncoder, EncodedDeliveries, EventToDeliver};
-pub(crate) use deliveries::{cut, repack, told_by, unpack};
+pub(crate) use deliveries::{cut, find, repack, told_by, unpack};
 pub(crate) use unreadable::{StoredKind, quarantined, read_quarantined};
 
 /// A block is closed when it has grown to this size before compression.

@@ -10,7 +10,7 @@ use auditrelay_audit::Severity;
 use super::{
     Inner, keys,
     read::{self, ReadError},
-    records::{DeadRow, START, ToldRow, small},
+    records::{DeadRow, START, ToldRow},
     shared::UnroutedBlock,
 };
 use crate::{
@@ -81,11 +81,12 @@ pub(super) fn told(inner: &Inner, id: u64) -> Result<Option<Told>, ReadError> {
     let mut reader = Reader::new(inner.logs.deliveries.clone());
     for row in inner.index.db().scan_prefix(keys::told_by(id)) {
         let (key, stored) = row?;
-        let row: ToldRow = small(&stored)?;
+        let row = ToldRow::read(&stored)?;
         let told = told.get_or_insert_with(|| Told {
             id,
             channel: row.channel,
             told_unix_ms: row.told_unix_ms,
+            posted: row.posted,
             members: Members::new(),
         });
         add(inner, &mut reader, &key, row.severity, &mut told.members)?;

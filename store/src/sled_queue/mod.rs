@@ -47,6 +47,7 @@ mod snapshot;
 mod stage;
 mod threads;
 mod tidy;
+mod trace;
 
 use std::{
     collections::BTreeMap,

@@ -4,7 +4,7 @@ use auditrelay_audit::Severity;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
-    Burial, ChannelCounts, Counts, OtherCounts,
+    Burial, ChannelCounts, Counts, OtherCounts, Posted,
     codec::{self, Class},
     frame::{self, Damaged, Kind},
     log::{Place, Position},
@@ -111,11 +111,19 @@ pub(super) struct ToldRow {
     pub(super) channel: String,
     pub(super) severity: Severity,
     pub(super) told_unix_ms: i64,
+    /// Where the destination has the message. Stands behind the rest; none where an earlier version told it.
+    #[serde(skip)]
+    pub(super) posted: Option<Posted>,
 }
 
 impl ToldRow {
     pub(super) fn stored(&self, message: u64) -> Vec<u8> {
-        frame::single(Kind::Told, message, &codec::plain(self))
+        frame::single(Kind::Told, message, &extended(self, &self.posted))
+    }
+
+    pub(super) fn read(stored: &[u8]) -> Result<Self, Damaged> {
+        let (row, posted) = read_extended(stored)?;
+        Ok(Self { posted, ..row })
     }
 }
 

@@ -1,4 +1,4 @@
-//! What stands behind a value is there for this version and harms no earlier one.
+//! Records as earlier versions wrote them, and what stands behind them now: it harms no earlier version.
 
 use super::*;
 
@@ -85,6 +85,28 @@ fn nothing_was_muted_for_a_channel_unless_it_says_so() {
     // An earlier version reads no further than it knows.
     let (_, earlier): (String, ChannelRow) = small(&stored).expect("whole");
     assert_eq!(earlier.counts, row.counts);
+}
+
+#[test]
+fn a_message_says_where_it_is_unless_an_earlier_version_told_it() {
+    // Of channel `ops`, warning, at 5.
+    let row = [HELD, b"\x03ops\x01\x0a"].concat();
+    let stored = old(Kind::Told, &row);
+    let mut row = ToldRow::read(&stored).expect("an earlier version's");
+    assert_eq!((row.channel.as_str(), row.told_unix_ms), ("ops", 5));
+    assert_eq!(row.posted, None);
+    assert_eq!(row.stored(9), stored);
+    row.posted = Some(Posted {
+        place: "COPS".into(),
+        ts: "1700000000.000100".into(),
+    });
+    let stored = row.stored(9);
+    assert_eq!(ToldRow::read(&stored).expect("whole").posted, row.posted);
+    // An earlier version reads no further than it knows, and what moves the record keeps the rest.
+    let earlier: ToldRow = small(&stored).expect("whole");
+    assert_eq!((earlier.told_unix_ms, earlier.posted), (5, None));
+    let moved = held().put_into(&stored).expect("whole");
+    assert_eq!(ToldRow::read(&moved).expect("whole").posted, row.posted);
 }
 
 #[test]

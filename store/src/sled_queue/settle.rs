@@ -11,7 +11,7 @@ use super::{
     records::{DeadRow, Held, Seal, SettledAs, Slice, ToldRow, Waits, small},
     stage::{Counter, Round, StageError},
 };
-use crate::{QueueError, codec::Class, frame::Damaged};
+use crate::{Posted, QueueError, codec::Class, frame::Damaged};
 
 /// A longer reason is cut.
 const REASON_BYTES_MAX: usize = 500;
@@ -42,7 +42,7 @@ impl Owner {
             return Err(not_held(channel, lease));
         }
         round.batch.remove(keys::seal(channel));
-        let mut gave_way = None;
+        let (mut gave_way, mut posted) = (None, None);
         let (to, settled) = match fate {
             Fate::Waits => return Ok(Answer::Done),
             Fate::Delivered(accepted) => {
@@ -50,6 +50,7 @@ impl Owner {
                 if let Some(thread) = accepted.thread {
                     gave_way = self.begin_thread(channel, lease, thread, round);
                 }
+                posted = accepted.posted.filter(Posted::fits);
                 (To::Delivered, SettledAs::Gone)
             }
             Fate::Dead(mut burial) => {
@@ -64,7 +65,7 @@ impl Owner {
             let (held, waits) = self.take(channel, slice, round)?;
             ranges.push((held.record_seq, held.from, held.to));
             self.count_as(channel, held.class, held.count(), To::Waiting, to, round);
-            let taken = (held, waits);
+            let taken = (held, waits, posted.clone());
             self.keep(lease, n, channel, slice.severity, taken, &settled, round);
         }
         self.note_settled(lease, settled, &ranges);
@@ -145,7 +146,7 @@ impl Owner {
         n: u16,
         channel: &str,
         severity: Severity,
-        (held, waits): (Held, Waits),
+        (held, waits, posted): (Held, Waits, Option<Posted>),
         settled: &SettledAs,
         round: &mut Round,
     ) {
@@ -171,6 +172,7 @@ impl Owner {
                     channel,
                     severity,
                     told_unix_ms: self.now_unix_ms,
+                    posted,
                 };
                 round
                     .batch

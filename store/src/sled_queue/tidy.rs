@@ -10,7 +10,7 @@ use super::{
     holdings::Holder,
     keys,
     owner::Owner,
-    records::{DeadRow, SettledAs, ToldRow, Totals, small},
+    records::{DeadRow, SettledAs, ToldRow, Totals},
     settle::To,
     shed,
     stage::{Round, StageError},
@@ -200,7 +200,7 @@ impl Owner {
         let db = self.database.index.db();
         for row in db.scan_prefix(keys::TOLD).take(ROWS_PER_ROUND) {
             let (key, stored) = row?;
-            let row: ToldRow = small(&stored)?;
+            let row = ToldRow::read(&stored)?;
             if row.told_unix_ms >= since && !(was_too_much && self.is_too_much_told(with_room)) {
                 return Ok(false);
             }

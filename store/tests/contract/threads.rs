@@ -15,6 +15,7 @@ async fn tell<B: Backend>(queue: &B, channel: &str, thread: &str) -> (u64, Optio
     let accepted = Accepted {
         now_unix_ms: 8,
         thread: Some(thread.to_owned()),
+        posted: None,
     };
     let gave_way = queue.ack(&id, accepted).await.expect("held");
     (id.id, gave_way)
@@ -100,6 +101,7 @@ pub async fn too_many_threads_give_way_oldest_first<B: Backend>() {
         let accepted = Accepted {
             now_unix_ms: 8,
             thread: Some(format!("t{n}")),
+            posted: None,
         };
         let gave_way = queue.ack(&id, accepted).await.expect("held");
         messages.push(id.id);

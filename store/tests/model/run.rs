@@ -309,6 +309,7 @@ impl Run {
         let accepted = Accepted {
             now_unix_ms: NOW_UNIX_MS,
             thread,
+            posted: None,
         };
         let settled = match to {
             To::Dead => self.queue().bury(&lease, burial("refused")).await,

@@ -143,6 +143,7 @@ impl Filler {
                 let accepted = Accepted {
                     now_unix_ms: 1_700_000_000_500,
                     thread: Some(format!("t{}", lease.id)),
+                    posted: None,
                 };
                 self.queue.ack(&lease, accepted).await.map(drop)
             }

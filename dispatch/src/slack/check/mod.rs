@@ -80,6 +80,13 @@ pub async fn check(
                     vec![Finding::new(Level::Ok, "preview", text)],
                 )
             }
+            Destination::PlainWebhook { .. } => {
+                let text = "a dead man's switch, which is not asked: it would take that for a sign of life";
+                (
+                    "watchdog.url".to_owned(),
+                    vec![Finding::new(Level::Ok, "plain_webhook", text)],
+                )
+            }
             Destination::Webhook { url } => webhook::look(http, &mut hosts, url, deadline).await,
             Destination::SlackApi { channel: id, token } => {
                 let asked = Asked {

@@ -1,1 +1,0 @@
-//! The port with real sockets.
