@@ -5,7 +5,7 @@ use std::{
     io::Write,
     net::TcpListener,
     os::unix::fs::OpenOptionsExt,
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
 };
 
 use hyper::StatusCode;
@@ -15,6 +15,17 @@ use crate::{
     support::{command, run},
     until,
 };
+
+/// A process that ends with its test.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn probes_are_answered_while_the_queue_is_being_opened() {
@@ -28,12 +39,13 @@ async fn probes_are_answered_while_the_queue_is_being_opened() {
     let free = TcpListener::bind("127.0.0.1:0").expect("a port");
     let admin = free.local_addr().expect("an address");
     drop(free);
-    let mut child = command(path)
+    let child = command(path)
         .args(["serve", "--config", "c.yaml", "--listen", "127.0.0.1:0"])
         .args(["--admin-listen", &admin.to_string()])
         .stderr(Stdio::null())
         .spawn()
         .expect("it starts");
+    let _child = Killed(child);
     let live = until("an answer", async || page(admin, "/livez", None).await).await;
     assert_eq!((live.0, live.2.as_str()), (StatusCode::OK, "ok\n"));
     for probe in ["/startupz", "/readyz", "/readyz?verbose"] {
@@ -73,8 +85,6 @@ async fn probes_are_answered_while_the_queue_is_being_opened() {
     }
     let (code, out, _) = run(path, &[], &["status", "--config", "c.yaml"]);
     assert_eq!(code, 0, "{out}");
-    child.kill().expect("it runs");
-    child.wait().expect("it ends");
 }
 
 #[tokio::test(flavor = "multi_thread")]
