@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use auditrelay_config::ClientConfig;
 use auditrelay_ingest::{Attempt, OwnDoor};
+use auditrelay_store::Queue;
 use bytes::Bytes;
 use common::{
     guests::{House, Open, entry},
