@@ -203,19 +203,6 @@ pub(crate) enum Outcome {
     LogFilter(LogFilter),
 }
 
-/// Which lines of the log are written.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct LogFilter {
-    pub(crate) filter: String,
-    /// Who says so: `command`, `log.filter`, `RUST_LOG` or `default`.
-    pub(crate) source: String,
-    /// Where a command says so for a while.
-    pub(crate) until_unix_ms: Option<i64>,
-    /// What counts where no command has the say.
-    pub(crate) back_to: String,
-    pub(crate) back_to_source: String,
-}
-
 /// An event, or a notice of the relay's own, as it was queued to a channel.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Member {

@@ -123,9 +123,9 @@ fn commands(text: &str) -> Vec<String> {
         };
         for piece in pieces {
             let piece = piece.split_once(" -- ").map_or(piece, |(_, inner)| inner);
-            let piece = [" | ", " > "]
-                .iter()
-                .fold(piece, |piece, end| piece.split(*end).next().unwrap_or_default());
+            let piece = [" | ", " > "].iter().fold(piece, |piece, end| {
+                piece.split(*end).next().unwrap_or_default()
+            });
             if let Some(rest) = piece.strip_prefix("auditrelay ") {
                 found.push(rest.to_owned());
             }
