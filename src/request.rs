@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
 
 use crate::{
+    logs::LogFilter,
     quarantine::hex,
     trace::{Searched, Traced},
 };
