@@ -23,13 +23,14 @@ use std::{
 
 use auditrelay_config::Config;
 use prometheus::Registry;
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use tracing::{Level, Metadata};
 use tracing_subscriber::{
     EnvFilter, filter::filter_fn, fmt, layer::SubscriberExt, reload, util::SubscriberInitExt,
 };
 
-use crate::{Failure, request::LogFilter, when::now_unix_ms};
+use crate::{Failure, when::now_unix_ms};
 pub(crate) use args::LogFilterArgs;
 pub(crate) use command::run;
 pub(crate) use filter::Filter;
@@ -50,6 +51,19 @@ struct Log {
     voices: Mutex<Voices>,
     /// Once it has started.
     in_use: OnceLock<InUse>,
+}
+
+/// Which lines of the log are written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct LogFilter {
+    pub(crate) filter: String,
+    /// Who says so: `command`, `log.filter`, `RUST_LOG` or `default`.
+    pub(crate) source: String,
+    /// Where a command says so for a while.
+    pub(crate) until_unix_ms: Option<i64>,
+    /// What counts where no command has the say.
+    pub(crate) back_to: String,
+    pub(crate) back_to_source: String,
 }
 
 /// Starts logging at level `info`, or as `RUST_LOG` says.

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
 
 use crate::{
+    logs::LogFilter,
     quarantine::hex,
     trace::{Searched, Traced},
 };
@@ -201,19 +202,6 @@ pub(crate) enum Outcome {
     Salvaged(Salvaged),
     /// Which lines of the log are written now.
     LogFilter(LogFilter),
-}
-
-/// Which lines of the log are written.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct LogFilter {
-    pub(crate) filter: String,
-    /// Who says so: `command`, `log.filter`, `RUST_LOG` or `default`.
-    pub(crate) source: String,
-    /// Where a command says so for a while.
-    pub(crate) until_unix_ms: Option<i64>,
-    /// What counts where no command has the say.
-    pub(crate) back_to: String,
-    pub(crate) back_to_source: String,
 }
 
 /// An event, or a notice of the relay's own, as it was queued to a channel.

@@ -177,7 +177,7 @@ fn of_unit(unit: &str) -> Option<Value> {
         | "template"
         | "API group"
         | "a key that `auditrelay quarantine keygen` printed"
-        | "filter, for example info or info,auditrelay_dispatch=debug" => json!({"type": "string"}),
+        | "filter of lines" => json!({"type": "string"}),
         _ => return None,
     })
 }

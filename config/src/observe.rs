@@ -14,7 +14,7 @@ use crate::text;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LogConfig {
-    /// Which lines are written, as `RUST_LOG` has it; `RUST_LOG` counts where it is left out.
+    /// Which lines are written, by level and part; `RUST_LOG` counts where it is left out.
     pub filter: Option<String>,
 }
 

@@ -2,11 +2,11 @@
 
 use std::process::ExitCode;
 
-use super::{Filter, LogFilterArgs};
+use super::{Filter, LogFilter, LogFilterArgs};
 use crate::{
     Failure,
     output::{say, say_json, time},
-    request::{LogFilter, Outcome, Request},
+    request::{Outcome, Request},
     session::{Session, unexpected},
 };
 

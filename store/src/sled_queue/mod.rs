@@ -139,8 +139,7 @@ impl Drop for Inner {
             && thread.join().is_err()
         {
             tracing::error!(
-                "the queue's writer panicked: what was acknowledged is on disk, nothing is acknowledged any more; please report it, \
-                 and start the relay again"
+                "the queue's writer panicked: nothing is acknowledged any more; report it, and start the relay again"
             );
         }
     }
