@@ -49,7 +49,7 @@ export function formatted(value, unit, decimals) {
     case "Bps": return with_(scaled(value, 1000, ["B/s", "kB/s", "MB/s", "GB/s"]));
     case "percentunit": return `${rounded(value * 100, decimals)}%`;
     case "short": return with_(scaled(value, 1000, ["", "K", "Mil", "Bil"]));
-    case "eps": return with_(scaled(value, 1000, ["", "K"]), " eps");
+    case "eps": return with_(scaled(value, 1000, ["", "K"]), " evt/s");
     case "reqps": return with_(scaled(value, 1000, ["", "K"]), " req/s");
     case "cps": return with_(scaled(value, 1000, ["", "K"]), " c/s");
     default: return rounded(value, decimals);

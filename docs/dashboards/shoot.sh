@@ -5,7 +5,7 @@
 #
 #   bash docs/dashboards/shoot.sh [FOLDER]      FOLDER is docs/dashboards unless another is named.
 #
-# STORM_SECONDS says how long the day is (default 480); the first quarter of it is calm. ANSWERS names a file of answers
+# STORM_SECONDS says how long the day is (default 330); the first quarter of it is calm. ANSWERS names a file of answers
 # that is there already, or where they are kept. CHROMIUM may name the browser.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
@@ -33,7 +33,7 @@ mkdir -p "$folder"
 
 answers=${ANSWERS:-$work/answers.json}
 if [ ! -e "$answers" ]; then
-  AUDITRELAY_STORM_SECONDS=${STORM_SECONDS:-480} AUDITRELAY_DASHBOARD_ANSWERS=$answers \
+  AUDITRELAY_STORM_SECONDS=${STORM_SECONDS:-330} AUDITRELAY_DASHBOARD_ANSWERS=$answers \
     cargo test --locked --workspace --test dashboards every_query_of_every_panel -- --nocapture
 fi
 

@@ -185,6 +185,8 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
     /// # Errors
     /// The queue's; nothing can be delivered after one.
     pub async fn run(mut self, mut shutdown: watch::Receiver<bool>) -> Result<Memory, QueueError> {
+        // Another lane may have written there before this one.
+        self.board.is(self.state);
         self.begin_details().await?;
         loop {
             tokio::select! {
