@@ -87,6 +87,10 @@ impl Storm {
             self.post("prod-us", "payments-bot", "delete", 1).await;
             self.mishaps(step).await;
         }
+        if step == 120 {
+            // Somebody lets it load its configuration again, as it is.
+            self.relay.signal("-HUP");
+        }
     }
 
     /// What every day has.
@@ -113,18 +117,19 @@ impl Storm {
                 .await;
         }
         let unreadable = json!({"kind": "EventList", "apiVersion": "audit.k8s.io/v1", "metadata": {},
-            "items": [{"auditID": 17}]});
+            "items": [{"auditID": step}]});
         self.sends("/webhook/staging", unreadable, StatusCode::OK)
             .await;
         let elsewhere = self.batch("alice", "get", 1);
         self.sends("/events", elsewhere, StatusCode::NOT_FOUND)
             .await;
-        let seconds = 6;
-        let limited = Fault::new(Effect::RetryAfter { seconds });
-        self.slack.inject(limited.on("CEVERYTHING"));
-        let unheard = Fault::new(Effect::CloseAfterStoring);
-        self.slack.inject(unheard.on("CSECURITY"));
+        if step % 64 == 0 {
+            let limited = Fault::new(Effect::RetryAfter { seconds: 12 });
+            self.slack.inject(limited.on("CEVERYTHING"));
+        }
         if step % 32 == 0 {
+            let unheard = Fault::new(Effect::CloseAfterStoring);
+            self.slack.inject(unheard.on("CSECURITY"));
             let mut batch = self.batch("legacy-bot", "create", 1);
             batch["items"][0]["objectRef"]["name"] = POISON.into();
             self.sends("/webhook/staging", batch, StatusCode::OK).await;
