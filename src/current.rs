@@ -23,10 +23,6 @@ impl Current {
     }
 
     /// Every configuration that is in use from now on; the last one, where several came meanwhile.
-    #[allow(
-        dead_code,
-        reason = "parts that follow their own keys come with their own changes"
-    )]
     pub(crate) fn changes(&self) -> watch::Receiver<Arc<Config>> {
         self.0.subscribe()
     }

@@ -245,3 +245,73 @@ pub(crate) fn workspace_of(webhook: &SecretString) -> String {
         workspace.unwrap_or_default()
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use auditrelay_config::{Overrides, load};
+
+    use super::*;
+
+    fn plan(text: &str, https: &Https) -> Plan {
+        let dir = tempfile::tempdir().expect("a folder");
+        let file = dir.path().join("a.yaml");
+        std::fs::write(&file, text).expect("written");
+        let loaded = load(Some(&file), [], Overrides::default());
+        let config = Arc::new(loaded.expect("valid").config);
+        let templates = Templates::all(&config).expect("they work");
+        Plan::new(&config, &templates, https).expect("tokens that can be sent")
+    }
+
+    /// Channels whose lane is exchanged when the first text becomes the second.
+    fn exchanged(before: &str, after: &str) -> Vec<String> {
+        let https = Https::default();
+        let (before, after) = (plan(before, &https), plan(after, &https));
+        let lanes = before.lanes.iter();
+        let other = lanes.filter(|(name, wanted)| {
+            let now = after.lanes.get(*name);
+            now.is_none_or(|now| now.same != wanted.same)
+        });
+        other.map(|(name, _)| name.to_string()).collect()
+    }
+
+    const BASE: &str = "slack: {token: xoxb-1}\n\
+        channels:\n  a: {slack_channel: C1}\n  b: {slack_channel: C2, token: xoxb-2}\n  \
+        c: {webhook_url: 'https://hooks.slack.com/services/T/B/1'}\n  d: {preview: true}\n\
+        default_channel: a\n";
+
+    #[test]
+    fn only_lanes_of_which_something_changed_are_exchanged() {
+        let with = |from: &str, to: &str| BASE.replace(from, to);
+        let more = |text: &str| format!("{BASE}{text}");
+        for (after, expected) in [
+            (BASE.to_owned(), &[][..]),
+            (with("xoxb-1", "xoxb-3"), &["a"]),
+            (with("xoxb-2", "xoxb-3"), &["b"]),
+            (with("B/1", "B/2"), &["c"]),
+            (with("C2", "C2, sentences_max: 3"), &["b"]),
+            (with("slack: {", "slack: {messages_per_minute: 60, "), &[]),
+            (
+                with("slack: {", "slack: {timeout_seconds: 9, "),
+                &["a", "b", "c"],
+            ),
+            (
+                with(
+                    "slack: {",
+                    "slack: {api_url: 'https://slack.example/api/', ",
+                ),
+                &["a", "b"],
+            ),
+            (more("routes: [{name: x, channel: b}]\n"), &[]),
+            (
+                more("routes: [{name: x, channel: b, command: 'kubectl get pods'}]\n"),
+                &["a", "b", "c", "d"],
+            ),
+            (
+                more("queue: {digest_detail_hours: 0}\n"),
+                &["a", "b", "c", "d"],
+            ),
+        ] {
+            assert_eq!(exchanged(BASE, &after), expected, "{after}");
+        }
+    }
+}

@@ -135,6 +135,7 @@ impl MuteMetrics {
 }
 
 impl LedgerMetrics {
+    #[expect(clippy::too_many_lines, reason = "a table")]
     pub(crate) fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
         let register = Register(registry);
         tell_of_the_process(&register)?;

@@ -101,11 +101,11 @@ impl Reloader {
     pub(crate) async fn watch(self: Arc<Self>, mut hangups: mpsc::Receiver<()>) {
         let mut polls = interval(POLL_INTERVAL);
         polls.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut seen = None;
+        let mut looks = Looks::default();
         loop {
             let trigger = tokio::select! {
                 Some(()) = hangups.recv() => Some(Trigger::Signal),
-                _ = polls.tick() => self.look(&mut seen).await,
+                _ = polls.tick() => self.look(&mut looks).await,
             };
             if let Some(trigger) = trigger {
                 // The log and the metrics tell what came of it.
@@ -115,12 +115,11 @@ impl Reloader {
     }
 
     /// Whether there is a content that was not tried, and is the same as at the last look.
-    async fn look(&self, seen: &mut Option<u64>) -> Option<Trigger> {
+    async fn look(&self, looks: &mut Looks) -> Option<Trigger> {
         let source = Arc::clone(&self.source);
         let now = blocking(move || source.fingerprint()).await?;
-        let is_new = now != *self.tried.lock().await;
-        let before = std::mem::replace(seen, is_new.then_some(now));
-        (is_new && before == Some(now)).then_some(Trigger::File(now))
+        let tried = *self.tried.lock().await;
+        looks.is_settled(now, tried).then_some(Trigger::File(now))
     }
 
     /// One reload. It goes on if nobody waits for it any more.
@@ -197,6 +196,19 @@ impl Reloader {
     }
 }
 
+/// What was seen at the last look, if it was not tried.
+#[derive(Debug, Default)]
+struct Looks(Option<u64>);
+
+impl Looks {
+    /// Whether a content is to be tried that is there now: it is new, and was there at the last look.
+    fn is_settled(&mut self, now: u64, tried: u64) -> bool {
+        let is_new = now != tried;
+        let before = std::mem::replace(&mut self.0, is_new.then_some(now));
+        is_new && before == Some(now)
+    }
+}
+
 impl Report {
     fn log(&self, trigger: Trigger) {
         let trigger = trigger.as_str();
@@ -241,4 +253,38 @@ fn keys(changes: &[Change]) -> String {
 /// None when the process ends meanwhile, or the work panicked.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
     tokio::task::spawn_blocking(work).await.ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_content_is_tried_when_it_was_there_twice_and_never_again() {
+        let mut looks = Looks::default();
+        let mut tried = 0;
+        let mut taken = Vec::new();
+        // A write that is seen half-way (3), one that is taken back (5), and what is wrong and stays (7).
+        for (look, now) in [0, 3, 4, 4, 4, 5, 4, 7, 7, 7, 7, 4, 4]
+            .into_iter()
+            .enumerate()
+        {
+            if looks.is_settled(now, tried) {
+                tried = now;
+                taken.push((look, now));
+            }
+        }
+        assert_eq!(taken, [(3, 4), (8, 7), (12, 4)]);
+    }
+
+    #[test]
+    fn a_line_of_the_log_names_some_keys_and_counts_the_rest() {
+        let change = |number: usize| Change {
+            key: format!("channels.c{number}"),
+            change: difference::What::Added,
+        };
+        let changes: Vec<_> = (0..KEYS_MAX + 7).map(change).collect();
+        let named = keys(&changes);
+        assert!(named.ends_with("channels.c19 added, and 7 more"), "{named}");
+    }
 }

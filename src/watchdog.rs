@@ -20,17 +20,19 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval, sleep, timeout_at},
 };
 
-/// A try has as long as an API server gives one (`--audit-webhook-initial-backoff` is its own default).
+use crate::parts::Parts;
+
+/// Of one try.
 const TRY_TIMEOUT: Duration = Duration::from_secs(10);
-/// All tries together, where the interval is no shorter: about what an API server spends on a batch.
+/// Of all tries together, where the interval is no shorter. An API server tries a batch for about 90 s.
 const ALL_TRIES: Duration = Duration::from_secs(60);
 
 /// What sends it.
 pub(crate) struct Watchdog {
-    pub(crate) door: OwnDoor,
-    pub(crate) key: HashKey,
-    pub(crate) metrics: Heartbeats,
-    pub(crate) configs: watch::Receiver<Arc<Config>>,
+    door: OwnDoor,
+    key: HashKey,
+    metrics: Heartbeats,
+    configs: watch::Receiver<Arc<Config>>,
 }
 
 /// What of the configuration counts here.
@@ -53,6 +55,25 @@ impl Settings {
 }
 
 impl Watchdog {
+    /// Of a relay with this door.
+    pub(crate) fn new(door: OwnDoor, parts: &Parts, metrics: Heartbeats) -> Self {
+        Self {
+            door,
+            key: parts.hash_key.clone(),
+            metrics,
+            configs: parts.current.changes(),
+        }
+    }
+
+    /// Says so where there is to be one, and no door.
+    pub(crate) fn warn_without_door(config: &Config) {
+        if config.watchdog.channel().is_some() {
+            tracing::warn!(
+                "watchdog: there is no webhook here that an event of its own could come through, so none is sent"
+            );
+        }
+    }
+
     /// Sends until it is dropped.
     pub(crate) async fn run(mut self) {
         let mut is_failing = false;

@@ -3,9 +3,10 @@
 #
 # Needs cargo (rustup brings the toolchain that rust-toolchain.toml pins) and a C compiler. Everything
 # else is used where it is present: cargo-nextest runs the tests, cargo-deny checks licences, strace
-# watches the order of system calls, valgrind counts instructions (both installed where apt-get may),
-# python3 and node run Slack's own SDKs against the local Slack, and Go's HTTP client posts to the webhook (all
-# installed below target/ from their registries).
+# watches the order of system calls, valgrind counts instructions, prometheus scrapes the relay and promtool tries its
+# rules (all three installed where apt-get may), python3 and node run Slack's own SDKs against the local Slack and hold
+# metrics and dashboards against the parser of OpenMetrics and Grafana's types, and Go's HTTP client posts to the webhook
+# (all installed below target/ from their registries).
 # Each step ends after its limit in seconds, so the whole command ends too.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -65,6 +66,7 @@ need_c_compiler
 want curl "the test of the line of curl that init gives"
 want strace 'the tests of the order of system calls'
 want valgrind 'the test of instructions per event'
+want prometheus 'the tests of rules and dashboards with a real Prometheus'
 step 600 cargo --version || fail 'the toolchain that rust-toolchain.toml names is not to be had'
 cargo fmt --version || fail 'there is no rustfmt; try: rustup component add rustfmt'
 cargo clippy --version || fail 'there is no clippy; try: rustup component add clippy'
@@ -94,6 +96,12 @@ heading "Slack's own SDKs, for the test of the local Slack"
 
 heading "Go's HTTP client, which the API server has, for tests/front_door"
 (step 300 bash tests/go_client/install.sh) || echo 'it is not there: see above'
+
+heading 'the parser of OpenMetrics, for tests/metrics'
+(step 300 bash tests/observability/install.sh) || echo 'it is not there: see above'
+
+heading "Grafana's types, for tests/dashboards"
+(step 300 bash dashboards/check/install.sh) || echo 'they are not there: see above'
 
 heading 'examples in the documentation'
 step 600 cargo test --workspace --doc --locked

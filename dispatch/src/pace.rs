@@ -57,10 +57,10 @@ impl Rest {
         self.held_until = self.asked_until;
     }
 
-    /// Whether it still keeps a lane from posting.
-    pub(crate) fn is_on(&self) -> bool {
-        let now = Instant::now();
-        self.held_until.is_some_and(|until| until > now)
+    /// How long it still keeps a lane from posting, if it does.
+    pub(crate) fn left(&self) -> Option<Duration> {
+        let left = self.held_until?.saturating_duration_since(Instant::now());
+        (!left.is_zero()).then_some(left)
     }
 }
 

@@ -346,3 +346,7 @@ fn now_unix_ms() -> i64 {
     // A clock before 1970 is no reason to refuse events.
     since_1970.map_or(0, |since| since.as_millis() as i64)
 }
+
+#[cfg(test)]
+#[path = "accept_tests.rs"]
+mod tests;

@@ -260,7 +260,9 @@ impl Lanes {
                 self.spawn(name, wanted, place, None, preview);
             }
             // `provide` made all of it.
-            _ => tracing::error!(channel = %name, "a lane lacks its place, please report it"),
+            _ => {
+                tracing::error!(channel = %name, "a channel has no lane, which is a fault of the relay: its events wait; please report it, and start the relay again")
+            }
         }
     }
 

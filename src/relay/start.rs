@@ -115,12 +115,8 @@ impl Relay {
         if let Some(Webhook { listener, keyring }) = self.webhook.take() {
             keyring.register(&self.registry).map_err(other)?;
             let listening = listener.local_addr().map_err(other)?;
-            let watchdog = Watchdog {
-                door: OwnDoor::new(listening, Arc::clone(&keyring)).map_err(other)?,
-                key: self.hash_key.clone(),
-                metrics: self.dispatch_metrics.watchdog.clone(),
-                configs: parts.current.changes(),
-            };
+            let door = OwnDoor::new(listening, Arc::clone(&keyring)).map_err(other)?;
+            let watchdog = Watchdog::new(door, parts, self.dispatch_metrics.watchdog.clone());
             tasks.spawn(until(stopped.clone(), watchdog.run()));
             let watching = Arc::clone(&keyring).watch(RELOAD_INTERVAL);
             tasks.spawn(until(stopped.clone(), watching));
@@ -139,10 +135,8 @@ impl Relay {
                 auditrelay_ingest::serve(listener, ingest, stopping).await;
                 Ok(())
             });
-        } else if config.watchdog.channel().is_some() {
-            tracing::warn!(
-                "watchdog: there is no webhook here that an event of its own could come through, so none is sent"
-            );
+        } else {
+            Watchdog::warn_without_door(&config);
         }
         Ok(importer)
     }

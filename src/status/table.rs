@@ -4,7 +4,7 @@
 
 use auditrelay_dispatch::board::{LaneState, LaneView};
 
-use super::report::{Channel, Report};
+use super::report::{ActiveMute, Channel, Rates, Report};
 use crate::{
     health::bytes,
     output::{self, count},
@@ -84,27 +84,49 @@ fn number(number: u64) -> String {
     count(number, "").trim_end_matches([' ', 's']).to_owned()
 }
 
+/// One line a subject.
 fn subjects(report: &Report) -> String {
-    let mut text = String::new();
-    let mut line = |name: &str, parts: Vec<String>| {
-        text.push_str(&format!("{name:<10}{}\n", parts.join(", ")));
-    };
+    let disk = &report.disk;
+    let most = disk.queue_bytes_max;
+    let most = most.map_or(String::new(), |most| format!(" of at most {}", bytes(most)));
+    let free = disk
+        .free_bytes
+        .map_or("an unknown amount".to_owned(), bytes);
+    let used = bytes(disk.queue_bytes);
+    let mut lines = vec![
+        ("events", events(report)),
+        ("queue", format!("{used}{most}, {free} free on its disk")),
+    ];
+    for budget in &report.slack {
+        let names = named(&budget.channels);
+        let (posts, most) = (budget.posts_last_minute, budget.messages_per_minute_max);
+        let text = format!("{posts} of {most} messages in the last minute ({names})");
+        lines.push(("slack", text));
+    }
+    for mute in report.mutes.iter().take(MUTES_SHOWN_MAX) {
+        lines.push(("mute", one_mute(mute)));
+    }
+    if let Some(more @ 1..) = report.mutes.len().checked_sub(MUTES_SHOWN_MAX) {
+        let text = format!("{} (auditrelay mute list)", count(more as u64, "other"));
+        lines.push(("mute", text));
+    }
+    let lines = lines.into_iter();
+    lines
+        .map(|(name, text)| format!("{name:<10}{text}\n"))
+        .collect()
+}
+
+fn events(report: &Report) -> String {
     let ledger = &report.ledger;
-    let rate = |of: fn(&super::report::Rates) -> f64| {
+    let rate = |of: fn(&Rates) -> f64| {
         let rate = report.rates.as_ref().map(of);
         rate.map_or(String::new(), |rate| format!(" ({rate:.1}/s)"))
     };
+    let received = rate(|rates| rates.received_per_second);
+    let delivered = rate(|rates| rates.delivered_per_second);
     let mut parts = vec![
-        format!(
-            "{} received{}",
-            number(ledger.received),
-            rate(|rates| rates.received_per_second)
-        ),
-        format!(
-            "{} delivered{}",
-            number(ledger.delivered),
-            rate(|rates| rates.delivered_per_second)
-        ),
+        format!("{} received{received}", number(ledger.received)),
+        format!("{} delivered{delivered}", number(ledger.delivered)),
     ];
     for (value, words) in [
         (ledger.duplicates, "duplicates"),
@@ -120,60 +142,20 @@ fn subjects(report: &Report) -> String {
             parts.push(format!("{} {words}", number(value)));
         }
     }
-    let balance = if ledger.balanced {
-        "balanced"
-    } else {
-        "NOT BALANCED"
+    let balance = match ledger.balanced {
+        true => "balanced",
+        false => "NOT BALANCED",
     };
     parts.push(balance.to_owned());
-    line("events", parts);
-    let disk = &report.disk;
-    let most = disk.queue_bytes_max;
-    let most = most.map_or(String::new(), |most| format!(" of at most {}", bytes(most)));
-    let free = disk
-        .free_bytes
-        .map_or("an unknown amount".to_owned(), bytes);
-    line(
-        "queue",
-        vec![
-            format!("{}{most}", bytes(disk.queue_bytes)),
-            format!("{free} free on its disk"),
-        ],
-    );
-    for budget in &report.slack {
-        let names = named(&budget.channels);
-        let (posts, most) = (budget.posts_last_minute, budget.messages_per_minute_max);
-        line(
-            "slack",
-            vec![format!(
-                "{posts} of {most} messages in the last minute ({names})"
-            )],
-        );
-    }
-    for mute in report.mutes.iter().take(MUTES_SHOWN_MAX) {
-        let (id, until) = (mute.id, output::time(mute.until_unix_ms));
-        let (author, reason) = (
-            output::line(&mute.author, 30),
-            output::line(&mute.reason, 60),
-        );
-        let held = count(mute.held, "delivery");
-        line(
-            "mute",
-            vec![format!(
-                "{id} by {author} until {until}: {reason} ({held} held back)"
-            )],
-        );
-    }
-    if let Some(more @ 1..) = report.mutes.len().checked_sub(MUTES_SHOWN_MAX) {
-        line(
-            "mute",
-            vec![format!(
-                "{} (auditrelay mute list)",
-                count(more as u64, "other")
-            )],
-        );
-    }
-    text
+    parts.join(", ")
+}
+
+fn one_mute(mute: &ActiveMute) -> String {
+    let (id, until) = (mute.id, output::time(mute.until_unix_ms));
+    let author = output::line(&mute.author, 30);
+    let reason = output::line(&mute.reason, 60);
+    let held = count(mute.held, "delivery");
+    format!("{id} by {author} until {until}: {reason} ({held} held back)")
 }
 
 /// The first few names.
@@ -191,7 +173,7 @@ fn named(names: &[String]) -> String {
 }
 
 /// Trouble first, then who has most to wait for.
-pub(crate) fn order<'a>(report: &'a Report) -> Vec<(&'a String, &'a Channel)> {
+pub(crate) fn order(report: &Report) -> Vec<(&String, &Channel)> {
     let mut channels: Vec<_> = report.channels.iter().collect();
     channels
         .retain(|(_, one)| one.configured || one.waiting > 0 || one.dead > 0 || !report.running);

@@ -334,3 +334,7 @@ fn pair(contents: &mut Vec<Content>, cluster: &str, stage: Stage) {
     content.seen = known.seen;
     content.arrivals = known.arrivals;
 }
+
+#[cfg(test)]
+#[path = "gather_tests.rs"]
+mod tests;

@@ -248,3 +248,78 @@ fn received(content: &Content) -> Option<Received> {
         routed_unix_ms: content.seen.map(|seen| seen.seen_unix_ms),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use auditrelay_audit::Severity;
+    use auditrelay_store::{Burial, EventDelivery, Marks, Note, Queued};
+
+    use super::*;
+
+    /// A delivery of which these notes were found: stamps, messages and what became of it.
+    fn noted(notes: &[(u64, u64, Noted)]) -> Placed {
+        let note = |(stamp, message, noted): &(u64, u64, Noted)| Note {
+            record: 12,
+            number: 0,
+            stamp: *stamp,
+            message: *message,
+            noted: noted.clone(),
+        };
+        Placed {
+            queued: Queued {
+                record: 12,
+                number: 0,
+                channel: "ops".into(),
+                severity: Severity::Info,
+                is_copy: false,
+                event: EventDelivery {
+                    cluster: "prod".into(),
+                    route: String::new(),
+                    json: "{}".into(),
+                    marks: Marks::default(),
+                    meant_for: None,
+                },
+            },
+            place: None,
+            notes: notes.iter().map(note).collect(),
+        }
+    }
+
+    #[test]
+    fn what_is_nowhere_any_more_is_what_its_last_note_says() {
+        let dead = Noted::Dead(Burial {
+            reason: "invalid_blocks".into(),
+            attempts: 1,
+            first_unix_ms: 1,
+            last_unix_ms: 2,
+        });
+        let given_up = State::GivenUp {
+            message: 20,
+            reason: "invalid_blocks".into(),
+        };
+        for (notes, state) in [
+            (vec![], State::NotKept),
+            (
+                vec![(40, 20, Noted::Gone)],
+                State::PostedBefore { message: 20 },
+            ),
+            (vec![(40, 0, Noted::Gone)], State::Dropped),
+            (
+                vec![(40, 20, dead.clone()), (41, 20, Noted::Gone)],
+                given_up,
+            ),
+            // It was raised, and told by another message.
+            (
+                vec![
+                    (40, 20, dead),
+                    (41, 20, Noted::Waits),
+                    (42, 25, Noted::Gone),
+                ],
+                State::PostedBefore { message: 25 },
+            ),
+            (vec![(40, 0, Noted::Waits)], State::NotKept),
+        ] {
+            assert_eq!(gone(&noted(&notes)), state, "{notes:?}");
+        }
+    }
+}

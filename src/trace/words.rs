@@ -220,7 +220,13 @@ impl Page {
             };
             today.end.contains(&format!("{channel} ({severity}, {by})"))
         };
-        let is_known = !event.deliveries.is_empty() && event.deliveries.iter().all(is_same);
+        let is_copy = |one: &&Delivered| one.replayed || one.meant_for.is_some();
+        let mut originals = event
+            .deliveries
+            .iter()
+            .filter(|one| !is_copy(one))
+            .peekable();
+        let is_known = originals.peek().is_some() && originals.all(is_same);
         if !is_known && event.why != today.end {
             self.below(&format!("today's routes: {}", today.end));
         }
@@ -228,42 +234,11 @@ impl Page {
 }
 
 /// When, in which colour, what, and what else of a delivery.
-fn told(state: &State, running: bool) -> (Option<i64>, &'static str, String, Vec<String>) {
-    let lane = |lane: &Option<String>| match (lane.as_deref(), running) {
-        (_, false) => "; the relay is stopped".to_owned(),
-        (Some("parked"), _) => "; the channel is parked until a person mends it".to_owned(),
-        (Some("holding"), _) => {
-            "; the channel holds, as it was asked to wait or cannot be reached".to_owned()
-        }
-        (Some("not configured"), _) => "; the channel is not configured".to_owned(),
-        (_, true) => String::new(),
-    };
-    match state {
-        State::Waiting { before, lane: of } => {
-            let place = match before {
-                0 => "first in its line".to_owned(),
-                before => format!("{} of its channel before it", count(*before, "delivery")),
-            };
-            (
-                None,
-                WAITS,
-                format!("waits, {place}{}", lane(of)),
-                Vec::new(),
-            )
-        }
-        State::BeingPosted {
-            message,
-            since_unix_ms,
-            lane: of,
-        } => {
-            let what = format!("is being posted in message {message}{}", lane(of));
-            (
-                Some(*since_unix_ms).filter(|since| *since > 0),
-                WAITS,
-                what,
-                Vec::new(),
-            )
-        }
+type Said = (Option<i64>, &'static str, String, Vec<String>);
+
+fn told(state: &State, running: bool) -> Said {
+    let (when, colour, what) = match state {
+        State::Waiting { .. } | State::BeingPosted { .. } => waits(state, running),
         State::Posted {
             message,
             at_unix_ms,
@@ -278,7 +253,14 @@ fn told(state: &State, running: bool) -> (Option<i64>, &'static str, String, Vec
                 ),
             };
             let what = format!("posted in message {message}{with}");
-            (Some(*at_unix_ms), GOOD, what, link(state))
+            return (Some(*at_unix_ms), GOOD, what, link(state));
+        }
+        State::PostedBefore { message } => {
+            let what = format!(
+                "posted in message {message}, longer ago than what messages stood for is kept \
+                 (queue.digest_detail_hours)"
+            );
+            (None, GOOD, what)
         }
         State::Dead {
             message,
@@ -289,29 +271,53 @@ fn told(state: &State, running: bool) -> (Option<i64>, &'static str, String, Vec
             let tries = count(u64::from(*attempts), "try");
             let what =
                 format!("can never be posted: {reason} ({tries}; auditrelay dead show {message})");
-            (Some(*at_unix_ms), BAD, what, Vec::new())
+            (Some(*at_unix_ms), BAD, what)
         }
         State::GivenUp { message, reason } => {
             let what = format!(
                 "given up: it was dead letter {message} ({reason}), dropped by command or for want of room"
             );
-            (None, BAD, what, Vec::new())
+            (None, BAD, what)
         }
         State::Dropped => {
-            let what = "dropped for want of room (queue.channel_bytes_max)".to_owned();
-            (None, BAD, what, Vec::new())
+            let what = "dropped for want of room (queue.channel_bytes_max)";
+            (None, BAD, what.to_owned())
         }
-        State::PostedBefore { message } => {
-            let what = format!(
-                "posted in message {message}, longer ago than what messages stood for is kept \
-                 (queue.digest_detail_hours)"
-            );
-            (None, GOOD, what, Vec::new())
+        State::NotKept => (
+            None,
+            BAD,
+            "queued; what became of it is not kept".to_owned(),
+        ),
+    };
+    (when, colour, what, Vec::new())
+}
+
+/// What is not posted yet.
+fn waits(state: &State, running: bool) -> (Option<i64>, &'static str, String) {
+    let lane = |lane: &Option<String>| match (lane.as_deref(), running) {
+        (_, false) => "; the relay is stopped",
+        (Some("parked"), _) => "; the channel is parked until a person mends it",
+        (Some("holding"), _) => "; the channel holds, as it was asked to wait or cannot be reached",
+        (Some("not configured"), _) => "; the channel is not configured",
+        (_, true) => "",
+    };
+    match state {
+        State::BeingPosted {
+            message,
+            since_unix_ms,
+            lane: of,
+        } => {
+            let what = format!("is being posted in message {message}{}", lane(of));
+            (Some(*since_unix_ms).filter(|since| *since > 0), WAITS, what)
         }
-        State::NotKept => {
-            let what = "queued; what became of it is not kept".to_owned();
-            (None, BAD, what, Vec::new())
+        State::Waiting { before, lane: of } => {
+            let place = match before {
+                0 => "first in its line".to_owned(),
+                before => format!("{} of its channel before it", count(*before, "delivery")),
+            };
+            (None, WAITS, format!("waits, {place}{}", lane(of)))
         }
+        _ => (None, WAITS, String::new()),
     }
 }
 

@@ -4,8 +4,10 @@ use std::{
     io::{Read, Write},
     process::{Command, Stdio},
     sync::mpsc,
-    time::{Duration, Instant},
+    time::Duration,
 };
+
+use tokio::time::Instant;
 
 use crate::{
     configured, slack, started,

@@ -33,9 +33,9 @@ default_channel: ops
 routes:
   - {{name: poison, channel: bad, verbs: [{CANARY}-poison]}}
   - {{name: hurt, channel: hurt, verbs: [{CANARY}-hurt],
-     links: [{{text: a, url: '{{{{ object.name }}}}'}}], command: '{{{{ user.name }}}}'}}
+     links: [{{text: a, url: 'https://runbooks.example/{{{{ object.name }}}}'}}], command: '{{{{ user.name }}}}'}}
   - {{name: rest, channel: ops}}
-inputs: {{log_file: [{{path: audit.log}}]}}
+inputs: {{log_file: [{{path: audit.log}}, {{path: old.log}}]}}
 "
     );
     fs::write(folder.join("c.yaml"), config).expect("written");
@@ -136,9 +136,10 @@ async fn told(env: &str) -> String {
     slack.inject(refused);
     configure(path, &slack.api_url());
     let line = |event: Value| format!("{event}\n");
-    let mut log = line(event("line", "get")) + CANARY + "\n";
-    log += &format!("2026-11-21T03:15:29 AUDIT: id=\"{CANARY}\" stage=\"RequestReceived\"\n");
+    let log = line(event("line", "get")) + CANARY + "\n";
     fs::write(path.join("audit.log"), log).expect("written");
+    let legacy = format!("2026-11-21T03:15:29 AUDIT: id=\"{CANARY}\" stage=\"RequestReceived\"\n");
+    fs::write(path.join("old.log"), legacy).expect("written");
     let mut relay = Running::start(path, &[("RUST_LOG", env)], &CONFIG);
     let verb = |name: &str| format!("{CANARY}-{name}");
     let events = [
@@ -164,6 +165,7 @@ async fn told(env: &str) -> String {
     said(&mut relay, "it is a dead letter now").await;
     said(&mut relay, "refused what was sent").await;
     said(&mut relay, "is no event and goes to quarantine").await;
+    said(&mut relay, "the legacy text format").await;
     said(&mut relay, "a template").await;
     assert!(
         slack

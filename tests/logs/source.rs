@@ -97,19 +97,29 @@ fn inside(code: &str) -> &str {
     panic!("a call does not end: {code:.100}")
 }
 
-/// The first text that begins an argument, joined where it is broken; and what stands before it.
+/// The first text that is an argument of its own, joined where it is broken; and what stands before it.
 fn message(inside: &str) -> (&str, String) {
-    let mut from = 0;
-    let at = loop {
-        let at = inside[from..].find('"').map(|at| from + at);
-        let Some(at) = at else {
-            return (inside, String::new());
-        };
-        let before = inside[..at].trim_end();
-        if before.is_empty() || before.ends_with(',') {
-            break at;
+    let (mut depth, mut is_text, mut is_escaped) = (0, false, false);
+    let mut begin = None;
+    for (at, character) in inside.char_indices() {
+        match character {
+            _ if is_escaped => is_escaped = false,
+            '\\' if is_text => is_escaped = true,
+            '"' => {
+                let before = inside[..at].trim_end();
+                if !is_text && depth == 0 && (before.is_empty() || before.ends_with(',')) {
+                    begin = Some(at);
+                    break;
+                }
+                is_text = !is_text;
+            }
+            '(' if !is_text => depth += 1,
+            ')' if !is_text => depth -= 1,
+            _ => {}
         }
-        from = at + 1;
+    }
+    let Some(at) = begin else {
+        return (inside, String::new());
     };
     let (mut text, mut rest) = (String::new(), inside[at + 1..].chars());
     while let Some(character) = rest.next() {

@@ -55,10 +55,20 @@ async fn a_storm_is_a_few_lines_and_each_incident_one() {
     let path = folder.path();
     let slack = slack(Duration::ZERO).await;
     let code = "is_archived".to_owned();
-    slack.inject(Fault::new(Effect::Error { code }).times(3));
+    slack.inject(Fault::new(Effect::Error { code }).times(3).on("COPS"));
+    // A rate limit, again and again, is one incident too.
+    slack.inject(
+        Fault::new(Effect::RetryAfter { seconds: 1 })
+            .times(4)
+            .on("CSLOW"),
+    );
     let config = format!(
         "slack: {{token: xoxb-test, api_url: '{}', messages_per_minute: 6000}}
-channels: {{ops: {{slack_channel: COPS, message_interval_milliseconds: 100, park_retry_seconds: 1}}}}
+channels:
+  ops: {{slack_channel: COPS, message_interval_milliseconds: 100, park_retry_seconds: 1}}
+  slow: {{slack_channel: CSLOW, message_interval_milliseconds: 100}}
+default_channel: ops
+routes: [{{name: slow, channel: slow, users: [bob]}}, {{name: rest, channel: ops}}]
 inputs: {{log_file: [{{path: '*.log.gz'}}]}}
 ",
         slack.api_url()
@@ -71,6 +81,8 @@ inputs: {{log_file: [{{path: '*.log.gz'}}]}}
         let (status, answer) = relay.post("/webhook", events).await;
         assert!(status.is_success(), "{answer}");
     }
+    let slow = list("bob", "delete", ids("slow", 1));
+    assert!(relay.post("/webhook", slow).await.0.is_success());
     attack(&relay).await;
     said(&mut relay, "the channel takes messages again").await;
     let ledger = relay.drained().await;
@@ -79,13 +91,14 @@ inputs: {{log_file: [{{path: '*.log.gz'}}]}}
     relay.signal("-TERM");
     assert!(relay.wait().await.success());
     let logs = relay.all_logs();
-    for incident in [
-        "the channel is parked",
-        "the channel takes messages again",
-        "a log file cannot be read on",
-        "refused what was sent to the audit webhook",
+    for (incident, times) in [
+        ("the channel is parked", 1),
+        ("the destination takes no message for now", 1),
+        ("the channel takes messages again", 2),
+        ("a log file cannot be read on", 1),
+        ("refused what was sent to the audit webhook", 1),
     ] {
-        assert_eq!(logs.matches(incident).count(), 1, "{incident}: {logs}");
+        assert_eq!(logs.matches(incident).count(), times, "{incident}: {logs}");
     }
     let lines = lines(&logs);
     assert!(lines.len() <= LINES_MAX, "{} lines: {logs}", lines.len());

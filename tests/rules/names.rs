@@ -15,7 +15,7 @@ const FOREIGN: [&str; 4] = [
     "apiserver_audit_requests_rejected_total",
 ];
 
-/// Metrics of `docs/metrics.md`: their labels, and every word in backquotes.
+/// Metrics of `docs/metrics.md`: their labels, and everything in backquotes.
 pub(crate) struct Reference {
     metrics: BTreeMap<String, BTreeSet<String>>,
     words: BTreeSet<String>,
@@ -24,11 +24,11 @@ pub(crate) struct Reference {
 impl Reference {
     pub(crate) fn of(page: &str) -> Self {
         let mut metrics = BTreeMap::new();
-        for row in page
-            .lines()
-            .filter(|line| line.starts_with("| `auditrelay_"))
-        {
+        for row in page.lines().filter(|line| line.starts_with("| `")) {
             let cells: Vec<&str> = row.split(" | ").collect();
+            if !["counter", "gauge", "histogram"].contains(cells.get(1).unwrap_or(&"")) {
+                continue;
+            }
             let quoted = |cell: &str| -> BTreeSet<String> {
                 cell.split('`')
                     .skip(1)
@@ -41,8 +41,12 @@ impl Reference {
             metrics.extend(names.into_iter().map(|name| (name, labels.clone())));
         }
         assert!(!metrics.is_empty(), "no metrics in the page");
-        let words = page.split(|one: char| !(one.is_ascii_alphanumeric() || one == '_'));
-        let words = words.map(str::to_owned).collect();
+        // Whole pieces in backquotes, such as `parked`, and values as `state="parked"`.
+        let pieces = page
+            .lines()
+            .flat_map(|line| line.split('`').skip(1).step_by(2));
+        let value = |piece: &str| piece.split('"').nth(1).unwrap_or(piece).to_owned();
+        let words = pieces.map(value).collect();
         Self { metrics, words }
     }
 
@@ -175,7 +179,7 @@ fn grouping_labels(expression: &str) -> Vec<String> {
 
 #[test]
 fn what_is_mistyped_is_found() {
-    let page = "| `auditrelay_lane_state` | gauge | `channel`, `state` | | `open`, or `parked` |\n\
+    let page = "| `auditrelay_lane_state` | gauge | `channel`, `state` | | `open`, or `state=\"parked\"`; `lane closed` |\n\
                 | `auditrelay_wait_seconds` | histogram | | seconds | |\n";
     let page = Reference::of(page);
     let good = r#"max without (state) (auditrelay_lane_state{state=~"open|parked"}) > 0
@@ -197,6 +201,10 @@ fn what_is_mistyped_is_found() {
         (
             r#"auditrelay_lane_state{lane="a"}"#,
             "auditrelay_lane_state has no label lane",
+        ),
+        (
+            r#"auditrelay_lane_state{state="closed"}"#,
+            "state of auditrelay_lane_state is never closed",
         ),
         (
             r#"auditrelay_lane_state{state=~"open|shut"}"#,

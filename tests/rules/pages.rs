@@ -123,7 +123,9 @@ fn commands(text: &str) -> Vec<String> {
         };
         for piece in pieces {
             let piece = piece.split_once(" -- ").map_or(piece, |(_, inner)| inner);
-            let piece = piece.split(" | ").next().unwrap_or_default();
+            let piece = [" | ", " > "].iter().fold(piece, |piece, end| {
+                piece.split(*end).next().unwrap_or_default()
+            });
             if let Some(rest) = piece.strip_prefix("auditrelay ") {
                 found.push(rest.to_owned());
             }
@@ -173,7 +175,7 @@ fn every_command_in_the_pages_is_accepted_by_the_binary() {
 
 #[test]
 fn a_command_that_the_binary_does_not_know_is_found() {
-    let page = "1. `auditrelay ledger --jsn`\n   ```sh\n   kubectl exec r -- auditrelay ledgre | head\n   auditrelay dead list --since 1h\n   ```\n";
+    let page = "1. `auditrelay ledger --jsn`\n   ```sh\n   kubectl exec r -- auditrelay ledgre | head > x\n   auditrelay dead list --since 1h\n   ```\n";
     assert_eq!(
         commands(page),
         ["ledger --jsn", "ledgre", "dead list --since 1h"]

@@ -10,7 +10,6 @@ pub(crate) const RUNBOOKS: &str = "https://runbooks.example/auditrelay/";
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Alert {
     pub name: String,
-    pub group: String,
     pub severity: String,
     pub service: String,
     pub expression: String,
@@ -64,7 +63,6 @@ impl Rules {
                     None => records.push((text(&rule["record"]), expression)),
                     Some(name) => alerts.push(Alert {
                         name: name.to_owned(),
-                        group: text(&group["name"]),
                         severity: text(&rule["labels"]["severity"]),
                         service: text(&rule["labels"]["service"]),
                         expression,

@@ -159,6 +159,8 @@ async fn copies_say_whose_they_are() {
         ],
     );
 
+    assert!(!text(folder, "fallen").contains("today's routes"));
+
     send(&relay, "get", one("twice")).await;
     until("it is posted", || of("twice", 0)["state"] == "posted").await;
     ends(folder, 0, &["replay", "--since", "1h", "--route", "reads"]);

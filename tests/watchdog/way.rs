@@ -150,6 +150,24 @@ async fn a_switch_that_is_away_for_a_while_hears_of_it_and_a_broken_one_is_no_si
     assert!(!logs.contains("canary-of-the-url"), "{logs}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_begins_it_and_ends_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let switch = Switch::start().await;
+    let without = "cluster: prod\nchannels: {ops: {preview: true}}\n";
+    let running = started(folder.path(), &switch, without);
+    let every = "auditrelay_watchdog_interval_seconds";
+    until_metric(&running, every, |seconds| seconds == 0.0).await;
+    fs::write(folder.path().join("c.yaml"), CONFIG.replace("10", "3600")).expect("written");
+    running.signal("-HUP");
+    let metrics = until_metric(&running, DELIVERED, |at| at > 0.0).await;
+    assert_eq!(metric(&metrics, every), 3_600.0);
+    assert_eq!(switch.taken().len(), 1);
+    fs::write(folder.path().join("c.yaml"), without).expect("written");
+    running.signal("-HUP");
+    until_metric(&running, every, |seconds| seconds == 0.0).await;
+}
+
 #[test]
 fn check_says_where_to_and_how_often_and_what_clashes() {
     let folder = tempfile::tempdir().expect("a folder");

@@ -43,7 +43,7 @@ impl Memory {
 
     /// Whether a lane that begins without it may post too early.
     pub fn holds(&self) -> bool {
-        self.rest.is_on()
+        self.rest.left().is_some()
     }
 }
 
@@ -66,6 +66,9 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
         self.parked_tries = memory.parked_tries;
         self.fallback_is_full = memory.fallback_is_full;
         self.set_state(memory.state);
+        if let Some(left) = memory.rest.left() {
+            self.board.rests(left);
+        }
         self
     }
 

@@ -185,6 +185,8 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
     /// # Errors
     /// The queue's; nothing can be delivered after one.
     pub async fn run(mut self, mut shutdown: watch::Receiver<bool>) -> Result<Memory, QueueError> {
+        // Another lane may have written there before this one.
+        self.board.is(self.state);
         self.begin_details().await?;
         loop {
             tokio::select! {
@@ -302,9 +304,12 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
                 told: Told::of(&lease),
             }
         });
-        let mut prepared = rendered.await.unwrap_or_else(|error| {
-            // One event must not stop its channel for ever; that it stands for others is still said.
-            tracing::error!(channel = self.channel, %error, "rendering a message failed: its events are posted in plain words instead; please report it");
+        let mut prepared = rendered.await.unwrap_or_else(|_panicked| {
+            // Without the panic's own words: they may quote an event. One event must not stop its channel for ever; that it stands for others is still said.
+            tracing::error!(
+                channel = self.channel,
+                "rendering a message panicked: its events are posted in plain words instead; please report it"
+            );
             Prepared {
                 message: unrendered(events, id),
                 told: Told::default(),
@@ -336,7 +341,7 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
         if let Some(message) = gave_way {
             tracing::warn!(
                 channel = self.channel,
-                message,
+                message_id = message,
                 "details of a digest are not posted, as too many others came after it; \
                  `auditrelay events --message` lists them"
             );

@@ -338,7 +338,8 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
         let growth = 1_u32.checked_shl(self.parked_tries).unwrap_or(u32::MAX);
         let rest = self.settings.park_retry * growth.clamp(1, PARK_GROWTH_MAX);
         self.parked_tries += 1;
-        if self.state != LaneState::Parked {
+        // Also where it was tried in vain another way, since a reload.
+        if self.state != LaneState::Parked || self.parked_tries == 1 {
             self.board.incident(&format!("parked: {reason}"));
             tracing::error!(
                 channel = self.channel,

@@ -63,8 +63,11 @@ impl Told {
             Self::of(&lease)
         });
         // Delivery does not stop for what it would have told metrics.
-        read.await.unwrap_or_else(|error| {
-            tracing::error!(%error, "reading when events happened failed, please report it");
+        read.await.unwrap_or_else(|_panicked| {
+            // Without the panic's own words: they may quote an event.
+            tracing::error!(
+                "reading when events happened panicked: the message is posted, its delay is not measured; please report it"
+            );
             Self::default()
         })
     }

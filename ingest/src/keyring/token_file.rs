@@ -94,7 +94,7 @@ impl TokenFile {
         let (key, path) = (self.key, self.path.display());
         if watch.in_use.as_ref().is_some_and(|used| found.is(used)) {
             if std::mem::take(&mut watch.is_unusable) {
-                tracing::info!("{key}: {path} holds again the tokens that are in use");
+                tracing::info!(key, file = %path, "the file of tokens is again as it is in use");
             }
             return;
         }
@@ -104,14 +104,17 @@ impl TokenFile {
                 // The first one is what was read at the start, or a moment later.
                 let was_unusable = std::mem::take(&mut watch.is_unusable);
                 if watch.in_use.replace(found).is_some() || was_unusable {
-                    tracing::info!("{key}: the tokens of {path} changed and are in use");
+                    tracing::info!(key, file = %path, "the tokens of a file changed and are in use");
                     self.warn(&reading);
                 }
             }
             Err(what) if !watch.is_unusable => {
                 watch.is_unusable = true;
                 tracing::error!(
-                    "{key}: {path} {what}. The tokens that were read before stay in use; mend the file, it is \
+                    key,
+                    file = %path,
+                    reason = what,
+                    "a file of tokens cannot be used: the tokens that were read before stay in use; mend the file, it is \
                      read again every few seconds"
                 );
             }
@@ -122,12 +125,19 @@ impl TokenFile {
     fn warn(&self, reading: &Reading) {
         let (key, path) = (self.key, self.path.display());
         if reading.is_for_everybody(&self.path) {
-            tracing::warn!("{key}: {path} {READABLE_BY_EVERYBODY}");
+            tracing::warn!(
+                key,
+                file = %path,
+                warning = READABLE_BY_EVERYBODY,
+                "something about a file of tokens needs a look"
+            );
         }
         for line in &self.current.load().weak_lines {
             tracing::warn!(
-                "{key}: {path} holds a token in line {line} that is short enough to be guessed; make one with \
-                 `openssl rand -hex 32`"
+                key,
+                file = %path,
+                line,
+                "a token of a file is short enough to be guessed; make one with `openssl rand -hex 32`"
             );
         }
     }

@@ -3,7 +3,7 @@
 use auditrelay_dispatch::board::{Incident, LaneError};
 
 use super::*;
-use crate::status::{Attention, Budget, report::ActiveMute};
+use crate::status::{Attention, Budget};
 
 const NOW: i64 = 1_795_000_000_000;
 

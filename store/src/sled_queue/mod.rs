@@ -57,17 +57,14 @@ use std::{
     time::Duration,
 };
 
-use auditrelay_audit::Severity;
 use tokio::sync::oneshot;
 
 use files::{Database, LogNames};
 pub use files::{MovedAside, OpenError};
-use holdings::Waiting;
 use index::Index;
 use job::{Answer, Fate, Job, Op};
 use owner::Owner;
 pub use read::SLICES_MAX;
-use read::{CountedBacklog, CountedBacklogs};
 use shared::{Shared, locked};
 
 use crate::{LeaseId, Limits, Mute, Queue, QueueError, codec::Class};
@@ -277,31 +274,7 @@ impl SledQueue {
                 "of dead letters, told messages and channels {told:?} bytes are counted, the store holds {found:?}"
             ));
         }
-        self.compare_backlog(counted.backlogs)
-    }
-
-    fn compare_backlog(&self, found: CountedBacklogs) -> Result<(), String> {
-        let backlogs = locked(&self.0.shared.backlogs);
-        let told = backlogs.iter().flat_map(|(channel, waiting)| {
-            let of_severity = Severity::ALL.into_iter().zip(waiting);
-            of_severity.map(|(severity, waiting)| ((channel.clone(), severity), waiting))
-        });
-        let told = told.filter(|(_, waiting)| **waiting != Waiting::default());
-        let told = told.map(|(key, waiting)| {
-            let backlog = CountedBacklog {
-                events: waiting.events,
-                bytes: waiting.bytes,
-                first_since_unix_ms: waiting.since_unix_ms().unwrap_or_default(),
-            };
-            (key, backlog)
-        });
-        let told: CountedBacklogs = told.collect();
-        if told == found {
-            return Ok(());
-        }
-        Err(format!(
-            "a backlog of {told:?} is counted, the store holds {found:?}"
-        ))
+        self.0.shared.compare_backlog(&counted.backlogs)
     }
 
     /// Whether the queue still commits.
@@ -321,14 +294,6 @@ impl SledQueue {
         let finished = self.write(Op::Finish).await;
         std::mem::forget(self);
         finished.map(drop)
-    }
-
-    /// Exchanges what may be kept on disk. What there is too much of then gives way as it always does.
-    ///
-    /// # Errors
-    /// The storage's first failure.
-    pub async fn set_limits(&self, limits: Limits) -> Result<(), QueueError> {
-        self.write(Op::SetLimits(Box::new(limits))).await.map(drop)
     }
 
     async fn write(&self, op: Op) -> Result<Answer, QueueError> {
@@ -351,7 +316,7 @@ impl SledQueue {
             Ok(Ok(value)) => return Ok(value),
             Ok(Err(error)) => (error.to_string(), error.is_damage()),
             // sled panics on some damage; a runtime that shuts down cancels.
-            Err(error) => (format!("reading ended: {error}"), error.is_panic()),
+            Err(error) => (read::unread(&error), error.is_panic()),
         };
         // Behind a failed write sled fails and panics on everything, whatever is on disk.
         if is_damage && self.0.shared.check().is_ok() {
@@ -371,7 +336,7 @@ impl SledQueue {
         let reason = match outcome {
             Ok(Ok(value)) => return Ok(value),
             Ok(Err(error)) => error.to_string(),
-            Err(error) => error.to_string(),
+            Err(error) => read::unread(&error),
         };
         Err(QueueError::Unreadable(reason.into()))
     }

@@ -315,3 +315,11 @@ pub(super) struct CountedChannel {
     pub(super) waiting: u64,
     pub(super) dead: u64,
 }
+
+/// Why a read ended, without a panic's own words: they may quote an event.
+pub(super) fn unread(error: &tokio::task::JoinError) -> String {
+    match error.is_panic() {
+        true => "reading it panicked; the log tells where".to_owned(),
+        false => "reading it was cut short, as the process ends".to_owned(),
+    }
+}

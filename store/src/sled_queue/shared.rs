@@ -6,13 +6,19 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use auditrelay_audit::Severity;
 use tokio::sync::{Notify, watch};
 
-use auditrelay_audit::Severity;
-
 use super::{
-    holdings::BySeverity, inputs::Told, keys, mutes::Mutes, owner::Owner, read::ReadError,
-    records::Held, room::Room, tidy::bytes_before,
+    holdings::{BySeverity, Waiting},
+    inputs::Told,
+    keys,
+    mutes::Mutes,
+    owner::Owner,
+    read::{CountedBacklog, CountedBacklogs, ReadError},
+    records::Held,
+    room::Room,
+    tidy::bytes_before,
 };
 use crate::{Backlog, Ledger, Limits, QueueError, Space, frame::Damaged, log::Place};
 
@@ -103,6 +109,31 @@ impl Shared {
         names.into_iter().flat_map(of_channel).collect()
     }
 
+    /// Compares what is told with what a scan found.
+    pub(super) fn compare_backlog(&self, found: &CountedBacklogs) -> Result<(), String> {
+        let backlogs = locked(&self.backlogs);
+        let told = backlogs.iter().flat_map(|(channel, waiting)| {
+            let of_severity = Severity::ALL.into_iter().zip(waiting);
+            of_severity.map(|(severity, waiting)| ((channel.clone(), severity), waiting))
+        });
+        let told = told.filter(|(_, waiting)| **waiting != Waiting::default());
+        let told = told.map(|(key, waiting)| {
+            let backlog = CountedBacklog {
+                events: waiting.events,
+                bytes: waiting.bytes,
+                first_since_unix_ms: waiting.since_unix_ms().unwrap_or_default(),
+            };
+            (key, backlog)
+        });
+        let told: CountedBacklogs = told.collect();
+        if told == *found {
+            return Ok(());
+        }
+        Err(format!(
+            "a backlog of {told:?} is counted, the store holds {found:?}"
+        ))
+    }
+
     pub(super) fn update(&self, change: impl FnOnce(&mut Ledger)) {
         change(&mut locked(&self.ledger));
     }
@@ -136,6 +167,18 @@ impl Shared {
             Some(reason) => Err(QueueError::Storage(Arc::clone(reason))),
             None => Ok(()),
         }
+    }
+}
+
+impl super::SledQueue {
+    /// Exchanges what may be kept on disk. What there is too much of then gives way as it always does.
+    ///
+    /// # Errors
+    /// The storage's first failure.
+    pub async fn set_limits(&self, limits: Limits) -> Result<(), QueueError> {
+        self.write(super::Op::SetLimits(Box::new(limits)))
+            .await
+            .map(drop)
     }
 }
 

@@ -59,7 +59,7 @@ impl Owner {
         if thread.len() > Thread::BYTES_MAX {
             tracing::warn!(
                 channel,
-                message,
+                message_id = message,
                 "a thread's name is too long to be noted: the digest's details are not posted, \
                  `auditrelay events --message` lists them"
             );
