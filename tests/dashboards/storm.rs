@@ -83,7 +83,7 @@ impl Storm {
         self.post("prod-eu", "eve", "delete", wave / 4).await;
         self.post("prod-eu", "controller", "update", wave).await;
         self.post("prod-us", "payments-bot", "patch", 3).await;
-        if step % 8 == 0 {
+        if step.is_multiple_of(8) {
             self.post("prod-us", "payments-bot", "delete", 1).await;
             self.mishaps(step).await;
         }
@@ -97,7 +97,7 @@ impl Storm {
     async fn calm(&mut self, step: u64) {
         self.post("prod-eu", "alice", "update", 2).await;
         self.post("prod-us", "ci-bot", "update", 3).await;
-        if step % 4 == 0 {
+        if step.is_multiple_of(4) {
             self.post("staging", "bob", "create", 2).await;
             let line = self.event("node-7", "get").to_string();
             let mut log = fs::OpenOptions::new().append(true).open(self.log());
@@ -123,11 +123,11 @@ impl Storm {
         let elsewhere = self.batch("alice", "get", 1);
         self.sends("/events", elsewhere, StatusCode::NOT_FOUND)
             .await;
-        if step % 64 == 0 {
+        if step.is_multiple_of(64) {
             let limited = Fault::new(Effect::RetryAfter { seconds: 12 });
             self.slack.inject(limited.on("CEVERYTHING"));
         }
-        if step % 32 == 0 {
+        if step.is_multiple_of(32) {
             let unheard = Fault::new(Effect::CloseAfterStoring);
             self.slack.inject(unheard.on("CSECURITY"));
             let mut batch = self.batch("legacy-bot", "create", 1);
