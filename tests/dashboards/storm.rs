@@ -73,6 +73,10 @@ impl Storm {
         let step = self.steps;
         self.steps += 1;
         self.calm(step).await;
+        if step == 120 {
+            // Somebody lets it load its configuration again, as it is.
+            self.relay.signal("-HUP");
+        }
         if !is_storm {
             return;
         }
@@ -86,10 +90,6 @@ impl Storm {
         if step.is_multiple_of(8) {
             self.post("prod-us", "payments-bot", "delete", 1).await;
             self.mishaps(step).await;
-        }
-        if step == 120 {
-            // Somebody lets it load its configuration again, as it is.
-            self.relay.signal("-HUP");
         }
     }
 
