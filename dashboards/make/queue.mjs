@@ -48,14 +48,15 @@ const DOOR = {
     series({
       title: "Requests, by code", unit: "reqps", steps: ["green"], stack: true, runbook: REFUSING,
       says: "Requests answered. Everything but 200 is a batch that the API server repeats (429, 503) or gives up (4xx).",
-      overrides: colours({ 200: "green", 429: "orange", 503: "red", 400: "purple", 413: "yellow" }),
-      queries: [[perSecond("code", `auditrelay_ingest_requests_total{${JOB}}`), "{{code}}"]],
+      overrides: colours({ 200: "green", 404: "yellow", 429: "orange", 503: "red", 400: "purple", 413: "blue" }),
+      queries: [[`${perSecond("code", `auditrelay_ingest_requests_total{${JOB}}`)} > 0`, "{{code}}"]],
     }),
     series({
       title: "Refused, by reason", unit: "cps", steps: ["green", 0.01, "yellow"], stack: true,
       runbook: ["AuditRelayRefusingEvents", "AuditRelayBatchTooLarge", "AuditRelayClientRejected"],
       says: "Requests and connections turned away. docs/metrics.md has a row for each reason, with what to do about it.",
-      queries: [[`${perSecond("reason", `auditrelay_ingest_refused_total{${JOB}}`)} > 0 or on () 0 * max(auditrelay_build_info{${JOB}})`, "{{reason}}"]],
+      queries: [[`${perSecond("reason", `auditrelay_ingest_refused_total{${JOB}}`)} > 0 ` +
+        `or on () label_replace(0 * max(auditrelay_build_info{${JOB}}), "reason", "none", "", "")`, "{{reason}}"]],
     }),
     series({
       title: "Time to answer", w: 12, unit: "s", steps: ["green", 1, "red"], lines: true, runbook: ["AuditRelayCommitSlow"],
@@ -232,7 +233,7 @@ const PROCESS = {
   title: "How is the process?",
   panels: [
     table({
-      title: "Relays", w: 24, h: 5, steps: ["green"], by: { label: "instance", name: "Relay", width: 190 },
+      title: "Relays", w: 24, h: 4, steps: ["green"], by: { label: "instance", name: "Relay", width: 190 },
       says: "One row a relay. Changed keys that wait for a restart count only after one. Files: certificates, keys and tokens. A store that was damaged was moved aside at this start.",
       runbook: ["AuditRelayReloadFailed", "AuditRelayRestartPending", "AuditRelayFilesNotCurrent", "AuditRelayMuteActiveLong"],
       columns: [

@@ -73,6 +73,10 @@ impl Storm {
         let step = self.steps;
         self.steps += 1;
         self.calm(step).await;
+        if step == 120 {
+            // Somebody lets it load its configuration again, as it is.
+            self.relay.signal("-HUP");
+        }
         if !is_storm {
             return;
         }
@@ -83,7 +87,7 @@ impl Storm {
         self.post("prod-eu", "eve", "delete", wave / 4).await;
         self.post("prod-eu", "controller", "update", wave).await;
         self.post("prod-us", "payments-bot", "patch", 3).await;
-        if step % 8 == 0 {
+        if step.is_multiple_of(8) {
             self.post("prod-us", "payments-bot", "delete", 1).await;
             self.mishaps(step).await;
         }
@@ -93,7 +97,7 @@ impl Storm {
     async fn calm(&mut self, step: u64) {
         self.post("prod-eu", "alice", "update", 2).await;
         self.post("prod-us", "ci-bot", "update", 3).await;
-        if step % 4 == 0 {
+        if step.is_multiple_of(4) {
             self.post("staging", "bob", "create", 2).await;
             let line = self.event("node-7", "get").to_string();
             let mut log = fs::OpenOptions::new().append(true).open(self.log());
@@ -113,18 +117,19 @@ impl Storm {
                 .await;
         }
         let unreadable = json!({"kind": "EventList", "apiVersion": "audit.k8s.io/v1", "metadata": {},
-            "items": [{"auditID": 17}]});
+            "items": [{"auditID": step}]});
         self.sends("/webhook/staging", unreadable, StatusCode::OK)
             .await;
         let elsewhere = self.batch("alice", "get", 1);
         self.sends("/events", elsewhere, StatusCode::NOT_FOUND)
             .await;
-        let seconds = 6;
-        let limited = Fault::new(Effect::RetryAfter { seconds });
-        self.slack.inject(limited.on("CEVERYTHING"));
-        let unheard = Fault::new(Effect::CloseAfterStoring);
-        self.slack.inject(unheard.on("CSECURITY"));
-        if step % 32 == 0 {
+        if step.is_multiple_of(64) {
+            let limited = Fault::new(Effect::RetryAfter { seconds: 12 });
+            self.slack.inject(limited.on("CEVERYTHING"));
+        }
+        if step.is_multiple_of(32) {
+            let unheard = Fault::new(Effect::CloseAfterStoring);
+            self.slack.inject(unheard.on("CSECURITY"));
             let mut batch = self.batch("legacy-bot", "create", 1);
             batch["items"][0]["objectRef"]["name"] = POISON.into();
             self.sends("/webhook/staging", batch, StatusCode::OK).await;
