@@ -9,7 +9,7 @@ use prometheus::Registry;
 use tokio::time::advance;
 
 use super::*;
-use crate::Advisor;
+use crate::{Advisor, Preparation};
 
 fn ingest(queue: SledQueue, registry: &Registry) -> Arc<Ingest<SledQueue>> {
     let key = || HashKey::new([1; 32]);
