@@ -221,3 +221,72 @@ fn held_by<'m>(
         .all(|route| by(route).is_some())
         .then_some(held)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use auditrelay_audit::{Envelope, Severity};
+    use auditrelay_store::{MuteEnd, NewMute};
+
+    use super::*;
+
+    fn mute(id: u64, channels: &[&str], routes: &[&str]) -> Mute {
+        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        Mute {
+            id,
+            asked: NewMute {
+                author: "bob".into(),
+                reason: "deploy".into(),
+                matches: "verbs: [get]".into(),
+                words: "get".into(),
+                channels: names(channels),
+                routes: names(routes),
+                begun_unix_ms: 100,
+                until_unix_ms: 200,
+            },
+            ended: None,
+            held: BTreeMap::new(),
+        }
+    }
+
+    #[test]
+    fn a_mute_holds_what_was_decided_while_it_was_there_if_every_route_is_muted() {
+        let json = |verb: &str| {
+            format!(r#"{{"level":"Metadata","auditID":"a","stage":"Panic","verb":"{verb}"}}"#)
+        };
+        let (get, delete) = (json("get"), json("delete"));
+        let target = |also: &[&'static str]| Target {
+            channel: "ops",
+            severity: Severity::Info,
+            route: "reads",
+            also: also.iter().copied().collect(),
+        };
+        let held = |mutes: &[Mute], json: &str, also: &[&'static str], at| {
+            let envelope = Envelope::parse(json).expect("readable");
+            let event = Event {
+                cluster: "prod",
+                envelope: &envelope,
+            };
+            held_by(mutes, &event, &target(also), at).map(|mute| mute.id)
+        };
+        let all = [mute(1, &[], &[])];
+        for (at, by) in [(99, None), (100, Some(1)), (200, Some(1)), (201, None)] {
+            assert_eq!(held(&all, &get, &[], at), by, "{at}");
+        }
+        assert_eq!(held(&all, &delete, &[], 150), None);
+        let mut ended = mute(1, &[], &[]);
+        ended.ended = Some(MuteEnd {
+            at_unix_ms: 120,
+            by: None,
+            reason: String::new(),
+        });
+        assert_eq!(held(&[ended], &get, &[], 150), None);
+        assert_eq!(held(&[mute(1, &["sec"], &[])], &get, &[], 150), None);
+        let one = [mute(1, &[], &["reads"])];
+        assert_eq!(held(&one, &get, &[], 150), Some(1));
+        assert_eq!(held(&one, &get, &["other"], 150), None);
+        let both = [mute(1, &[], &["reads"]), mute(2, &["ops"], &["other"])];
+        assert_eq!(held(&both, &get, &["other"], 150), Some(1));
+    }
+}

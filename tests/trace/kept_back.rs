@@ -61,7 +61,9 @@ async fn what_is_known_by_its_key_alone_is_told_by_what_the_ledger_leaves_possib
     );
     let folder = folder.path();
     let relay = start(folder);
-    send(&relay, "watch", one("by-key")).await;
+    for _ in 0..3 {
+        send(&relay, "watch", one("by-key")).await;
+    }
     fill_a_file(&relay, folder).await;
     let known = event(folder, "by-key");
     assert_eq!(
@@ -69,6 +71,8 @@ async fn what_is_known_by_its_key_alone_is_told_by_what_the_ledger_leaves_possib
         (&json!("filtered"), &json!(null)),
         "{known:#}"
     );
+    // Its blocks are gone: only the relay's own note knows.
+    assert_eq!(known["again"]["times"], 2, "{known:#}");
     has(
         &text(folder, "by-key"),
         &["nothing that was received here was ever muted or dropped"],
