@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{
     ACCEPTED, DELIVERED, FAILED, started,
-    support::{BINARY, command, metric, run},
+    support::{metric, run},
     switch::Switch,
     until, until_metric,
 };
@@ -175,8 +175,6 @@ fn check_says_where_to_and_how_often_and_what_clashes() {
         fs::write(folder.path().join("c.yaml"), config).expect("written");
         run(folder.path(), &[], &["check", "--config", "c.yaml"])
     };
-    assert!(Path::new(BINARY).exists());
-    drop(command(folder.path()));
     let url = "watchdog: {url: 'http://127.0.0.1:9/x'}\n";
     let (code, out, error) = check(&format!("channels: {{ops: {{preview: true}}}}\n{url}"));
     assert_eq!(code, 0, "{error}");
