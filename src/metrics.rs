@@ -24,6 +24,7 @@ pub(crate) struct LedgerMetrics {
     channel_events: IntCounterVec,
     channel_dropped: IntCounterVec,
     channel_waiting: IntGaugeVec,
+    channel_dead: IntGaugeVec,
     pub(crate) mutes: MuteMetrics,
     notices: OtherMetrics,
     copies: OtherMetrics,
@@ -93,21 +94,62 @@ fn set(vec: &IntCounterVec, labels: &[&str], value: u64) {
 struct OtherMetrics {
     total: IntCounterVec,
     waiting: IntGaugeVec,
+    dead: IntGaugeVec,
 }
 
 impl OtherMetrics {
+    fn notices(register: &Register<'_>) -> Result<Self, prometheus::Error> {
+        Ok(Self {
+            total: register.counters(
+                "auditrelay_notices_total",
+                "The relay's own notices, which are no events, by fate.",
+                &["channel", "fate"],
+            )?,
+            waiting: register.gauges(
+                "auditrelay_waiting_notices",
+                "The relay's own notices that wait in a channel.",
+                &["channel"],
+            )?,
+            dead: register.gauges(
+                "auditrelay_dead_notices",
+                "The relay's own notices that are dead letters.",
+                &["channel"],
+            )?,
+        })
+    }
+
+    fn copies(register: &Register<'_>) -> Result<Self, prometheus::Error> {
+        Ok(Self {
+            total: register.counters(
+                "auditrelay_copies_total",
+                "Copies of events that were routed before, by fate.",
+                &["channel", "fate"],
+            )?,
+            waiting: register.gauges(
+                "auditrelay_waiting_copies",
+                "Copies that wait in a channel.",
+                &["channel"],
+            )?,
+            dead: register.gauges(
+                "auditrelay_dead_copies",
+                "Copies that are dead letters.",
+                &["channel"],
+            )?,
+        })
+    }
+
     fn copy(&self, channels: &BTreeMap<String, OtherCounts>) {
         for (name, counts) in channels {
             for (fate, value) in [
                 ("queued", counts.queued),
                 ("delivered", counts.delivered),
-                ("dead", counts.dead),
                 ("dropped", counts.dropped),
             ] {
                 set(&self.total, &[name, fate], value);
             }
-            let waiting = self.waiting.with_label_values(&[name]);
-            waiting.set(gauge_value(counts.waiting));
+            for (gauge, value) in [(&self.waiting, counts.waiting), (&self.dead, counts.dead)] {
+                gauge.with_label_values(&[name]).set(gauge_value(value));
+            }
         }
     }
 }
@@ -135,7 +177,6 @@ impl MuteMetrics {
 }
 
 impl LedgerMetrics {
-    #[expect(clippy::too_many_lines, reason = "a table")]
     pub(crate) fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
         let register = Register(registry);
         tell_of_the_process(&register)?;
@@ -175,31 +216,14 @@ impl LedgerMetrics {
                 "Deliveries that wait in a channel.",
                 &["channel"],
             )?,
+            channel_dead: register.gauges(
+                "auditrelay_channel_dead_events",
+                "Deliveries of a channel that are dead letters.",
+                &["channel"],
+            )?,
             mutes: MuteMetrics::new(&register)?,
-            notices: OtherMetrics {
-                total: register.counters(
-                    "auditrelay_notices_total",
-                    "The relay's own notices, which are no events, by fate.",
-                    &["channel", "fate"],
-                )?,
-                waiting: register.gauges(
-                    "auditrelay_waiting_notices",
-                    "The relay's own notices that wait in a channel.",
-                    &["channel"],
-                )?,
-            },
-            copies: OtherMetrics {
-                total: register.counters(
-                    "auditrelay_copies_total",
-                    "Copies that a replay made of events that were routed before, by fate.",
-                    &["channel", "fate"],
-                )?,
-                waiting: register.gauges(
-                    "auditrelay_waiting_copies",
-                    "Copies of a replay that wait in a channel.",
-                    &["channel"],
-                )?,
-            },
+            notices: OtherMetrics::notices(&register)?,
+            copies: OtherMetrics::copies(&register)?,
             space: SpaceMetrics::new(&register)?,
             backlog: BacklogMetrics::new(&register)?,
             store_moved_aside: register.gauge(
@@ -266,18 +290,19 @@ impl LedgerMetrics {
         self.waiting.set(gauge_value(ledger.waiting));
         self.lost.set(gauge_value(ledger.lost));
         for (name, channel) in &ledger.channels {
-            for (fate, value) in [
-                ("routed", channel.routed),
-                ("delivered", channel.delivered),
-                ("dead", channel.dead),
-            ] {
+            for (fate, value) in [("routed", channel.routed), ("delivered", channel.delivered)] {
                 set(&self.channel_events, &[name, fate], value);
             }
             for (reason, value) in channel.dropped.by_reason() {
                 set(&self.channel_dropped, &[name, reason], value);
             }
-            let waiting = self.channel_waiting.with_label_values(&[name]);
-            waiting.set(gauge_value(channel.waiting));
+            // What is dead falls again when it is redriven or dropped, so it is no counter.
+            for (gauge, value) in [
+                (&self.channel_waiting, channel.waiting),
+                (&self.channel_dead, channel.dead),
+            ] {
+                gauge.with_label_values(&[name]).set(gauge_value(value));
+            }
             // So that a 0 can be told from an absence.
             self.mutes.held.with_label_values(&[name]);
         }

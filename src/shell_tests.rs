@@ -51,9 +51,9 @@ fn the_completions_of_every_shell_know_every_command_and_flag() {
 #[test]
 fn every_command_has_a_page_with_its_flags() {
     let folder = tempfile::tempdir().expect("a folder");
-    let out = Some(folder.path().join("deep/man1"));
-    man(command(), &ManArgs { out: out.clone() }).expect("written");
-    let folder = out.expect("a path");
+    let folder = folder.path().join("deep/man1");
+    let out = Some(folder.clone());
+    man(command(), &ManArgs { out }).expect("written");
     let mut pages = BTreeSet::new();
     for (name, flags) in commands() {
         let page = fs::read_to_string(folder.join(format!("{name}.1")));

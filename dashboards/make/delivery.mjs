@@ -35,7 +35,7 @@ const NOW = {
     stat({
       title: "Dead letters, 1 h", unit: "short", decimals: 0, steps: ["green", 1, "red"], runbook: ["AuditRelayDeadLetters"],
       says: "Deliveries of the last hour that Slack will never take. They are kept: auditrelay dead list.",
-      queries: [[orZero(deadLastHour("", `auditrelay_channel_events_total{${CHANNEL}, fate="dead"}`))]],
+      queries: [[orZero(deadLastHour("", `auditrelay_channel_dead_events{${CHANNEL}}`))]],
     }),
     stat({
       title: "Dropped, 1 h", unit: "short", decimals: 0, steps: ["green", 1, "red"], runbook: ["AuditRelayEventsDropped"],
@@ -77,7 +77,7 @@ const WAITING = {
       queries: [
         [orZero(perSecond("", `auditrelay_channel_events_total{${CHANNEL}, fate="routed"}`)), "routed"],
         [orZero(perSecond("", `auditrelay_channel_events_total{${CHANNEL}, fate="delivered"}`)), "delivered"],
-        [orZero(deadPerSecond("", `auditrelay_channel_events_total{${CHANNEL}, fate="dead"}`)), "dead"],
+        [orZero(deadPerSecond("", `auditrelay_channel_dead_events{${CHANNEL}}`)), "dead"],
         [orZero(perSecond("", `auditrelay_channel_dropped_events_total{${CHANNEL}}`)), "dropped"],
         [orZero(perSecond("", `auditrelay_events_muted_total{${CHANNEL}}`)), "muted"],
       ],

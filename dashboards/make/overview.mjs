@@ -66,7 +66,7 @@ const NOW = {
     stat({
       title: "Dead letters, 1 h", unit: "short", decimals: 0, steps: ["green", 1, "red"], runbook: ["AuditRelayDeadLetters"],
       says: "Deliveries of the last hour that Slack will never take. They are kept: auditrelay dead list.",
-      queries: [[orZero(deadLastHour("", `auditrelay_channel_events_total{${CHANNEL}, fate="dead"}`))]],
+      queries: [[orZero(deadLastHour("", `auditrelay_channel_dead_events{${CHANNEL}}`))]],
     }),
     stat({
       title: "Quarantined, 1 h", unit: "short", decimals: 0, steps: ["green", 1, "yellow", 100, "red"],
@@ -151,7 +151,7 @@ const GIVEN_UP = {
       overrides: colours({ dropped: "red", dead: "purple", quarantined: "orange", muted: "blue" }),
       queries: [
         [orZero(perSecond("", `auditrelay_channel_dropped_events_total{${CHANNEL}}`)), "dropped"],
-        [orZero(deadPerSecond("", `auditrelay_channel_events_total{${CHANNEL}, fate="dead"}`)), "dead"],
+        [orZero(deadPerSecond("", `auditrelay_channel_dead_events{${CHANNEL}}`)), "dead"],
         [orZero(perSecond("", `auditrelay_ledger_events_total{${JOB}, fate="quarantined"}`)), "quarantined"],
         [orZero(perSecond("", `auditrelay_events_muted_total{${CHANNEL}}`)), "muted"],
       ],
@@ -238,7 +238,7 @@ const WHO = {
         },
         {
           name: "Dead, 1 h", unit: "short", decimals: 0, steps: ["transparent", 1, "red"],
-          expr: deadLastHour("channel", `auditrelay_channel_events_total{${CHANNEL}, fate="dead"}`),
+          expr: deadLastHour("channel", `auditrelay_channel_dead_events{${CHANNEL}}`),
         },
         {
           name: "Dropped, 1 h", unit: "short", decimals: 0, steps: ["transparent", 1, "red"],

@@ -71,7 +71,7 @@ fn what_was_dropped_stands_by_reason_and_once() {
             8.0,
         ),
         (r#"auditrelay_waiting_notices{channel="ops"}"#, 2.0),
-        (r#"auditrelay_copies_total{channel="dev",fate="dead"}"#, 4.0),
+        (r#"auditrelay_dead_copies{channel="dev"}"#, 4.0),
         (r#"auditrelay_waiting_copies{channel="dev"}"#, 2.0),
     ] {
         assert_eq!(value(&text, series), Some(expected), "{series}\n{text}");

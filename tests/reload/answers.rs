@@ -12,6 +12,10 @@ use crate::{
 };
 
 #[tokio::test(flavor = "multi_thread")]
+#[expect(
+    clippy::too_many_lines,
+    reason = "one reload, looked at from every side"
+)]
 async fn what_changed_is_told_and_what_needs_a_restart() {
     let slack = slack(Duration::ZERO).await;
     let folder = tempfile::tempdir().expect("a folder");
