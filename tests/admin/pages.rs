@@ -65,8 +65,16 @@ async fn no_page_says_a_secret() {
 async fn status_has_the_documented_keys() {
     let folder = tempfile::tempdir().expect("a folder");
     let slack = slack().await;
-    crate::configured(folder.path(), &slack, "");
+    let log = folder.path().join("audit.log");
+    std::fs::write(&log, "").expect("written");
+    let log_file = format!("inputs: {{ log_file: [{{ path: {} }}] }}\n", log.display());
+    crate::configured(folder.path(), &slack, &log_file);
     let relay = started(folder.path());
+    // What only a stranger does needs nobody, and is counted.
+    assert_eq!(
+        relay.get_webhook("/webhook").await,
+        StatusCode::METHOD_NOT_ALLOWED
+    );
     relay
         .post("/webhook", list("alice", "get", ids("a", 5)))
         .await;
@@ -79,8 +87,15 @@ async fn status_has_the_documented_keys() {
         match value {
             Value::Object(members) => {
                 for (key, member) in members {
-                    // Names of channels and severities are the configuration's.
-                    let is_name = [".channels", ".channels.*.backlog"].contains(&at.as_str());
+                    // Names of channels and severities are the configuration's, as paths are; reasons are the metrics'.
+                    let names = [
+                        ".channels",
+                        ".channels.*.backlog",
+                        ".lately.refused",
+                        ".lately.unfinished",
+                        ".log_files",
+                    ];
+                    let is_name = names.contains(&at.as_str());
                     let key = if is_name { "*" } else { key };
                     look.push((format!("{at}.{key}"), member));
                 }
