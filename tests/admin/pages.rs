@@ -1,11 +1,11 @@
 //! What the pages say, and that none of them says a secret.
 
-use hyper::StatusCode;
+use hyper::{Method, StatusCode, body::Bytes};
 use serde_json::Value;
 
 use crate::{
     page, slack, started,
-    support::{ids, list},
+    support::{ids, list, request},
 };
 
 /// Secrets in every place of a configuration that takes one.
@@ -71,10 +71,8 @@ async fn status_has_the_documented_keys() {
     crate::configured(folder.path(), &slack, &log_file);
     let relay = started(folder.path());
     // What only a stranger does needs nobody, and is counted.
-    assert_eq!(
-        relay.get_webhook("/webhook").await,
-        StatusCode::METHOD_NOT_ALLOWED
-    );
+    let got = request(relay.webhook, Method::GET, "/webhook", Bytes::new()).await;
+    assert_eq!(got.expect("an answer").0, StatusCode::METHOD_NOT_ALLOWED);
     relay
         .post("/webhook", list("alice", "get", ids("a", 5)))
         .await;
@@ -119,6 +117,10 @@ async fn status_has_the_documented_keys() {
         "not in docs/admin.md: {undocumented:?}"
     );
     assert_eq!(status["healthy"], true, "{status}");
+    assert_eq!(status["lately"]["refused"]["method"]["times"], 1);
+    assert_eq!(status["files_current"], true);
+    let files = status["log_files"].as_object().expect("by path");
+    assert_eq!(files.len(), 1, "{status}");
     assert_eq!(status["ledger"]["received"], 5);
     let lane = &status["channels"]["platform"]["lane"];
     assert_eq!(lane["state"], "open", "{status}");

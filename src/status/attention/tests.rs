@@ -3,7 +3,7 @@
 use auditrelay_dispatch::board::{LaneError, LaneView};
 
 use super::*;
-use crate::status::report::{Channel, Reload, Watchdog};
+use crate::status::report::{Certificate, Channel, Lately, LogFile, Refused, Reload, Watchdog};
 
 fn report() -> Report {
     let mut report = Report {
@@ -113,4 +113,124 @@ fn a_relay_that_is_stopped_is_not_healthy_and_not_ready() {
     judge(&mut stopped, None);
     assert!(!stopped.healthy && !stopped.ready);
     assert!(stopped.attention.is_empty());
+}
+
+fn refused(reasons: &[(&str, u64, bool)]) -> Report {
+    let reasons = reasons.iter().map(|(reason, times, lasting)| {
+        let (times, lasting) = (*times, *lasting);
+        ((*reason).to_owned(), Refused { times, lasting })
+    });
+    let mut report = report();
+    report.lately = Some(Lately {
+        over_seconds: 600.0,
+        refused: reasons.collect(),
+        ..Lately::default()
+    });
+    report
+}
+
+#[test]
+fn what_is_refused_is_said_where_it_is_lost_or_goes_on() {
+    let mut lost = refused(&[("unknown_token", 5, false), ("method", 9, true)]);
+    judge(&mut lost, None);
+    let [one] = &lost.attention[..] else {
+        panic!("{:?}", lost.attention);
+    };
+    let what = "5 requests refused in the last 10 min: unknown_token, a bearer token that no client has (401)";
+    assert_eq!((one.kind.as_str(), one.what.as_str()), ("refused", what));
+    // An API server sends it again.
+    assert!(kinds(refused(&[("bytes_in_flight", 40, false)]), None).is_empty());
+    let both = refused(&[("bytes_in_flight", 40, true), ("internal", 1, false)]);
+    assert_eq!(kinds(both, None), ["refused", "refused"]);
+    let mut unfinished = refused(&[]);
+    let lately = unfinished.lately.as_mut().expect("it is there");
+    lately.unfinished.insert("prod".into(), 10);
+    assert!(kinds(unfinished.clone(), None).is_empty());
+    let lately = unfinished.lately.as_mut().expect("it is there");
+    lately.unfinished.insert("prod".into(), 11);
+    assert_eq!(kinds(unfinished, None), ["unfinished"]);
+}
+
+#[test]
+fn a_channel_that_holds_for_long_is_said_where_something_waits() {
+    let minutes = |minutes: i64, waiting: u64| {
+        let mut report = ops(|channel| {
+            channel.waiting = waiting;
+            channel.lane = Some(LaneView {
+                state: LaneState::Holding,
+                since_unix_ms: 1_000,
+                ..LaneView::default()
+            });
+        });
+        report.now_unix_ms = 1_000 + minutes * 60_000;
+        kinds(report, None)
+    };
+    assert!(minutes(15, 3).is_empty());
+    assert!(minutes(16, 0).is_empty());
+    assert_eq!(minutes(16, 3), ["holding"]);
+}
+
+#[test]
+fn files_and_certificates_are_said_while_there_is_time() {
+    const DAY_MS: i64 = 24 * 3_600 * 1_000;
+    assert_eq!(
+        kinds(
+            Report {
+                files_current: Some(false),
+                ..report()
+            },
+            None
+        ),
+        ["files"]
+    );
+    let ends = |client: Option<&str>, left_ms: i64| {
+        let mut report = report();
+        report.now_unix_ms = 100 * DAY_MS;
+        report.certificates.push(Certificate {
+            kind: if client.is_some() { "client" } else { "server" }.into(),
+            client: client.map(str::to_owned),
+            not_after_unix_ms: report.now_unix_ms + left_ms,
+        });
+        judge(&mut report, None);
+        report.attention.pop().map(|one| one.what)
+    };
+    assert_eq!(ends(None, 8 * DAY_MS), None);
+    let soon = ends(None, 6 * DAY_MS).expect("said");
+    assert!(
+        soon.contains("tls.certificate_file expires in 6 d"),
+        "{soon}"
+    );
+    assert_eq!(ends(Some("prod"), 15 * DAY_MS), None);
+    let soon = ends(Some("prod"), 13 * DAY_MS).expect("said");
+    assert!(soon.contains("client prod expires in 13 d"), "{soon}");
+    let past = ends(Some("prod"), -1).expect("said");
+    assert!(past.contains("has expired: 1970-04-10"), "{past}");
+}
+
+#[test]
+fn log_files_that_are_not_read_are_said() {
+    let of = |one: LogFile| {
+        let mut report = report();
+        report.started_unix_ms = Some(0);
+        report.now_unix_ms = 61_000;
+        report.log_files.insert("/a.log".into(), one);
+        kinds(report, None)
+    };
+    let read = LogFile {
+        files: 1,
+        lag_bytes: 1 << 30,
+        ..LogFile::default()
+    };
+    assert!(of(read.clone()).is_empty());
+    assert_eq!(of(LogFile::default()), ["log_file"]);
+    let failing = LogFile {
+        failing_files: 1,
+        ..read.clone()
+    };
+    assert_eq!(of(failing), ["log_file"]);
+    let resting = LogFile {
+        resting: true,
+        ..read
+    };
+    assert_eq!(of(resting), ["log_file"]);
 }
