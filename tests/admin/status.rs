@@ -194,7 +194,7 @@ async fn batches_that_are_refused_at_the_door_are_said_with_reason_and_count() {
     // Neither the tokens nor the configuration can be used any more; both go on as they were.
     write_tokens(path, "");
     configured(path, &slack, "hunter: 2\n");
-    relay.signal("HUP");
+    relay.signal("-HUP");
     let value = until("both are said", async || {
         let value: Value = serde_json::from_str(&relay.get("/status").await.1).expect("JSON");
         attention(&value, "files")?;
@@ -209,7 +209,7 @@ async fn batches_that_are_refused_at_the_door_are_said_with_reason_and_count() {
     assert!(incident(&value, "configuration").is_some_and(|text| text.contains(reason)));
     write_tokens(path, TOKEN);
     configured(path, &slack, CLIENTS);
-    relay.signal("HUP");
+    relay.signal("-HUP");
     until("the configuration is well again", async || {
         let value: Value = serde_json::from_str(&relay.get("/status").await.1).expect("JSON");
         let text = incident(&value, "configuration")?;
