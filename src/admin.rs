@@ -41,7 +41,7 @@ pub(crate) struct Admin {
 impl Admin {
     /// Notes how the counts grow, for as long as the relay runs.
     async fn look_on(&self) {
-        self.vitals.look_on(&self.queue).await;
+        self.vitals.look_on(&self.queue, &self.metrics).await;
     }
 
     fn ready(&self) -> Vec<health::Check> {
@@ -103,11 +103,14 @@ impl Admin {
                 text(StatusCode::UNAUTHORIZED, "this is another relay\n")
             }
             "/status" => {
-                let gauges = self.metrics.gauges();
+                let readings = self.metrics.readings();
+                let config = self.current.load();
+                let not_loaded = self.reloader.as_ref();
+                let not_loaded = not_loaded.and_then(|reloader| reloader.last_failure());
                 json(
                     &self
                         .vitals
-                        .report(&self.queue, &self.current.load(), &gauges),
+                        .report(&self.queue, &config, &readings, not_loaded),
                 )
             }
             "/ledger" => json(&ledger::json(

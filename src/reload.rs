@@ -18,6 +18,7 @@ mod source;
 use std::{sync::Arc, time::Duration};
 
 use auditrelay_config::Loaded;
+use auditrelay_dispatch::{Board, board::TEXT_CHARS_MAX, escape::clean};
 use auditrelay_store::QueueError;
 use serde::{Deserialize, Serialize};
 use tokio::{
@@ -85,11 +86,21 @@ pub(crate) struct Reloader {
     metrics: ReloadMetrics,
     /// The content that was tried last.
     tried: Mutex<u64>,
+    board: Board,
+    /// Why the configuration that was tried last cannot be used, if it cannot.
+    failure: std::sync::Mutex<Option<String>>,
 }
 
 impl Reloader {
-    pub(crate) fn new(source: Source, parts: Arc<Parts>, metrics: ReloadMetrics) -> Self {
+    pub(crate) fn new(
+        source: Source,
+        parts: Arc<Parts>,
+        metrics: ReloadMetrics,
+        board: Board,
+    ) -> Self {
         Self {
+            board,
+            failure: std::sync::Mutex::default(),
             tried: Mutex::new(source.began_with()),
             source: Arc::new(source),
             parts,
@@ -135,10 +146,12 @@ impl Reloader {
         match &outcome {
             Ok(report) => {
                 self.metrics.success(report.restart_needed.len());
+                self.tell(None);
                 report.log(trigger);
             }
             Err(NotLoaded::Invalid(reason)) => {
                 self.metrics.failure();
+                self.tell(Some(reason));
                 tracing::error!(
                     trigger = trigger.as_str(),
                     reason,
@@ -153,6 +166,30 @@ impl Reloader {
             Err(NotLoaded::Storage(_)) => {}
         }
         outcome
+    }
+
+    /// Why the configuration that was tried last cannot be used, if it cannot.
+    pub(crate) fn last_failure(&self) -> Option<String> {
+        self.failure().clone()
+    }
+
+    fn failure(&self) -> std::sync::MutexGuard<'_, Option<String>> {
+        let locked = self.failure.lock();
+        locked.unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// What `status` says of it.
+    fn tell(&self, now: Option<&str>) {
+        let before = std::mem::replace(
+            &mut *self.failure(),
+            now.map(|why| clean(why, TEXT_CHARS_MAX)),
+        );
+        let text = match (now, before) {
+            (Some(reason), _) => format!("the new configuration cannot be used: {reason}"),
+            (None, Some(_)) => "the configuration can be used again".to_owned(),
+            (None, None) => return,
+        };
+        self.board.incident("configuration", None, &text);
     }
 
     async fn load_and_exchange(
