@@ -43,7 +43,7 @@ impl Relay {
         )?;
         let importer = self.doors(&mut parts, &mut tasks, stopped)?;
         let board = self.dispatch_metrics.board.clone();
-        let running = Running::new(self.router.duplicates(), self.dispatch_metrics.clone());
+        let running = Running::new(self.router.duplicates(), board.clone());
         let lanes = Lanes::new(
             self.queue.clone(),
             self.dispatch_metrics,
