@@ -19,7 +19,7 @@ use crate::{
     commands_port::{self, Answer, Commands},
     current::Current,
     health, import, ledger,
-    metrics::{Format, LedgerMetrics, gauge_value},
+    metrics::{Format, LedgerMetrics, gauge_value, with_channels},
     reload::{self, Reloader},
     status::Vitals,
     when::now_unix_ms,
@@ -71,8 +71,10 @@ impl Admin {
         self.metrics.mutes.active.set(gauge_value(active as u64));
         let backlog = self.queue.backlog();
         self.metrics.backlog.copy(&backlog, now_unix_ms());
-        self.metrics
-            .text(&self.queue.ledger(), &self.queue.space(), format)
+        let config = self.current.load();
+        let configured = config.channels.keys().map(AsRef::as_ref);
+        let ledger = with_channels(self.queue.ledger(), configured);
+        self.metrics.text(&ledger, &self.queue.space(), format)
     }
 
     fn answer(&self, request: &Request<Incoming>, is_admitted: bool) -> Response<Full<Bytes>> {

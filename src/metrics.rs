@@ -179,6 +179,20 @@ impl MuteMetrics {
     }
 }
 
+/// Counts of 0 for channels of the configuration to which nothing was routed yet: a series that began with 1 would hide
+/// the first dead letter, and the first drop, from whoever asks how much it grew.
+pub(crate) fn with_channels<'a>(
+    mut ledger: Ledger,
+    configured: impl Iterator<Item = &'a str>,
+) -> Ledger {
+    for name in configured {
+        ledger.channels.entry(name.to_owned()).or_default();
+        ledger.notices.entry(name.to_owned()).or_default();
+        ledger.copies.entry(name.to_owned()).or_default();
+    }
+    ledger
+}
+
 impl LedgerMetrics {
     pub(crate) fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
         let register = Register(registry);
