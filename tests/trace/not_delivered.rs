@@ -25,7 +25,11 @@ async fn what_waits_behind_a_hold_says_how_much_goes_first() {
     until("it is queued", || state(folder, "last").0 == "waiting").await;
     let (early, last) = (delivery(folder, "w-3"), delivery(folder, "last"));
     assert_eq!((&early["before"], &last["before"]), (&json!(3), &json!(5)));
+    let next_try = last["lane_next_try_unix_ms"].as_i64();
+    assert!(next_try > Some(1_700_000_000_000), "{last:#}");
+    assert!(last["lane_error"].is_string(), "{last:#}");
     let told = text(folder, "last");
+    has(&told, &["; next try at "]);
     has(
         &told,
         &["waits, 5 deliveries of its channel before it; the channel holds"],
