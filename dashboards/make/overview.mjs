@@ -47,7 +47,7 @@ const NOW = {
       queries: [[`sum(auditrelay_lane_state{${CHANNEL}, state="parked"})`]],
     }),
     stat({
-      title: "Quietest cluster", unit: "s", decimals: 0, steps: ["green", 300, "yellow", 900, "red"], none: "no cluster",
+      title: "Quietest cluster", unit: "s", decimals: 0, steps: ["green", 300, "yellow", 900, "red"], none: "none known",
       runbook: ["AuditRelayClusterSilent"],
       says: "The longest time that a cluster has sent nothing, counted from the start where none has come yet. Silence may be an attack.",
       queries: [[`max(${SILENCE})`]],
