@@ -12,12 +12,12 @@ use crate::{
     value,
 };
 
-async fn post(relay: &Running, ids: impl IntoIterator<Item = String>) {
+pub(crate) async fn post(relay: &Running, ids: impl IntoIterator<Item = String>) {
     let body = list("alice", "delete", ids);
     assert_eq!(relay.post("/webhook", body).await.0, StatusCode::OK);
 }
 
-async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+pub(crate) async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let waiting = timeout(PATIENCE, async {
         while !holds().await {
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -26,7 +26,7 @@ async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     waiting.await.unwrap_or_else(|_| panic!("never: {what}"));
 }
 
-fn posts_to(slack: &LocalSlack, channel: &str) -> Vec<Attempt> {
+pub(crate) fn posts_to(slack: &LocalSlack, channel: &str) -> Vec<Attempt> {
     let attempts = slack.attempts().into_iter();
     let to = attempts.filter(|one| one.channel.as_deref() == Some(channel));
     to.filter(|one| one.method == "chat.postMessage").collect()

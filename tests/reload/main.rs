@@ -6,6 +6,7 @@ mod support;
 
 mod answers;
 mod files;
+mod holds;
 mod lanes;
 mod limits;
 mod under_load;

@@ -126,3 +126,51 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn memory() -> Memory {
+        let mut tries = Tries::default();
+        tries.add(1_000);
+        Memory {
+            state: LaneState::Parked,
+            rest: Rest::default(),
+            retry: Retry::new(Duration::from_secs(1)),
+            retry_max: Duration::from_secs(1),
+            plain: true,
+            without_id: true,
+            search: Search::default(),
+            tries,
+            unknown: Some(Unknown {
+                tries: 7,
+                accepted: 0,
+            }),
+            stuck: true,
+            looking_since: Some(Instant::now()),
+            buried: 3,
+            parked_tries: 2,
+            fallback_is_full: false,
+            details_rest: None,
+            moved: false,
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_tried_before_a_channel_was_away_or_elsewhere_says_nothing_of_what_comes() {
+        let mut away = memory();
+        away.was_away();
+        let mut moved = memory();
+        moved.moved(false);
+        for one in [&mut away, &mut moved] {
+            assert!(!one.plain && one.unknown.is_none() && one.looking_since.is_none());
+            one.tries.add(9_000);
+            let burial = one.tries.bury(String::new(), 9_000);
+            assert_eq!((burial.attempts, burial.first_unix_ms), (1, 9_000));
+        }
+        // Still broken, and what was posted without its ID still cannot be found.
+        assert!(away.state == LaneState::Parked && away.without_id && !away.moved);
+        assert!(moved.state == LaneState::Open && moved.moved);
+    }
+}
