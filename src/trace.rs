@@ -7,6 +7,7 @@
 mod args;
 mod found;
 mod gather;
+mod kept;
 mod means;
 mod tell;
 mod why;
