@@ -20,7 +20,7 @@ use crate::{
     commands_port::{self, Answer, Commands},
     current::Current,
     health, import, ledger,
-    metrics::{Format, LedgerMetrics, gauge_value},
+    metrics::{Format, LedgerMetrics, gauge_value, with_channels},
     reload::{self, Reloader},
     status::Vitals,
     when::now_unix_ms,
@@ -42,7 +42,7 @@ pub(crate) struct Admin {
 impl Admin {
     /// Notes how the counts grow, for as long as the relay runs.
     async fn look_on(&self) {
-        self.vitals.look_on(&self.queue).await;
+        self.vitals.look_on(&self.queue, &self.metrics).await;
     }
 
     fn ready(&self) -> Vec<health::Check> {
@@ -72,8 +72,10 @@ impl Admin {
         self.metrics.mutes.active.set(gauge_value(active as u64));
         let backlog = self.queue.backlog();
         self.metrics.backlog.copy(&backlog, now_unix_ms());
-        self.metrics
-            .text(&self.queue.ledger(), &self.queue.space(), format)
+        let config = self.current.load();
+        let configured = config.channels.keys().map(AsRef::as_ref);
+        let ledger = with_channels(self.queue.ledger(), configured);
+        self.metrics.text(&ledger, &self.queue.space(), format)
     }
 
     fn answer(&self, request: &Request<Incoming>, is_admitted: bool) -> Response<Full<Bytes>> {
@@ -104,11 +106,14 @@ impl Admin {
                 text(StatusCode::UNAUTHORIZED, "this is another relay\n")
             }
             "/status" => {
-                let gauges = self.metrics.gauges();
+                let readings = self.metrics.readings();
+                let config = self.current.load();
+                let not_loaded = self.reloader.as_ref();
+                let not_loaded = not_loaded.and_then(|reloader| reloader.last_failure());
                 json(
                     &self
                         .vitals
-                        .report(&self.queue, &self.current.load(), &gauges),
+                        .report(&self.queue, &config, &readings, not_loaded),
                 )
             }
             "/ledger" => json(&ledger::json(

@@ -24,6 +24,7 @@ use auditrelay_store::{
 use tokio::{sync::mpsc, time::Instant};
 
 use crate::{
+    failure::cut_short,
     logs,
     request::{Line, Member, Outcome, Request},
     trace::Means,
@@ -276,7 +277,7 @@ async fn replay(
         let (deliveries, next);
         (replay, deliveries, next) = decided
             .await
-            .map_err(|error| Stop::Because(format!("replaying ended: {error}")))?;
+            .map_err(|error| Stop::Because(format!("replaying failed: {}", cut_short(&error))))?;
         if !dry_run && !deliveries.is_empty() {
             deliver_copies(&context.queue, deliveries, text_bytes).await?;
         }

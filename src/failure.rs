@@ -6,6 +6,15 @@ use auditrelay_store::{OpenError, QueueError};
 /// sysexits.h: the input was wrong.
 pub(crate) const EX_DATAERR: u8 = 65;
 
+/// How a task of the process ended that did not end by itself, without a panic's own words: they may quote what was
+/// being worked on.
+pub(crate) fn cut_short(error: &tokio::task::JoinError) -> &'static str {
+    match error.is_panic() {
+        true => "it panicked, and the log tells where; please report it",
+        false => "it was cut short, as the process ends",
+    }
+}
+
 /// An error that ends a command. Its text is one line for the operator.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
@@ -65,5 +74,22 @@ impl Failure {
             Self::Open(_) | Self::Storage(_) | Self::Disk(_) => 74,
             Self::Other(_) => 70,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_words_of_a_panic_are_not_told() {
+        let task = tokio::spawn(async { std::panic::panic_any("what was read".to_owned()) });
+        let error = task.await.map(|()| ()).expect_err("it panicked");
+        assert!(error.to_string().contains("what was read"), "{error}");
+        let told = cut_short(&error);
+        assert!(
+            told.contains("panicked") && !told.contains("what was read"),
+            "{told}"
+        );
     }
 }

@@ -4,7 +4,7 @@
 mod running;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -156,6 +156,14 @@ impl Plan {
             lookups_per_minute: slack.lookups_per_minute.get(),
             http,
         })
+    }
+}
+
+impl Plan {
+    /// What Slack counts its calls by.
+    fn workspaces(&self) -> BTreeSet<String> {
+        let lanes = self.lanes.values();
+        lanes.filter_map(|one| one.same.to.workspace()).collect()
     }
 }
 

@@ -14,6 +14,9 @@ pub(crate) use openmetrics::Format;
 
 use crate::{backlog_metrics::BacklogMetrics, logs, space_metrics::SpaceMetrics};
 
+/// Values of gauges and counters that have one label at the most: by name, then by the label's value (`""` without one).
+pub(crate) type Readings = BTreeMap<String, BTreeMap<String, f64>>;
+
 /// The relay's registry and what is filled at scrape time.
 pub(crate) struct LedgerMetrics {
     registry: Registry,
@@ -176,6 +179,20 @@ impl MuteMetrics {
     }
 }
 
+/// Counts of 0 for channels of the configuration to which nothing was routed yet: a series that began with 1 would hide
+/// the first dead letter, and the first drop, from whoever asks how much it grew.
+pub(crate) fn with_channels<'a>(
+    mut ledger: Ledger,
+    configured: impl Iterator<Item = &'a str>,
+) -> Ledger {
+    for name in configured {
+        ledger.channels.entry(name.to_owned()).or_default();
+        ledger.notices.entry(name.to_owned()).or_default();
+        ledger.copies.entry(name.to_owned()).or_default();
+    }
+    ledger
+}
+
 impl LedgerMetrics {
     pub(crate) fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
         let register = Register(registry);
@@ -234,18 +251,27 @@ impl LedgerMetrics {
         })
     }
 
-    /// What gauges without labels say, by name.
-    pub(crate) fn gauges(&self) -> BTreeMap<String, f64> {
-        let families = self.registry.gather();
-        let gauges = families
-            .iter()
-            .filter(|family| family.get_field_type() == MetricType::GAUGE);
-        let values = gauges.flat_map(|family| {
-            let alone = family.get_metric().iter();
-            let alone = alone.filter(|metric| metric.get_label().is_empty());
-            alone.map(|metric| (family.name().to_owned(), metric.get_gauge().get_value()))
-        });
-        values.collect()
+    /// What the parts of the relay say of themselves; what is copied at a scrape only is as old as the last one.
+    pub(crate) fn readings(&self) -> Readings {
+        let mut readings = Readings::new();
+        for family in self.registry.gather() {
+            let kind = family.get_field_type();
+            for metric in family.get_metric() {
+                let label = match metric.get_label() {
+                    [] => "",
+                    [one] => one.value(),
+                    _ => continue,
+                };
+                let value = match kind {
+                    MetricType::GAUGE => metric.get_gauge().get_value(),
+                    MetricType::COUNTER => metric.get_counter().get_value(),
+                    _ => continue,
+                };
+                let values = readings.entry(family.name().to_owned()).or_default();
+                values.insert(label.to_owned(), value);
+            }
+        }
+        readings
     }
 
     /// Everything, in a form that was asked for.

@@ -24,6 +24,7 @@ use std::{
 };
 
 use auditrelay_config::Loaded;
+use auditrelay_dispatch::{Board, board::TEXT_CHARS_MAX, escape::clean};
 use auditrelay_store::QueueError;
 use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
@@ -95,6 +96,9 @@ pub(crate) struct Reloader {
     tried: Mutex<u64>,
     /// What the file said that is in use.
     in_use: Mutex<Arc<Text>>,
+    board: Board,
+    /// Why the configuration that was tried last cannot be used, if it cannot.
+    failure: std::sync::Mutex<Option<String>>,
 }
 
 /// A configuration that may count.
@@ -105,8 +109,15 @@ struct Made {
 }
 
 impl Reloader {
-    pub(crate) fn new(mut source: Source, parts: Arc<Parts>, metrics: ReloadMetrics) -> Self {
+    pub(crate) fn new(
+        mut source: Source,
+        parts: Arc<Parts>,
+        metrics: ReloadMetrics,
+        board: Board,
+    ) -> Self {
         Self {
+            board,
+            failure: std::sync::Mutex::default(),
             tried: Mutex::new(source.began_with()),
             in_use: Mutex::new(Arc::new(source.take_first_text())),
             source: Arc::new(source),
@@ -159,10 +170,12 @@ impl Reloader {
         match &outcome {
             Ok(report) => {
                 self.metrics.success(report.restart_needed.len());
+                self.tell(None);
                 report.log(trigger);
             }
             Err(NotLoaded::Invalid(reason)) => {
                 self.metrics.failure();
+                self.tell(Some(reason));
                 tracing::error!(
                     trigger = trigger.as_str(),
                     reason,
@@ -177,6 +190,30 @@ impl Reloader {
             Err(NotLoaded::Storage(_)) => {}
         }
         outcome
+    }
+
+    /// Why the configuration that was tried last cannot be used, if it cannot.
+    pub(crate) fn last_failure(&self) -> Option<String> {
+        self.failure().clone()
+    }
+
+    fn failure(&self) -> std::sync::MutexGuard<'_, Option<String>> {
+        let locked = self.failure.lock();
+        locked.unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// What `status` says of it.
+    fn tell(&self, now: Option<&str>) {
+        let before = std::mem::replace(
+            &mut *self.failure(),
+            now.map(|why| clean(why, TEXT_CHARS_MAX)),
+        );
+        let text = match (now, before) {
+            (Some(reason), _) => format!("the new configuration cannot be used: {reason}"),
+            (None, Some(_)) => "the configuration can be used again".to_owned(),
+            (None, None) => return,
+        };
+        self.board.incident("configuration", None, &text);
     }
 
     async fn load_and_exchange(

@@ -19,6 +19,7 @@ use crate::{
     cli::{PlaceArgs, environment},
     commands_port,
     execute::{Context, execute},
+    failure::cut_short,
     progress::Progress,
     reach::{AdminAddress, Found, command_options, reach, silent},
     request::{Aside, Line, Member, Outcome, Request},
@@ -137,8 +138,9 @@ impl Session {
                 while let Some(line) = lines.recv().await {
                     heard.line(line);
                 }
-                work.await
-                    .map_err(|error| Failure::Other(format!("the command ended: {error}")))?;
+                work.await.map_err(|error| {
+                    Failure::Other(format!("the command failed: {}", cut_short(&error)))
+                })?;
             }
             Reached::Relay(relay) => {
                 let answer = timeout(CONNECT_TIMEOUT, post(relay, &request)).await;

@@ -5,8 +5,11 @@
 
 mod args;
 mod attention;
+mod lately;
+mod readings;
 mod report;
 mod table;
+mod troubles;
 mod vitals;
 
 use std::{path::Path, process::ExitCode};

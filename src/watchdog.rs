@@ -11,7 +11,10 @@ use std::{sync::Arc, time::Duration};
 
 use auditrelay_audit::HashKey;
 use auditrelay_config::Config;
-use auditrelay_dispatch::watchdog::{CLUSTER, Heartbeat, Heartbeats};
+use auditrelay_dispatch::{
+    Board,
+    watchdog::{CLUSTER, Heartbeat, Heartbeats},
+};
 use auditrelay_ingest::{Attempt, OwnDoor};
 use hyper::body::Bytes;
 use jiff::Timestamp;
@@ -32,6 +35,7 @@ pub(crate) struct Watchdog {
     door: OwnDoor,
     key: HashKey,
     metrics: Heartbeats,
+    board: Board,
     configs: watch::Receiver<Arc<Config>>,
 }
 
@@ -56,11 +60,12 @@ impl Settings {
 
 impl Watchdog {
     /// Of a relay with this door.
-    pub(crate) fn new(door: OwnDoor, parts: &Parts, metrics: Heartbeats) -> Self {
+    pub(crate) fn new(door: OwnDoor, parts: &Parts, metrics: Heartbeats, board: Board) -> Self {
         Self {
             door,
             key: parts.hash_key.clone(),
             metrics,
+            board,
             configs: parts.current.changes(),
         }
     }
@@ -99,7 +104,7 @@ impl Watchdog {
             ticks.tick().await;
             let sent = self.send(&settings.cluster, every.min(ALL_TRIES)).await;
             self.metrics.sent(sent.is_ok());
-            tell(&sent, is_failing);
+            tell(&sent, is_failing, &self.board);
         }
     }
 
@@ -136,14 +141,20 @@ async fn other(mut configs: watch::Receiver<Arc<Config>>, settings: &Settings) {
 }
 
 /// One line an incident.
-fn tell(sent: &Result<(), String>, is_failing: &mut bool) {
+fn tell(sent: &Result<(), String>, is_failing: &mut bool, board: &Board) {
     match sent {
-        Err(reason) if !*is_failing => tracing::error!(
-            reason,
-            "the watchdog's event was not accepted by the relay's own webhook, so API servers may not get theirs in \
-             either; mend what the reason names (docs/watchdog.md)"
-        ),
+        Err(reason) if !*is_failing => {
+            let text =
+                format!("the relay's own webhook did not accept the watchdog's event: {reason}");
+            board.incident("watchdog", None, &text);
+            tracing::error!(
+                reason,
+                "the watchdog's event was not accepted by the relay's own webhook, so API servers may not get theirs in \
+                 either; mend what the reason names (docs/watchdog.md)"
+            );
+        }
         Ok(()) if *is_failing => {
+            board.incident("watchdog", None, "its events are accepted again");
             tracing::info!("the watchdog's events are accepted again by the relay's own webhook");
         }
         _ => {}

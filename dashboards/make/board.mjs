@@ -31,9 +31,8 @@ function query(name, label, says, expr, more) {
   };
 }
 
-const MANY = {
-  multi: true, includeAll: true, allValue: ".*", current: { selected: true, text: ["All"], value: ["$__all"] },
-};
+const SEVERAL = { multi: true, includeAll: true, current: { selected: true, text: ["All"], value: ["$__all"] } };
+const MANY = { ...SEVERAL, allValue: ".*" };
 const ONE = { multi: false, includeAll: false };
 
 const DATASOURCE = {
@@ -48,7 +47,8 @@ const RUNBOOKS = {
 };
 
 const VARIABLES = {
-  job: query("job", "Job", "Relays, by the job that scrapes them.", "label_values(auditrelay_build_info, job)", MANY),
+  // "All" are those that are in the list: other jobs have `up` and `process_*` too.
+  job: query("job", "Job", "Relays, by the job that scrapes them.", "label_values(auditrelay_build_info, job)", SEVERAL),
   cluster: query(
     "cluster", "Cluster", "Clusters whose events are shown.",
     `label_values(auditrelay_cluster_events_total{${JOB}}, cluster)`, MANY,

@@ -27,7 +27,7 @@ const NOW = {
       queries: [[orZero(`max(auditrelay_backlog_oldest_age_seconds{${CHANNEL}})`)]],
     }),
     stat({
-      title: "Last delivered", unit: "s", decimals: 0, steps: ["green", 3600, "yellow"], none: "not since start", line: false,
+      title: "Last delivered", unit: "s", decimals: 0, steps: ["green", 3600, "yellow"], none: "not since start",
       says: "How long ago the destination took a message. Long is fine while nothing waits.",
       runbook: ["AuditRelayChannelNotDelivering"],
       queries: [[`time() - max(auditrelay_channel_last_delivered_timestamp_seconds{${CHANNEL}} > 0)`]],

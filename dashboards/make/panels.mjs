@@ -106,12 +106,15 @@ function grounds(mappings) {
   }));
 }
 
-/** One number, large, on its threshold's colour. */
+/**
+ * One number, large, on its threshold's colour: the one of now. No line behind it, as a line needs a query over the whole
+ * range, and the last number in it may be hours old: a relay that is gone would stay "up".
+ */
 export function stat(given) {
   const steps = given.steps.map((step) => GROUNDS[step] ?? step);
   const one = { ...given, steps, mappings: grounds(given.mappings ?? []) };
-  return panel("stat", { w: 4, h: 4, ...one }, one.line === false ? "instant" : "range", {
-    graphMode: one.line === false ? "none" : "area",
+  return panel("stat", { w: 4, h: 4, ...one }, "instant", {
+    graphMode: "none",
     colorMode: "background_solid",
     justifyMode: "center",
     textMode: "value",

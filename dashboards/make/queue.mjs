@@ -41,7 +41,7 @@ const DOOR = {
     }),
     stat({
       title: "Certificate ends in", unit: "s", decimals: 0, steps: ["red", DAYS, "orange", 7 * DAYS, "yellow", 14 * DAYS, "green"],
-      none: "no TLS", runbook: ["AuditRelayCertificateExpiring"], line: false,
+      none: "no TLS", runbook: ["AuditRelayCertificateExpiring"],
       says: "Until the first certificate of the port or of its clients' CA ends. API servers refuse an expired one and lose their events.",
       queries: [[`min(auditrelay_tls_certificate_not_after_timestamp_seconds{${JOB}} - time())`]],
     }),

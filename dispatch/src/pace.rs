@@ -3,9 +3,14 @@
 //! Slack: one message a second and channel, in short bursts a little more. A lane waits here *before* it
 //! leases, so that whatever gathers meanwhile goes out in the same message; but it begins to lease and
 //! render a moment early ([`Pace::nearly_ready`]), as long before as that took lately, so that the message is there
-//! when the channel takes it ([`Pace::ready`]). A hold is never shortened: `Retry-After` is the least a lane waits.
+//! when the channel takes it ([`Pace::ready`]). A hold is never shortened: `Retry-After` is the least a lane waits, and
+//! it is the place's: no lane posts there before, whatever the channel is called in the configuration.
 
-use std::{num::NonZeroU32, sync::Arc, time::Duration};
+use std::{
+    num::NonZeroU32,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use tokio::time::{Instant, sleep_until};
 
@@ -20,6 +25,8 @@ const LEAD_MAX: Duration = Duration::from_millis(250);
 pub struct Place {
     name: String,
     limiter: Arc<Limited>,
+    /// Until when Slack asked to wait, whichever lane it told.
+    asked_until: Arc<Mutex<Option<Instant>>>,
 }
 
 impl Place {
@@ -29,6 +36,38 @@ impl Place {
         Self {
             name: name.to_owned(),
             limiter: Arc::new(Limited::new(interval, not_zero(burst))),
+            asked_until: Arc::default(),
+        }
+    }
+
+    /// The same channel at Slack, reached by another token: what Slack asks of one is asked of the other.
+    #[must_use]
+    pub fn held_as(mut self, other: &Self) -> Self {
+        self.asked_until = Arc::clone(&other.asked_until);
+        self
+    }
+
+    /// Whether Slack asked to wait, and that is not over.
+    pub fn is_held(&self) -> bool {
+        self.asked_until().is_some()
+    }
+
+    fn asked_until(&self) -> Option<Instant> {
+        let asked = self.asked_until.lock();
+        let asked = *asked.unwrap_or_else(PoisonError::into_inner);
+        asked.filter(|until| *until > Instant::now())
+    }
+
+    fn hold_until(&self, until: Instant) {
+        let asked = self.asked_until.lock();
+        let mut asked = asked.unwrap_or_else(PoisonError::into_inner);
+        *asked = (*asked).max(Some(until));
+    }
+
+    async fn until_not_held(&self) {
+        // It may have grown meanwhile.
+        while let Some(until) = self.asked_until() {
+            sleep_until(until).await;
         }
     }
 
@@ -55,6 +94,14 @@ impl Rest {
     /// Whatever was wrong may be mended: only what Slack asked for stays.
     pub(crate) fn shorten(&mut self) {
         self.held_until = self.asked_until;
+    }
+
+    /// It posts to another place, perhaps the same by another name, or not if it is `elsewhere`.
+    pub(crate) fn moved(&mut self, elsewhere: bool) {
+        if elsewhere {
+            *self = Self::default();
+        }
+        self.shorten();
     }
 
     /// How long it still keeps a lane from posting, if it does.
@@ -97,6 +144,7 @@ impl Pace {
             sleep_until(until).await;
             self.held_until = None;
         }
+        self.place.until_not_held().await;
         if let Some(next) = self.next {
             sleep_until(next - self.lead).await;
         }
@@ -104,6 +152,7 @@ impl Pace {
 
     /// Waits until the prepared message may be posted, and counts it.
     pub async fn ready(&mut self) {
+        self.place.until_not_held().await;
         let left = self.place.limiter.ready().await;
         self.next = (left == 0).then(|| Instant::now() + self.interval);
     }
@@ -124,7 +173,8 @@ impl Pace {
     /// The same, since Slack asked for it: whatever becomes of the lane, nothing is posted before.
     pub fn hold_as_asked(&mut self, duration: Duration) {
         let until = after(duration);
-        self.asked_until = Some(self.asked_until.map_or(until, |earlier| earlier.max(until)));
+        self.asked_until = self.asked_until.max(Some(until));
+        self.place.hold_until(until);
         self.hold(duration);
     }
 
@@ -142,6 +192,13 @@ impl Pace {
         self.next = rest.next;
         self.held_until = rest.held_until;
         self.asked_until = rest.asked_until;
+    }
+
+    /// How long a hold still keeps it from posting, if one does: its own, or one of its place.
+    pub(crate) fn held(&self) -> Option<Duration> {
+        let until = self.held_until.max(self.place.asked_until())?;
+        let left = until.saturating_duration_since(Instant::now());
+        (!left.is_zero()).then_some(left)
     }
 
     /// The name of the place.
@@ -229,6 +286,28 @@ mod tests {
         let start = Instant::now();
         post(&mut pace, Duration::ZERO).await;
         assert!(start.elapsed() >= SECOND * 7, "{:?}", start.elapsed());
+    }
+
+    /// As after a channel was renamed, or a token exchanged.
+    #[tokio::test(start_paused = true)]
+    async fn what_slack_asked_for_holds_for_every_lane_of_the_place_also_for_one_that_is_ready() {
+        let place = Place::new("a", SECOND, 9);
+        let other_token = Place::new("a", SECOND, 9).held_as(&place);
+        let mut asked = Pace::new(SECOND, place.clone());
+        asked.hold(SECOND * 90);
+        for place in [&place, &other_token] {
+            let start = Instant::now();
+            let mut lane = Pace::new(SECOND, place.clone());
+            post(&mut lane, Duration::ZERO).await;
+            assert_eq!(start.elapsed(), Duration::ZERO, "the relay's own hold");
+            lane.nearly_ready().await;
+            asked.hold_as_asked(SECOND * 7);
+            let start = Instant::now();
+            assert_eq!(lane.held(), Some(SECOND * 7));
+            lane.ready().await;
+            assert!(start.elapsed() >= SECOND * 7, "{:?}", start.elapsed());
+            assert!(!place.is_held());
+        }
     }
 
     #[tokio::test(start_paused = true)]

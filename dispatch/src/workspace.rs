@@ -24,10 +24,15 @@ pub const WINDOW: Duration = Duration::from_secs(60);
 
 /// The budget of one token; clones share it.
 #[derive(Debug, Clone)]
-pub struct Workspace(Arc<Inner>);
+pub struct Workspace {
+    counted: Arc<Counted>,
+    /// IDs of channels by name.
+    channels: Arc<Mutex<HashMap<String, String>>>,
+}
 
+/// What Slack counts by app.
 #[derive(Debug)]
-struct Inner {
+struct Counted {
     posting: Turns,
     lookups_per_minute: AtomicU64,
     /// By method: Slack counts each by itself.
@@ -37,11 +42,9 @@ struct Inner {
     accepted: AtomicU64,
     /// Calls that post, for metrics.
     posts: Mutex<Option<IntCounter>>,
-    /// IDs of channels by name.
-    channels: Mutex<HashMap<String, String>>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Limited {
     /// The channel that met a rate limit last, and when.
     last: Option<(String, Instant)>,
@@ -94,33 +97,58 @@ fn of_method(method: &str, lookups_per_minute: u64) -> u64 {
 impl Workspace {
     /// So many messages a minute, and so many calls of each method that reads.
     pub fn new(messages_per_minute: u64, lookups_per_minute: u64) -> Self {
-        Self(Arc::new(Inner {
+        Self::counted(messages_per_minute, lookups_per_minute, Limited::default())
+    }
+
+    fn counted(messages_per_minute: u64, lookups_per_minute: u64, limited: Limited) -> Self {
+        let counted = Counted {
             posting: Turns::new(messages_per_minute),
             lookups_per_minute: AtomicU64::new(lookups_per_minute),
             looking: Mutex::default(),
-            limited: Mutex::default(),
+            limited: Mutex::new(limited),
             accepted: AtomicU64::new(0),
             posts: Mutex::default(),
-            channels: Mutex::default(),
-        }))
+        };
+        Self {
+            counted: Arc::new(counted),
+            channels: Arc::default(),
+        }
+    }
+
+    /// Of a token that takes this one's place: the same app, so Slack counts on.
+    #[must_use]
+    pub fn rotated(&self) -> Self {
+        Self {
+            counted: Arc::clone(&self.counted),
+            // It may see other channels.
+            channels: Arc::default(),
+        }
+    }
+
+    /// Of a token that some of this one's channels go on with: perhaps another app, with a budget of its own. What
+    /// they are held for until now they stay held for.
+    #[must_use]
+    pub fn parted(&self, messages_per_minute: u64, lookups_per_minute: u64) -> Self {
+        let limited = locked(&self.counted.limited).clone();
+        Self::counted(messages_per_minute, lookups_per_minute, limited)
     }
 
     /// Another budget from now on. What was called before counts, and so does every hold.
     pub fn set_budget(&self, messages_per_minute: u64, lookups_per_minute: u64) {
-        self.0.posting.exchange(messages_per_minute);
-        let lookups = &self.0.lookups_per_minute;
+        self.counted.posting.exchange(messages_per_minute);
+        let lookups = &self.counted.lookups_per_minute;
         lookups.store(lookups_per_minute, Ordering::Relaxed);
-        for (method, turns) in locked(&self.0.looking).iter() {
+        for (method, turns) in locked(&self.counted.looking).iter() {
             turns.exchange(of_method(method, lookups_per_minute));
         }
     }
 
     /// Waits until one of the token's lanes may post, and it is this one's turn.
     pub async fn turn_to_post(&self) {
-        let _turn = self.0.posting.queue.lock().await;
+        let _turn = self.counted.posting.queue.lock().await;
         // A hold may have come, or grown, while this one was waiting.
         self.until_not_held().await;
-        self.0.posting.limiter.ready().await;
+        self.counted.posting.limiter.ready().await;
     }
 
     /// Waits while all of the token's channels are held.
@@ -132,10 +160,10 @@ impl Workspace {
 
     /// Waits until one of the token's lanes may call a method that reads, and it is this one's turn.
     pub async fn turn_to_look(&self, method: &'static str) {
-        let lookups = self.0.lookups_per_minute.load(Ordering::Relaxed);
+        let lookups = self.counted.lookups_per_minute.load(Ordering::Relaxed);
         let per_minute = of_method(method, lookups);
         let turns = Arc::clone(
-            locked(&self.0.looking)
+            locked(&self.counted.looking)
                 .entry(method)
                 .or_insert_with(|| Arc::new(Turns::new(per_minute))),
         );
@@ -145,45 +173,45 @@ impl Workspace {
 
     /// What counts the messages from now on.
     pub fn count_posts(&self, posts: IntCounter) {
-        *locked(&self.0.posts) = Some(posts);
+        *locked(&self.counted.posts) = Some(posts);
     }
 
     /// Notes that a message is posted, whatever comes of it.
     pub fn note_post(&self) {
-        if let Some(posts) = &*locked(&self.0.posts) {
+        if let Some(posts) = &*locked(&self.counted.posts) {
             posts.inc();
         }
     }
 
     /// Notes that a message was accepted.
     pub fn note_accepted(&self) {
-        self.0.accepted.fetch_add(1, Ordering::Relaxed);
+        self.counted.accepted.fetch_add(1, Ordering::Relaxed);
     }
 
     /// How many messages were accepted: whether Slack works at all.
     pub fn accepted(&self) -> u64 {
-        self.0.accepted.load(Ordering::Relaxed)
+        self.counted.accepted.load(Ordering::Relaxed)
     }
 
     /// The ID of a channel, where it is known.
     pub fn channel_id(&self, name: &str) -> Option<String> {
-        locked(&self.0.channels).get(name).cloned()
+        locked(&self.channels).get(name).cloned()
     }
 
     /// Notes IDs of channels.
     pub fn learn_channels(&self, channels: impl IntoIterator<Item = (String, String)>) {
-        locked(&self.0.channels).extend(channels);
+        locked(&self.channels).extend(channels);
     }
 
     /// A channel is not there any more: the list is read anew when it is needed.
     pub fn forget_channels(&self) {
-        locked(&self.0.channels).clear();
+        locked(&self.channels).clear();
     }
 
     /// A channel met a rate limit and is held for so long. Whether all channels of the token are now held.
     pub fn limited(&self, channel: &str, hold: Duration) -> bool {
         let now = Instant::now();
-        let mut limited = locked(&self.0.limited);
+        let mut limited = locked(&self.counted.limited);
         let until = now.checked_add(hold).unwrap_or(now + WINDOW);
         let holds_end = limited.holds_end.filter(|end| *end > now);
         let is_another = limited.last.as_ref().is_some_and(|(last, at)| {
@@ -198,8 +226,13 @@ impl Workspace {
         is_another
     }
 
+    /// Whether all of the token's channels are held.
+    pub fn is_held(&self) -> bool {
+        self.all_held_until().is_some()
+    }
+
     pub(crate) fn all_held_until(&self) -> Option<Instant> {
-        let limited = locked(&self.0.limited);
+        let limited = locked(&self.counted.limited);
         limited
             .all_held_until
             .filter(|until| *until > Instant::now())
@@ -275,5 +308,27 @@ mod tests {
         assert!(!workspace.limited("b", WINDOW * 5));
         sleep_until(Instant::now() + WINDOW * 2).await;
         assert!(workspace.limited("c", SECOND));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn another_token_of_the_same_app_is_held_as_the_one_before_and_shares_its_budget() {
+        let before = Workspace::new(60, 50);
+        before.learn_channels([("a".to_owned(), "C1".to_owned())]);
+        before.limited("a", SECOND * 5);
+        assert!(before.limited("b", SECOND * 7));
+        let (rotated, parted) = (before.rotated(), before.parted(60, 50));
+        assert_eq!(rotated.channel_id("a"), None, "another token's look");
+        let start = Instant::now();
+        for one in [&rotated, &parted] {
+            assert!(one.is_held());
+            one.turn_to_post().await;
+            assert!(start.elapsed() >= SECOND * 7, "{:?}", start.elapsed());
+        }
+        before.turn_to_post().await;
+        assert!(start.elapsed() >= SECOND * 8, "two at once of one budget");
+        // A message was under way when its token was exchanged.
+        before.limited("a", SECOND);
+        before.limited("b", SECOND * 9);
+        assert!(rotated.is_held() && !parted.is_held());
     }
 }

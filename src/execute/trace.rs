@@ -38,12 +38,15 @@ pub(super) async fn trace(
         return Err(because("an audit ID has 1 to 1,024 bytes"));
     }
     let config = means.current.load();
+    let begun_unix_ms = now_unix_ms();
     let mut gathered = Gathered::new(audit_id, cluster, means.key.clone());
     for name in clusters(&config) {
         gathered.cluster(&name);
     }
     look(context, &mut gathered, out).await?;
-    let places = context.queue.whereabouts(gathered.known()).await?;
+    let (places, kept) = context.queue.whereabouts(gathered.known()).await?;
+    // After it was looked for: nothing that is counted as told by then can have been missed.
+    let (mutes, ledger) = (context.queue.mutes(), context.queue.ledger());
     let searched = Searched {
         running: means.running.is_some(),
         keys_known: means.key.is_some(),
@@ -54,7 +57,19 @@ pub(super) async fn trace(
         retain_hours: config.queue.retain_hours.get(),
         not_shown: gathered.left_out(),
     };
-    for traced in told(context, means, &config, gathered.contents(places)).await {
+    let routes = Routes::new(&config);
+    let judge = Judge {
+        means,
+        config: &config,
+        routes: &routes,
+        mutes: &mutes,
+        ledger: &ledger,
+        kept,
+        begun_unix_ms,
+    };
+    let mut told = told(&judge, &gathered.contents(places));
+    link(means, &config, &mut told).await;
+    for traced in told {
         tell(out, Line::Traced(Box::new(traced))).await?;
     }
     Ok(Outcome::Traced { searched })
@@ -116,25 +131,10 @@ async fn progress(total: &mut u64, left: u64, out: &mpsc::Sender<Line>) -> Resul
     tell(out, Line::Progress { done, total }).await
 }
 
-/// What became of each, with the addresses of messages.
-async fn told(
-    context: &Context,
-    means: &Means,
-    config: &Arc<Config>,
-    contents: Vec<Content>,
-) -> Vec<Traced> {
-    let routes = Routes::new(config);
-    let (mutes, ledger) = (context.queue.mutes(), context.queue.ledger());
-    let judge = Judge {
-        means,
-        config,
-        routes: &routes,
-        mutes: &mutes,
-        ledger: &ledger,
-        now_unix_ms: now_unix_ms(),
-    };
+/// What became of each.
+fn told(judge: &Judge<'_>, contents: &[Content]) -> Vec<Traced> {
     let mut told = Vec::with_capacity(contents.len());
-    for content in &contents {
+    for content in contents {
         let stage = (&content.cluster, content.stage);
         let own = contents.iter();
         let own: Vec<&Content> = own
@@ -142,7 +142,6 @@ async fn told(
             .collect();
         told.push(judge.tell(content, &own));
     }
-    link(means, config, &mut told).await;
     told
 }
 

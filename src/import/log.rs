@@ -19,6 +19,7 @@ use super::{
 use crate::{
     Failure,
     cli::ImportArgs,
+    failure::cut_short,
     output::{count, say, say_json, time},
     progress::Progress,
 };
@@ -176,7 +177,7 @@ impl Work {
         }
         let read_all = reading
             .await
-            .map_err(|error| Failure::Other(format!("reading ended: {error}")))?;
+            .map_err(|error| Failure::Other(format!("reading failed: {}", cut_short(&error))))?;
         read_all.map_err(|error| unreadable(Path::new(&path), &error))
     }
 

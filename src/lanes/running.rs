@@ -4,14 +4,16 @@
 //! * a channel has one lane at a time: the next one begins when the one before has ended, which finishes the message
 //!   that it is at. What it had leased is in the queue, and the next one's first work;
 //! * a lane of which nothing changed is not touched, whatever became of others;
-//! * nothing goes earlier because a lane was exchanged: the pace of places and the budgets of tokens stay, by what they
-//!   are of, and the next lane of a channel goes on with what the one before knew ([`Memory`]), also where the channel
-//!   was away for a while;
+//! * nothing goes earlier because a lane was exchanged: the pace and holds of places and the budgets of tokens stay, by
+//!   what they are of, and pass to a token that takes the place of another;
+//! * the next lane of a channel goes on with what the one before knew ([`Memory`]), also where the channel was away for a
+//!   while or posts somewhere else: what may have been posted stays marked;
 //! * a channel that is not wanted any more has no lane; what waits for it stays in the queue.
 
 use std::{
     collections::{HashMap, HashSet},
     io::{self, IsTerminal},
+    mem::discriminant,
     sync::Arc,
 };
 
@@ -51,8 +53,8 @@ pub(crate) struct Lanes {
     named: HashSet<ChannelName>,
     /// By token or webhook, and channel.
     places: HashMap<(String, String), Place>,
-    /// Of lanes that ended, by channel and where it posted to.
-    memories: HashMap<(ChannelName, String), (To, Memory)>,
+    /// Of the last lane of a channel, where it has ended, and where that posted to.
+    memories: HashMap<ChannelName, (To, Memory)>,
     running: HashMap<ChannelName, Running>,
     tasks: JoinSet<(ChannelName, Result<Memory, QueueError>)>,
     /// What is said of it.
@@ -107,13 +109,15 @@ impl Lanes {
     fn provide(&mut self, plan: &Plan) {
         let mut used = HashSet::new();
         let mut named = HashMap::new();
+        let exchanged = self.exchanged(plan);
+        self.provide_workspaces(plan, &exchanged);
         for (name, wanted) in &plan.lanes {
             let to = &wanted.same.to;
-            if let Some(who) = to.workspace() {
-                let (messages, lookups) = (plan.messages_per_minute, plan.lookups_per_minute);
-                let new = || Workspace::new(messages, lookups);
-                let workspace = self.workspaces.entry(who.clone()).or_insert_with(new);
-                workspace.set_budget(messages, lookups);
+            if let Some(who) = to.workspace()
+                && let Some(workspace) = self.workspaces.get(&who)
+            {
+                let messages = plan.messages_per_minute;
+                workspace.set_budget(messages, plan.lookups_per_minute);
                 // Channels come in the order of their names, and metrics call a token by the first.
                 named.entry(who).or_insert_with(|| {
                     workspace.count_posts(self.metrics.workspace(name.as_str(), messages));
@@ -123,7 +127,7 @@ impl Lanes {
             // Two channels that post to the same place share its pace, that of the first.
             let key = to.place(name);
             if used.insert(key.clone()) {
-                self.provide_place(key, wanted);
+                self.provide_place(key, wanted, &exchanged);
             }
         }
         let names: HashSet<_> = named.into_values().collect();
@@ -132,12 +136,13 @@ impl Lanes {
         }
         self.named = names;
         if self.places.len() > plan.lanes.len() + SPARE_MAX {
-            self.places.retain(|key, _| used.contains(key));
+            let places = &mut self.places;
+            places.retain(|key, place| used.contains(key) || place.is_held());
         }
         if self.workspaces.len() > plan.lanes.len() + SPARE_MAX {
-            let wanted = plan.lanes.values();
-            let used: HashSet<_> = wanted.filter_map(|one| one.same.to.workspace()).collect();
-            self.workspaces.retain(|who, _| used.contains(who));
+            let used = plan.workspaces();
+            let workspaces = &mut self.workspaces;
+            workspaces.retain(|who, one| used.contains(who) || one.is_held());
         }
         if self.memories.len() > plan.lanes.len() + SPARE_MAX {
             self.memories.retain(|_, (_, memory)| memory.holds());
@@ -149,7 +154,48 @@ impl Lanes {
         });
     }
 
-    fn provide_place(&mut self, key: (String, String), wanted: &Wanted) {
+    /// Tokens that take the place of others: channels keep everything else of where they post.
+    fn exchanged(&self, plan: &Plan) -> HashMap<String, String> {
+        let mut exchanged = HashMap::new();
+        for (name, wanted) in &plan.lanes {
+            let to = &wanted.same.to;
+            let running = self.running.get(name);
+            let ended = || self.memories.get(name).map(|(to, _)| to);
+            let before = running.map(|one| &one.wanted.same.to).or_else(ended);
+            let before = before.filter(|before| before.end() == to.end());
+            if let (Some(before), Some(who)) = (before.and_then(To::workspace), to.workspace())
+                && before != who
+            {
+                exchanged.entry(who).or_insert(before);
+            }
+        }
+        exchanged
+    }
+
+    fn provide_workspaces(&mut self, plan: &Plan, exchanged: &HashMap<String, String>) {
+        let mut used = plan.workspaces();
+        for who in used.clone() {
+            if self.workspaces.contains_key(&who) {
+                continue;
+            }
+            let (messages, lookups) = (plan.messages_per_minute, plan.lookups_per_minute);
+            let before = exchanged.get(&who);
+            let new = match before.and_then(|before| Some((before, self.workspaces.get(before)?))) {
+                // One takes its place.
+                Some((before, workspace)) if used.insert(before.clone()) => workspace.rotated(),
+                Some((_, workspace)) => workspace.parted(messages, lookups),
+                None => Workspace::new(messages, lookups),
+            };
+            self.workspaces.insert(who, new);
+        }
+    }
+
+    fn provide_place(
+        &mut self,
+        key: (String, String),
+        wanted: &Wanted,
+        exchanged: &HashMap<String, String>,
+    ) {
         let config = &wanted.same.config;
         let (interval, burst) = (config.message_interval(), config.message_burst.get());
         if let Some(place) = self.places.get(&key) {
@@ -160,7 +206,13 @@ impl Lanes {
             "webhook" => format!("webhook {}", self.places.len()),
             name => name.to_owned(),
         };
-        self.places.insert(key, Place::new(&name, interval, burst));
+        let mut place = Place::new(&name, interval, burst);
+        let before = exchanged.get(&key.0);
+        let before = before.map(|before| (before.clone(), key.1.clone()));
+        if let Some(before) = before.and_then(|before| self.places.get(&before)) {
+            place = place.held_as(before);
+        }
+        self.places.insert(key, place);
     }
 
     /// Runs the lanes of the last plan until the shutdown.
@@ -209,8 +261,9 @@ impl Lanes {
                 self.begin(name, wanted);
             }
         }
-        for (name, _) in self.memories.keys() {
+        for (name, (_, memory)) in &mut self.memories {
             if !self.running.contains_key(name) {
+                memory.was_away();
                 self.metrics.stop_channel(name.as_str());
             }
         }
@@ -228,8 +281,7 @@ impl Lanes {
             return Err(QueueError::Closed);
         };
         let to = running.wanted.same.to.clone();
-        self.memories
-            .insert((name, to.end().to_owned()), (to, memory));
+        self.memories.insert(name, (to, memory));
         Ok(())
     }
 
@@ -291,11 +343,10 @@ impl Lanes {
             rendering: Arc::clone(&self.rendering),
         };
         let mut lane = Lane::new(setup, destination);
-        let memory = self
-            .memories
-            .remove(&(name.clone(), same.to.end().to_owned()));
-        if let Some((before, mut memory)) = memory {
-            if before != same.to {
+        if let Some((before, mut memory)) = self.memories.remove(name) {
+            if before.end() != same.to.end() {
+                memory.moved(discriminant(&before) != discriminant(&same.to));
+            } else if before != same.to {
                 memory.try_at_once();
             }
             lane = lane.resuming(memory);

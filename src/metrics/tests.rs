@@ -213,3 +213,35 @@ fn a_backlog_is_told_by_severity_with_the_age_of_what_is_told_next() {
     let age = r#"auditrelay_backlog_oldest_age_seconds{channel="ops",severity="critical"}"#;
     assert_eq!(value(&text, age), Some(0.0));
 }
+
+#[test]
+fn a_configured_channel_has_its_series_before_anything_is_routed_to_it() {
+    let metrics = LedgerMetrics::new(&Registry::new()).expect("registered");
+    let mut ledger = Ledger::default();
+    let counts = ChannelCounts {
+        routed: 1,
+        dead: 1,
+        ..ChannelCounts::default()
+    };
+    ledger.channels.insert("ops".into(), counts);
+    let ledger = with_channels(ledger, ["ops", "sec"].into_iter());
+    let text = scrape(&metrics, &ledger, &Space::default());
+    for (series, expected) in [
+        (r#"auditrelay_channel_dead_events{channel="ops"}"#, 1.0),
+        (r#"auditrelay_channel_dead_events{channel="sec"}"#, 0.0),
+        (r#"auditrelay_channel_waiting_events{channel="sec"}"#, 0.0),
+        (r#"auditrelay_dead_notices{channel="ops"}"#, 0.0),
+        (r#"auditrelay_dead_copies{channel="sec"}"#, 0.0),
+        (
+            r#"auditrelay_channel_dropped_events_total{channel="sec",reason="quota"}"#,
+            0.0,
+        ),
+        (
+            r#"auditrelay_channel_events_total{channel="sec",fate="routed"}"#,
+            0.0,
+        ),
+        (r#"auditrelay_events_muted_total{channel="sec"}"#, 0.0),
+    ] {
+        assert_eq!(value(&text, series), Some(expected), "{series}\n{text}");
+    }
+}

@@ -43,7 +43,7 @@ impl Relay {
         )?;
         let importer = self.doors(&mut parts, &mut tasks, stopped)?;
         let board = self.dispatch_metrics.board.clone();
-        let running = Running::new(self.router.duplicates(), self.dispatch_metrics.clone());
+        let running = Running::new(self.router.duplicates(), board.clone());
         let lanes = Lanes::new(
             self.queue.clone(),
             self.dispatch_metrics,
@@ -62,7 +62,7 @@ impl Relay {
         let commands = Commands::new(Arc::clone(&parts.context), importer, self.token);
         let parts = Arc::new(parts);
         let reloader = self.source.map(|(source, hangups)| {
-            let reloader = Arc::new(Reloader::new(source, parts, reload_metrics));
+            let reloader = Arc::new(Reloader::new(source, parts, reload_metrics, board.clone()));
             let watching = Arc::clone(&reloader).watch(hangups);
             tasks.spawn(until(stopped.clone(), watching));
             reloader
@@ -116,7 +116,11 @@ impl Relay {
             keyring.register(&self.registry).map_err(other)?;
             let listening = listener.local_addr().map_err(other)?;
             let door = OwnDoor::new(listening, Arc::clone(&keyring)).map_err(other)?;
-            let watchdog = Watchdog::new(door, parts, self.dispatch_metrics.watchdog.clone());
+            let (metrics, board) = (
+                &self.dispatch_metrics.watchdog,
+                &self.dispatch_metrics.board,
+            );
+            let watchdog = Watchdog::new(door, parts, metrics.clone(), board.clone());
             tasks.spawn(until(stopped.clone(), watchdog.run()));
             let watching = Arc::clone(&keyring).watch(RELOAD_INTERVAL);
             tasks.spawn(until(stopped.clone(), watching));

@@ -1,8 +1,10 @@
 //! What needs a person, and what that person can do: the judgement behind `auditrelay status`'s exit code.
 //!
-//! Contract: what mends itself needs nobody. A channel that holds, a backlog, a queue that is half full are seen in the
-//! table and watched by the alert rules; they are not said here. What is said here has a command, a key of the configuration or
-//! something outside the relay that mends it.
+//! Contract: what mends itself needs nobody. A channel that holds for a while, a backlog, a queue that is half full, a batch that
+//! is refused once and comes again are seen in the table and watched by the alert rules; they are not said here. What is said
+//! here has a command, a key of the configuration or something outside the relay that mends it.
+
+mod door;
 
 use auditrelay_dispatch::board::LaneState;
 use auditrelay_store::QueueError;
@@ -10,6 +12,8 @@ use auditrelay_store::QueueError;
 use super::report::{Attention, Report};
 use crate::output::{count, duration};
 
+/// How long a channel may hold while something waits.
+const HELD_MS_MAX: i64 = 15 * 60 * 1_000;
 /// Watchdog messages that may be missing.
 const WATCHDOG_MISSES: i64 = 3;
 
@@ -58,6 +62,7 @@ pub(super) fn judge(report: &mut Report, storage: Option<QueueError>) {
             "look at the disk; `auditrelay salvage` brings back what is whole",
         );
     }
+    door::judge(report, &mut say);
     of_configuration(report, &mut say);
     of_channels(report, &mut say);
     report.healthy = report.running && attention.is_empty();
@@ -67,10 +72,12 @@ pub(super) fn judge(report: &mut Report, storage: Option<QueueError>) {
 fn of_configuration(report: &Report, say: &mut impl FnMut(&str, Option<&str>, String, &str)) {
     if let Some(reload) = &report.reload {
         if !reload.last_successful {
+            let why = reload.last_failure.as_ref();
+            let why = why.map_or(String::new(), |why| format!(": {why}"));
             say(
                 "reload",
                 None,
-                "the new configuration cannot be used; the one before is in use".to_owned(),
+                format!("the new configuration cannot be used; the one before is in use{why}"),
                 "`auditrelay reload` says what is wrong with it; correct it and it is loaded by itself",
             );
         }
@@ -116,13 +123,30 @@ fn of_channels(report: &Report, say: &mut impl FnMut(&str, Option<&str>, String,
                 "mend it at Slack or in the configuration; the relay tries again by itself, and nothing is lost",
             );
         }
+        if let Some(lane) = lane.filter(|lane| lane.state == LaneState::Holding) {
+            let held_ms = report.now_unix_ms - lane.since_unix_ms;
+            if held_ms > HELD_MS_MAX && channel.waiting > 0 {
+                let waiting = count(channel.waiting, "delivery");
+                let why = lane.last_error.as_ref().map(|error| error.reason.as_str());
+                say(
+                    "holding",
+                    Some(name),
+                    format!(
+                        "nothing was posted for {} and {waiting} wait: {}",
+                        duration(held_ms),
+                        why.unwrap_or("for a reason that was not noted")
+                    ),
+                    "look at what the reason names: the network, a proxy, Slack itself; the relay goes on trying, and nothing is lost",
+                );
+            }
+        }
         if report.running && !channel.configured && channel.waiting > 0 {
             let waiting = count(channel.waiting, "delivery");
             say(
                 "orphaned",
                 Some(name),
                 format!("{waiting} wait for a channel that is not configured any more"),
-                "configure the channel again, or export what waits",
+                "configure the channel again, for as long as it takes to post what waits; until then it takes room in the queue",
             );
         }
         if channel.dead > 0 {
@@ -138,119 +162,4 @@ fn of_channels(report: &Report, say: &mut impl FnMut(&str, Option<&str>, String,
 }
 
 #[cfg(test)]
-mod tests {
-    use auditrelay_dispatch::board::{LaneError, LaneView};
-
-    use super::*;
-    use crate::status::report::{Channel, Reload, Watchdog};
-
-    fn report() -> Report {
-        let mut report = Report {
-            running: true,
-            ..Report::default()
-        };
-        report.ledger.balanced = true;
-        let channel = Channel {
-            configured: true,
-            ..Channel::default()
-        };
-        report.channels.insert("ops".into(), channel);
-        report
-    }
-
-    fn kinds(mut report: Report, storage: Option<QueueError>) -> Vec<String> {
-        judge(&mut report, storage);
-        assert_eq!(
-            report.healthy,
-            report.running && report.attention.is_empty()
-        );
-        assert!(report.attention.iter().all(|one| !one.todo.is_empty()));
-        report.attention.into_iter().map(|one| one.kind).collect()
-    }
-
-    fn ops(change: impl FnOnce(&mut Channel)) -> Report {
-        let mut report = report();
-        change(report.channels.get_mut("ops").expect("it is there"));
-        report
-    }
-
-    #[test]
-    fn what_mends_itself_needs_nobody() {
-        assert!(kinds(report(), None).is_empty());
-        let holding = ops(|channel| {
-            channel.waiting = 1_000_000;
-            channel.lane = Some(LaneView {
-                state: LaneState::Holding,
-                ..LaneView::default()
-            });
-        });
-        assert!(kinds(holding, None).is_empty());
-    }
-
-    #[test]
-    fn each_thing_that_needs_a_person_is_said_with_what_to_do() {
-        let failed = QueueError::Storage("the disk is gone".into());
-        assert_eq!(kinds(report(), Some(failed)), ["storage"]);
-        let mut bad = report();
-        bad.refusing = Some("it is full".into());
-        bad.ledger.balanced = false;
-        bad.ledger.lost = 3;
-        assert_eq!(kinds(bad, None), ["refusing", "unbalanced", "lost"]);
-        let parked = ops(|channel| {
-            channel.dead = 2;
-            channel.lane = Some(LaneView {
-                state: LaneState::Parked,
-                last_error: Some(LaneError {
-                    at_unix_ms: 1,
-                    outcome: "park".into(),
-                    code: Some("not_in_channel".into()),
-                    reason: "Slack answered not_in_channel: invite the bot".into(),
-                }),
-                ..LaneView::default()
-            });
-        });
-        let mut judged = parked.clone();
-        judge(&mut judged, None);
-        assert!(judged.attention[0].what.contains("not_in_channel"));
-        assert_eq!(kinds(parked, None), ["parked", "dead"]);
-        let orphaned = ops(|channel| {
-            channel.configured = false;
-            channel.waiting = 1;
-        });
-        assert_eq!(kinds(orphaned, None), ["orphaned"]);
-    }
-
-    #[test]
-    fn a_configuration_that_does_not_count_and_a_silent_watchdog_are_said() {
-        let mut changed = report();
-        changed.now_unix_ms = 1_000_000;
-        changed.started_unix_ms = Some(0);
-        changed.reload = Some(Reload {
-            last_successful: true,
-            ..Reload::default()
-        });
-        changed.watchdog = Some(Watchdog {
-            interval_seconds: 300,
-            last_delivered_unix_ms: Some(150_000),
-        });
-        assert!(kinds(changed.clone(), None).is_empty());
-        changed.reload = Some(Reload {
-            restart_pending: 2,
-            ..Reload::default()
-        });
-        changed.watchdog = Some(Watchdog {
-            interval_seconds: 300,
-            last_delivered_unix_ms: None,
-        });
-        assert_eq!(kinds(changed, None), ["reload", "restart", "watchdog"]);
-    }
-
-    #[test]
-    fn a_relay_that_is_stopped_is_not_healthy_and_not_ready() {
-        let mut stopped = report();
-        stopped.running = false;
-        judge(&mut stopped, None);
-        assert!(!stopped.healthy && !stopped.ready);
-        assert!(stopped.attention.is_empty());
-    }
-}
+mod tests;

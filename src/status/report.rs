@@ -32,6 +32,13 @@ pub(crate) struct Report {
     /// What each token may post, and does.
     pub(crate) slack: Vec<Budget>,
     /// None where a command read the store.
+    pub(crate) lately: Option<Lately>,
+    /// Whether what is in use is what certificate, key, token and password files hold; None without a webhook.
+    pub(crate) files_current: Option<bool>,
+    pub(crate) certificates: Vec<Certificate>,
+    /// By path.
+    pub(crate) log_files: BTreeMap<String, LogFile>,
+    /// None where a command read the store.
     pub(crate) reload: Option<Reload>,
     /// None where there is no watchdog.
     pub(crate) watchdog: Option<Watchdog>,
@@ -148,6 +155,52 @@ pub(crate) struct Reload {
     pub(crate) loaded_unix_ms: i64,
     /// Changed keys that count only after a restart.
     pub(crate) restart_pending: u64,
+    /// Why the one that was loaded last cannot be used; None where it can.
+    pub(crate) last_failure: Option<String>,
+}
+
+/// What came in wrong within the last minutes, or since the start where that was less ago.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Lately {
+    pub(crate) over_seconds: f64,
+    /// By reason, as `auditrelay_ingest_refused_total` has it; those that happened.
+    pub(crate) refused: BTreeMap<String, Refused>,
+    /// Requests whose end never came, by cluster; those that happened.
+    pub(crate) unfinished: BTreeMap<String, u64>,
+}
+
+/// Requests and connections that were refused for one reason.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Refused {
+    pub(crate) times: u64,
+    /// In several half-minutes: no burst that was over at once.
+    pub(crate) lasting: bool,
+}
+
+/// A certificate that API servers, or the relay, rely on.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Certificate {
+    /// `server`, `client_ca` or `client`.
+    pub(crate) kind: String,
+    /// Whose it is, where it is a client's.
+    pub(crate) client: Option<String>,
+    pub(crate) not_after_unix_ms: i64,
+}
+
+/// A log file that is read, with what it is rotated into.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct LogFile {
+    pub(crate) files: u64,
+    pub(crate) failing_files: u64,
+    pub(crate) lag_bytes: u64,
+    /// Reading rests, as the queue has no room.
+    pub(crate) resting: bool,
+    /// When a line was made durable last; None before the first since the start.
+    pub(crate) last_read_unix_ms: Option<i64>,
 }
 
 /// The dead man's switch.

@@ -4,7 +4,7 @@
 
 use auditrelay_dispatch::board::{LaneState, LaneView};
 
-use super::report::{ActiveMute, Channel, Rates, Report};
+use super::report::{ActiveMute, Channel, LogFile, Rates, Report};
 use crate::{
     health::bytes,
     output::{self, count},
@@ -110,6 +110,13 @@ fn subjects(report: &Report) -> String {
         let text = format!("{} (auditrelay mute list)", count(more as u64, "other"));
         lines.push(("mute", text));
     }
+    lines.extend(refused(report).map(|text| ("refused", text)));
+    lines.extend(
+        report
+            .log_files
+            .iter()
+            .map(|(path, one)| ("log file", log_file(report, path, one))),
+    );
     let lines = lines.into_iter();
     lines
         .map(|(name, text)| format!("{name:<10}{text}\n"))
@@ -148,6 +155,25 @@ fn events(report: &Report) -> String {
     };
     parts.push(balance.to_owned());
     parts.join(", ")
+}
+
+/// What was refused lately, for whatever reason.
+fn refused(report: &Report) -> Option<String> {
+    let lately = report.lately.as_ref()?;
+    let reasons = lately.refused.iter();
+    let reasons = reasons.map(|(reason, one)| format!("{} {reason}", number(one.times)));
+    let reasons: Vec<String> = reasons.collect();
+    let over = output::duration((lately.over_seconds * 1_000.0) as i64);
+    (!reasons.is_empty()).then(|| format!("{} in the last {over}", reasons.join(", ")))
+}
+
+fn log_file(report: &Report, path: &str, one: &LogFile) -> String {
+    let read = one.last_read_unix_ms;
+    let read = read.map_or("nothing read yet".to_owned(), |read| {
+        format!("read {}", ago(report.now_unix_ms, read))
+    });
+    let (path, lag) = (output::line(path, 60), bytes(one.lag_bytes));
+    format!("{path}: {lag} not read, {read}")
 }
 
 fn one_mute(mute: &ActiveMute) -> String {

@@ -1,11 +1,12 @@
 //! How the running relay is, gathered when somebody asks, and how its counts grew in the last minute.
 //!
 //! Contract: a report is made of counts that are in memory; it reads no disk but asks how much of it is free. What is
-//! remembered is a sample every [`SAMPLE_EVERY`] over a minute, whatever the load.
+//! remembered is a sample every [`SAMPLE_EVERY`] over a minute, whatever the load, and fewer over some minutes
+//! ([`super::lately`]). What began or ended between two samples and has no other place on the board is noted there.
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -17,9 +18,16 @@ use tokio::time::{Instant, sleep};
 
 use super::{
     attention,
-    report::{ActiveMute, Backlog, Budget, Disk, Rates, Reload, Report, Totals, Watchdog},
+    lately::{Counts, Window},
+    readings,
+    report::{ActiveMute, Backlog, Budget, Disk, Rates, Report, Totals},
+    troubles::Troubles,
 };
-use crate::{lanes::workspace_of, when::now_unix_ms};
+use crate::{
+    lanes::workspace_of,
+    metrics::{LedgerMetrics, Readings},
+    when::now_unix_ms,
+};
 
 const SAMPLE_EVERY: Duration = Duration::from_secs(5);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -29,6 +37,8 @@ pub(crate) struct Vitals {
     board: Board,
     started_unix_ms: i64,
     samples: Mutex<VecDeque<Sample>>,
+    window: Mutex<Window>,
+    troubles: Mutex<Troubles>,
 }
 
 /// Counts at one time.
@@ -49,20 +59,35 @@ impl Vitals {
             board,
             started_unix_ms: now_unix_ms(),
             samples: Mutex::default(),
+            window: Mutex::new(Window::new(Instant::now())),
+            troubles: Mutex::default(),
         }
     }
 
     /// Notes counts now and then, until it is dropped.
-    pub(crate) async fn look_on(&self, queue: &SledQueue) {
+    pub(crate) async fn look_on(&self, queue: &SledQueue, metrics: &LedgerMetrics) {
         loop {
             let sample = Sample::of(&queue.ledger(), &self.board.lanes());
             self.note(sample);
+            let readings = metrics.readings();
+            locked(&self.window).note(Counts::of(Instant::now(), &readings));
+            let storage = queue.check().err();
+            self.note_troubles(Troubles::of(&queue.space(), storage.as_ref(), &readings));
             sleep(SAMPLE_EVERY).await;
         }
     }
 
+    /// What began or ended since the last look.
+    fn note_troubles(&self, now: Troubles) {
+        let mut before = locked(&self.troubles);
+        for (part, text) in now.changes_since(&before) {
+            self.board.incident(part, None, &text);
+        }
+        *before = now;
+    }
+
     fn note(&self, sample: Sample) {
-        let mut samples = self.samples.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut samples = locked(&self.samples);
         while samples
             .get(1)
             .is_some_and(|second| sample.at - second.at >= MINUTE)
@@ -74,16 +99,16 @@ impl Vitals {
 
     /// The oldest sample of the last minute, or a little older.
     fn before(&self) -> Option<Sample> {
-        let samples = self.samples.lock().unwrap_or_else(PoisonError::into_inner);
-        samples.front().cloned()
+        locked(&self.samples).front().cloned()
     }
 
-    /// How the relay is now. `gauges` are those of the metrics that have no labels.
+    /// How the relay is now. `not_loaded` is why the configuration that was loaded last cannot be used.
     pub(crate) fn report(
         &self,
         queue: &SledQueue,
         config: &Config,
-        gauges: &BTreeMap<String, f64>,
+        readings: &Readings,
+        not_loaded: Option<String>,
     ) -> Report {
         let (ledger, space, lanes) = (queue.ledger(), queue.space(), self.board.lanes());
         let now = Sample::of(&ledger, &lanes);
@@ -96,10 +121,10 @@ impl Vitals {
             rates,
             slack,
             errors: self.board.incidents(),
-            reload: reload(gauges),
-            watchdog: watchdog(gauges),
+            lately: Some(locked(&self.window).until(&Counts::of(Instant::now(), readings))),
             ..of_queue(queue)
         };
+        readings::fill(&mut report, readings, not_loaded);
         report.disk.queue_bytes_max = Some(space.bytes_max);
         for name in config.channels.keys() {
             let channel = report.channels.entry(name.to_string()).or_default();
@@ -111,23 +136,8 @@ impl Vitals {
     }
 }
 
-fn reload(gauges: &BTreeMap<String, f64>) -> Option<Reload> {
-    let gauge = |name: &str| gauges.get(name).copied();
-    let loaded = gauge("auditrelay_config_last_reload_success_timestamp_seconds")?;
-    Some(Reload {
-        last_successful: gauge("auditrelay_config_last_reload_successful")? > 0.0,
-        loaded_unix_ms: (loaded * 1_000.0) as i64,
-        restart_pending: gauge("auditrelay_config_restart_pending")? as u64,
-    })
-}
-
-fn watchdog(gauges: &BTreeMap<String, f64>) -> Option<Watchdog> {
-    let gauge = |name: &str| gauges.get(name).copied().filter(|value| *value > 0.0);
-    let last = gauge("auditrelay_watchdog_last_delivered_timestamp_seconds");
-    Some(Watchdog {
-        interval_seconds: gauge("auditrelay_watchdog_interval_seconds")? as u64,
-        last_delivered_unix_ms: last.map(|last| (last * 1_000.0) as i64),
-    })
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What the queue alone tells, of a relay that runs or is stopped.

@@ -109,7 +109,7 @@ fn overview(frame: &mut Frame<'_>, area: Rect, app: &App, report: &Report, look:
         Constraint::Length(ERROR_LINES + 1),
     ])
     .areas(area);
-    frame.render_widget(Paragraph::new(attention), needs);
+    frame.render_widget(Paragraph::new(shortened(attention, look)), needs);
     let last = app.rates.back().copied().unwrap_or_default();
     let history = |of: fn(&super::app::Rate) -> f64| {
         let tenths = |rate: &super::app::Rate| (of(rate) * 10.0).round() as u64;
@@ -149,6 +149,18 @@ fn attention(app: &App, report: &Report, look: Look) -> Vec<Line<'static>> {
         let about = about.map(|name| output::line(name, NAME_CHARS_MAX) + ": ");
         let what = output::line(&one.what, TEXT_CHARS_MAX);
         let text = format!("! {}{what}", about.unwrap_or_default());
+        lines.push(Line::styled(text, look.bad()));
+    }
+    lines
+}
+
+/// As many lines as there is room for; the last one says how many are left out.
+fn shortened(mut lines: Vec<Line<'static>>, look: Look) -> Vec<Line<'static>> {
+    let most = usize::from(ATTENTION_LINES_MAX);
+    if lines.len() > most {
+        let more = lines.len() - (most - 1);
+        lines.truncate(most - 1);
+        let text = format!("… and {more} more (auditrelay status)");
         lines.push(Line::styled(text, look.bad()));
     }
     lines

@@ -6,6 +6,8 @@ use auditrelay_audit::Severity;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::lane::LaneNow;
+
 /// One event: one content of one stage of a cluster's request.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Traced {
@@ -107,14 +109,15 @@ pub(crate) enum State {
     Waiting {
         /// So many of its channel go first.
         before: u64,
-        /// `open`, `holding` or `parked`; none where no relay runs.
-        lane: Option<String>,
+        #[serde(flatten)]
+        lane: LaneNow,
     },
     BeingPosted {
         message: u64,
         /// 0 where it is not known.
         since_unix_ms: i64,
-        lane: Option<String>,
+        #[serde(flatten)]
+        lane: LaneNow,
     },
     Posted {
         message: u64,

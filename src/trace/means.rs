@@ -6,13 +6,14 @@ use std::{collections::HashMap, fs, sync::Arc};
 use auditrelay_audit::HashKey;
 use auditrelay_config::{Config, Destination};
 use auditrelay_dispatch::{
-    Duplicates, Metrics, Workspace,
+    Board, Duplicates, Workspace,
     slack::{CallError, Http, WebApi, permalink::permalink},
 };
 use auditrelay_store::Posted;
 use secrecy::ExposeSecret;
 use tokio::sync::watch;
 
+use super::lane::LaneNow;
 use crate::{current::Current, lanes::Shared, when::now_unix_ms};
 
 /// What it needs.
@@ -31,15 +32,16 @@ pub(crate) struct Running {
     /// Since when it notes duplicates, Unix time in milliseconds.
     pub(crate) since_unix_ms: i64,
     pub(crate) duplicates: Duplicates,
-    pub(crate) metrics: Metrics,
+    /// What lanes do.
+    pub(crate) board: Board,
 }
 
 impl Running {
-    pub(crate) fn new(duplicates: Duplicates, metrics: Metrics) -> Self {
+    pub(crate) fn new(duplicates: Duplicates, board: Board) -> Self {
         Self {
             since_unix_ms: now_unix_ms(),
             duplicates,
-            metrics,
+            board,
         }
     }
 }
@@ -78,21 +80,18 @@ impl Means {
         }
     }
 
-    /// The state of a channel's lane.
-    pub(crate) fn lane(&self, config: &Config, channel: &str) -> Option<String> {
-        let metrics = &self.running.as_ref()?.metrics;
-        if !config.channels.keys().any(|name| name.as_str() == channel) {
-            return Some("not configured".to_owned());
-        }
-        let is_in = |state: &&&str| {
-            metrics
-                .lane_state
-                .with_label_values(&[channel, state])
-                .get()
-                == 1
+    /// What a channel's lane does.
+    pub(crate) fn lane(&self, config: &Config, channel: &str) -> LaneNow {
+        let Some(running) = &self.running else {
+            return LaneNow::default();
         };
-        let state = ["open", "holding", "parked"].iter().find(is_in);
-        state.map(|state| (*state).to_owned())
+        if !config.channels.keys().any(|name| name.as_str() == channel) {
+            return LaneNow::not_configured();
+        }
+        let lanes = running.board.lanes();
+        lanes
+            .get(channel)
+            .map_or_else(LaneNow::default, LaneNow::of)
     }
 
     /// The address of a message of a channel, or why there is none.

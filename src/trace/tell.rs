@@ -6,7 +6,7 @@
 use auditrelay_audit::{Envelope, Event};
 use auditrelay_config::Config;
 use auditrelay_dispatch::Routes;
-use auditrelay_store::{Ledger, Mute, Noted, Whereabouts};
+use auditrelay_store::{Ledger, Mute, Noted, ToldKept, Whereabouts};
 use serde_json::Value;
 
 use super::{
@@ -25,7 +25,10 @@ pub(crate) struct Judge<'a> {
     pub(crate) routes: &'a Routes,
     pub(crate) mutes: &'a [Mute],
     pub(crate) ledger: &'a Ledger,
-    pub(crate) now_unix_ms: i64,
+    /// What is kept of what messages told.
+    pub(crate) kept: ToldKept,
+    /// When it was begun to look.
+    pub(crate) begun_unix_ms: i64,
 }
 
 impl Judge<'_> {
@@ -121,10 +124,11 @@ impl Judge<'_> {
         let is_somewhere = placed.iter().any(|one| one.place.is_some());
         let mut told = Vec::new();
         // The newest record first: what moved stands behind what it was.
-        for one in placed.iter().rev() {
+        for (number, one) in placed.iter().enumerate().rev() {
             let settled_by = one.notes.last().map_or(0, |note| note.message);
             let is_moved = one.place.is_none()
                 && (messages.contains(&settled_by)
+                    || (settled_by == 0 && is_same_further_on(one, &placed[number + 1..]))
                     || (settled_by == 0 && is_somewhere && same_place(one, placed)));
             if is_moved {
                 continue;
@@ -203,14 +207,18 @@ fn message(place: Option<&Whereabouts>) -> Option<u64> {
 
 /// Whether another delivery of the same event to the same channel is somewhere: the record was moved.
 fn same_place(one: &Placed, placed: &[Placed]) -> bool {
-    placed.iter().any(|other| {
-        other.place.is_some()
-            && (
-                &other.queued.channel,
-                other.queued.is_copy,
-                &other.queued.event,
-            ) == (&one.queued.channel, one.queued.is_copy, &one.queued.event)
-    })
+    let mut others = placed.iter().filter(|other| other.place.is_some());
+    others.any(|other| is_same(one, other))
+}
+
+/// Whether the log has the same delivery further on: it may have been moved there, and that one tells what became of it.
+fn is_same_further_on(one: &Placed, later: &[Placed]) -> bool {
+    later.iter().any(|other| is_same(one, other))
+}
+
+fn is_same(one: &Placed, other: &Placed) -> bool {
+    let what = |placed: &Placed| (placed.queued.channel.clone(), placed.queued.is_copy);
+    what(one) == what(other) && one.queued.event == other.queued.event
 }
 
 /// What the log notes of a delivery that is nowhere any more.
@@ -283,6 +291,17 @@ mod tests {
             place: None,
             notes: notes.iter().map(note).collect(),
         }
+    }
+
+    #[test]
+    fn what_was_moved_before_it_went_is_told_by_where_it_was_moved_to() {
+        let left = noted(&[(40, 0, Noted::Gone)]);
+        let mut moved = noted(&[(42, 25, Noted::Gone)]);
+        moved.queued.record = 41;
+        assert!(is_same_further_on(&left, std::slice::from_ref(&moved)));
+        moved.queued.channel = "sec".into();
+        assert!(!is_same_further_on(&left, &[moved]));
+        assert!(!is_same_further_on(&left, &[]));
     }
 
     #[test]

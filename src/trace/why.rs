@@ -1,6 +1,7 @@
 //! Why no channel heard of an event, or not all that were to: by its text, by the mutes, by what the ledger counts.
 //!
-//! Contract: where several things can have happened, all of them are named and none is picked.
+//! Contract: where several things can have happened, all of them are named and none is picked. Today's routes may be
+//! others than those of then, so they explain what the counts leave, and never decide alone.
 
 use auditrelay_audit::Event;
 use auditrelay_config::MatchConfig;
@@ -8,16 +9,14 @@ use auditrelay_dispatch::{
     rates::Rate,
     routes::{Conditions, Fate as RoutesFate, Target},
 };
-use auditrelay_store::{Hint, Mute};
+use auditrelay_store::{Hint, Mute, SeenKey, ToldKept};
 
 use super::{
     found::{Fate, HeldBack},
-    gather::Content,
+    gather::{Content, Placed},
     tell::{Judge, REASON_CHARS_MAX},
 };
 use crate::{output::line, routes::Explanation};
-
-const HOUR_MS: i64 = 3_600_000;
 
 /// Of an event that comes alone.
 struct Alone;
@@ -71,8 +70,7 @@ impl Judge<'_> {
         is_muted: bool,
         others: usize,
     ) -> (Fate, String) {
-        let originals = content.deliveries.iter().filter(|one| !one.queued.is_copy);
-        if originals.count() > 0 {
+        if content.deliveries.iter().any(was_routed) {
             return (Fate::Routed, String::new());
         }
         let waits = content.arrivals.iter().all(|one| one.waits);
@@ -83,7 +81,12 @@ impl Judge<'_> {
             };
             return (Fate::WaitsToBeRouted, why.to_owned());
         }
-        if let Some(unwanted) = content.arrivals.iter().find_map(|one| one.unwanted) {
+        let just_routed = |seen: SeenKey| seen.seen_unix_ms >= self.begun_unix_ms;
+        if content.seen.is_some_and(just_routed) {
+            let why = "the router took it while it was looked for; ask again";
+            return (Fate::WaitsToBeRouted, why.to_owned());
+        }
+        if let Some(unwanted) = unwanted_when_routed(content) {
             let by = match self.filtered_at_the_door(unwanted) {
                 Some(route) => format!("route {route} keeps it from everybody"),
                 None => "no route took it".to_owned(),
@@ -94,21 +97,16 @@ impl Judge<'_> {
             );
             return (Fate::Filtered, why);
         }
-        if let Some(explanation) = explanation {
-            return match explanation.is_told() {
-                false => (Fate::Filtered, explanation.end()),
-                true if is_muted => (Fate::Muted, String::new()),
-                true => (Fate::NotKept, self.not_kept(content, true)),
-            };
-        }
-        if others > 0 {
+        if others > 0 && explanation.is_none() {
             let why = "only its key is kept, and not which of the texts of this stage is its own, if one is";
             return (Fate::NotKept, why.to_owned());
         }
-        let could = self.could_be(content);
-        match could.as_slice() {
-            [(fate, why)] => (*fate, (*why).to_owned()),
-            _ => (Fate::NotKept, self.not_kept(content, false)),
+        match (self.could_be(content).as_slice(), explanation) {
+            // Today's routes only say how, and only if they say the same.
+            ([Could::Filtered], Some(today)) if !today.is_told() => (Fate::Filtered, today.end()),
+            ([Could::Muted], Some(_)) if is_muted => (Fate::Muted, String::new()),
+            ([one], _) => one.alone(),
+            (could, _) => (Fate::NotKept, not_kept(could)),
         }
     }
 
@@ -122,75 +120,113 @@ impl Judge<'_> {
     }
 
     /// What can have become of an event that neither waits nor was told nor is dead, by what the ledger counts.
-    fn could_be(&self, content: &Content) -> Vec<(Fate, &'static str)> {
+    fn could_be(&self, content: &Content) -> Vec<Could> {
         let counts = &self.ledger.counts;
-        let mut channels = self.ledger.channels.values();
+        let channels = self.ledger.channels.values();
         let dropped = channels.clone().any(|one| one.dropped.total() > 0);
-        let told = channels.any(|one| one.delivered > 0) && !self.details_reach(content);
-        let mut could = Vec::new();
-        if counts.filtered > 0 {
-            let why = "no channel wanted it: it neither waits nor was told nor is dead, and nothing that was \
-                       received here was ever muted or dropped";
-            could.push((Fate::Filtered, why));
-        }
-        if counts.muted > 0 {
-            let why = "a mute held it back (auditrelay mute list): it neither waits nor was told nor is dead, and \
-                       nothing that was received here was ever filtered or dropped";
-            could.push((Fate::Muted, why));
-        }
-        if dropped {
-            could.push((
+        let delivered = channels.map(|one| one.delivered).sum();
+        let could = [
+            (Could::Filtered, counts.filtered > 0),
+            (Could::Muted, counts.muted > 0),
+            (Could::Dropped, dropped),
+            (
+                Could::Told,
+                !would_be_kept(content.seen, delivered, self.kept),
+            ),
+        ];
+        let could = could.into_iter().filter(|(_, could)| *could);
+        could.map(|(could, _)| could).collect()
+    }
+}
+
+/// What can have become of an event of which that is not kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Could {
+    Filtered,
+    Muted,
+    Dropped,
+    Told,
+}
+
+impl Could {
+    /// If it cannot have been anything else.
+    fn alone(self) -> (Fate, String) {
+        let (fate, why) = match self {
+            Self::Filtered => (
+                Fate::Filtered,
+                "no channel wanted it: it neither waits nor was told nor is dead, and nothing that was received here \
+                 was ever muted or dropped",
+            ),
+            Self::Muted => (
+                Fate::Muted,
+                "a mute held it back (auditrelay mute list): it neither waits nor was told nor is dead, and nothing \
+                 that was received here was ever filtered or dropped",
+            ),
+            Self::Dropped => (
                 Fate::NotKept,
                 "it was dropped, by command or for want of room",
-            ));
-        }
-        if told {
-            could.push((
+            ),
+            Self::Told => (
                 Fate::NotKept,
-                "a message told it, and what that stood for is not kept any more",
-            ));
-        }
-        could
-    }
-
-    /// Whether what told it would still be known.
-    fn details_reach(&self, content: &Content) -> bool {
-        let hours = i64::try_from(self.config.queue.digest_detail_hours.get()).unwrap_or(i64::MAX);
-        let since = content.seen.map(|seen| seen.seen_unix_ms);
-        let since = since.or_else(|| content.arrivals.first().map(|one| one.received_unix_ms));
-        self.config.queue.digest_detail_bytes_max.get() > 0
-            && since.is_some_and(|since| self.now_unix_ms - since < hours.saturating_mul(HOUR_MS))
-    }
-
-    fn not_kept(&self, content: &Content, is_wanted_today: bool) -> String {
-        let counts = &self.ledger.counts;
-        let mut could = Vec::new();
-        if counts.filtered > 0 {
-            could.push(match is_wanted_today {
-                true => "filtered (the routes may have been others)",
-                false => "filtered, as no channel wanted it",
-            });
-        }
-        if counts.muted > 0 {
-            could.push("muted");
-        }
-        let mut channels = self.ledger.channels.values();
-        if channels.clone().any(|one| one.dropped.total() > 0) {
-            could.push("dropped by command or for want of room");
-        }
-        if channels.any(|one| one.delivered > 0) && !self.details_reach(content) {
-            could.push("told longer ago than queue.digest_detail_hours");
-        }
-        let could = match could.split_last() {
-            None => return "what became of it is not kept".to_owned(),
-            Some((last, [])) => (*last).to_owned(),
-            Some((last, rest)) => format!("{} or {last}", rest.join(", ")),
+                "a message told it, and what that stood for is not kept any more (queue.digest_detail_hours, \
+                 queue.digest_detail_bytes_max)",
+            ),
         };
-        format!(
-            "it neither waits nor is it known as told or dead: it was {could}; the relay counts that and keeps no \
-             record of it (queue.retain_hours keeps what was received)"
-        )
+        (fate, why.to_owned())
     }
+
+    /// As one of several.
+    fn words(self) -> &'static str {
+        match self {
+            Self::Filtered => "filtered, as no channel wanted it",
+            Self::Muted => "muted",
+            Self::Dropped => "dropped by command or for want of room",
+            Self::Told => {
+                "told by a message of which it is not kept any more what it stood for (queue.digest_detail_hours, \
+                 queue.digest_detail_bytes_max)"
+            }
+        }
+    }
+}
+
+fn not_kept(could: &[Could]) -> String {
+    let could: Vec<&str> = could.iter().map(|one| one.words()).collect();
+    let could = match could.split_last() {
+        None => return "no count says what became of it".to_owned(),
+        Some((last, [])) => (*last).to_owned(),
+        Some((last, rest)) => format!("{} or {last}", rest.join(", ")),
+    };
+    format!(
+        "it neither waits nor is it known as told or dead: it was {could}; the relay counts that and keeps no \
+         record of it (queue.retain_hours keeps what was received)"
+    )
+}
+
+/// Whether a delivery says that the router had this channel, or the one that it stands in for, hear of the event. A
+/// replay goes by the routes of its own day.
+fn was_routed(placed: &Placed) -> bool {
+    let (queued, event) = (&placed.queued, &placed.queued.event);
+    !queued.is_copy || (event.meant_for.is_some() && !event.marks.replayed)
+}
+
+/// What the door said of it, if that is what was routed: another time it was a duplicate, whatever it would have been.
+fn unwanted_when_routed(content: &Content) -> Option<(u64, Option<Hint>)> {
+    let routed = content.seen?.block;
+    let mut arrivals = content.arrivals.iter();
+    arrivals.find(|one| one.block == routed)?.unwanted
+}
+
+/// Whether it would still be known of an event if a message had told it.
+///
+/// It would be if all that was ever told is kept, or if something is that goes before it and that was told before the
+/// event was routed. The age alone says nothing: what was told goes early for want of room, which a storm can cause.
+fn would_be_kept(seen: Option<SeenKey>, delivered: u64, kept: ToldKept) -> bool {
+    let is_older = seen.zip(kept.oldest).is_some_and(|(seen, oldest)| {
+        let (message, told_unix_ms) = oldest;
+        // One counter numbers blocks and messages.
+        message < seen.block && told_unix_ms < seen.seen_unix_ms
+    });
+    delivered == kept.events || is_older
 }
 
 /// The mute that held a delivery back that was decided at this time, if each route that asks for it was muted.
@@ -226,7 +262,7 @@ fn held_by<'m>(
 mod tests {
     use std::collections::BTreeMap;
 
-    use auditrelay_audit::{Envelope, Severity};
+    use auditrelay_audit::{Envelope, EventKey, Severity};
     use auditrelay_store::{MuteEnd, NewMute};
 
     use super::*;
@@ -247,6 +283,36 @@ mod tests {
             },
             ended: None,
             held: BTreeMap::new(),
+        }
+    }
+
+    #[test]
+    fn it_would_be_kept_only_if_nothing_went_or_something_before_it_is_still_there() {
+        let seen = Some(SeenKey {
+            block: 50,
+            seen_unix_ms: 1_000,
+            key: EventKey {
+                identity: 1,
+                fingerprint: [1; 16],
+            },
+        });
+        let kept = |oldest, events| ToldKept { oldest, events };
+        for (seen, delivered, told, would) in [
+            // All that was ever told is there.
+            (seen, 0, kept(None, 0), true),
+            (seen, 9, kept(Some((60, 2_000)), 9), true),
+            (None, 9, kept(Some((60, 2_000)), 9), true),
+            // Some of it went: before the event came, or meanwhile.
+            (seen, 9, kept(Some((49, 999)), 1), true),
+            (seen, 9, kept(None, 0), false),
+            (seen, 9, kept(Some((51, 2_000)), 1), false),
+            // An earlier message that was told late.
+            (seen, 9, kept(Some((49, 1_000)), 1), false),
+            (seen, 9, kept(Some((50, 999)), 1), false),
+            // When it was routed is not known.
+            (None, 9, kept(Some((49, 999)), 1), false),
+        ] {
+            assert_eq!(would_be_kept(seen, delivered, told), would, "{told:?}");
         }
     }
 

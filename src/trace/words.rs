@@ -113,7 +113,11 @@ impl Page {
             self.delivery(delivery, searched.running);
         }
         for held in &event.held_back {
-            let what = self.painted("muted", WAITS);
+            let what = match event.fate {
+                Fate::NotKept => "by today's routes muted",
+                _ => "muted",
+            };
+            let what = self.painted(what, WAITS);
             let (channel, mute) = (line(&held.channel, 64), held.mute);
             self.below(&format!(
                 "channel {channel}: {what} by mute {mute} of {}: {}",
@@ -257,8 +261,8 @@ fn told(state: &State, running: bool) -> Said {
         }
         State::PostedBefore { message } => {
             let what = format!(
-                "posted in message {message}, longer ago than what messages stood for is kept \
-                 (queue.digest_detail_hours)"
+                "posted in message {message}, of which it is not kept any more what it stood for \
+                 (queue.digest_detail_hours, queue.digest_detail_bytes_max)"
             );
             (None, GOOD, what)
         }
@@ -294,20 +298,13 @@ fn told(state: &State, running: bool) -> Said {
 
 /// What is not posted yet.
 fn waits(state: &State, running: bool) -> (Option<i64>, &'static str, String) {
-    let lane = |lane: &Option<String>| match (lane.as_deref(), running) {
-        (_, false) => "; the relay is stopped",
-        (Some("parked"), _) => "; the channel is parked until a person mends it",
-        (Some("holding"), _) => "; the channel holds, as it was asked to wait or cannot be reached",
-        (Some("not configured"), _) => "; the channel is not configured",
-        (_, true) => "",
-    };
     match state {
         State::BeingPosted {
             message,
             since_unix_ms,
             lane: of,
         } => {
-            let what = format!("is being posted in message {message}{}", lane(of));
+            let what = format!("is being posted in message {message}{}", of.words(running));
             (Some(*since_unix_ms).filter(|since| *since > 0), WAITS, what)
         }
         State::Waiting { before, lane: of } => {
@@ -315,7 +312,7 @@ fn waits(state: &State, running: bool) -> (Option<i64>, &'static str, String) {
                 0 => "first in its line".to_owned(),
                 before => format!("{} of its channel before it", count(*before, "delivery")),
             };
-            (None, WAITS, format!("waits, {place}{}", lane(of)))
+            (None, WAITS, format!("waits, {place}{}", of.words(running)))
         }
         _ => (None, WAITS, String::new()),
     }
@@ -373,7 +370,8 @@ pub(super) fn unknown(audit_id: &str, searched: &Searched, now_unix_ms: i64) -> 
     };
     format!(
         "audit ID {} is not known here, in no cluster of {}: it was never received, or longer ago than is kept. The \
-         relay keeps {window} (dedup.window_seconds), what messages told for {} (queue.digest_detail_hours), {retained}, \
+         relay keeps {window} (dedup.window_seconds), what messages told for {} (queue.digest_detail_hours) or less \
+         (queue.digest_detail_bytes_max), {retained}, \
          and what waits or is dead; what could not be read has no audit ID (auditrelay quarantine list)",
         line(audit_id, 100),
         names(&searched.clusters),

@@ -27,7 +27,7 @@ pub(crate) enum Kind {
     Channel = 9,
     Waiting = 10,
     Told = 11,
-    /// In the log of deliveries: what became of some of them. Nothing reads it but a salvage.
+    /// In the log of deliveries: what became of some of them. The queue itself does not read it: a salvage and a trace do.
     Settled = 12,
     Salvage = 13,
     /// The first frame of a log's file that follows another: which one it is, and how long the other.

@@ -56,7 +56,9 @@ pub use routed::{
 pub use salvage::{SalvageError, Salvaged};
 pub use sled_queue::{MovedAside, OpenError, Opened, SLICES_MAX, SledOptions, SledQueue};
 pub use space::{Admitted, Full, Limits, Space};
-pub use trace::{Appended, Note, Noted, Queued, QueuedPage, SeenKey, SeenPage, Whereabouts};
+pub use trace::{
+    Appended, Note, Noted, Queued, QueuedPage, SeenKey, SeenPage, ToldKept, Whereabouts,
+};
 
 /// Why the queue did not do it.
 #[derive(Debug, Clone, thiserror::Error)]

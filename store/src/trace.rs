@@ -106,6 +106,18 @@ pub enum Whereabouts {
     },
 }
 
+/// What is still kept of what messages told.
+///
+/// What goes early goes in the order of messages, the lowest first. So as long as one is kept, nothing of a later message
+/// went since that one was told.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ToldKept {
+    /// The lowest message that is kept, and when it was told, Unix time in milliseconds.
+    pub oldest: Option<(u64, i64)>,
+    /// For so many events they stand together, without copies and notices.
+    pub events: u64,
+}
+
 /// A key of the dedup window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SeenKey {

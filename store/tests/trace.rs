@@ -50,7 +50,7 @@ async fn queued(queue: &SledQueue, id: &str) -> (Vec<Queued>, Vec<Note>, usize) 
 
 async fn places(queue: &SledQueue, found: &[Queued]) -> Vec<Option<Whereabouts>> {
     let of = found.iter().map(|one| (one.record, one.number)).collect();
-    queue.whereabouts(of).await.expect("read")
+    queue.whereabouts(of).await.expect("read").0
 }
 
 async fn place(queue: &SledQueue, id: &str) -> Option<Whereabouts> {

@@ -1,11 +1,11 @@
 //! What the pages say, and that none of them says a secret.
 
-use hyper::StatusCode;
+use hyper::{Method, StatusCode, body::Bytes};
 use serde_json::Value;
 
 use crate::{
     page, slack, started,
-    support::{ids, list},
+    support::{ids, list, request},
 };
 
 /// Secrets in every place of a configuration that takes one.
@@ -65,8 +65,14 @@ async fn no_page_says_a_secret() {
 async fn status_has_the_documented_keys() {
     let folder = tempfile::tempdir().expect("a folder");
     let slack = slack().await;
-    crate::configured(folder.path(), &slack, "");
+    let log = folder.path().join("audit.log");
+    std::fs::write(&log, "").expect("written");
+    let log_file = format!("inputs: {{ log_file: [{{ path: {} }}] }}\n", log.display());
+    crate::configured(folder.path(), &slack, &log_file);
     let relay = started(folder.path());
+    // What only a stranger does needs nobody, and is counted.
+    let got = request(relay.webhook, Method::GET, "/webhook", Bytes::new()).await;
+    assert_eq!(got.expect("an answer").0, StatusCode::METHOD_NOT_ALLOWED);
     relay
         .post("/webhook", list("alice", "get", ids("a", 5)))
         .await;
@@ -79,8 +85,15 @@ async fn status_has_the_documented_keys() {
         match value {
             Value::Object(members) => {
                 for (key, member) in members {
-                    // Names of channels and severities are the configuration's.
-                    let is_name = [".channels", ".channels.*.backlog"].contains(&at.as_str());
+                    // Names of channels and severities are the configuration's, as paths are; reasons are the metrics'.
+                    let names = [
+                        ".channels",
+                        ".channels.*.backlog",
+                        ".lately.refused",
+                        ".lately.unfinished",
+                        ".log_files",
+                    ];
+                    let is_name = names.contains(&at.as_str());
                     let key = if is_name { "*" } else { key };
                     look.push((format!("{at}.{key}"), member));
                 }
@@ -104,6 +117,10 @@ async fn status_has_the_documented_keys() {
         "not in docs/admin.md: {undocumented:?}"
     );
     assert_eq!(status["healthy"], true, "{status}");
+    assert_eq!(status["lately"]["refused"]["method"]["times"], 1);
+    assert_eq!(status["files_current"], true);
+    let files = status["log_files"].as_object().expect("by path");
+    assert_eq!(files.len(), 1, "{status}");
     assert_eq!(status["ledger"]["received"], 5);
     let lane = &status["channels"]["platform"]["lane"];
     assert_eq!(lane["state"], "open", "{status}");

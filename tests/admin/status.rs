@@ -1,4 +1,7 @@
-//! `auditrelay status`: well, parked, refusing, holding, stopped; its exit codes, and JSON.
+//! `auditrelay status`: well, parked, refusing, holding, stopped, with a client whose token is refused, files and a
+//! configuration that cannot be used; its exit codes, and JSON.
+
+use std::{fs, os::unix::fs::PermissionsExt};
 
 use auditrelay_loadtest::slack::{Effect, Fault, LocalSlack};
 use hyper::StatusCode;
@@ -9,6 +12,9 @@ use crate::{
     support::{Running, ids, list, run},
     until,
 };
+
+const TOKEN: &str = "0123456789abcdef0123456789abcdef\n";
+const CLIENTS: &str = "clients: [{ name: prod, token_file: tokens }]\n";
 
 fn status(folder: &std::path::Path) -> (i32, String) {
     let (code, out, error) = run(folder, &[], &["status", "--config", "c.yaml"]);
@@ -138,4 +144,83 @@ async fn a_queue_without_room_is_said() {
     assert_eq!(value["ready"], true);
     let (_, text) = status(path);
     assert!(text.contains("new batches are refused (429)"), "{text}");
+}
+
+fn attention(value: &Value, kind: &str) -> Option<String> {
+    let all = value["attention"].as_array().expect("a list");
+    let one = all.iter().find(|one| one["kind"] == kind)?;
+    assert!(one["do"].is_string(), "{one}");
+    Some(one["what"].as_str().expect("text").to_owned())
+}
+
+/// The text of the latest incident of a part.
+fn incident(value: &Value, part: &str) -> Option<String> {
+    let all = value["errors"].as_array().expect("a list");
+    let one = all.iter().find(|one| one["part"] == part)?;
+    Some(one["text"].as_str().expect("text").to_owned())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn batches_that_are_refused_at_the_door_are_said_with_reason_and_count() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path();
+    let slack = slack().await;
+    write_tokens(path, TOKEN);
+    configured(path, &slack, CLIENTS);
+    let relay = started(path);
+    assert_eq!(status(path).0, 0);
+    for batch in 0..5 {
+        let list = list("alice", "get", ids(&format!("b{batch}"), 3));
+        assert_eq!(
+            relay.post("/webhook", list).await.0,
+            StatusCode::UNAUTHORIZED
+        );
+    }
+    let (code, text) = status(path);
+    assert_eq!(code, 1, "{text}");
+    for part in [
+        "1 thing needs a person",
+        "5 requests refused in the last ",
+        ": unauthenticated, nothing was shown of who it is (401)",
+        "-> if it is an API server, its events are being lost",
+        "\nrefused   5 unauthenticated in the last ",
+    ] {
+        assert!(text.contains(part), "no {part:?} in\n{text}");
+    }
+    let (code, value) = json(path);
+    assert_eq!((code, &value["healthy"]), (1, &Value::Bool(false)));
+    assert_eq!(value["lately"]["refused"]["unauthenticated"]["times"], 5);
+    assert_eq!(value["files_current"], true);
+    // Neither the tokens nor the configuration can be used any more; both go on as they were.
+    write_tokens(path, "");
+    configured(path, &slack, "hunter: 2\n");
+    relay.signal("-HUP");
+    let value = until("both are said", async || {
+        let value: Value = serde_json::from_str(&relay.get("/status").await.1).expect("JSON");
+        attention(&value, "files")?;
+        attention(&value, "reload")?;
+        incident(&value, "credentials")?;
+        Some(value)
+    })
+    .await;
+    let reason = value["reload"]["last_failure"].as_str().expect("a reason");
+    assert!(reason.contains("hunter: there is no such key"), "{reason}");
+    assert!(attention(&value, "reload").is_some_and(|what| what.contains(reason)));
+    assert!(incident(&value, "configuration").is_some_and(|text| text.contains(reason)));
+    write_tokens(path, TOKEN);
+    configured(path, &slack, CLIENTS);
+    relay.signal("-HUP");
+    until("the configuration is well again", async || {
+        let value: Value = serde_json::from_str(&relay.get("/status").await.1).expect("JSON");
+        let text = incident(&value, "configuration")?;
+        let is_well = value["reload"]["last_failure"].is_null();
+        (is_well && text.contains("can be used again")).then_some(())
+    })
+    .await;
+}
+
+fn write_tokens(folder: &std::path::Path, tokens: &str) {
+    let file = folder.join("tokens");
+    fs::write(&file, tokens).expect("written");
+    fs::set_permissions(file, fs::Permissions::from_mode(0o600)).expect("set");
 }

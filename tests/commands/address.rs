@@ -62,13 +62,13 @@ async fn what_a_killed_relay_left_is_gone_once_another_one_has_the_store() {
     let folder = folder.path();
     start(folder).kill();
     assert!(address_file(folder).exists());
-    // It gets no further than its ports.
+    // It gets no further than the port of its webhook.
     let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
     let taken = taken
         .local_addr()
         .map(|address| (address.to_string(), taken));
     let (port, _taken) = taken.expect("an address");
-    let listen = ["serve", "--admin-listen", &port, "--listen", "127.0.0.1:0"];
+    let listen = ["serve", "--admin-listen", "127.0.0.1:0", "--listen", &port];
     let args: Vec<&str> = listen.iter().chain(&CONFIG).copied().collect();
     let (code, _, errors) = run(folder, &[], &args);
     assert_eq!(code, 70, "{errors}");

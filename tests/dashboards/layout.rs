@@ -122,6 +122,43 @@ fn a_panel_that_does_not_explain_itself_is_found() {
     }
 }
 
+/// The last number of a range stays what it was when the relay is gone.
+#[test]
+fn a_number_is_that_of_now() {
+    for panel in panels() {
+        let is_range = panel
+            .list("/targets")
+            .iter()
+            .any(|target| target["instant"] != true || target["range"] != false);
+        if ["stat", "bargauge", "table"].contains(&panel.string("/type")) {
+            assert!(!is_range, "{}: a query over the range", panel.place);
+        }
+        if panel.string("/type") == "stat" {
+            assert_eq!(
+                panel.string("/options/graphMode"),
+                "none",
+                "{}",
+                panel.place
+            );
+        }
+    }
+}
+
+#[test]
+fn all_jobs_are_those_of_relays() {
+    for name in NAMES {
+        let board = board(name);
+        let variables = board["templating"]["list"].as_array().expect("a list");
+        let job = variables.iter().find(|one| one["name"] == "job");
+        let job = job.expect("a variable");
+        assert_eq!(
+            job["definition"],
+            "label_values(auditrelay_build_info, job)"
+        );
+        assert!(job.get("allValue").is_none(), "{name}: {job}");
+    }
+}
+
 /// The cells of the grid that a panel covers.
 fn cells(panel: &Value) -> impl Iterator<Item = (u64, u64)> {
     let [x, y, w, h] = ["x", "y", "w", "h"].map(|name| panel["gridPos"][name].as_u64());

@@ -5,7 +5,7 @@ use std::{fs, time::Duration};
 use serde_json::json;
 
 use crate::{
-    scrape::{families, scrape},
+    scrape::{families, scrape, value},
     support::{Running, slack},
 };
 
@@ -69,6 +69,11 @@ channels:
             text,
         )
     };
+    // The first dead letter can be seen only by who has seen the 0 before it.
+    let (_, text) = scrape(&relay, None).await;
+    let dead = [("channel", "ops")];
+    let dead = value(&families(&text), "auditrelay_channel_dead_events", &dead);
+    assert_eq!(dead, Some(0.0), "{text}");
     // One of what makes the series of a channel that hears of something.
     relay.post("/webhook/first", of_their_own(0, 4)).await;
     let (mut from, all) = (4, events());

@@ -84,7 +84,15 @@ async fn what_is_known_by_its_key_alone_is_told_by_what_the_ledger_leaves_possib
     ends(folder, 0, &add);
     send(&relay, "get", one("held")).await;
     relay.drained().await;
-    until("it is muted", || event(folder, "held")["fate"] == "muted").await;
+    // Of this one a text is there, and the mute is named; the ledger leaves that today's routes are others.
+    let named = || event(folder, "held")["held_back"][0]["mute"] == 1;
+    until("a mute is named", named).await;
+    let held = event(folder, "held");
+    assert_eq!(held["fate"], "not_kept", "{held:#}");
+    has(
+        &text(folder, "held"),
+        &["channel ops: by today's routes muted by mute 1 of bob"],
+    );
     let known = event(folder, "by-key");
     assert_eq!(known["fate"], "not_kept", "{known:#}");
     has(

@@ -8,6 +8,7 @@ mod delivered;
 mod kept_back;
 mod not_delivered;
 mod received;
+mod went_early;
 
 use std::{fs, path::Path, time::Duration};
 

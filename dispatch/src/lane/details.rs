@@ -12,7 +12,10 @@ use auditrelay_config::DigestDetails;
 use auditrelay_store::{Queue, QueueError, Thread};
 use tokio::time::{Instant, sleep_until};
 
-use super::Lane;
+use super::{
+    Lane,
+    stop::{Stop, unless_stopped},
+};
 use crate::{
     Destination, Message, SendError,
     destination::{Attachment, Found},
@@ -79,6 +82,15 @@ impl Details {
         }
     }
 
+    /// Until when nothing of them is tried, for the next lane.
+    pub(super) fn rests_until(&self) -> Option<Instant> {
+        self.resting_until
+    }
+
+    pub(super) fn rest_until(&mut self, until: Option<Instant>) {
+        self.resting_until = until;
+    }
+
     fn rest(&self) -> bool {
         self.resting_until
             .is_some_and(|until| until > Instant::now())
@@ -121,8 +133,8 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
         Ok(())
     }
 
-    /// Posts the next piece.
-    pub(super) async fn post_details(&mut self) -> Result<(), QueueError> {
+    /// Posts the next piece, if the lane is not to end before it may.
+    pub(super) async fn post_details(&mut self, stop: &mut Stop) -> Result<(), QueueError> {
         let Some(thread) = self.details.threads.front().cloned() else {
             return Ok(());
         };
@@ -132,8 +144,8 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
         let step = match self.settings.style.details {
             // It was configured otherwise when the digest was told.
             DigestDetails::Command => Step::Finished,
-            DigestDetails::Thread => self.post_reply(&thread).await?,
-            DigestDetails::File => self.post_file(&thread).await?,
+            DigestDetails::Thread => self.post_reply(&thread, stop).await?,
+            DigestDetails::File => self.post_file(&thread, stop).await?,
         };
         match step {
             Step::Again => {}
@@ -157,7 +169,7 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
         Ok(())
     }
 
-    async fn post_reply(&mut self, thread: &Thread) -> Result<Step, QueueError> {
+    async fn post_reply(&mut self, thread: &Thread, stop: &mut Stop) -> Result<Step, QueueError> {
         if self
             .details
             .replies
@@ -179,7 +191,10 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
             Step::Done(thread.done + 1)
         };
         if self.details.unsure {
-            let found = self.destination.find(message, replies.told_unix_ms).await;
+            let looking = self.destination.find(message, replies.told_unix_ms);
+            let Some(found) = unless_stopped(stop, looking).await else {
+                return Ok(Step::Again);
+            };
             self.count_look(&found);
             match found {
                 Ok(Found::Posted(_)) => {
@@ -191,7 +206,9 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
                 Err(error) => return Ok(self.details_refused(error, thread)),
             }
         }
-        self.pace.ready().await;
+        if unless_stopped(stop, self.pace.ready()).await.is_none() {
+            return Ok(Step::Again);
+        }
         self.note_post();
         match self.destination.post(message).await {
             Ok(_) => {
@@ -242,7 +259,7 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
         }))
     }
 
-    async fn post_file(&mut self, thread: &Thread) -> Result<Step, QueueError> {
+    async fn post_file(&mut self, thread: &Thread, stop: &mut Stop) -> Result<Step, QueueError> {
         let Some(text) = self.make_listing(thread).await? else {
             return Ok(self.give_up(thread, NOT_KEPT));
         };
@@ -251,7 +268,9 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
             name: format!("auditrelay-{}.txt", thread.message),
             text,
         };
-        self.pace.ready().await;
+        if unless_stopped(stop, self.pace.ready()).await.is_none() {
+            return Ok(Step::Again);
+        }
         self.note_post();
         match self.destination.attach(&file).await {
             Ok(()) => {

@@ -1,7 +1,8 @@
 //! Whether a lease that was handed out before has been posted.
 //!
 //! Contract: what is found is acked and not posted again; what is absent is posted as if for the first
-//! time; what cannot be found out is repeated and marked. A look-up that fails is tried again at the pace of other
+//! time; what cannot be found out, or is absent where the channel
+//! posts somewhere else by now, is repeated and marked. A look-up that fails is tried again at the pace of other
 //! tries, and given up after [`RETRIES_MAX`] times `retry_max_seconds`: a channel does not wait for ever to find out.
 
 use auditrelay_store::{Queue, QueueError};
@@ -10,6 +11,7 @@ use tokio::time::Instant;
 
 use super::{
     Held, Lane,
+    stop::{Stop, unless_stopped},
     told::{PostedAt, Told},
 };
 use crate::{Destination, Message, SendError, board::WaitsFor, destination::Found};
@@ -18,7 +20,7 @@ const RETRIES_MAX: u32 = 5;
 
 /// What came of a look-up.
 pub(super) enum Looked {
-    /// It is there, or it has to be looked for again later: nothing more to do now.
+    /// It is there, or it has to be looked for again later or by another lane: nothing more to do now.
     Done,
     Absent,
     Unknowable,
@@ -32,11 +34,16 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
         since_unix_ms: i64,
         held: &Held,
         told: &Told,
+        stop: &mut Stop,
     ) -> Result<Looked, QueueError> {
         let mut sought = Message::new(String::new(), Vec::new(), "sentences");
         sought.id = id;
         self.board.waits_for(WaitsFor::Answer);
-        let found = self.destination.find(&sought, since_unix_ms).await;
+        let looking = self.destination.find(&sought, since_unix_ms);
+        let Some(found) = unless_stopped(stop, looking).await else {
+            // Its lease is kept: the next lane looks.
+            return Ok(Looked::Done);
+        };
         let found = self.or_give_up(found);
         self.count_look(&found);
         match found {
@@ -58,6 +65,8 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
                 self.observe(told, posted);
                 Ok(Looked::Done)
             }
+            // Nothing of this name can be looked for where it posted before.
+            Ok(Found::Absent) if self.moved => Ok(Looked::Unknowable),
             Ok(Found::Absent) => Ok(Looked::Absent),
             Ok(Found::Unknowable { reason }) => {
                 tracing::warn!(

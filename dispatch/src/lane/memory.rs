@@ -3,7 +3,8 @@
 //! Invariants:
 //! * whatever Slack asked to wait for is waited for, whichever lane was asked;
 //! * a channel that is parked stays so until it takes a message, and what may have been posted before is still marked;
-//! * where the way to Slack is another one (token, address, proxy), it is tried at once: it may be mended.
+//! * where the way to Slack is another one (token, address, proxy), it is tried at once: it may be mended;
+//! * where it posts somewhere else, what may have been posted before, there, is marked: it cannot be looked for here.
 
 use std::time::Duration;
 
@@ -30,9 +31,32 @@ pub struct Memory {
     buried: u32,
     parked_tries: u32,
     fallback_is_full: bool,
+    /// Of details of digests.
+    details_rest: Option<Instant>,
+    moved: bool,
 }
 
 impl Memory {
+    /// The channel posts somewhere else from now on. It may be the same place by another name, so that a hold that
+    /// Slack asked for stays; `elsewhere` where it certainly is not.
+    pub fn moved(&mut self, elsewhere: bool) {
+        self.was_away();
+        self.try_at_once();
+        self.rest.moved(elsewhere);
+        self.state = LaneState::Open;
+        self.without_id = false;
+        self.buried = 0;
+        self.moved = true;
+    }
+
+    /// Nothing was posted for a while, and what waits may be something else by now.
+    pub fn was_away(&mut self) {
+        self.plain = false;
+        self.tries = Tries::default();
+        self.unknown = None;
+        self.looking_since = None;
+    }
+
     /// The way to Slack is another one: only what Slack asked for is waited for.
     pub fn try_at_once(&mut self) {
         self.rest.shorten();
@@ -65,11 +89,20 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
         self.buried = memory.buried;
         self.parked_tries = memory.parked_tries;
         self.fallback_is_full = memory.fallback_is_full;
+        self.details.rest_until(memory.details_rest);
+        self.moved = memory.moved;
         self.set_state(memory.state);
-        if let Some(left) = memory.rest.left() {
+        self
+    }
+
+    /// Shows what holds it before it has met anything itself.
+    pub(super) fn show_hold(&mut self) {
+        if let Some(left) = self.pace.held() {
+            if self.state == LaneState::Open {
+                self.set_state(LaneState::Holding);
+            }
             self.board.rests(left);
         }
-        self
     }
 
     pub(super) fn into_memory(self) -> Memory {
@@ -88,6 +121,8 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
             buried: self.buried,
             parked_tries: self.parked_tries,
             fallback_is_full: self.fallback_is_full,
+            details_rest: self.details.rests_until(),
+            moved: self.moved,
         }
     }
 }

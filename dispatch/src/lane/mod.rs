@@ -11,6 +11,7 @@ mod look;
 mod memory;
 mod outcome;
 mod ready;
+mod stop;
 mod told;
 mod tries;
 
@@ -37,6 +38,7 @@ use crate::{
 use details::Details;
 use look::Looked;
 pub use memory::Memory;
+use stop::{Stop, unless_stopped};
 use told::{PostedAt, Told};
 use tries::{Search, Tries};
 
@@ -85,6 +87,8 @@ pub struct Lane<Q, D> {
     stuck: bool,
     /// Since when a message is looked for in vain.
     looking_since: Option<Instant>,
+    /// The lease that it began with may have been posted somewhere else.
+    moved: bool,
     /// Dead letters in a row, with nothing accepted between.
     buried: u32,
     /// How often the channel was tried in vain since it is parked.
@@ -168,6 +172,7 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
             unknown: None,
             stuck: false,
             looking_since: None,
+            moved: false,
             buried: 0,
             parked_tries: 0,
             fallback_is_full: false,
@@ -180,13 +185,14 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
         }
     }
 
-    /// Delivers until it is told to stop. A post under way is finished first.
+    /// Delivers until it is told to stop. A post under way is finished first; what waits for its turn is not.
     ///
     /// # Errors
     /// The queue's; nothing can be delivered after one.
     pub async fn run(mut self, mut shutdown: watch::Receiver<bool>) -> Result<Memory, QueueError> {
         // Another lane may have written there before this one.
         self.board.is(self.state);
+        self.show_hold();
         self.begin_details().await?;
         loop {
             tokio::select! {
@@ -195,14 +201,14 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
                 ready = self.ready() => ready?,
             }
             // What nobody has heard of yet goes before the details of what was told.
-            if !self.deliver().await? {
-                self.post_details().await?;
+            if !self.deliver(&mut shutdown).await? {
+                self.post_details(&mut shutdown).await?;
             }
         }
     }
 
     /// Posts the next message; `false` if there is nothing to tell.
-    async fn deliver(&mut self) -> Result<bool, QueueError> {
+    async fn deliver(&mut self, stop: &mut Stop) -> Result<bool, QueueError> {
         self.board.waits_for(WaitsFor::Rendering);
         let mut begun = Instant::now();
         let Some((lease, permit)) = self.lease().await? else {
@@ -216,7 +222,7 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
             // Whatever was posted without its ID cannot be found by it.
             let looked = match self.without_id {
                 true => Looked::Unknowable,
-                false => self.look(id, since_unix_ms, &held, &told).await?,
+                false => self.look(id, since_unix_ms, &held, &told, stop).await?,
             };
             match looked {
                 Looked::Done => return Ok(true),
@@ -229,6 +235,7 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
                 None => return Ok(false),
             }
         } else {
+            self.moved = false;
             (lease, permit)
         };
         held.possibly_repeated |= self.search.repeats();
@@ -240,12 +247,10 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
             prepared.message.id.clear();
         }
         self.pace.prepared(begun.elapsed());
-        self.board.waits_for(WaitsFor::Pace);
-        if let Some(workspace) = &self.workspace {
-            // A hold may have come since this lane had its turn.
-            workspace.until_not_held().await;
+        if unless_stopped(stop, self.may_post()).await.is_none() {
+            self.give_back(&held).await?;
+            return Ok(true);
         }
-        self.pace.ready().await;
         self.tries.add(now_unix_ms());
         self.note_post();
         match self.destination.post(&prepared.message).await {
@@ -270,6 +275,15 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
             }
         }
         Ok(true)
+    }
+
+    async fn may_post(&mut self) {
+        self.board.waits_for(WaitsFor::Pace);
+        if let Some(workspace) = &self.workspace {
+            // A hold may have come since this lane had its turn.
+            workspace.until_not_held().await;
+        }
+        self.pace.ready().await;
     }
 
     /// What gathered, and the permit to hold its text in memory.

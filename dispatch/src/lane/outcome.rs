@@ -69,6 +69,7 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
         self.buried = 0;
         self.parked_tries = 0;
         self.stuck = false;
+        self.moved = false;
         self.settled();
     }
 
@@ -117,7 +118,7 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
 
     /// A lease that may have been posted before is kept: its members must come back together, under the
     /// same ID, however often the repetition is put off.
-    async fn give_back(&self, held: &Held) -> Result<(), QueueError> {
+    pub(super) async fn give_back(&self, held: &Held) -> Result<(), QueueError> {
         if held.resumed {
             Ok(())
         } else {

@@ -3,7 +3,10 @@
 use auditrelay_dispatch::board::{Incident, LaneError};
 
 use super::*;
-use crate::status::{Attention, Budget};
+use crate::status::{
+    Attention, Budget,
+    report::{Lately, Refused},
+};
 
 const NOW: i64 = 1_795_000_000_000;
 
@@ -55,6 +58,40 @@ channel  state  waiting  oldest  delivered  dead  last delivery  next
 ops      open         0       -        800     0  1m 01s ago     idle
 "
     );
+}
+
+#[test]
+fn what_was_refused_and_log_files_have_lines() {
+    let mut report = report();
+    let refused = |times| Refused {
+        times,
+        lasting: false,
+    };
+    report.lately = Some(Lately {
+        over_seconds: 600.0,
+        refused: [
+            ("method".into(), refused(1_200)),
+            ("path".into(), refused(1)),
+        ]
+        .into(),
+        ..Lately::default()
+    });
+    let log_file = LogFile {
+        lag_bytes: 3 << 20,
+        last_read_unix_ms: Some(NOW - 2_000),
+        ..LogFile::default()
+    };
+    report
+        .log_files
+        .insert("/var/log/\u{1b}[2J.log".into(), log_file);
+    let text = table(&report);
+    for line in [
+        "\nrefused   1,200 method, 1 path in the last 10 min\n",
+        "log: 3.0 MiB not read, read 2s ago\n",
+    ] {
+        assert!(text.contains(line), "no {line:?} in {text}");
+    }
+    assert!(!text.contains('\u{1b}'), "{text}");
 }
 
 #[test]

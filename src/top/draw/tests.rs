@@ -135,6 +135,32 @@ fn a_channel_that_is_parked_stands_first() {
 }
 
 #[test]
+fn what_is_left_out_of_what_needs_a_person_is_counted() {
+    let with = |things: usize| {
+        let mut report = troubled();
+        let first = report.attention[0].clone();
+        report.attention = (0..things)
+            .map(|number| crate::status::Attention {
+                what: format!("thing {number}."),
+                ..first.clone()
+            })
+            .collect();
+        screen(&app(report), 80, 24).to_string()
+    };
+    let text = with(3);
+    assert!(
+        text.contains("thing 2.") && !text.contains("more ("),
+        "{text}"
+    );
+    let text = with(7);
+    assert!(text.contains("… and 5 more (auditrelay status)"), "{text}");
+    assert!(
+        text.contains("thing 1.") && !text.contains("thing 2."),
+        "{text}"
+    );
+}
+
+#[test]
 fn one_channel() {
     let mut app = app(troubled());
     press(&mut app, KeyCode::Enter);

@@ -20,7 +20,8 @@ use super::{
     shared::UnroutedBlock,
 };
 use crate::{
-    Appended, Cursor, Note, Noted, QueueError, Queued, QueuedPage, SeenKey, SeenPage, Whereabouts,
+    Appended, Cursor, Note, Noted, QueueError, Queued, QueuedPage, SeenKey, SeenPage, ToldKept,
+    Whereabouts,
     codec::{self, Class},
     frame::{Damaged, Header, Kind},
     log::{LogError, LogFiles, Place, Position, Reader, ScanError, scan_some},
@@ -53,15 +54,15 @@ impl SledQueue {
             .await
     }
 
-    /// Where deliveries are, by record and number; `None` where they are not any more. Looks at every key of the
-    /// index that points to deliveries, and reads none of these.
+    /// Where deliveries are, by record and number; `None` where they are not any more; and what is kept of what
+    /// messages told. Looks at every key of the index that points to deliveries, and reads none of these.
     ///
     /// # Errors
     /// What is stored cannot be read.
     pub async fn whereabouts(
         &self,
         of: Vec<(u64, u32)>,
-    ) -> Result<Vec<Option<Whereabouts>>, QueueError> {
+    ) -> Result<(Vec<Option<Whereabouts>>, ToldKept), QueueError> {
         self.look(move |inner| whereabouts(inner, &of)).await
     }
 
@@ -255,7 +256,10 @@ fn has_audit_id(json: &str, audit_id: &str) -> bool {
         && Envelope::parse(json).is_ok_and(|event| &*event.audit_id == audit_id)
 }
 
-fn whereabouts(inner: &Inner, of: &[(u64, u32)]) -> Result<Vec<Option<Whereabouts>>, ReadError> {
+fn whereabouts(
+    inner: &Inner,
+    of: &[(u64, u32)],
+) -> Result<(Vec<Option<Whereabouts>>, ToldKept), ReadError> {
     let mut sought: HashMap<u64, Vec<usize>> = HashMap::new();
     for (index, (record, _)) in of.iter().enumerate() {
         sought.entry(*record).or_default().push(index);
@@ -264,6 +268,7 @@ fn whereabouts(inner: &Inner, of: &[(u64, u32)]) -> Result<Vec<Option<Whereabout
     // Keys of one channel stand together, most severe first and oldest first: in the order of delivery.
     let mut waiting: BTreeMap<String, u64> = BTreeMap::new();
     let mut told: HashMap<u64, u64> = HashMap::new();
+    let mut kept = ToldKept::default();
     let db = inner.index.db();
     for row in db.scan_prefix(keys::HELD) {
         let (key, stored) = row?;
@@ -292,6 +297,12 @@ fn whereabouts(inner: &Inner, of: &[(u64, u32)]) -> Result<Vec<Option<Whereabout
             && let Some(message) = keys::message(&key)
         {
             *told.entry(message).or_default() += held.count();
+            if kept.oldest.is_none() {
+                kept.oldest = Some((message, ToldRow::read(&stored)?.told_unix_ms));
+            }
+            if held.class == Class::Events {
+                kept.events += held.count();
+            }
         }
     }
     for place in found.iter_mut().flatten() {
@@ -302,7 +313,7 @@ fn whereabouts(inner: &Inner, of: &[(u64, u32)]) -> Result<Vec<Option<Whereabout
             *events = told.get(message).copied().unwrap_or_default();
         }
     }
-    Ok(found)
+    Ok((found, kept))
 }
 
 /// The lease that has a delivery, and when it was sealed.
