@@ -4,6 +4,7 @@
 
 mod doorman;
 mod port;
+mod visitors;
 
 use std::sync::Arc;
 

@@ -6,33 +6,41 @@
 //! * everything is loaded and made before anything is exchanged: a configuration that cannot be used changes nothing;
 //! * what counts only after a restart is left as it is, named, and counted; the rest counts;
 //! * files are looked at by content: the same content has to be there twice, [`POLL_INTERVAL`] apart, so that one
-//!   that is being written is not taken. Whoever asks in so many words is taken at their word;
-//! * a content is tried once by itself: what is wrong with it is said once.
+//!   that is being written is not taken. Whoever asks in so many words is taken at their word, unless it changes just then;
+//! * a content is tried once by itself: what is wrong with it is said once;
+//! * what is valid and surely not meant is not taken ([`guard`]): an emptied file, and by itself one that was cut.
 
 mod command;
 mod difference;
+mod guard;
 mod metrics;
 mod port;
 mod source;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    time::Duration,
+};
 
 use auditrelay_config::Loaded;
 use auditrelay_dispatch::{Board, board::TEXT_CHARS_MAX, escape::clean};
 use auditrelay_store::QueueError;
+use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
 use tokio::{
     sync::{Mutex, mpsc},
     time::{MissedTickBehavior, interval},
 };
 
-use crate::parts::Parts;
+use crate::parts::{Next, Parts};
 use difference::{Change, as_far_as_possible, changes};
 
 pub(crate) use command::{ReloadArgs, run};
 pub(crate) use metrics::ReloadMetrics;
 pub(crate) use port::{PATH, answer};
 pub(crate) use source::Source;
+use source::Text;
 
 /// How often files are looked at.
 const POLL_INTERVAL: Duration = Duration::from_secs(5);
@@ -86,14 +94,23 @@ pub(crate) struct Reloader {
     metrics: ReloadMetrics,
     /// The content that was tried last.
     tried: Mutex<u64>,
+    /// What the file said that is in use.
+    in_use: Mutex<Arc<Text>>,
     board: Board,
     /// Why the configuration that was tried last cannot be used, if it cannot.
     failure: std::sync::Mutex<Option<String>>,
 }
 
+/// A configuration that may count.
+struct Made {
+    next: Next,
+    report: Report,
+    text: Text,
+}
+
 impl Reloader {
     pub(crate) fn new(
-        source: Source,
+        mut source: Source,
         parts: Arc<Parts>,
         metrics: ReloadMetrics,
         board: Board,
@@ -102,6 +119,7 @@ impl Reloader {
             board,
             failure: std::sync::Mutex::default(),
             tried: Mutex::new(source.began_with()),
+            in_use: Mutex::new(Arc::new(source.take_first_text())),
             source: Arc::new(source),
             parts,
             metrics,
@@ -135,9 +153,15 @@ impl Reloader {
 
     /// One reload. It goes on if nobody waits for it any more.
     async fn reload(self: Arc<Self>, trigger: Trigger) -> Result<Report, NotLoaded> {
+        let metrics = self.metrics.clone();
         let work = tokio::spawn(async move { self.one(trigger).await });
-        let ended = |_| NotLoaded::Storage(QueueError::Closed);
-        work.await.map_err(ended)?
+        work.await.unwrap_or_else(|ended| {
+            // Its place is in the log.
+            if ended.is_panic() {
+                metrics.failure();
+            }
+            Err(NotLoaded::Storage(QueueError::Closed))
+        })
     }
 
     async fn one(&self, trigger: Trigger) -> Result<Report, NotLoaded> {
@@ -198,39 +222,61 @@ impl Reloader {
         tried: &mut u64,
     ) -> Result<Report, NotLoaded> {
         let (source, parts) = (Arc::clone(&self.source), Arc::clone(&self.parts));
+        let said = Arc::clone(&*self.in_use.lock().await);
+        let by_itself = matches!(trigger, Trigger::File(_));
         let made = blocking(move || {
             let content = source.fingerprint();
-            let loaded = source.load().map_err(|error| error.to_string());
-            let made = loaded.and_then(|Loaded { config, notes }| {
-                let in_use = parts.current.load();
-                let counts = as_far_as_possible(config.clone(), &in_use);
-                let report = Report {
-                    changed: changes(&in_use, &counts),
-                    restart_needed: changes(&counts, &config),
-                    notes,
-                };
-                let next = parts.prepare(counts);
-                let named = |problem| format!("{}: {problem}", source.name());
-                Ok((next.map_err(named)?, report))
-            });
+            let made = caught(|| make(&source, &parts, &said, by_itself));
             (content, source.fingerprint(), made)
         });
         let Some((content, after, made)) = made.await else {
             return Err(NotLoaded::Storage(QueueError::Closed));
         };
-        if let Trigger::File(seen) = trigger
-            && (content, after) != (seen, seen)
-        {
+        if content != after || matches!(trigger, Trigger::File(seen) if seen != content) {
             return Err(NotLoaded::Moving);
         }
         *tried = content;
-        let (next, report) = made.map_err(NotLoaded::Invalid)?;
+        let Made { next, report, text } = made.map_err(NotLoaded::Invalid)?;
         self.parts
             .exchange(next)
             .await
             .map_err(NotLoaded::Storage)?;
+        *self.in_use.lock().await = Arc::new(text);
         Ok(report)
     }
+}
+
+/// Loads and makes all there is to it, and changes nothing. `said` is what the file said that is in use.
+fn make(source: &Source, parts: &Parts, said: &Text, by_itself: bool) -> Result<Made, String> {
+    let named = |problem| format!("{}: {problem}", source.name());
+    let (Loaded { config, notes }, text) = source.again(said)?;
+    let in_use = parts.current.load();
+    if let Some(problem) = guard::silenced(&in_use, &config) {
+        return Err(named(problem));
+    }
+    let counts = as_far_as_possible(config.clone(), &in_use);
+    let report = Report {
+        changed: changes(&in_use, &counts),
+        restart_needed: changes(&counts, &config),
+        notes,
+    };
+    let is_other = !report.changed.is_empty() || !report.restart_needed.is_empty();
+    if by_itself && is_other && guard::is_cut(text.expose_secret(), said.expose_secret()) {
+        let problem = "it is what it was with its end cut off, as a full disk leaves a file, so it is not taken by \
+                       itself; if that is meant, `auditrelay reload` takes it";
+        return Err(named(problem.to_owned()));
+    }
+    let next = parts.prepare(counts).map_err(named)?;
+    Ok(Made { next, report, text })
+}
+
+/// A panic is a reason, without its words: they may quote what was worked on.
+fn caught<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_panicked| {
+        let reason = "loading it panicked, which is a fault of the relay; please report it with the place that the \
+                      line before this one names";
+        Err(reason.to_owned())
+    })
 }
 
 /// What was seen at the last look, if it was not tried.
@@ -312,6 +358,16 @@ mod tests {
             }
         }
         assert_eq!(taken, [(3, 4), (8, 7), (12, 4)]);
+    }
+
+    #[test]
+    fn a_load_that_panics_is_a_failure_with_a_reason_that_quotes_nothing() {
+        let reason = caught::<()>(|| panic!("xoxb-secret")).expect_err("it panicked");
+        assert!(
+            reason.contains("panicked") && !reason.contains("xoxb"),
+            "{reason}"
+        );
+        assert_eq!(caught(|| Ok(1)), Ok(1));
     }
 
     #[test]

@@ -7,6 +7,7 @@
 mod args;
 mod found;
 mod gather;
+mod kept;
 mod lane;
 mod means;
 mod tell;

@@ -7,6 +7,7 @@ use std::{
     fs::File,
     hash::{DefaultHasher, Hash, Hasher},
     io::Read,
+    panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
 };
 
@@ -22,14 +23,17 @@ const SECTIONS: [&str; 3] = ["slack", "channels", "watchdog"];
 const DEPTH_MAX: usize = 4;
 
 /// What tells one content of all these files from another, whatever their names lead to. A file that cannot be read
-/// is a content of its own.
+/// is a content of its own. One that is no regular file is not read: what a pipe says can be read once, and is for who
+/// loads it.
 #[must_use]
 pub fn fingerprint(file: Option<&Path>, env: &[(String, String)]) -> u64 {
     let mut hash = DefaultHasher::new();
     let text = file.map(read);
     text.hash(&mut hash);
     let text = text.and_then(Result::ok).unwrap_or_default();
-    for path in secret_files(&text, env) {
+    // A text that the parser fails on is told by whoever loads it.
+    let secrets = catch_unwind(AssertUnwindSafe(|| secret_files(&text, env)));
+    for path in secrets.unwrap_or_default() {
         path.hash(&mut hash);
         read(&path).hash(&mut hash);
     }
@@ -38,6 +42,10 @@ pub fn fingerprint(file: Option<&Path>, env: &[(String, String)]) -> u64 {
 
 /// Up to the bound and one byte more, as it is read for good.
 fn read(path: &Path) -> Result<Vec<u8>, String> {
+    let kind = std::fs::metadata(path).map_err(|error| error.kind().to_string())?;
+    if !kind.is_file() {
+        return Err("no regular file".to_owned());
+    }
     let mut bytes = Vec::new();
     let limit = FILE_BYTES_MAX as u64 + 1;
     File::open(path)
@@ -103,6 +111,16 @@ mod tests {
         let found = secret_files(text, &env);
         let expected = ["/s/a", "/s/b", "/s/env", "/s/token", "/s/w"].map(PathBuf::from);
         assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn what_is_no_regular_file_is_left_to_who_loads_it() {
+        let dir = tempfile::tempdir().expect("a folder");
+        // A socket: whoever opens it to read it fails in another way.
+        let path = dir.path().join("socket");
+        let _socket = std::os::unix::net::UnixListener::bind(&path).expect("bound");
+        assert_eq!(read(&path), Err("no regular file".to_owned()));
+        assert!(read(dir.path()).is_err());
     }
 
     #[test]

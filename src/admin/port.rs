@@ -3,33 +3,42 @@
 //! Invariants:
 //! * it listens before the queue is opened, so that probes are answered while a large one is recovered; until then nothing
 //!   but probes is;
-//! * between the moment the queue is open and the one the relay runs, which is short, requests wait;
+//! * between the moment the queue is open and the one the relay runs, which is short, requests wait, but for `/livez`;
+//! * who shows no token gets one answer on a connection, and has little time to take it ([`super::visitors`]);
 //! * it ends when it is dropped; answers under way go on.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use auditrelay_config::Config;
 use http_body_util::BodyExt;
-use hyper::{Request, StatusCode, body::Incoming, header::AUTHORIZATION, service::service_fn};
+use hyper::{
+    Request, StatusCode,
+    body::Incoming,
+    header::{AUTHORIZATION, CONNECTION, HeaderValue},
+    service::service_fn,
+};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{Semaphore, watch},
+    sync::watch,
     task::JoinHandle,
     time::timeout,
 };
 
-use super::{Admin, doorman::Doorman, text};
+use super::{
+    Admin,
+    doorman::Doorman,
+    text,
+    visitors::{STRANGER_TIMEOUT, Visitor, Visitors},
+};
 use crate::{
     Failure,
     commands_port::{Answer, refuse},
     health, import,
 };
 
-/// Enough for every scraper and a person; a forgotten client costs nobody else.
-const CONNECTIONS_MAX: usize = 64;
-/// A relay whose queue is open runs at once.
-const RUNS_WITHIN: Duration = Duration::from_secs(10);
+/// A relay whose queue is open runs at once. Less than a connection has without a token, so that it is said.
+const RUNS_WITHIN: Duration = Duration::from_secs(STRANGER_TIMEOUT.as_secs() / 2);
 
 /// How far the relay is.
 #[derive(Clone)]
@@ -132,11 +141,8 @@ impl Port {
 }
 
 async fn accept(listener: TcpListener, inner: Arc<Inner>) {
-    let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let visitors = Arc::new(Visitors::default());
     loop {
-        let Ok(permit) = Arc::clone(&connections).acquire_owned().await else {
-            return;
-        };
         let (stream, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
@@ -149,31 +155,45 @@ async fn accept(listener: TcpListener, inner: Arc<Inner>) {
                 continue;
             }
         };
-        let inner = Arc::clone(&inner);
-        tokio::spawn(async move {
-            connection(stream, peer, inner).await;
-            drop(permit);
-        });
+        let visitor = visitors.enter();
+        tokio::spawn(connection(stream, peer, Arc::clone(&inner), visitor));
     }
 }
 
-async fn connection(stream: TcpStream, peer: SocketAddr, inner: Arc<Inner>) {
+async fn connection(stream: TcpStream, peer: SocketAddr, inner: Arc<Inner>, visitor: Visitor) {
+    let visitor = &visitor;
     let service = service_fn(move |request| {
         let inner = Arc::clone(&inner);
-        async move { Ok::<_, std::convert::Infallible>(inner.answer(request, peer).await) }
+        async move {
+            let mut answer = inner.answer(request, peer, visitor).await;
+            if !visitor.is_known() {
+                let close = HeaderValue::from_static("close");
+                answer.headers_mut().insert(CONNECTION, close);
+            }
+            Ok::<_, std::convert::Infallible>(answer)
+        }
     });
-    let served = hyper::server::conn::http1::Builder::new()
+    let serving = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(Duration::from_secs(10))
-        .serve_connection(TokioIo::new(stream), service)
-        .await;
-    if let Err(error) = served {
-        tracing::debug!(%error, "a connection on the admin port broke");
+        .header_read_timeout(STRANGER_TIMEOUT)
+        .serve_connection(TokioIo::new(stream), service);
+    tokio::select! {
+        served = serving => if let Err(error) = served {
+            tracing::debug!(%error, "a connection on the admin port broke");
+        },
+        () = visitor.has_to_go() => {
+            tracing::debug!("a connection on the admin port without a token had its time, or gave way to another");
+        }
     }
 }
 
 impl Inner {
-    async fn answer(&self, request: Request<Incoming>, peer: SocketAddr) -> Answer {
+    async fn answer(
+        &self,
+        request: Request<Incoming>,
+        peer: SocketAddr,
+        visitor: &Visitor,
+    ) -> Answer {
         let path = request.uri().path();
         if let Some((probe, only)) = health::asked(path)
             && request.method().is_safe()
@@ -183,10 +203,16 @@ impl Inner {
         // What has a token of its own asks for it.
         let is_command = [crate::commands_port::PATH, import::PATH].contains(&path);
         let is_admitted = self.doorman.admits(request.headers());
-        if self.doorman.asks() && !is_command && !is_admitted && !self.is_own(&request) {
+        // Before anybody is refused: the token of this run is written before the relay runs.
+        let running = self.running().await;
+        let header = request.headers().get(AUTHORIZATION);
+        let is_own = matches!(&running, Ok(admin) if admin.commands.knows_token(header));
+        if is_admitted || is_own {
+            visitor.shows_token();
+        } else if self.doorman.asks() && !is_command {
             return self.doorman.refusal(peer);
         }
-        match self.running().await {
+        match running {
             Ok(admin) => admin.route(request, is_admitted).await,
             Err(doing) => {
                 let reason = format!("{doing}; there is nothing to read before that is done");
@@ -195,23 +221,14 @@ impl Inner {
         }
     }
 
-    /// Whether a request shows the token of this run.
-    fn is_own(&self, request: &Request<Incoming>) -> bool {
-        match &*self.stage.borrow() {
-            Stage::Running(admin) => {
-                let header = request.headers().get(AUTHORIZATION);
-                admin.commands.knows_token(header)
-            }
-            _ => false,
-        }
-    }
-
     async fn probe(&self, probe: &str, only: Option<&str>, query: Option<&str>) -> Answer {
-        let checks = match (probe, self.running().await) {
-            ("livez", _) => health::living(),
-            (_, Err(doing)) => health::starting(doing),
-            ("startupz", Ok(_)) => health::started(),
-            (_, Ok(admin)) => admin.ready(),
+        let checks = match probe {
+            "livez" => health::living(),
+            _ => match (probe, self.running().await) {
+                (_, Err(doing)) => health::starting(doing),
+                ("startupz", Ok(_)) => health::started(),
+                (_, Ok(admin)) => admin.ready(),
+            },
         };
         let (status, lines) = health::answer(probe, only, query, &checks);
         text(status, lines).map(BodyExt::boxed)

@@ -55,7 +55,7 @@ pub(super) async fn trace(
         window_seconds: config.dedup.window().as_secs(),
         detail_hours: config.queue.digest_detail_hours.get(),
         retain_hours: config.queue.retain_hours.get(),
-        not_shown: gathered.left_out,
+        not_shown: gathered.left_out(),
     };
     let routes = Routes::new(&config);
     let judge = Judge {

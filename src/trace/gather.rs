@@ -10,11 +10,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use auditrelay_audit::{Envelope, EventKey, HashKey, Stage};
 use auditrelay_store::{Block, Hint, ItemKind, Note, Queued, SeenKey, Whereabouts};
 
+use super::kept::Kept;
+
 /// A client that may name any cluster names no more than so many; the configuration's come first.
 const CLUSTERS_MAX: usize = 10_000;
-/// So much of each kind is kept of one audit ID; a client that uses one for everything fills no memory.
-const KEPT_MAX: usize = 200;
-
 type Fingerprint = [u8; 16];
 
 /// An item of a block.
@@ -62,13 +61,12 @@ pub(crate) struct Gathered {
     key: Option<HashKey>,
     pub(crate) clusters: BTreeSet<String>,
     identities: BTreeMap<u64, (String, Stage)>,
-    arrivals: Vec<Arrival>,
-    deliveries: Vec<Queued>,
+    // A client that uses one audit ID for everything fills no memory.
+    arrivals: Kept<Arrival>,
+    deliveries: Kept<Queued>,
     notes: Vec<Note>,
-    seen: Vec<SeenKey>,
+    seen: Kept<SeenKey>,
     pub(crate) window_from_unix_ms: Option<i64>,
-    /// So much more was found than is kept.
-    pub(crate) left_out: u64,
 }
 
 impl Gathered {
@@ -79,12 +77,11 @@ impl Gathered {
             key,
             clusters: BTreeSet::new(),
             identities: BTreeMap::new(),
-            arrivals: Vec::new(),
-            deliveries: Vec::new(),
+            arrivals: Kept::default(),
+            deliveries: Kept::default(),
             notes: Vec::new(),
-            seen: Vec::new(),
+            seen: Kept::default(),
             window_from_unix_ms: None,
-            left_out: 0,
         };
         if let Some(only) = only {
             new.cluster(&only);
@@ -116,10 +113,6 @@ impl Gathered {
             else {
                 continue;
             };
-            if self.arrivals.len() == KEPT_MAX {
-                self.left_out += 1;
-                continue;
-            }
             let (json, unwanted) = match &item.kind {
                 ItemKind::Event { .. } => {
                     // One that cannot be unpacked is told without its text.
@@ -161,13 +154,19 @@ impl Gathered {
             if is_other {
                 continue;
             }
-            if self.deliveries.len() == KEPT_MAX {
-                self.left_out += 1;
-            } else {
-                self.deliveries.push(one);
-            }
+            self.deliveries.push(one);
         }
         self.notes.extend(notes);
+        if self.deliveries.left_out > 0 {
+            let kept: BTreeSet<_> = self.known().into_iter().collect();
+            self.notes
+                .retain(|note| kept.contains(&(note.record, note.number)));
+        }
+    }
+
+    /// So much was found beside what is kept.
+    pub(crate) fn left_out(&self) -> u64 {
+        self.arrivals.left_out + self.deliveries.left_out + self.seen.left_out
     }
 
     pub(crate) fn identities(&self) -> BTreeSet<u64> {
@@ -178,11 +177,7 @@ impl Gathered {
         let oldest = self.window_from_unix_ms.into_iter().chain(oldest_unix_ms);
         self.window_from_unix_ms = oldest.min();
         for one in found {
-            if self.seen.len() == KEPT_MAX {
-                self.left_out += 1;
-            } else {
-                self.seen.push(one);
-            }
+            self.seen.push(one);
         }
     }
 

@@ -3,7 +3,7 @@
 use auditrelay_audit::Severity;
 use auditrelay_store::{Burial, EventDelivery, Marks, Noted};
 
-use super::*;
+use super::{super::kept::EACH_MAX, *};
 
 const ID: &str = "a1";
 
@@ -148,11 +148,40 @@ fn notes_are_their_deliverys_own_and_in_order() {
 }
 
 #[test]
-fn an_id_that_is_used_for_everything_fills_no_memory() {
+fn an_id_that_is_used_for_everything_fills_no_memory_and_buries_neither_the_first_nor_the_last_use()
+{
     let mut gathered = gathered();
-    for n in 0..KEPT_MAX as u64 + 7 {
-        gathered.deliveries(vec![queued(n, "get")], Vec::new());
+    let kept = 2 * EACH_MAX as u64;
+    let all = kept + 7;
+    let mut at = 1;
+    let mut note = |record| {
+        at += 1;
+        Note {
+            record,
+            number: 0,
+            stamp: at,
+            message: 20,
+            noted: Noted::Gone,
+        }
+    };
+    for n in 0..all {
+        let verb = match n {
+            0 => "first",
+            _ if n == all - 1 => "last",
+            _ => "get",
+        };
+        gathered.deliveries(vec![queued(n, verb)], vec![note(n)]);
         gathered.seen(vec![seen(n, (n % 250) as u8)], Some(7));
     }
-    assert_eq!((gathered.known().len(), gathered.left_out), (KEPT_MAX, 14));
+    let known: Vec<u64> = gathered.known().iter().map(|(record, _)| *record).collect();
+    let half = EACH_MAX as u64;
+    let expected: Vec<u64> = (0..half).chain(all - half..all).collect();
+    assert_eq!((known, gathered.left_out()), (expected, 14));
+    assert_eq!(gathered.notes.len() as u64, kept);
+    let places = vec![None; kept as usize];
+    let contents = gathered.contents(places);
+    for verb in ["first", "last"] {
+        let text = Some(json(verb));
+        assert!(contents.iter().any(|one| one.json == text), "{verb}");
+    }
 }

@@ -7,6 +7,7 @@ mod support;
 mod pages;
 mod probes;
 mod status;
+mod strangers;
 mod tokens;
 mod top;
 

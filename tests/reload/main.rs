@@ -5,6 +5,7 @@
 mod support;
 
 mod answers;
+mod doubtful;
 mod files;
 mod holds;
 mod lanes;
