@@ -157,15 +157,9 @@ function stat(panel, width, height) {
   const { defaults } = panel.fieldConfig;
   const [one] = seriesOf(panel);
   const { text, colour: shade } = shown(one ? last(one) : null, defaults);
-  const samples = one && panel.options.graphMode === "area" ? one.samples.filter(([, value]) => isNumber(value)) : [];
-  const highest = Math.max(...samples.map(([, value]) => value), 0) || 1;
   const h = height - HEAD;
-  const line = samples.map(([time, value]) => `${at(((time - since) / (until - since)) * width)} ${at(h - (value / highest) * h * 0.42 - 1)}`);
-  const area = line.length > 1
-    ? `<svg class="spark" width="${width}" height="${h}"><path d="M${line.join("L")}V${h}H${line[0].split(" ")[0]}z" fill="#fff" opacity="0.18"/><path d="M${line.join("L")}" fill="none" stroke="#fff" opacity="0.55" stroke-width="1.5"/></svg>`
-    : "";
   const size = Math.min(34, (width - 24) / (text.length * 0.56));
-  return { shade, html: `<div class="stat" style="font-size:${at(size)}px;height:${h - 6}px">${escaped(text)}</div>${area}` };
+  return { shade, html: `<div class="stat" style="font-size:${at(size)}px;height:${h - 6}px">${escaped(text)}</div>` };
 }
 
 function timeline(panel, width, height) {
