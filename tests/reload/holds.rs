@@ -22,9 +22,9 @@ fn told_to_wait() -> Fault {
 /// Between the last refusal in one channel and the first try in another.
 fn waited(slack: &LocalSlack, refused: &str, next: &str) -> u64 {
     let refused = posts_to(slack, refused).into_iter();
-    let refused = refused.filter(|one| matches!(one.outcome, Outcome::RateLimited { .. }));
+    let mut refused = refused.filter(|one| matches!(one.outcome, Outcome::RateLimited { .. }));
     let next = &posts_to(slack, next)[0];
-    next.elapsed_ms - refused.last().expect("told to wait").elapsed_ms
+    next.elapsed_ms - refused.next_back().expect("told to wait").elapsed_ms
 }
 
 #[tokio::test(flavor = "multi_thread")]
