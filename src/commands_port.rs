@@ -1,6 +1,7 @@
 //! `POST /command` of the admin port: the running relay does what an operator's command asks.
 //!
-//! The port is on loopback, where everybody on the machine may connect, and these requests change things.
+//! Everybody on the machine may connect to the port, and others where it is not on loopback; and these requests change
+//! things.
 //! So:
 //! * only who can read `admin.address` in the data directory (mode 0600) knows the token of this run, and
 //!   without it nothing is done; it is compared in constant time and stands in no log;
