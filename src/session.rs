@@ -2,7 +2,7 @@
 
 use std::{path::Path, path::PathBuf, sync::Arc, time::Duration};
 
-use auditrelay_config::{Config, Overrides, load};
+use auditrelay_config::{Config, Overrides, data_dir_of, load};
 use auditrelay_dispatch::Routes;
 use auditrelay_store::{DeadLetter, Mute};
 use http_body_util::{BodyExt, Full, Limited};
@@ -38,6 +38,20 @@ impl PlaceArgs {
         match &self.data_dir {
             Some(data_dir) => Ok(data_dir.clone()),
             None => Ok(self.load()?.data_dir),
+        }
+    }
+
+    /// The same for who looks for the relay that runs, and opens nothing: when its configuration was broken, it goes on
+    /// with the one before, and that is when people ask.
+    pub(crate) fn data_dir_of_relay(&self) -> Result<PathBuf, Failure> {
+        let failure = match self.data_dir() {
+            Err(failure @ Failure::Config(_)) => failure,
+            found => return found,
+        };
+        let data_dir = data_dir_of(self.config.as_deref(), environment());
+        match AdminAddress::read(&data_dir) {
+            Some(_) => Ok(data_dir),
+            None => Err(failure),
         }
     }
 
@@ -106,7 +120,7 @@ impl Session {
 
     /// Only the relay that runs, for what is nothing without one. Opens no store.
     pub(crate) fn with_relay(place: &PlaceArgs) -> Result<Self, Failure> {
-        let data_dir = place.data_dir()?;
+        let data_dir = place.data_dir_of_relay()?;
         let Some(address) = AdminAddress::read(&data_dir) else {
             let path = data_dir.display();
             return Err(Failure::No(format!(

@@ -31,7 +31,7 @@ pub(crate) use vitals::Vitals;
 pub(crate) const PATH: &str = "/status";
 
 pub(crate) async fn run(args: &StatusArgs) -> Result<ExitCode, Failure> {
-    let report = read(&args.place.data_dir()?).await?;
+    let report = read(&args.place.data_dir_of_relay()?).await?;
     if args.json {
         say_json(&report)?;
     } else {

@@ -43,7 +43,7 @@ pub(crate) async fn run(args: &TopArgs) -> Result<ExitCode, Failure> {
         let reason = "top needs a terminal; `auditrelay status` prints the same once, `status --json` for scripts";
         return Err(Failure::Usage(reason.to_owned()));
     }
-    let data_dir = args.place.data_dir()?;
+    let data_dir = args.place.data_dir_of_relay()?;
     let every = Duration::from_secs(args.interval);
     let mut app = App::new(every, has_colour());
     let terminal = ratatui::try_init().map_err(|error| terminal_failed(&error))?;

@@ -42,6 +42,16 @@ pub(crate) fn read_layer(path: &Path) -> Result<Layer, ConfigError> {
     Layer::adopt(table, &origin)
 }
 
+/// The text at a top-level key, whatever is wrong with the rest of the file; none where that cannot be told.
+pub(crate) fn read_text(path: &Path, key: &str) -> Option<String> {
+    let bytes = read_bounded(path, FILE_BYTES_MAX).ok()??;
+    let table = parse_yaml(std::str::from_utf8(&bytes).ok()?).ok()?;
+    match &table.get(key)?.kind {
+        config::ValueKind::String(text) => Some(text.clone()),
+        _ => None,
+    }
+}
+
 pub(crate) fn parse_yaml(text: &str) -> Result<Map<String, Value>, String> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let error = match config::File::from_str(text, FileFormat::Yaml).collect() {

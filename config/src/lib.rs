@@ -46,7 +46,7 @@ pub use door::{ClientConfig, TlsConfig};
 pub use error::{ConfigError, EX_CONFIG};
 pub use inputs::{InputsConfig, LogFileConfig};
 pub use json_schema::json_schema;
-pub use load::{Loaded, Overrides, load};
+pub use load::{Loaded, Overrides, data_dir_of, load};
 pub use model::{Config, DedupConfig, IngestConfig, SlackConfig};
 pub use names::{ChannelName, ClientName, ClusterName, InvalidName, RouteName, SlackChannel};
 pub use observe::{LogConfig, MetricsConfig, WATCHDOG, WatchdogConfig};

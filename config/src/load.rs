@@ -107,6 +107,22 @@ impl Overrides {
     }
 }
 
+/// The folder that a configuration names in its file, its environment or by default, whatever else is wrong with it:
+/// for who looks for a relay that runs with the configuration before. Not for who would open what is in there.
+#[must_use]
+pub fn data_dir_of(
+    file: Option<&Path>,
+    env: impl IntoIterator<Item = (String, String)>,
+) -> PathBuf {
+    let mut env = env.into_iter();
+    let from_env = env.find(|(name, _)| name == "AUDITRELAY__DATA_DIR");
+    let named = from_env
+        .map(|(_, folder)| folder)
+        .filter(|folder| !folder.is_empty())
+        .or_else(|| file::read_text(file?, "data_dir"));
+    named.map_or_else(|| RawConfig::default().data_dir, PathBuf::from)
+}
+
 /// What the variables of the older tool set, given what the stronger sources set.
 fn drop_in(
     environment: &Environment,

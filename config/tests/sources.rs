@@ -2,9 +2,9 @@
 
 mod common;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use auditrelay_config::{Overrides, load};
+use auditrelay_config::{Overrides, data_dir_of, load};
 use common::{Case, PREVIEW_NOTE, destination};
 
 #[test]
@@ -161,4 +161,24 @@ fn a_missing_file_a_folder_and_undue_content_are_refused() {
         load_path(case.write("c", "#".repeat(1 << 20) + "#")),
         "is longer than 1048576 bytes"
     );
+}
+
+#[test]
+fn the_data_directory_is_found_in_a_file_that_is_wrong() {
+    let none: [(String, String); 0] = [];
+    let of = |text: &str| {
+        let case = Case::bare();
+        let file = case.write("a.yaml", text);
+        data_dir_of(Some(&file), none.clone())
+    };
+    assert_eq!(of("data_dir: /a\nroutes: [{nam: x}]"), Path::new("/a"));
+    for unsaid in ["routes: [{nam: x}]", "data_dir: [", "data_dir: 3", ""] {
+        assert_eq!(of(unsaid), Path::new("./auditrelay-data"), "{unsaid}");
+    }
+    let set = |value: &str| [("AUDITRELAY__DATA_DIR".to_owned(), value.to_owned())];
+    let case = Case::bare();
+    let file = case.write("a.yaml", "data_dir: /a\nchannels: 3");
+    assert_eq!(data_dir_of(Some(&file), set("/b")), Path::new("/b"));
+    assert_eq!(data_dir_of(Some(&file), set("")), Path::new("/a"));
+    assert_eq!(data_dir_of(None, none), Path::new("./auditrelay-data"));
 }

@@ -36,11 +36,14 @@ pub(crate) struct ReloadArgs {
 }
 
 pub(crate) async fn run(args: &ReloadArgs) -> Result<ExitCode, Failure> {
-    // A configuration that is wrong does not even say where the relay is, and could not be loaded.
-    let data_dir = args.place.data_dir().map_err(|failure| match failure {
-        Failure::Config(error) => Failure::NotLoaded(error.to_string()),
-        other => other,
-    })?;
+    // The relay says what is wrong with it; this does where none is found.
+    let data_dir = args
+        .place
+        .data_dir_of_relay()
+        .map_err(|failure| match failure {
+            Failure::Config(error) => Failure::NotLoaded(error.to_string()),
+            other => other,
+        })?;
     let relay = AdminAddress::read(&data_dir).ok_or_else(|| {
         let path = data_dir.display();
         Failure::No(format!(

@@ -207,6 +207,10 @@ async fn batches_that_are_refused_at_the_door_are_said_with_reason_and_count() {
     assert!(reason.contains("hunter: there is no such key"), "{reason}");
     assert!(attention(&value, "reload").is_some_and(|what| what.contains(reason)));
     assert!(incident(&value, "configuration").is_some_and(|text| text.contains(reason)));
+    // That is when somebody asks, by the file that is broken.
+    let (code, text) = status(path);
+    assert_eq!(code, 1, "{text}");
+    assert!(text.contains("hunter: there is no such key"), "{text}");
     write_tokens(path, TOKEN);
     configured(path, &slack, CLIENTS);
     relay.signal("-HUP");
