@@ -8,7 +8,7 @@ use tokio::time::timeout;
 
 use crate::{
     channel, config, lines, load, start,
-    support::{PATIENCE, Running, ids, list, slack, told},
+    support::{PATIENCE, Running, ids, list, run, slack, told},
     value,
 };
 
@@ -151,4 +151,45 @@ async fn a_message_under_way_is_finished_and_not_repeated() {
 fn exchange_twice(folder: &Path, of: &dyn Fn(&str) -> String, round: usize) {
     load(folder, &of(&format!(", sentences_max: {}", 2 + round)));
     load(folder, &of(&format!(", sentences_max: {}", 12 + round)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_tried_before_a_channel_was_taken_out_does_not_count_when_it_is_back() {
+    let slack = slack(Duration::ZERO).await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder.path();
+    let both = config(
+        &slack,
+        &[channel("a", ""), channel("b", ", park_retry_seconds: 1")].join(", "),
+        "routes: [{name: all, channel: b}]",
+    );
+    let mut relay = start(folder, &both);
+    let always = |code: &str| {
+        let code = code.to_owned();
+        Fault::new(Effect::Error { code }).on("CB").times(1_000)
+    };
+    slack.inject(always("is_archived"));
+    post(&relay, ids("left", 1)).await;
+    until("it was tried", async || posts_to(&slack, "CB").len() >= 2).await;
+    load(folder, &config(&slack, &channel("a", ""), ""));
+    until("its lane is gone", async || {
+        let metrics = relay.get("/metrics").await.1;
+        !metrics.contains("auditrelay_lane_state{channel=\"b\"")
+    })
+    .await;
+    slack.reset();
+    slack.inject(always("invalid_blocks"));
+    load(folder, &both);
+    let ledger = relay.drained().await;
+    assert_eq!(ledger["channels"]["b"]["dead"], 1, "{ledger}");
+    let (code, letters, stderr) = run(
+        folder,
+        &[],
+        &["dead", "list", "--json", "--config", "c.yaml"],
+    );
+    assert_eq!(code, 0, "{stderr}");
+    let letters: serde_json::Value = serde_json::from_str(&letters).expect("JSON");
+    // Slack counts from its reset on.
+    let since = posts_to(&slack, "CB").len();
+    assert_eq!(letters[0]["attempts"], since, "{letters:#}");
 }
