@@ -163,7 +163,7 @@ async fn what_was_tried_before_a_channel_was_taken_out_does_not_count_when_it_is
         &[channel("a", ""), channel("b", ", park_retry_seconds: 1")].join(", "),
         "routes: [{name: all, channel: b}]",
     );
-    let mut relay = start(folder, &both);
+    let relay = start(folder, &both);
     let always = |code: &str| {
         let code = code.to_owned();
         Fault::new(Effect::Error { code }).on("CB").times(1_000)
