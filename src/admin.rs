@@ -8,7 +8,7 @@ mod visitors;
 
 use std::sync::Arc;
 
-use auditrelay_store::{Queue, SledQueue};
+use auditrelay_store::{Engine, Queue};
 use http_body_util::{BodyExt, Full};
 use hyper::{
     Method, Request, Response, StatusCode,
@@ -30,7 +30,7 @@ pub(crate) use port::Port;
 
 /// What the port of a running relay tells of, and does.
 pub(crate) struct Admin {
-    pub(crate) queue: SledQueue,
+    pub(crate) queue: Engine,
     pub(crate) current: Current,
     pub(crate) metrics: LedgerMetrics,
     pub(crate) commands: Commands,

@@ -8,7 +8,7 @@ use std::{
 
 use auditrelay_audit::HashKey;
 use auditrelay_config::Config;
-use auditrelay_store::{MovedAside, Opened, SledOptions, SledQueue};
+use auditrelay_store::{Engine, MovedAside, Opened, SledOptions};
 
 use crate::{Failure, limits::limits, when::now_unix_ms};
 
@@ -88,11 +88,9 @@ pub(crate) fn sled_options(data_dir: &Path, config: Option<&Config>) -> SledOpti
 }
 
 /// Opens the queue for a relay.
-pub(crate) async fn open_queue(
-    config: &Config,
-) -> Result<(SledQueue, Option<MovedAside>), Failure> {
+pub(crate) async fn open_queue(config: &Config) -> Result<(Engine, Option<MovedAside>), Failure> {
     let options = sled_options(&config.data_dir, Some(config));
-    let opened = tokio::task::spawn_blocking(move || SledQueue::open(&options)).await;
+    let opened = tokio::task::spawn_blocking(move || Engine::open(&options)).await;
     // sled panics where it cannot sync while it closes what it has just opened.
     let opened = opened.map_err(|_panic| {
         let path = config.data_dir.display();

@@ -14,7 +14,7 @@ use std::{
 use auditrelay_config::{Overrides, load};
 use auditrelay_dispatch::preview;
 use auditrelay_loadtest::slack::{LocalSlack, Options, Post};
-use auditrelay_store::{Ledger, Queue, SledQueue};
+use auditrelay_store::{Engine, Ledger, Queue};
 use http_body_util::{BodyExt, Full};
 use hyper::{Request, StatusCode, body::Bytes, header::HOST};
 use hyper_util::rt::TokioIo;
@@ -138,7 +138,7 @@ async fn post(address: SocketAddr, path: &str, body: &'static [u8]) -> Result<St
 }
 
 async fn show_until_delivered(
-    queue: &SledQueue,
+    queue: &Engine,
     posts: &mut broadcast::Receiver<Post>,
     deadline: Instant,
 ) -> Result<Ledger, Failure> {

@@ -19,7 +19,7 @@ use std::{
 use auditrelay_config::Config;
 use auditrelay_dispatch::{Replay, Replayed, Routes, replay::Selection};
 use auditrelay_store::{
-    Block, BlockItem, Cursor, DeliveryBlock, ItemKind, Queue, QueueError, SledQueue,
+    Block, BlockItem, Cursor, DeliveryBlock, Engine, ItemKind, Queue, QueueError,
 };
 use tokio::{sync::mpsc, time::Instant};
 
@@ -41,7 +41,7 @@ const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
 
 /// What a request works on.
 pub(crate) struct Context {
-    queue: SledQueue,
+    queue: Engine,
     data_dir: PathBuf,
     /// What the configuration says; only a replay and mutes need it.
     today: Mutex<Option<Today>>,
@@ -69,7 +69,7 @@ impl Today {
 
 impl Context {
     /// With today's routes.
-    pub(crate) fn new(queue: SledQueue, config: &Config, routes: Arc<Routes>) -> Self {
+    pub(crate) fn new(queue: Engine, config: &Config, routes: Arc<Routes>) -> Self {
         Self {
             queue,
             data_dir: config.data_dir.clone(),
@@ -97,7 +97,7 @@ impl Context {
     }
 
     /// For everything but a replay and mutes.
-    pub(crate) fn without_routes(queue: SledQueue, data_dir: PathBuf) -> Self {
+    pub(crate) fn without_routes(queue: Engine, data_dir: PathBuf) -> Self {
         Self {
             queue,
             data_dir,
@@ -188,7 +188,7 @@ async fn tell(out: &mpsc::Sender<Line>, line: Line) -> Result<(), Stop> {
     out.send(line).await.map_err(|_| Stop::Gone)
 }
 
-async fn show(queue: &SledQueue, id: u64, out: &mpsc::Sender<Line>) -> Result<Outcome, Stop> {
+async fn show(queue: &Engine, id: u64, out: &mpsc::Sender<Line>) -> Result<Outcome, Stop> {
     let Some(letter) = dead::letter(queue, id).await? else {
         return Ok(Outcome::Unknown);
     };
@@ -203,7 +203,7 @@ async fn show(queue: &SledQueue, id: u64, out: &mpsc::Sender<Line>) -> Result<Ou
     Ok(Outcome::Listed)
 }
 
-async fn events(queue: &SledQueue, id: u64, out: &mpsc::Sender<Line>) -> Result<Outcome, Stop> {
+async fn events(queue: &Engine, id: u64, out: &mpsc::Sender<Line>) -> Result<Outcome, Stop> {
     let Some(told) = queue.told(id).await? else {
         return Ok(Outcome::Unknown);
     };
@@ -291,7 +291,7 @@ async fn replay(
 
 /// Queues the copies of a piece where there is room for all of it.
 async fn deliver_copies(
-    queue: &SledQueue,
+    queue: &Engine,
     deliveries: Vec<DeliveryBlock>,
     text_bytes: u64,
 ) -> Result<(), Stop> {

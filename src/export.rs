@@ -11,7 +11,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use auditrelay_store::{MoveError, Moved, OpenError, SledQueue};
+use auditrelay_store::{Engine, MoveError, Moved, OpenError};
 
 use crate::{
     Failure,
@@ -83,7 +83,7 @@ pub(crate) async fn run(args: &ExportArgs) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn write_to(queue: &SledQueue, sink: Sink, progress: &Progress) -> Result<Moved, Failure> {
+async fn write_to(queue: &Engine, sink: Sink, progress: &Progress) -> Result<Moved, Failure> {
     let out = Shared(Arc::new(Mutex::new(Some(sink))));
     let bar = progress.clone();
     let moved = queue
@@ -113,8 +113,8 @@ fn folder_of(file: &Path) -> &Path {
 }
 
 /// Opens the queue of a relay that is stopped.
-pub(crate) fn open_at_rest(data_dir: &Path) -> Result<SledQueue, Failure> {
-    match SledQueue::open(&command_options(data_dir)) {
+pub(crate) fn open_at_rest(data_dir: &Path) -> Result<Engine, Failure> {
+    match Engine::open(&command_options(data_dir)) {
         Ok(opened) => Ok(opened.queue),
         Err(OpenError::InUse(_)) => {
             let path = data_dir.display();

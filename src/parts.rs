@@ -14,7 +14,7 @@ use auditrelay_audit::HashKey;
 use auditrelay_config::Config;
 use auditrelay_dispatch::{Routes, Table, Templates};
 use auditrelay_ingest::{InForce, Ingest, Preparation};
-use auditrelay_store::{Queue, QueueError, SledQueue};
+use auditrelay_store::{Engine, Queue, QueueError};
 use tokio::sync::watch;
 
 use crate::{
@@ -40,7 +40,7 @@ pub(crate) struct Next {
 /// The parts.
 pub(crate) struct Parts {
     pub(crate) current: Current,
-    pub(crate) queue: SledQueue,
+    pub(crate) queue: Engine,
     pub(crate) hash_key: HashKey,
     pub(crate) tables: watch::Sender<Table>,
     pub(crate) plans: watch::Sender<Arc<Plan>>,
@@ -50,7 +50,7 @@ pub(crate) struct Parts {
     /// The same of those that nobody is told of.
     pub(crate) quiet: InForce,
     /// None where log files are the only door.
-    pub(crate) ingest: Option<Arc<Ingest<SledQueue>>>,
+    pub(crate) ingest: Option<Arc<Ingest<Engine>>>,
     pub(crate) context: Arc<Context>,
 }
 
@@ -63,7 +63,7 @@ impl Parts {
         config: Config,
         routes: &Arc<Routes>,
         templates: &BTreeMap<String, Arc<Templates>>,
-        queue: SledQueue,
+        queue: Engine,
         hash_key: HashKey,
     ) -> Result<Self, Failure> {
         let https = Https::default();
@@ -140,7 +140,7 @@ fn table(config: &Config, routes: &Arc<Routes>) -> Table {
 }
 
 /// The backlog of a channel that is not configured any more stays; somebody has to know.
-pub(crate) fn warn_of_orphans(config: &Config, queue: &SledQueue) {
+pub(crate) fn warn_of_orphans(config: &Config, queue: &Engine) {
     for (name, counts) in queue.ledger().channels {
         if counts.waiting > 0
             && !config

@@ -8,7 +8,7 @@
 
 use std::{net::SocketAddr, path::Path, time::Duration};
 
-use auditrelay_store::{Limits, OpenError, SledOptions, SledQueue};
+use auditrelay_store::{Engine, Limits, OpenError, SledOptions};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::{
     Request, StatusCode,
@@ -73,7 +73,7 @@ pub(crate) fn command_options(data_dir: &Path) -> SledOptions {
 /// Who has the queue.
 pub(crate) enum Found {
     /// This process.
-    Store(Box<SledQueue>),
+    Store(Box<Engine>),
     /// A relay that runs, and its ledger.
     Relay {
         address: AdminAddress,
@@ -91,7 +91,7 @@ pub(crate) async fn reach(data_dir: &Path, options: &SledOptions) -> Result<Foun
     }
     let asked = Instant::now();
     loop {
-        let in_use = match SledQueue::open(options) {
+        let in_use = match Engine::open(options) {
             Ok(opened) => return Ok(Found::Store(Box::new(opened.queue))),
             Err(in_use @ OpenError::InUse(_)) => in_use,
             Err(error) => return Err(error.into()),

@@ -10,7 +10,7 @@ use auditrelay_audit::HashKey;
 use auditrelay_config::Config;
 use auditrelay_dispatch::{Metrics, Router, Routes, Templates};
 use auditrelay_ingest::Keyring;
-use auditrelay_store::{Queue, QueueError, SledQueue};
+use auditrelay_store::{Engine, Queue, QueueError};
 use prometheus::Registry;
 use tokio::{
     net::TcpListener,
@@ -54,9 +54,9 @@ pub struct Relay {
     config: Config,
     templates: BTreeMap<String, Arc<Templates>>,
     routes: Arc<Routes>,
-    queue: SledQueue,
+    queue: Engine,
     hash_key: HashKey,
-    router: Router<SledQueue>,
+    router: Router<Engine>,
     registry: Registry,
     dispatch_metrics: Metrics,
     ledger_metrics: LedgerMetrics,
@@ -117,7 +117,7 @@ impl Relay {
         keyring: Option<Keyring>,
         admin: admin::Port,
         templates: BTreeMap<String, Arc<Templates>>,
-        queue: SledQueue,
+        queue: Engine,
         is_moved_aside: bool,
     ) -> Result<Self, Failure> {
         let hash_key = hash_key(&config.dedup_key_file())?;
@@ -196,7 +196,7 @@ impl Relay {
     }
 
     /// The queue, to look at.
-    pub fn queue(&self) -> SledQueue {
+    pub fn queue(&self) -> Engine {
         self.queue.clone()
     }
 

@@ -5,7 +5,7 @@ mod support;
 use std::{fs, time::Duration};
 
 use auditrelay_loadtest::slack::{Effect, Fault};
-use auditrelay_store::{Delivery, LeaseLimit, Queue, SledOptions, SledQueue};
+use auditrelay_store::{Delivery, Engine, LeaseLimit, Queue, SledOptions};
 use hyper::{Method, StatusCode, body::Bytes};
 use serde_json::{Value, json};
 use support::{Running, drop_in, ids, list, metric, request, run, slack};
@@ -223,7 +223,7 @@ async fn secrets_reach_neither_queue_nor_slack_nor_logs() {
     assert!(!relay.get("/metrics").await.1.contains(CANARY));
     relay.kill();
     let options = SledOptions::new(&folder.path().join("auditrelay-data"), 0);
-    let queue = SledQueue::open(&options).expect("opens").queue;
+    let queue = Engine::open(&options).expect("opens").queue;
     let limit = LeaseLimit {
         events_max: 10,
         bytes_max: 1 << 20,

@@ -12,8 +12,8 @@ use std::{fs, path::Path, time::Duration};
 
 use auditrelay_audit::{EventKey, Severity};
 use auditrelay_store::{
-    Accepted, Batch, Content, Counts, DeliveriesEncoder, DeliveryBlock, EncodedBatch, Entry,
-    LeaseLimit, Queue, Routed, RoutedBlock, SledOptions, SledQueue,
+    Accepted, Batch, Content, Counts, DeliveriesEncoder, DeliveryBlock, EncodedBatch, Engine,
+    Entry, LeaseLimit, Queue, Routed, RoutedBlock, SledOptions,
 };
 use support::Running;
 use tokio::time::Instant;
@@ -96,7 +96,7 @@ fn mixed(batches: usize) -> Vec<EncodedBatch> {
 }
 
 /// Routes all that was appended to one channel; no dedup.
-async fn route(queue: &SledQueue, channel: &str) {
+async fn route(queue: &Engine, channel: &str) {
     while queue.ledger().waiting > 0 {
         let blocks = queue.unrouted(64).await.expect("blocks");
         let mut deliveries = DeliveriesEncoder::default();
@@ -123,18 +123,18 @@ async fn route(queue: &SledQueue, channel: &str) {
 }
 
 /// Tells all that waits for a channel.
-async fn drain(queue: &SledQueue, channel: &str) {
+async fn drain(queue: &Engine, channel: &str) {
     while let Some(lease) = queue.lease(channel, ALL, 5).await.expect("read") {
         queue.ack(&lease.id, Accepted::at(9)).await.expect("held");
     }
 }
 
-fn open(dir: &Path) -> SledQueue {
+fn open(dir: &Path) -> Engine {
     let options = SledOptions {
         cache_bytes_max: 64 * MIB,
         ..SledOptions::new(dir, 0)
     };
-    SledQueue::open(&options).expect("opens").queue
+    Engine::open(&options).expect("opens").queue
 }
 
 #[tokio::test(flavor = "multi_thread")]

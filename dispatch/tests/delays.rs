@@ -15,7 +15,7 @@ use auditrelay_dispatch::{
     Destination, Lane, Message, Metrics, Receipt, Router, Routes, SendError, Templates,
     destination::Found, lane::Setup, pace::Place, render::Style,
 };
-use auditrelay_store::{BatchEncoder, Content, Queue, SledOptions, SledQueue};
+use auditrelay_store::{BatchEncoder, Content, Engine, Queue, SledOptions};
 use prometheus::Registry;
 use tokio::sync::{Semaphore, watch};
 
@@ -72,7 +72,7 @@ fn config() -> Config {
         .config
 }
 
-async fn append(queue: &SledQueue, routes: &Routes) {
+async fn append(queue: &Engine, routes: &Routes) {
     let json = r#"{"level":"Metadata","auditID":"a","stage":"ResponseComplete","verb":"get","user":{"username":"a"},"stageTimestamp":"2026-11-26T08:00:00Z"}"#;
     let envelope = Envelope::parse(json).expect("an event");
     let event = Event {
@@ -93,7 +93,7 @@ async fn append(queue: &SledQueue, routes: &Routes) {
 /// The delays of one event, their sum, the last delivery, and how often it was posted.
 async fn told(kind: Kind) -> (u64, f64, i64, usize) {
     let folder = tempfile::tempdir().expect("a folder");
-    let opened = SledQueue::open(&SledOptions::new(folder.path(), 0));
+    let opened = Engine::open(&SledOptions::new(folder.path(), 0));
     let (queue, config) = (opened.expect("opens").queue, config());
     let metrics = Metrics::new(&Registry::new()).expect("registered");
     append(&queue, &Routes::new(&config)).await;

@@ -11,8 +11,8 @@ use auditrelay_audit::{Envelope, Event, EventKey, HashKey};
 use auditrelay_config::{Overrides, load};
 use auditrelay_dispatch::{Metrics, Router, Routes};
 use auditrelay_store::{
-    BatchEncoder, Content, Delivery, EncodedBatch, LeaseLimit, Ledger, NewMute, Queue, SledOptions,
-    SledQueue,
+    BatchEncoder, Content, Delivery, EncodedBatch, Engine, LeaseLimit, Ledger, NewMute, Queue,
+    SledOptions,
 };
 use prometheus::Registry;
 use tokio::sync::watch;
@@ -128,7 +128,7 @@ async fn fates(
     seed: u64,
     mute: Option<&str>,
 ) -> (Ledger, Told) {
-    let queue = SledQueue::open(&SledOptions::new(dir, 0))
+    let queue = Engine::open(&SledOptions::new(dir, 0))
         .expect("opens")
         .queue;
     if let Some(matches) = mute {
@@ -200,7 +200,7 @@ async fn a_fate_is_the_same_with_hints_and_without() {
 }
 
 /// Holds back from channel `sec` what matches.
-async fn add_mute(queue: &SledQueue, matches: &str) {
+async fn add_mute(queue: &Engine, matches: &str) {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     let now_unix_ms = now.expect("after 1970").as_millis() as i64;
     let mute = NewMute {

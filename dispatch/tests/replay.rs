@@ -6,8 +6,8 @@ use auditrelay_audit::{EventKey, Severity};
 use auditrelay_config::{Overrides, load};
 use auditrelay_dispatch::{Replay, Replayed, Routes, replay::Selection};
 use auditrelay_store::{
-    BatchEncoder, Block, Content, Counts, Delivery, Hint, LeaseLimit, Queue, Routed, RoutedBlock,
-    SledOptions, SledQueue,
+    BatchEncoder, Block, Content, Counts, Delivery, Engine, Hint, LeaseLimit, Queue, Routed,
+    RoutedBlock, SledOptions,
 };
 
 fn routes(yaml: &str) -> Arc<Routes> {
@@ -32,7 +32,7 @@ fn key(number: u8) -> EventKey {
 }
 
 /// A batch received at a time: one event a verb, keyed by `first` and the numbers behind it.
-async fn append(queue: &SledQueue, at: i64, first: u8, verbs: &[&str]) {
+async fn append(queue: &Engine, at: i64, first: u8, verbs: &[&str]) {
     let mut encoder = BatchEncoder::new("prod", at, 0, 0);
     for (verb, number) in verbs.iter().zip(first..) {
         if verb.is_empty() {
@@ -51,7 +51,7 @@ async fn append(queue: &SledQueue, at: i64, first: u8, verbs: &[&str]) {
     queue.append(encoder.finish()).await.expect("durable");
 }
 
-async fn stored(queue: &SledQueue) -> Vec<Block> {
+async fn stored(queue: &Engine) -> Vec<Block> {
     append(queue, 1_000, 1, &["get", "delete", "", "patch"]).await;
     // The API server sent it twice.
     append(queue, 1_100, 1, &["get", "delete", "", "patch"]).await;
@@ -78,7 +78,7 @@ fn rows(replayed: &Replayed) -> Vec<(&str, &str, u64)> {
 async fn each_event_of_the_range_goes_once_where_the_routes_of_today_send_it() {
     let folder = tempfile::tempdir().expect("a folder");
     let options = SledOptions::new(folder.path(), 0);
-    let queue = SledQueue::open(&options).expect("opens").queue;
+    let queue = Engine::open(&options).expect("opens").queue;
     let blocks = stored(&queue).await;
     let mut replay = Replay::new(routes(TODAY), selection(None));
     let mut deliveries = Vec::new();
@@ -130,7 +130,7 @@ async fn each_event_of_the_range_goes_once_where_the_routes_of_today_send_it() {
 async fn one_route_alone_may_be_asked_for_and_what_nobody_wants_is_counted() {
     let folder = tempfile::tempdir().expect("a folder");
     let options = SledOptions::new(folder.path(), 0);
-    let queue = SledQueue::open(&options).expect("opens").queue;
+    let queue = Engine::open(&options).expect("opens").queue;
     let blocks = stored(&queue).await;
     let mut replay = Replay::new(routes(TODAY), selection(Some("deletes")));
     assert_eq!(replay.piece(&blocks).len(), 1);
@@ -147,7 +147,7 @@ async fn one_route_alone_may_be_asked_for_and_what_nobody_wants_is_counted() {
 async fn a_route_that_tells_along_with_others_finds_its_events_whatever_name_they_have() {
     let folder = tempfile::tempdir().expect("a folder");
     let options = SledOptions::new(folder.path(), 0);
-    let queue = SledQueue::open(&options).expect("opens").queue;
+    let queue = Engine::open(&options).expect("opens").queue;
     let blocks = stored(&queue).await;
     let table = "channels: {ops: {preview: true}, sec: {preview: true}}
 default_channel: ops
@@ -173,7 +173,7 @@ routes:
 async fn a_replay_counts_by_itself_and_tells_what_it_cannot_read() {
     let folder = tempfile::tempdir().expect("a folder");
     let options = SledOptions::new(folder.path(), 0);
-    let queue = SledQueue::open(&options).expect("opens").queue;
+    let queue = Engine::open(&options).expect("opens").queue;
     append(&queue, 1_000, 1, &["get", "get", "get"]).await;
     // An hour later it is no burst.
     append(&queue, 3_601_000, 10, &["get", "get"]).await;

@@ -6,15 +6,15 @@ use auditrelay_audit::{Envelope, Event, EventKey, HashKey};
 use auditrelay_config::{Overrides, load};
 use auditrelay_dispatch::{Metrics, Router, Routes};
 use auditrelay_store::{
-    Batch, BatchEncoder, Content, Delivery, EncodedBatch, Entry, Hint, LeaseLimit, Queue,
-    QueueError, SledOptions, SledQueue, Unreadable,
+    Batch, BatchEncoder, Content, Delivery, EncodedBatch, Engine, Entry, Hint, LeaseLimit, Queue,
+    QueueError, SledOptions, Unreadable,
 };
 use prometheus::Registry;
 use tokio::{sync::watch, task::JoinHandle};
 
-fn queue(dir: &Path) -> SledQueue {
+fn queue(dir: &Path) -> Engine {
     let options = SledOptions::new(dir, 0);
-    SledQueue::open(&options).expect("opens").queue
+    Engine::open(&options).expect("opens").queue
 }
 
 fn routes() -> Routes {
@@ -37,12 +37,12 @@ fn metrics() -> Metrics {
     Metrics::new(&Registry::new()).expect("registered")
 }
 
-async fn start(queue: &SledQueue, window: Duration) -> Running {
+async fn start(queue: &Engine, window: Duration) -> Running {
     start_with(queue, window, 1_000, metrics()).await
 }
 
 async fn start_with(
-    queue: &SledQueue,
+    queue: &Engine,
     window: Duration,
     entries_max: usize,
     metrics: Metrics,
@@ -64,7 +64,7 @@ impl Running {
     }
 }
 
-async fn append(queue: &SledQueue, id: &str) {
+async fn append(queue: &Engine, id: &str) {
     let json = format!(
         r#"{{"level":"Metadata","stage":"ResponseComplete","auditID":"{id}","verb":"get","user":{{"username":"a"}}}}"#
     );

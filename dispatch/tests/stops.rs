@@ -15,7 +15,7 @@ use auditrelay_dispatch::{
     Destination, Lane, Message, Metrics, Receipt, Router, Routes, SendError, Templates,
     board::WaitsFor, destination::Found, lane::Setup, pace::Place, render::Style,
 };
-use auditrelay_store::{BatchEncoder, Content, LeaseLimit, Queue, SledOptions, SledQueue};
+use auditrelay_store::{BatchEncoder, Content, Engine, LeaseLimit, Queue, SledOptions};
 use prometheus::Registry;
 use tokio::{
     sync::{Semaphore, watch},
@@ -58,7 +58,7 @@ fn config() -> Config {
     loaded.expect("valid").config
 }
 
-async fn append(queue: &SledQueue, routes: &Routes, id: u64) {
+async fn append(queue: &Engine, routes: &Routes, id: u64) {
     let json = format!(
         r#"{{"level":"Metadata","auditID":"{id}","stage":"ResponseComplete","verb":"get","user":{{"username":"a"}},"stageTimestamp":"2026-11-26T08:00:00Z"}}"#
     );
@@ -90,7 +90,7 @@ async fn until(mut holds: impl FnMut() -> bool) {
 /// Ends a lane where it waits, and says whether what it had is still leased.
 async fn ended(loses: bool) -> bool {
     let folder = tempfile::tempdir().expect("a folder");
-    let opened = SledQueue::open(&SledOptions::new(folder.path(), 0));
+    let opened = Engine::open(&SledOptions::new(folder.path(), 0));
     let (queue, config) = (opened.expect("opens").queue, config());
     let metrics = Metrics::new(&Registry::new()).expect("registered");
     let routes = || Routes::new(&config);

@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use auditrelay_audit::{HashKey, redact::Redactor};
 use auditrelay_config::TlsConfig;
-use auditrelay_store::{SledOptions, SledQueue};
+use auditrelay_store::{Engine, SledOptions};
 use prometheus::Registry;
 use tokio::time::advance;
 
 use super::*;
 use crate::{Advisor, Preparation};
 
-fn ingest(queue: SledQueue, registry: &Registry) -> Arc<Ingest<SledQueue>> {
+fn ingest(queue: Engine, registry: &Registry) -> Arc<Ingest<Engine>> {
     let key = || HashKey::new([1; 32]);
     let preparation = Preparation {
         hash_key: key(),
@@ -31,7 +31,7 @@ fn ingest(queue: SledQueue, registry: &Registry) -> Arc<Ingest<SledQueue>> {
 }
 
 /// Stores a list of one event.
-async fn store(ingest: &Arc<Ingest<SledQueue>>, stage: &str, id: &str) -> Result<Stored, Refusal> {
+async fn store(ingest: &Arc<Ingest<Engine>>, stage: &str, id: &str) -> Result<Stored, Refusal> {
     let body = format!(
         r#"{{"kind":"EventList","apiVersion":"audit.k8s.io/v1","items":[{{"level":"Metadata","stage":"{stage}","auditID":"{id}"}}]}}"#
     );
@@ -60,7 +60,7 @@ fn unfinished(registry: &Registry) -> f64 {
 #[tokio::test(start_paused = true)]
 async fn a_request_whose_end_was_never_durable_is_counted_and_one_that_ended_is_not() {
     let folder = tempfile::tempdir().expect("a folder");
-    let opened = SledQueue::open(&SledOptions::new(folder.path(), 7)).expect("opens");
+    let opened = Engine::open(&SledOptions::new(folder.path(), 7)).expect("opens");
     let (queue, registry) = (opened.queue, Registry::new());
     let ingest = ingest(queue.clone(), &registry);
     let stored = async |stage, id| assert!(store(&ingest, stage, id).await.is_ok(), "{stage} {id}");

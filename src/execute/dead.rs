@@ -1,6 +1,6 @@
 //! Counting and settling dead letters, page by page.
 
-use auditrelay_store::{DeadFilter, DeadLetter, Queue, SledQueue};
+use auditrelay_store::{DeadFilter, DeadLetter, Engine, Queue};
 use tokio::sync::mpsc;
 
 use super::{Stop, tell};
@@ -13,7 +13,7 @@ const SETTLED_AT_ONCE: usize = 32;
 
 /// The next dead letters behind `after`, which moves to the last of them.
 pub(super) async fn page(
-    queue: &SledQueue,
+    queue: &Engine,
     filter: &DeadFilter,
     after: &mut u64,
 ) -> Result<Option<Vec<DeadLetter>>, Stop> {
@@ -25,7 +25,7 @@ pub(super) async fn page(
     }))
 }
 
-pub(super) async fn count(queue: &SledQueue, filter: &DeadFilter) -> Result<Outcome, Stop> {
+pub(super) async fn count(queue: &Engine, filter: &DeadFilter) -> Result<Outcome, Stop> {
     let (mut letters, mut events, mut last_id) = (0, 0, 0);
     while let Some(page) = page(queue, filter, &mut last_id).await? {
         letters += page.len() as u64;
@@ -38,7 +38,7 @@ pub(super) async fn count(queue: &SledQueue, filter: &DeadFilter) -> Result<Outc
     })
 }
 
-pub(super) async fn letter(queue: &SledQueue, id: u64) -> Result<Option<DeadLetter>, Stop> {
+pub(super) async fn letter(queue: &Engine, id: u64) -> Result<Option<DeadLetter>, Stop> {
     let after = id.saturating_sub(1);
     let found = queue.dead(DeadFilter::default(), after, 1).await?;
     Ok(found.into_iter().find(|letter| letter.id == id))
@@ -62,7 +62,7 @@ impl Settled {
     /// Settles some letters, of which each is told by its ID and how many events it stands for.
     async fn some(
         &mut self,
-        queue: &SledQueue,
+        queue: &Engine,
         settle: Settle,
         some: &[(u64, u64)],
     ) -> Result<(), Stop> {
@@ -84,7 +84,7 @@ impl Settled {
 }
 
 pub(super) async fn settle(
-    queue: &SledQueue,
+    queue: &Engine,
     which: Which,
     settle: Settle,
     out: &mpsc::Sender<Line>,
@@ -146,7 +146,7 @@ mod tests {
     use super::*;
 
     /// Buries messages of one event each.
-    async fn bury(queue: &SledQueue, letters: usize) {
+    async fn bury(queue: &Engine, letters: usize) {
         let mut deliveries = DeliveriesEncoder::default();
         for _ in 0..letters {
             deliveries.push(&EventToDeliver {
@@ -179,7 +179,7 @@ mod tests {
         }
     }
 
-    async fn counted(queue: &SledQueue) -> (u64, u64) {
+    async fn counted(queue: &Engine) -> (u64, u64) {
         match count(queue, &DeadFilter::default()).await {
             Ok(Outcome::Counted {
                 letters, last_id, ..
@@ -192,7 +192,7 @@ mod tests {
     async fn nobody_listening_ends_it_after_a_piece_and_the_next_request_does_the_rest() {
         let folder = tempfile::tempdir().expect("a folder");
         let options = SledOptions::new(folder.path(), 0);
-        let queue = SledQueue::open(&options).expect("opens").queue;
+        let queue = Engine::open(&options).expect("opens").queue;
         bury(&queue, 70).await;
         let (letters, last_id) = counted(&queue).await;
         assert_eq!(letters, 70);

@@ -10,7 +10,7 @@ use std::{
 
 use auditrelay_config::{Config, MatchConfig};
 use auditrelay_dispatch::escape::clean;
-use auditrelay_store::{MUTE_WORDS_BYTES_MAX, MUTES_MAX, Mute, MuteEnd, NewMute, Queue, SledQueue};
+use auditrelay_store::{Engine, MUTE_WORDS_BYTES_MAX, MUTES_MAX, Mute, MuteEnd, NewMute, Queue};
 use tokio::sync::mpsc;
 
 use super::{Context, Stop, tell};
@@ -146,7 +146,7 @@ pub(super) async fn add(
     Ok(Outcome::Listed)
 }
 
-pub(super) async fn list(queue: &SledQueue, out: &mpsc::Sender<Line>) -> Result<Outcome, Stop> {
+pub(super) async fn list(queue: &Engine, out: &mpsc::Sender<Line>) -> Result<Outcome, Stop> {
     for mute in queue.mutes() {
         tell(out, Line::Mute(Box::new(mute))).await?;
     }

@@ -1,6 +1,6 @@
 //! Reading the quarantine, page by page.
 
-use auditrelay_store::{Queue, SledQueue};
+use auditrelay_store::{Engine, Queue};
 use tokio::sync::mpsc;
 
 use super::{Stop, tell};
@@ -10,7 +10,7 @@ use crate::request::{Aside, Line, Outcome};
 const PAGE: usize = 256;
 
 pub(super) async fn quarantine_list(
-    queue: &SledQueue,
+    queue: &Engine,
     out: &mpsc::Sender<Line>,
 ) -> Result<Outcome, Stop> {
     let mut after = 0;
@@ -27,7 +27,7 @@ pub(super) async fn quarantine_list(
 }
 
 pub(super) async fn quarantine_show(
-    queue: &SledQueue,
+    queue: &Engine,
     id: u64,
     out: &mpsc::Sender<Line>,
 ) -> Result<Outcome, Stop> {

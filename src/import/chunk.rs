@@ -14,7 +14,7 @@ use auditrelay_ingest::{
     InForce,
     log_file::{Chunk, FirstLine, InUse, LinesInBatch, Mark, Place},
 };
-use auditrelay_store::{Queue, SledQueue};
+use auditrelay_store::{Engine, Queue};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 
@@ -99,7 +99,7 @@ const FOLLOWED: &str = "the relay follows this file, and reads it without an imp
 
 /// Takes lines.
 pub(crate) struct Importer {
-    queue: SledQueue,
+    queue: Engine,
     preparation: InForce,
     /// The same for what nobody is told of.
     quiet: InForce,
@@ -111,7 +111,7 @@ pub(crate) struct Importer {
 
 impl Importer {
     pub(crate) fn new(
-        queue: SledQueue,
+        queue: Engine,
         (preparation, quiet): (InForce, InForce),
         key: HashKey,
         in_use: InUse,

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use auditrelay_dispatch::Routes;
 use auditrelay_ingest::log_file::InUse;
-use auditrelay_store::SledQueue;
+use auditrelay_store::Engine;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{
     StatusCode,
@@ -52,7 +52,7 @@ impl Target {
                 Found::Relay { address, .. } => return Self::connect(address).await,
             }
         } else {
-            SledQueue::open(&options)?.queue
+            Engine::open(&options)?.queue
         };
         let key = hash_key(&config.dedup_key_file())?;
         let routes = Arc::new(Routes::new(&config));

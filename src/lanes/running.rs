@@ -28,7 +28,7 @@ use auditrelay_dispatch::{
     render::Style,
     slack::{Http, SlackApi, SlackWebhook},
 };
-use auditrelay_store::{QueueError, SledQueue};
+use auditrelay_store::{Engine, QueueError};
 use tokio::{
     sync::{Semaphore, watch},
     task::{JoinError, JoinSet},
@@ -43,7 +43,7 @@ const SPARE_MAX: usize = 256;
 
 /// What lanes share, and those that run.
 pub(crate) struct Lanes {
-    queue: SledQueue,
+    queue: Engine,
     metrics: Metrics,
     key: HashKey,
     rendering: Arc<Semaphore>,
@@ -77,7 +77,7 @@ pub(crate) struct Shared {
 
 impl Lanes {
     /// For the lanes of this plan and of those that follow; none runs yet.
-    pub(crate) fn new(queue: SledQueue, metrics: Metrics, key: HashKey, plan: &Plan) -> Self {
+    pub(crate) fn new(queue: Engine, metrics: Metrics, key: HashKey, plan: &Plan) -> Self {
         let shared = Shared {
             config: Arc::clone(&plan.config),
             http: plan.http.clone().timed(metrics.slack_requests.clone()),

@@ -12,7 +12,7 @@ use std::{
 
 use auditrelay_config::{Config, Destination};
 use auditrelay_dispatch::{Board, board::LaneView};
-use auditrelay_store::{Ledger, Mute, Queue, SledQueue, Space};
+use auditrelay_store::{Engine, Ledger, Mute, Queue, Space};
 use secrecy::ExposeSecret;
 use tokio::time::{Instant, sleep};
 
@@ -65,7 +65,7 @@ impl Vitals {
     }
 
     /// Notes counts now and then, until it is dropped.
-    pub(crate) async fn look_on(&self, queue: &SledQueue, metrics: &LedgerMetrics) {
+    pub(crate) async fn look_on(&self, queue: &Engine, metrics: &LedgerMetrics) {
         loop {
             let sample = Sample::of(&queue.ledger(), &self.board.lanes());
             self.note(sample);
@@ -105,7 +105,7 @@ impl Vitals {
     /// How the relay is now. `not_loaded` is why the configuration that was loaded last cannot be used.
     pub(crate) fn report(
         &self,
-        queue: &SledQueue,
+        queue: &Engine,
         config: &Config,
         readings: &Readings,
         not_loaded: Option<String>,
@@ -141,7 +141,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// What the queue alone tells, of a relay that runs or is stopped.
-pub(super) fn of_queue(queue: &SledQueue) -> Report {
+pub(super) fn of_queue(queue: &Engine) -> Report {
     let (ledger, space) = (&queue.ledger(), &queue.space());
     let report = of_counts(ledger, &queue.mutes(), space);
     with_backlog(report, queue.backlog())

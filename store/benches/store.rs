@@ -8,8 +8,8 @@ use std::{fs::File, io::Write, path::Path};
 use auditrelay_audit::{Envelope, HashKey, Severity, list::Item};
 use auditrelay_store::{
     Accepted, Batch, Block, Content, Counts, DeliveriesEncoder, DeliveryBlock, EncodedBatch,
-    EncodedDeliveries, Entry, EventToDeliver, LeaseLimit, Marks, Queue, Routed, RoutedBlock,
-    SledOptions, SledQueue,
+    EncodedDeliveries, Engine, Entry, EventToDeliver, LeaseLimit, Marks, Queue, Routed,
+    RoutedBlock, SledOptions,
 };
 use divan::{
     Bencher, black_box, black_box_drop,
@@ -56,7 +56,7 @@ fn batch(jsons: Vec<String>) -> Batch<'static> {
 /// A queue in a folder of its own.
 struct Place {
     runtime: Runtime,
-    queue: SledQueue,
+    queue: Engine,
     _folder: TempDir,
 }
 
@@ -107,12 +107,12 @@ impl Place {
     }
 }
 
-fn open(folder: &Path) -> SledQueue {
+fn open(folder: &Path) -> Engine {
     let options = SledOptions {
         cache_bytes_max: 64 << 20,
         ..SledOptions::new(folder, 0)
     };
-    SledQueue::open(&options).expect("opens").queue
+    Engine::open(&options).expect("opens").queue
 }
 
 const CHANNEL: &str = "ops";

@@ -16,9 +16,11 @@
 
 mod backlog;
 mod codec;
+mod engine;
 mod export;
 mod frame;
 mod inputs;
+pub mod jetstream;
 mod ledger;
 mod log;
 mod model;
@@ -26,8 +28,8 @@ mod mutes;
 mod operate;
 mod routed;
 mod salvage;
-mod sled_queue;
 mod space;
+mod tenure;
 mod trace;
 
 use std::{future::Future, sync::Arc};
@@ -37,6 +39,7 @@ pub use codec::{
     BLOCK_ITEMS_MAX, BLOCK_PLAIN_BYTES, BatchEncoder, DamagedTexts, DeliveriesEncoder,
     EncodedBatch, EncodedDeliveries, EventToDeliver, Texts,
 };
+pub use engine::{Engine, MovedAside, OpenError, Opened, SLICES_MAX, SledOptions};
 pub use export::{MoveError, Moved};
 pub use inputs::{INPUT_BYTES_MAX, INPUTS_MAX, InputPosition, TooLong};
 pub use ledger::{ChannelCounts, Counts, Dropped, Ledger, OtherCounts};
@@ -54,8 +57,8 @@ pub use routed::{
     DeliveryBlock, FilteredCount, MutedCount, RateCount, RatesCounted, Routed, RoutedBlock,
 };
 pub use salvage::{SalvageError, Salvaged};
-pub use sled_queue::{MovedAside, OpenError, Opened, SLICES_MAX, SledOptions, SledQueue};
 pub use space::{Admitted, Full, Limits, Space};
+pub use tenure::{Tenure, TenureHolder};
 pub use trace::{
     Appended, Note, Noted, Queued, QueuedPage, SeenKey, SeenPage, ToldKept, Whereabouts,
 };
@@ -66,6 +69,12 @@ pub enum QueueError {
     /// Storage failed; the queue accepts nothing any more and the process must end.
     #[error("the queue's storage failed: {0}")]
     Storage(Arc<str>),
+    /// There is no room for this batch now; nothing of it is stored.
+    #[error("{0}")]
+    Full(Full),
+    /// The queue cannot be reached now, or did not answer in time: the batch may be stored or not.
+    #[error("the queue cannot be reached: {0}")]
+    Unavailable(Arc<str>),
     /// The queue was closed.
     #[error("the queue is closed")]
     Closed,
@@ -80,6 +89,48 @@ pub enum QueueError {
         /// The lease.
         lease: u64,
     },
+}
+
+/// The way into a queue: what a door needs, also on a replica that does not lead.
+///
+/// [`Intake::append`] returns `Ok` only when the batch survives power loss (P1). [`QueueError::Full`] and
+/// [`QueueError::Unavailable`] are of the moment: the batch may be sent again, here or to another replica.
+pub trait Intake: Clone + Send + Sync + 'static {
+    /// Stores a batch; `Ok` means that it is durable.
+    fn append(&self, batch: EncodedBatch) -> impl Future<Output = Result<(), QueueError>> + Send;
+
+    /// Reserves space for a request's body, or says that there is none; see [`Queue::admit`].
+    fn admit(&self, body_bytes: u64) -> Result<Admitted, Full>;
+
+    /// How far inputs other than the webhook have been read; see [`Queue::inputs`].
+    fn inputs(&self) -> Vec<InputPosition>;
+
+    /// Remembers how far inputs were read, without a batch; see [`Queue::note_inputs`].
+    fn note_inputs(
+        &self,
+        positions: Vec<InputPosition>,
+    ) -> impl Future<Output = Result<(), QueueError>> + Send;
+}
+
+impl<Q: Queue> Intake for Q {
+    fn append(&self, batch: EncodedBatch) -> impl Future<Output = Result<(), QueueError>> + Send {
+        Queue::append(self, batch)
+    }
+
+    fn admit(&self, body_bytes: u64) -> Result<Admitted, Full> {
+        Queue::admit(self, body_bytes)
+    }
+
+    fn inputs(&self) -> Vec<InputPosition> {
+        Queue::inputs(self)
+    }
+
+    fn note_inputs(
+        &self,
+        positions: Vec<InputPosition>,
+    ) -> impl Future<Output = Result<(), QueueError>> + Send {
+        Queue::note_inputs(self, positions)
+    }
 }
 
 /// The durable queue; see the module's head for its contract.

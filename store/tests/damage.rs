@@ -17,7 +17,7 @@ use std::{
 };
 
 use auditrelay_audit::Severity;
-use auditrelay_store::{MovedAside, Queue, QueueError, SledQueue};
+use auditrelay_store::{Engine, MovedAside, Queue, QueueError};
 use support::{
     append_and_route, balanced,
     filled::{self, Reading},
@@ -177,7 +177,7 @@ fn cases_of_a_child() {
 async fn read_whole(store: &Path, told: &[u64]) -> Reading {
     let dir = quick_dir();
     harm::copy(store, dir.path()).expect("copied");
-    let opened = SledQueue::open(&filled::options(dir.path())).expect("opens");
+    let opened = Engine::open(&filled::options(dir.path())).expect("opens");
     assert!(opened.moved_aside.is_none(), "{:?}", opened.moved_aside);
     let mut whole = Reading::default();
     let read = whole.read(&opened.queue, told).await;
@@ -208,7 +208,7 @@ async fn judge(
     let killed = if was_killed { ", killed" } else { "" };
     let said = |what: String| format!("{}{killed}: {what}", harm.said);
     let options = filled::options(dir.path());
-    let opened = SledQueue::open(&options).map_err(|error| said(format!("no queue: {error}")))?;
+    let opened = Engine::open(&options).map_err(|error| said(format!("no queue: {error}")))?;
     if let Some(moved) = &opened.moved_aside {
         let all_of = harm.spares_logs.then_some(&whole.deliverable);
         works_after(&opened.queue, moved, whole, all_of)
@@ -230,7 +230,7 @@ async fn judge(
                 return Err(said(format!("no mark is left of: {reason}")));
             }
             drop(opened);
-            let opened = SledQueue::open(&options);
+            let opened = Engine::open(&options);
             let opened = opened.map_err(|error| said(format!("no second queue: {error}")))?;
             let Some(moved) = &opened.moved_aside else {
                 return Err(said(format!("not moved aside after: {reason}")));
@@ -246,7 +246,7 @@ async fn judge(
 
 /// Reads everything, and compares the counters before or after it.
 async fn read_or_fail(
-    queue: &SledQueue,
+    queue: &Engine,
     told: &[u64],
     reading: &mut Reading,
     verify_first: bool,
@@ -258,7 +258,7 @@ async fn read_or_fail(
     verified(queue).await
 }
 
-async fn verified(queue: &SledQueue) -> Result<(), QueueError> {
+async fn verified(queue: &Engine) -> Result<(), QueueError> {
     let verified = queue.verify().await;
     // A failure of the storage is no disagreement.
     queue.check()?;
@@ -321,7 +321,7 @@ fn lost_nothing(reading: &Reading, whole: &Reading) -> Result<&'static str, Stri
 /// A store was moved aside and said so; the new one works, and what is whole of the old one comes back,
 /// once.
 async fn works_after(
-    queue: &SledQueue,
+    queue: &Engine,
     moved: &MovedAside,
     whole: &Reading,
     all_of: Option<&Vec<String>>,

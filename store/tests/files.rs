@@ -5,9 +5,7 @@ mod support;
 use std::fs;
 
 use auditrelay_audit::Severity;
-use auditrelay_store::{
-    Accepted, LeaseLimit, OpenError, Queue, QueueError, SledOptions, SledQueue,
-};
+use auditrelay_store::{Accepted, Engine, LeaseLimit, OpenError, Queue, QueueError, SledOptions};
 use support::{ALL, append_and_route, balanced, batch, burial, noise, open, options, told};
 
 #[tokio::test]
@@ -58,7 +56,7 @@ async fn a_damaged_store_is_moved_aside_and_the_queue_starts_empty() {
     let mut bytes = fs::read(&file).expect("readable");
     bytes.iter_mut().for_each(|byte| *byte ^= 0x55);
     fs::write(&file, bytes).expect("written");
-    let opened = SledQueue::open(&options(dir.path())).expect("opens");
+    let opened = Engine::open(&options(dir.path())).expect("opens");
     let moved = opened.moved_aside.expect("moved");
     assert!(moved.path.join("index-00000001/db").is_file(), "{moved:?}");
     assert_eq!(opened.queue.ledger().received, 0);
@@ -70,7 +68,7 @@ async fn one_process_owns_a_data_directory() {
     let dir = tempfile::tempdir().expect("a folder");
     let queue = open(dir.path());
     assert!(matches!(
-        SledQueue::open(&options(dir.path())),
+        Engine::open(&options(dir.path())),
         Err(OpenError::InUse(_))
     ));
     drop(queue);
@@ -101,7 +99,7 @@ async fn damage_that_is_found_while_reading_stops_the_queue_and_the_next_start_m
     ));
     assert!(queue.failed().await.to_string().contains("checksum"));
     drop(queue);
-    let opened = SledQueue::open(&options(dir.path())).expect("opens");
+    let opened = Engine::open(&options(dir.path())).expect("opens");
     let moved = opened.moved_aside.expect("moved");
     assert!(moved.reason.contains("checksum"), "{moved:?}");
     append_and_route(&opened.queue, "ops", Severity::Info, &["3"]).await;
@@ -136,7 +134,7 @@ async fn a_store_that_cannot_be_reached_stays_where_it_is() {
     );
     fs::rename(&db, &away).expect("moved");
     fs::create_dir(&db).expect("made");
-    let error = SledQueue::open(&options(dir.path())).expect_err("the file is a folder");
+    let error = Engine::open(&options(dir.path())).expect_err("the file is a folder");
     assert!(matches!(error, OpenError::Io { .. }), "{error}");
     fs::remove_dir(&db).expect("removed");
     fs::rename(&away, &db).expect("moved");
@@ -153,7 +151,7 @@ async fn a_command_that_only_looks_moves_nothing() {
         move_damaged_aside: false,
         ..options(dir.path())
     };
-    let error = SledQueue::open(&look).expect_err("it is damaged");
+    let error = Engine::open(&look).expect_err("it is damaged");
     assert!(matches!(error, OpenError::Damaged { .. }), "{error}");
     assert!(dir.path().join("queue/index-00000001/db").is_file());
 }
@@ -173,7 +171,7 @@ async fn damage_among_acknowledged_events_is_found_when_the_queue_opens() {
     let mut bytes = fs::read(&file).expect("readable");
     bytes[60] ^= 1;
     fs::write(&file, bytes).expect("written");
-    let opened = SledQueue::open(&options(dir.path())).expect("opens");
+    let opened = Engine::open(&options(dir.path())).expect("opens");
     let moved = opened.moved_aside.expect("moved");
     assert!(moved.reason.contains("checksum"), "{moved:?}");
 }
@@ -329,7 +327,7 @@ async fn an_acknowledged_end_that_is_missing_is_damage_though_every_record_left_
     drop(queue);
     let log = fs::OpenOptions::new().write(true).open(&file);
     log.expect("opens").set_len(first_bytes).expect("cut");
-    let opened = SledQueue::open(&options(dir.path())).expect("opens");
+    let opened = Engine::open(&options(dir.path())).expect("opens");
     let moved = opened.moved_aside.expect("moved");
     assert!(
         moved.reason.contains("cut short") || moved.reason.contains("ends before"),
@@ -346,7 +344,7 @@ async fn a_missing_segment_is_damage_and_no_crash_loop() {
         drop(queue);
         fs::remove_file(dir.path().join(format!("queue/{log}-0000000000000001.log")))
             .expect("removed");
-        let opened = SledQueue::open(&options(dir.path())).expect("opens");
+        let opened = Engine::open(&options(dir.path())).expect("opens");
         assert!(opened.moved_aside.is_some(), "{log}");
         append_and_route(&opened.queue, "ops", Severity::Info, &["2"]).await;
     }
@@ -364,6 +362,6 @@ async fn damage_of_a_delivery_is_found_when_it_is_leased_and_the_next_start_move
     let error = queue.lease("ops", ALL, 5).await.expect_err("it is damaged");
     assert!(error.to_string().contains("checksum"), "{error}");
     drop(queue);
-    let opened = SledQueue::open(&options(dir.path())).expect("opens");
+    let opened = Engine::open(&options(dir.path())).expect("opens");
     assert!(opened.moved_aside.is_some());
 }

@@ -8,7 +8,7 @@ mod support;
 use std::{fs, path::Path};
 
 use auditrelay_audit::Severity;
-use auditrelay_store::{Accepted, LeaseLimit, Limits, Queue, SledOptions, SledQueue};
+use auditrelay_store::{Accepted, Engine, LeaseLimit, Limits, Queue, SledOptions};
 use support::{ALL, append_and_route, balanced, meant_for, options, quick_dir, texts, told};
 
 const FORMAT_1: &[u8] = include_bytes!("fixtures/format-1.zst");
@@ -28,7 +28,7 @@ fn write_to(dir: &Path) {
     }
 }
 
-fn open(dir: &Path) -> SledQueue {
+fn open(dir: &Path) -> Engine {
     let options = SledOptions {
         limits: Limits {
             detail_ms: 1 << 40,
@@ -37,7 +37,7 @@ fn open(dir: &Path) -> SledQueue {
         },
         ..options(dir)
     };
-    let opened = SledQueue::open(&options).expect("opens");
+    let opened = Engine::open(&options).expect("opens");
     assert!(opened.moved_aside.is_none(), "{:?}", opened.moved_aside);
     opened.queue
 }
@@ -129,7 +129,7 @@ async fn what_an_earlier_version_sealed_can_be_released_and_buried() {
 }
 
 /// Routes what the earlier version had appended, and something new.
-async fn append_and_route_old_block(queue: &SledQueue) {
+async fn append_and_route_old_block(queue: &Engine) {
     append_and_route(queue, "dev", Severity::Info, &["new"]).await;
     let lease = queue.lease("dev", ALL, 5).await.expect("read");
     assert_eq!(told(&lease.expect("members").members), ["u1", "new"]);

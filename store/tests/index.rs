@@ -12,8 +12,8 @@ use std::{
 
 use auditrelay_audit::Severity;
 use auditrelay_store::{
-    Accepted, Counts, FilteredCount, MuteEnd, MutedCount, NewMute, OpenError, Queue, RateCount,
-    RatesCounted, Routed, SledOptions, SledQueue,
+    Accepted, Counts, Engine, FilteredCount, MuteEnd, MutedCount, NewMute, OpenError, Queue,
+    RateCount, RatesCounted, Routed, SledOptions,
 };
 use support::{ALL, all_to, append_and_route, balanced, batch, burial, options, told};
 
@@ -24,8 +24,8 @@ fn small(dir: &Path) -> SledOptions {
     }
 }
 
-fn open(dir: &Path) -> SledQueue {
-    let opened = SledQueue::open(&small(dir)).expect("opens");
+fn open(dir: &Path) -> Engine {
+    let opened = Engine::open(&small(dir)).expect("opens");
     assert!(opened.moved_aside.is_none(), "{:?}", opened.moved_aside);
     opened.queue
 }
@@ -54,7 +54,7 @@ fn copy(from: &Path, to: &Path) {
 }
 
 /// Lets so many records of one event each wait for a channel, and be told.
-async fn churn(queue: &SledQueue, records: usize) {
+async fn churn(queue: &Engine, records: usize) {
     for _ in 0..records / 500 {
         queue
             .append(batch((0..500).map(|n| n.to_string())))
@@ -80,7 +80,7 @@ async fn churn(queue: &SledQueue, records: usize) {
 }
 
 /// Fills the index until another takes its place.
-async fn replaced(queue: &SledQueue, dir: &Path) {
+async fn replaced(queue: &Engine, dir: &Path) {
     let first = indexes(dir);
     churn(queue, 10_000).await;
     for _ in 0..1_000 {
@@ -267,7 +267,7 @@ async fn a_damaged_current_costs_nothing_and_a_later_format_is_refused_and_stays
     let later = "auditrelay queue\nformat 9\nsomething new\n";
     let check = crc32fast::hash(later.as_bytes());
     fs::write(&current, format!("{later}check {check:08x}\n")).expect("written");
-    let error = SledQueue::open(&small(dir.path())).expect_err("a later format");
+    let error = Engine::open(&small(dir.path())).expect_err("a later format");
     assert!(
         matches!(error, OpenError::Newer { format: 9, .. }),
         "{error}"
@@ -292,7 +292,7 @@ async fn fills_and_empties_until_it_is_killed() {
         index_bytes: 256 * 1024,
         ..options(&dir)
     };
-    let queue = SledQueue::open(&options).expect("opens").queue;
+    let queue = Engine::open(&options).expect("opens").queue;
     if queue.ledger().received == 0 {
         append_and_route(&queue, "parked", Severity::Warning, &["p1", "p2"]).await;
     }

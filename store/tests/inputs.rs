@@ -12,9 +12,7 @@ use std::{
 };
 
 use auditrelay_audit::{EventKey, Severity};
-use auditrelay_store::{
-    BatchEncoder, Content, EncodedBatch, Hint, InputPosition, Queue, SledQueue,
-};
+use auditrelay_store::{BatchEncoder, Content, EncodedBatch, Engine, Hint, InputPosition, Queue};
 use support::{all_to, balanced, open, options, quick_dir};
 
 /// Where the child of the test below has its queue.
@@ -46,7 +44,7 @@ fn several(numbers: std::ops::RangeInclusive<u64>) -> EncodedBatch {
         .expect("some")
 }
 
-fn reached(queue: &SledQueue) -> u64 {
+fn reached(queue: &Engine) -> u64 {
     let inputs = queue.inputs();
     let state = inputs.first().map(|one| one.state.clone());
     state.map_or(0, |state| state.parse().expect("a number"))
@@ -160,7 +158,7 @@ impl Write for Out {
     }
 }
 
-async fn exported(queue: &SledQueue) -> String {
+async fn exported(queue: &Engine) -> String {
     let out = Out::default();
     let moved = queue.export(out.clone(), |_, _| {}).await;
     moved.expect("exported");
@@ -202,7 +200,7 @@ async fn what_is_salvaged_does_not_set_a_reader_back() {
     queue.append(several(1..=3)).await.expect("durable");
     drop(queue);
     fs::write(dir.path().join("queue.damaged"), "for this test").expect("written");
-    let opened = SledQueue::open(&options(dir.path())).expect("opens");
+    let opened = Engine::open(&options(dir.path())).expect("opens");
     let (queue, aside) = (opened.queue, opened.moved_aside.expect("moved"));
     // The reader began anew: nobody knows any more what became of what it had read.
     assert_eq!(queue.inputs(), []);

@@ -12,7 +12,7 @@ use std::{
 };
 
 use auditrelay_audit::Severity;
-use auditrelay_store::{Accepted, LeaseLimit, Queue, SledQueue};
+use auditrelay_store::{Accepted, Engine, LeaseLimit, Queue};
 use support::{ALL, append_and_route, balanced, open, told};
 
 /// Where the child of the test below has its queue.
@@ -67,7 +67,7 @@ async fn work_and_kill(dir: &Path, for_ms: u64) {
 }
 
 /// What waits for the fallback, each once.
-async fn copied(queue: &SledQueue) -> BTreeSet<String> {
+async fn copied(queue: &Engine) -> BTreeSet<String> {
     let lease = queue.lease("sec", ALL, 5).await.expect("read");
     let lease = lease.expect("members");
     let all = told(&lease.members);

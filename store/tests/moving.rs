@@ -9,9 +9,9 @@ use std::{
 
 use auditrelay_audit::{EventKey, Severity};
 use auditrelay_store::{
-    Accepted, Batch, Content, Counts, DeadFilter, Delivery, EncodedBatch, Entry, FilteredCount,
-    ItemKind, LeaseLimit, Limits, MoveError, MutedCount, QuarantineRecord, Queue, RateCount,
-    RatesCounted, Routed, RoutedBlock, Sealed, SledQueue, Source, Unreadable,
+    Accepted, Batch, Content, Counts, DeadFilter, Delivery, EncodedBatch, Engine, Entry,
+    FilteredCount, ItemKind, LeaseLimit, Limits, MoveError, MutedCount, QuarantineRecord, Queue,
+    RateCount, RatesCounted, Routed, RoutedBlock, Sealed, Source, Unreadable,
 };
 use support::{ALL, append_and_route, balanced, batch, burial, open, options, texts, told};
 
@@ -29,7 +29,7 @@ impl Write for Out {
     }
 }
 
-async fn exported(queue: &SledQueue) -> String {
+async fn exported(queue: &Engine) -> String {
     let out = Out::default();
     queue
         .export(out.clone(), |_, _| {})
@@ -39,12 +39,12 @@ async fn exported(queue: &SledQueue) -> String {
     String::from_utf8(bytes).expect("text")
 }
 
-async fn import(queue: &SledQueue, lines: &str) -> Result<auditrelay_store::Moved, MoveError> {
+async fn import(queue: &Engine, lines: &str) -> Result<auditrelay_store::Moved, MoveError> {
     queue.import(Cursor::new(lines.to_owned()), |_| {}).await
 }
 
 /// A queue with something of everything in it.
-async fn filled(dir: &std::path::Path) -> SledQueue {
+async fn filled(dir: &std::path::Path) -> Engine {
     let options = auditrelay_store::SledOptions {
         limits: Limits {
             detail_ms: 60_000,
@@ -53,7 +53,7 @@ async fn filled(dir: &std::path::Path) -> SledQueue {
         },
         ..options(dir)
     };
-    let queue = SledQueue::open(&options).expect("opens").queue;
+    let queue = Engine::open(&options).expect("opens").queue;
     append_and_route(&queue, "dev", Severity::Info, &["bad \"1\"\n", "bad 2"]).await;
     let lease = queue
         .lease("dev", ALL, 5)
@@ -349,7 +349,7 @@ async fn copies_for_a_fallback_are_moved_and_still_know_for_whom_they_were_meant
     assert_eq!(copied.events, 1);
 }
 
-async fn letter(queue: &SledQueue) -> u64 {
+async fn letter(queue: &Engine) -> u64 {
     let letters = queue.dead(DeadFilter::default(), 0, 10).await;
     letters.expect("read")[0].id
 }

@@ -5,7 +5,7 @@ mod support;
 use std::{fs, path::Path};
 
 use auditrelay_audit::Severity;
-use auditrelay_store::{Opened, Queue, SledOptions, SledQueue};
+use auditrelay_store::{Engine, Opened, Queue, SledOptions};
 use support::{ALL, append_and_route, balanced, harm, noise, options, told};
 
 fn small(dir: &Path) -> SledOptions {
@@ -16,7 +16,7 @@ fn small(dir: &Path) -> SledOptions {
 }
 
 fn opened(dir: &Path) -> Opened {
-    SledQueue::open(&small(dir)).expect("opens")
+    Engine::open(&small(dir)).expect("opens")
 }
 
 /// Puts the index of a moment ago under logs that went on, as sled does when it cannot read the end of its

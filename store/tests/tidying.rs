@@ -5,12 +5,12 @@ mod support;
 use std::{fs, path::Path, time::Duration};
 
 use auditrelay_audit::Severity;
-use auditrelay_store::{Accepted, DeadFilter, LeaseLimit, Limits, Queue, SledOptions, SledQueue};
+use auditrelay_store::{Accepted, DeadFilter, Engine, LeaseLimit, Limits, Queue, SledOptions};
 use support::{ALL, append_and_route, balanced, burial, noise, options, told};
 
 const START: i64 = 1_700_000_000_000;
 
-fn open(dir: &Path) -> SledQueue {
+fn open(dir: &Path) -> Engine {
     let options = SledOptions {
         segment_bytes: 256 * 1024,
         limits: Limits {
@@ -20,7 +20,7 @@ fn open(dir: &Path) -> SledQueue {
         },
         ..options(dir)
     };
-    SledQueue::open(&options).expect("opens").queue
+    Engine::open(&options).expect("opens").queue
 }
 
 fn segments(dir: &Path) -> usize {
@@ -35,7 +35,7 @@ fn segments(dir: &Path) -> usize {
 }
 
 /// Tells one event of each of so many records, and buries one in a hundred.
-async fn tell(queue: &SledQueue, records: usize, now_unix_ms: i64) -> usize {
+async fn tell(queue: &Engine, records: usize, now_unix_ms: i64) -> usize {
     let one = LeaseLimit {
         events_max: 1,
         ..ALL

@@ -7,8 +7,8 @@ use std::{collections::BTreeSet, path::Path};
 
 use auditrelay_audit::{EventKey, Severity};
 use auditrelay_store::{
-    Accepted, Cursor, LeaseLimit, Limits, Note, Noted, Posted, Queue, Queued, SeenKey, SledOptions,
-    SledQueue, Whereabouts,
+    Accepted, Cursor, Engine, LeaseLimit, Limits, Note, Noted, Posted, Queue, Queued, SeenKey,
+    SledOptions, Whereabouts,
 };
 use support::{ALL, all_to, append_and_route, balanced, batch, burial, noise, options, quick_dir};
 
@@ -18,7 +18,7 @@ fn event(id: &str, more: &str) -> String {
     )
 }
 
-fn open(dir: &Path, segment_bytes: u64) -> SledQueue {
+fn open(dir: &Path, segment_bytes: u64) -> Engine {
     let options = SledOptions {
         segment_bytes,
         limits: Limits {
@@ -28,11 +28,11 @@ fn open(dir: &Path, segment_bytes: u64) -> SledQueue {
         },
         ..options(dir)
     };
-    SledQueue::open(&options).expect("opens").queue
+    Engine::open(&options).expect("opens").queue
 }
 
 /// All that the pages tell.
-async fn queued(queue: &SledQueue, id: &str) -> (Vec<Queued>, Vec<Note>, usize) {
+async fn queued(queue: &Engine, id: &str) -> (Vec<Queued>, Vec<Note>, usize) {
     let (mut found, mut notes, mut pages) = (Vec::new(), Vec::new(), 0);
     let mut from = Some(Cursor::default());
     while let Some(at) = from {
@@ -48,12 +48,12 @@ async fn queued(queue: &SledQueue, id: &str) -> (Vec<Queued>, Vec<Note>, usize) 
     (found, notes, pages)
 }
 
-async fn places(queue: &SledQueue, found: &[Queued]) -> Vec<Option<Whereabouts>> {
+async fn places(queue: &Engine, found: &[Queued]) -> Vec<Option<Whereabouts>> {
     let of = found.iter().map(|one| (one.record, one.number)).collect();
     queue.whereabouts(of).await.expect("read").0
 }
 
-async fn place(queue: &SledQueue, id: &str) -> Option<Whereabouts> {
+async fn place(queue: &Engine, id: &str) -> Option<Whereabouts> {
     let (found, _, _) = queued(queue, id).await;
     assert_eq!(found.len(), 1, "{id}: {found:?}");
     places(queue, &found).await.remove(0)

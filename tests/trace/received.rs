@@ -3,7 +3,7 @@
 use std::{fs, time::Duration};
 
 use auditrelay_audit::{Envelope, HashKey, list::Item};
-use auditrelay_store::{Batch, Content, EncodedBatch, Entry, Queue, SledOptions, SledQueue};
+use auditrelay_store::{Batch, Content, EncodedBatch, Engine, Entry, Queue, SledOptions};
 use serde_json::{Value, json};
 
 use crate::{
@@ -218,7 +218,7 @@ async fn what_was_acknowledged_and_not_routed_waits_to_be() {
             },
         }],
     });
-    let opened = SledQueue::open(&SledOptions::new(&data_dir, 1_700_000_000_000));
+    let opened = Engine::open(&SledOptions::new(&data_dir, 1_700_000_000_000));
     let queue = opened.expect("opens").queue;
     queue.append(batch).await.expect("durable");
     queue.finish().await.expect("closed");

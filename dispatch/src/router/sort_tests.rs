@@ -4,7 +4,7 @@ use std::io::Write;
 
 use auditrelay_audit::HashKey;
 use auditrelay_config::{Overrides, load};
-use auditrelay_store::{BatchEncoder, Content, NewMute, Queue, SledOptions, SledQueue};
+use auditrelay_store::{BatchEncoder, Content, Engine, NewMute, Queue, SledOptions};
 
 use super::*;
 
@@ -30,7 +30,7 @@ fn routes() -> Routes {
 async fn block(routes: &Routes, verbs: &[&str]) -> Block {
     let dir = tempfile::tempdir().expect("a folder");
     let options = SledOptions::new(dir.path(), 0);
-    let queue = SledQueue::open(&options).expect("opens").queue;
+    let queue = Engine::open(&options).expect("opens").queue;
     let mut batch = BatchEncoder::new("prod", 0, routes.id(), 0);
     for verb in verbs {
         let json = format!(
@@ -59,7 +59,7 @@ async fn block(routes: &Routes, verbs: &[&str]) -> Block {
 async fn mutes() -> Mutes {
     let dir = tempfile::tempdir().expect("a folder");
     let options = SledOptions::new(dir.path(), 0);
-    let queue = SledQueue::open(&options).expect("opens").queue;
+    let queue = Engine::open(&options).expect("opens").queue;
     let now_unix_ms = crate::router::now_unix_ms();
     let mute = NewMute {
         author: "alice".into(),

@@ -10,8 +10,8 @@ use auditrelay_audit::{EventKey, HashKey};
 use auditrelay_config::{Overrides, load};
 use auditrelay_dispatch::{Metrics, Router, Routes};
 use auditrelay_store::{
-    Batch, Content, Delivery, EncodedBatch, Entry, LeaseLimit, Mute, MuteEnd, NewMute, Queue,
-    QueueError, SledOptions, SledQueue,
+    Batch, Content, Delivery, EncodedBatch, Engine, Entry, LeaseLimit, Mute, MuteEnd, NewMute,
+    Queue, QueueError, SledOptions,
 };
 use prometheus::Registry;
 use tokio::{sync::watch, task::JoinHandle};
@@ -23,8 +23,8 @@ routes:
 - {name: reads, channel: ops, verbs: [get]}
 ";
 
-fn open(dir: &Path) -> SledQueue {
-    SledQueue::open(&SledOptions::new(dir, 0))
+fn open(dir: &Path) -> Engine {
+    Engine::open(&SledOptions::new(dir, 0))
         .expect("opens")
         .queue
 }
@@ -41,11 +41,11 @@ struct Running {
     task: JoinHandle<Result<(), QueueError>>,
 }
 
-async fn start(queue: &SledQueue) -> Running {
+async fn start(queue: &Engine) -> Running {
     start_with(queue, ROUTES).await
 }
 
-async fn start_with(queue: &SledQueue, table: &str) -> Running {
+async fn start_with(queue: &Engine, table: &str) -> Running {
     let metrics = Metrics::new(&Registry::new()).expect("registered");
     let window = Duration::from_secs(900);
     let router = Router::load(queue.clone(), routes(table), window, 100_000, metrics);
@@ -87,7 +87,7 @@ fn batch(texts: impl IntoIterator<Item = String>) -> EncodedBatch {
     })
 }
 
-async fn send(queue: &SledQueue, texts: impl IntoIterator<Item = String>) {
+async fn send(queue: &Engine, texts: impl IntoIterator<Item = String>) {
     queue.append(batch(texts)).await.expect("durable");
     until("it is routed", || queue.ledger().waiting == 0).await;
 }
@@ -119,13 +119,13 @@ fn asked(matches: &str) -> NewMute {
     }
 }
 
-async fn add(queue: &SledQueue, mute: NewMute) -> u64 {
+async fn add(queue: &Engine, mute: NewMute) -> u64 {
     let added = queue.add_mute(mute, "said".to_owned(), Vec::new()).await;
     added.expect("durable").expect("one more").id
 }
 
 /// After 61 s, whatever it took.
-async fn end(queue: &SledQueue, id: u64) -> Mute {
+async fn end(queue: &Engine, id: u64) -> Mute {
     let known = queue.mutes().into_iter().find(|mute| mute.id == id);
     let by = MuteEnd {
         at_unix_ms: known.expect("it began").asked.begun_unix_ms + 61_000,
@@ -137,7 +137,7 @@ async fn end(queue: &SledQueue, id: u64) -> Mute {
 }
 
 /// What waits for a channel: events by their ID, notices by their text.
-async fn told(queue: &SledQueue, channel: &str) -> Vec<String> {
+async fn told(queue: &Engine, channel: &str) -> Vec<String> {
     let limit = LeaseLimit {
         events_max: 100_000,
         bytes_max: 1 << 30,
@@ -157,12 +157,12 @@ async fn told(queue: &SledQueue, channel: &str) -> Vec<String> {
     lease.members.into_iter().map(text).collect()
 }
 
-fn held(queue: &SledQueue, id: u64) -> Vec<(String, u64)> {
+fn held(queue: &Engine, id: u64) -> Vec<(String, u64)> {
     let mute = queue.mutes().into_iter().find(|mute| mute.id == id);
     mute.expect("known").held.into_iter().collect()
 }
 
-async fn sound(queue: &SledQueue) {
+async fn sound(queue: &Engine) {
     queue.verify().await.expect("counted right");
     let ledger = queue.ledger();
     assert!(ledger.is_balanced(), "{ledger:?}");

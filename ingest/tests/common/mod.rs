@@ -21,7 +21,7 @@ use auditrelay_audit::{
 use auditrelay_config::{Bounded, IngestConfig, TlsConfig};
 use auditrelay_ingest::{Advisor, Ingest, Keyring, Metrics, Preparation, SealTo, serve};
 use auditrelay_store::{
-    Block, BlockItem, Content, Entry, Hint, ItemKind, Queue, SledOptions, SledQueue,
+    Block, BlockItem, Content, Engine, Entry, Hint, ItemKind, Queue, SledOptions,
 };
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -54,7 +54,7 @@ pub fn config() -> IngestConfig {
     }
 }
 
-pub struct Server<Q = SledQueue> {
+pub struct Server<Q = Engine> {
     pub address: SocketAddr,
     pub queue: Q,
     pub registry: Registry,
@@ -62,9 +62,9 @@ pub struct Server<Q = SledQueue> {
     pub serving: JoinHandle<()>,
 }
 
-pub fn open(data_dir: &Path) -> SledQueue {
+pub fn open(data_dir: &Path) -> Engine {
     let options = SledOptions::new(data_dir, 0);
-    SledQueue::open(&options).expect("opens").queue
+    Engine::open(&options).expect("opens").queue
 }
 
 /// The key that is sealed to where raw bytes are kept.
@@ -327,7 +327,7 @@ pub fn list(items: &[impl AsRef<[u8]>]) -> Vec<u8> {
 }
 
 /// Every block that was appended; a test queue has no router.
-pub async fn all_unrouted(queue: &SledQueue) -> Vec<Block> {
+pub async fn all_unrouted(queue: &Engine) -> Vec<Block> {
     within(queue.unrouted(10_000)).await.unwrap()
 }
 

@@ -19,7 +19,7 @@ mod threads;
 
 use std::path::Path;
 
-use auditrelay_store::{Limits, Queue, SledOptions, SledQueue};
+use auditrelay_store::{Engine, Limits, Queue, SledOptions};
 
 /// What the suite needs of a backend besides the contract.
 pub trait Backend: Queue {
@@ -35,14 +35,14 @@ pub trait Backend: Queue {
     fn sound(&self) -> impl Future<Output = ()> + Send;
 }
 
-impl Backend for SledQueue {
+impl Backend for Engine {
     fn limited(dir: &Path, limits: Limits) -> Self {
         let options = SledOptions {
             limits,
             segment_bytes: 1 << 20,
             ..support::options(dir)
         };
-        let opened = SledQueue::open(&options).expect("opens");
+        let opened = Engine::open(&options).expect("opens");
         assert!(opened.moved_aside.is_none(), "{:?}", opened.moved_aside);
         opened.queue
     }
@@ -63,7 +63,7 @@ macro_rules! contract {
     };
 }
 
-contract!(SledQueue:
+contract!(Engine:
     appending {
         what_was_appended_is_there_after_a_restart_in_order,
         many_at_once_are_all_there,

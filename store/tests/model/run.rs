@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use auditrelay_audit::{EventKey, Severity};
 use auditrelay_store::{
     Accepted, Batch, Content, Counts, DeliveriesEncoder, Delivery, DeliveryBlock, EncodedBatch,
-    Entry, EventToDeliver, FilteredCount, LeaseId, LeaseLimit, Limits, Marks, Queue, RateCount,
-    Routed, RoutedBlock, SledOptions, SledQueue,
+    Engine, Entry, EventToDeliver, FilteredCount, LeaseId, LeaseLimit, Limits, Marks, Queue,
+    RateCount, Routed, RoutedBlock, SledOptions,
 };
 use tempfile::TempDir;
 
@@ -22,7 +22,7 @@ const NOW_UNIX_MS: i64 = 1_700_000_000_000;
 pub struct Run {
     pub dir: TempDir,
     options: SledOptions,
-    pub queue: Option<SledQueue>,
+    pub queue: Option<Engine>,
     pub model: Model,
     /// Quotas drop what waits after the answer: what is gone is seen when it is not leased.
     pub drops: bool,
@@ -65,12 +65,12 @@ pub async fn run(case: &Case) {
 }
 
 impl Run {
-    pub fn queue(&self) -> &SledQueue {
+    pub fn queue(&self) -> &Engine {
         self.queue.as_ref().expect("it is open")
     }
 
     fn open(&mut self) {
-        let opened = SledQueue::open(&self.options).expect("opens");
+        let opened = Engine::open(&self.options).expect("opens");
         self.queue = Some(opened.queue);
     }
 

@@ -4,7 +4,7 @@
 use std::{path::Path, time::Duration};
 
 use auditrelay_audit::Severity;
-use auditrelay_store::{Delivery, Queue, SledQueue};
+use auditrelay_store::{Delivery, Engine, Queue};
 
 use crate::{
     ack, bury, drain, is_repeated, open,
@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Copies of which one is delivered and one dead, in the first file; the others are moved out of it.
-async fn moved_in_part(dir: &Path) -> SledQueue {
+async fn moved_in_part(dir: &Path) -> Engine {
     let queue = open(dir);
     let events: Vec<String> = (0..6).map(|n| noise(16, 1 + n)).collect();
     let some: Vec<&str> = events.iter().map(String::as_str).collect();

@@ -3,7 +3,7 @@
 use std::fs;
 
 use auditrelay_audit::Severity;
-use auditrelay_store::{Queue, SledQueue};
+use auditrelay_store::{Engine, Queue};
 
 use crate::{
     drain, open, renamed, small,
@@ -114,7 +114,7 @@ async fn a_start_that_ended_between_moving_aside_and_beginning_anew_is_told_by_t
     fs::write(dir.path().join("queue.damaged"), "it was found").expect("written");
     let aside = dir.path().join("queue.corrupt-20231114T221320Z");
     fs::rename(dir.path().join("queue"), &aside).expect("moved");
-    let opened = SledQueue::open(&small(dir.path())).expect("opens");
+    let opened = Engine::open(&small(dir.path())).expect("opens");
     let moved = opened.moved_aside.expect("it says so");
     assert_eq!((moved.path, moved.kept_events), (aside, Some(2)));
     assert_eq!(opened.queue.ledger().lost, 2);

@@ -16,8 +16,8 @@ use std::{
 
 use auditrelay_audit::Severity;
 use auditrelay_store::{
-    Accepted, Counts, DeadFilter, Delivery, LeaseLimit, Limits, MovedAside, Queue, Routed,
-    RoutedBlock, SledOptions, SledQueue,
+    Accepted, Counts, DeadFilter, Delivery, Engine, LeaseLimit, Limits, MovedAside, Queue, Routed,
+    RoutedBlock, SledOptions,
 };
 use support::{
     ALL, Dice, append_and_route, balanced, batch, burial, harm, noise, options, texts, told,
@@ -30,14 +30,14 @@ fn small(dir: &Path) -> SledOptions {
     }
 }
 
-fn open(dir: &Path) -> SledQueue {
-    let opened = SledQueue::open(&small(dir)).expect("opens");
+fn open(dir: &Path) -> Engine {
+    let opened = Engine::open(&small(dir)).expect("opens");
     assert!(opened.moved_aside.is_none(), "{:?}", opened.moved_aside);
     opened.queue
 }
 
 /// Overwrites the index, and opens the queue that takes the store's place.
-fn without_index(dir: &Path) -> (SledQueue, MovedAside) {
+fn without_index(dir: &Path) -> (Engine, MovedAside) {
     let db = dir.join("queue/index-00000001/db");
     let mut bytes = fs::read(&db).expect("readable");
     // The ledger stays where it can be found, and sled cannot read any of it.
@@ -49,12 +49,12 @@ fn without_index(dir: &Path) -> (SledQueue, MovedAside) {
             fs::write(snapshot, b"").expect("written");
         }
     }
-    let opened = SledQueue::open(&small(dir)).expect("opens");
+    let opened = Engine::open(&small(dir)).expect("opens");
     (opened.queue, opened.moved_aside.expect("moved"))
 }
 
 /// What waits for a channel, in order.
-async fn drain(queue: &SledQueue, channel: &str) -> Vec<(Severity, Delivery)> {
+async fn drain(queue: &Engine, channel: &str) -> Vec<(Severity, Delivery)> {
     let mut all = Vec::new();
     while let Some(lease) = queue.lease(channel, ALL, 5).await.expect("read") {
         all.extend(lease.members);
@@ -63,7 +63,7 @@ async fn drain(queue: &SledQueue, channel: &str) -> Vec<(Severity, Delivery)> {
     all
 }
 
-async fn ack(queue: &SledQueue, channel: &str, events_max: usize) -> u64 {
+async fn ack(queue: &Engine, channel: &str, events_max: usize) -> u64 {
     let limit = LeaseLimit { events_max, ..ALL };
     let lease = queue.lease(channel, limit, 5).await.expect("read");
     let id = lease.expect("something waits").id;
@@ -71,7 +71,7 @@ async fn ack(queue: &SledQueue, channel: &str, events_max: usize) -> u64 {
     id.id
 }
 
-async fn bury(queue: &SledQueue, channel: &str, events_max: usize, reason: &str) -> u64 {
+async fn bury(queue: &Engine, channel: &str, events_max: usize, reason: &str) -> u64 {
     let limit = LeaseLimit { events_max, ..ALL };
     let lease = queue.lease(channel, limit, 5).await.expect("read");
     let id = lease.expect("something waits").id;
@@ -229,7 +229,7 @@ async fn a_salvage_that_was_killed_goes_on_and_brings_each_once() {
 }
 
 /// Another salvage of a folder that was renamed brings nothing.
-async fn nothing_more(queue: &SledQueue, path: &Path) {
+async fn nothing_more(queue: &Engine, path: &Path) {
     let before = queue.ledger();
     queue
         .salvage(path, |_, _| {})
@@ -266,7 +266,7 @@ async fn what_was_routed_long_ago_or_was_all_known_is_not_brought_again() {
         },
         ..small(dir.path())
     };
-    let queue = SledQueue::open(&retains).expect("opens").queue;
+    let queue = Engine::open(&retains).expect("opens").queue;
     let mut dice = Dice(1);
     for n in 0..60 {
         let events: Vec<String> = (0..4).map(|m| format!("{n} {m} {}", dice.next())).collect();

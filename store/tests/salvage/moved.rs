@@ -3,7 +3,7 @@
 use std::{path::Path, time::Duration};
 
 use auditrelay_audit::Severity;
-use auditrelay_store::{DeadFilter, Queue, SledQueue};
+use auditrelay_store::{DeadFilter, Engine, Queue};
 
 use crate::{
     ack, bury, drain, open,
@@ -13,7 +13,7 @@ use crate::{
 
 /// Two thirds of a file of deliveries, to several channels, whose first third is settled: delivered, dead,
 /// and dead but told to wait again. What is said of it goes into later files. Says what waits.
-async fn partly_settled(queue: &SledQueue, filling: usize) -> Vec<String> {
+async fn partly_settled(queue: &Engine, filling: usize) -> Vec<String> {
     let parked: Vec<String> = (0..6).map(|n| noise(16, 1 + n)).collect();
     let some: Vec<&str> = parked.iter().map(String::as_str).collect();
     append_and_route(queue, "parked", Severity::Info, &some).await;

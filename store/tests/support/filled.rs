@@ -9,9 +9,9 @@ use std::{
 use auditrelay_audit::{EventKey, Severity};
 use auditrelay_store::{
     Accepted, Batch, Block, Content, Counts, Cursor, DeadFilter, DeliveriesEncoder, Delivery,
-    DeliveryBlock, EncodedBatch, Entry, EventToDeliver, LeaseLimit, Limits, Marks, Members, Notice,
-    QuarantineRecord, Queue, QueueError, Routed, RoutedBlock, Sealed, SledOptions, SledQueue,
-    Source, Unreadable,
+    DeliveryBlock, EncodedBatch, Engine, Entry, EventToDeliver, LeaseLimit, Limits, Marks, Members,
+    Notice, QuarantineRecord, Queue, QueueError, Routed, RoutedBlock, Sealed, SledOptions, Source,
+    Unreadable,
 };
 
 use super::{ALL, Dice, burial, texts};
@@ -50,7 +50,7 @@ fn event(dice: &mut Dice, number: u64) -> String {
 }
 
 struct Filler {
-    queue: SledQueue,
+    queue: Engine,
     dice: Dice,
     number: u64,
     routed: usize,
@@ -186,7 +186,7 @@ fn deliveries(
 /// severities, a sealed lease, dead letters, told messages, copies, threads, notices, quarantine and seen keys, each
 /// log over several segments; closes it. Says which messages were told.
 pub async fn fill(data_dir: &Path) -> Vec<u64> {
-    let open = || SledQueue::open(&options(data_dir)).expect("opens").queue;
+    let open = || Engine::open(&options(data_dir)).expect("opens").queue;
     let mut filler = Filler {
         queue: open(),
         dice: Dice(1),
@@ -291,7 +291,7 @@ impl Reading {
 
     /// Reads everything that can be read. `told` are the messages to look at; the channels are drained at
     /// the end.
-    pub async fn read(&mut self, queue: &SledQueue, told: &[u64]) -> Result<(), QueueError> {
+    pub async fn read(&mut self, queue: &Engine, told: &[u64]) -> Result<(), QueueError> {
         let ledger = queue.ledger();
         self.put("ledger".into(), format!("{ledger:?}"));
         if ledger.waiting > 0 {
@@ -324,7 +324,7 @@ impl Reading {
         Ok(())
     }
 
-    async fn read_kept(&mut self, queue: &SledQueue, told: &[u64]) -> Result<(), QueueError> {
+    async fn read_kept(&mut self, queue: &Engine, told: &[u64]) -> Result<(), QueueError> {
         let letters = queue.dead(DeadFilter::default(), 0, 1_000).await;
         self.put_kept("dead".into(), letters.clone().map(|all| format!("{all:?}")))?;
         for letter in letters.unwrap_or_default() {

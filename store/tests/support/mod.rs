@@ -14,8 +14,8 @@ use std::{
 use auditrelay_audit::{EventKey, Severity};
 use auditrelay_store::{
     Batch, Block, BlockItem, Burial, Content, Counts, DeliveriesEncoder, Delivery, DeliveryBlock,
-    EncodedBatch, Entry, EventToDeliver, ItemKind, LeaseLimit, Limits, Marks, Queue, Routed,
-    RoutedBlock, SledOptions, SledQueue,
+    EncodedBatch, Engine, Entry, EventToDeliver, ItemKind, LeaseLimit, Limits, Marks, Queue,
+    Routed, RoutedBlock, SledOptions,
 };
 
 pub const ALL: LeaseLimit = LeaseLimit {
@@ -34,8 +34,8 @@ pub fn options(dir: &Path) -> SledOptions {
     }
 }
 
-pub fn open(dir: &Path) -> SledQueue {
-    let opened = SledQueue::open(&options(dir)).expect("opens");
+pub fn open(dir: &Path) -> Engine {
+    let opened = Engine::open(&options(dir)).expect("opens");
     assert!(opened.moved_aside.is_none(), "{:?}", opened.moved_aside);
     opened.queue
 }
@@ -160,7 +160,7 @@ pub fn meant_for(members: &[(Severity, Delivery)]) -> Vec<Option<&str>> {
     one.collect()
 }
 
-pub async fn balanced(queue: &SledQueue) {
+pub async fn balanced(queue: &Engine) {
     assert!(queue.ledger().is_balanced(), "{:?}", queue.ledger());
     queue
         .verify()

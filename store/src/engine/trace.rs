@@ -14,7 +14,7 @@ use std::{
 use auditrelay_audit::{Envelope, Severity};
 
 use super::{
-    Inner, SledQueue, keys, locked,
+    Engine, Inner, keys, locked,
     read::{self, ReadError},
     records::{DeadRow, Held, SettledAs, Settlement, Slice, ToldRow},
     shared::UnroutedBlock,
@@ -30,7 +30,7 @@ use crate::{
 /// How much is read at once, as stored.
 const PAGE_BYTES: u64 = 1024 * 1024;
 
-impl SledQueue {
+impl Engine {
     /// Appended blocks that are still there, routed or not, from a cursor on, oldest first.
     ///
     /// # Errors

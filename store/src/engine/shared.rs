@@ -170,7 +170,7 @@ impl Shared {
     }
 }
 
-impl super::SledQueue {
+impl super::Engine {
     /// Exchanges what may be kept on disk. What there is too much of then gives way as it always does.
     ///
     /// # Errors

@@ -108,18 +108,18 @@ impl SledOptions {
 #[derive(Debug)]
 pub struct Opened {
     /// The queue.
-    pub queue: SledQueue,
+    pub queue: Engine,
     /// A store that could not be opened and was moved away; the queue is empty then.
     pub moved_aside: Option<MovedAside>,
 }
 
 /// A handle on the queue; the database closes with the last one.
 #[derive(Clone)]
-pub struct SledQueue(Arc<Inner>);
+pub struct Engine(Arc<Inner>);
 
-impl std::fmt::Debug for SledQueue {
+impl std::fmt::Debug for Engine {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.write_str("SledQueue")
+        out.write_str("Engine")
     }
 }
 
@@ -145,7 +145,7 @@ impl Drop for Inner {
     }
 }
 
-impl SledQueue {
+impl Engine {
     /// Opens the queue, or creates it. Blocks while sled recovers.
     ///
     /// # Errors

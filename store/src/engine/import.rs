@@ -6,7 +6,7 @@ use auditrelay_audit::Severity;
 use tokio::sync::mpsc;
 
 use super::{
-    SledQueue,
+    Engine,
     job::{Op, Restored, RestoredDelivery},
     records::ChannelRow,
 };
@@ -53,8 +53,8 @@ impl From<LedgerLine> for Counters {
     }
 }
 
-impl SledQueue {
-    /// Reads what [`SledQueue::export`] wrote into this queue, which must never have held anything.
+impl Engine {
+    /// Reads what [`Engine::export`] wrote into this queue, which must never have held anything.
     /// `progress` is told how many lines are in.
     ///
     /// # Errors
@@ -95,7 +95,7 @@ impl SledQueue {
 }
 
 struct Import<'q> {
-    queue: &'q SledQueue,
+    queue: &'q Engine,
     moved: Moved,
     ledger: Option<LedgerLine>,
     ended: bool,

@@ -3,7 +3,7 @@
 use std::{io::Write, sync::Arc};
 
 use super::{
-    Inner, SledQueue, keys, locked, look, rates,
+    Engine, Inner, keys, locked, look, rates,
     read::{self, ReadError},
     records::DeadRow,
 };
@@ -45,7 +45,7 @@ impl From<ReadError> for MoveError {
     }
 }
 
-impl SledQueue {
+impl Engine {
     /// Writes everything that a queue at rest holds as JSON lines. `progress` is told how many of how
     /// many records are done.
     ///

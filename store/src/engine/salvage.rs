@@ -18,7 +18,7 @@ use std::{
 };
 
 use super::{
-    SledQueue,
+    Engine,
     files::{CORRUPT, LogNames},
     job::{Op, Restored, RestoredDelivery},
     keys,
@@ -137,7 +137,7 @@ impl Found {
     }
 }
 
-impl SledQueue {
+impl Engine {
     /// Brings what is whole in a store that was moved aside into this queue, and renames the folder to
     /// `queue.salvaged-…`. `progress` is told how many of how many bytes are done.
     ///
@@ -209,7 +209,7 @@ impl SledQueue {
 }
 
 struct Work<'q> {
-    queue: &'q SledQueue,
+    queue: &'q Engine,
     names: LogNames,
     name: String,
     /// So many records were brought before.

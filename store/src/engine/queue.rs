@@ -3,7 +3,7 @@
 use tokio::sync::watch;
 
 use super::{
-    Inner, SledQueue,
+    Engine, Inner,
     job::{Answer, Fate, NewMuteJob, Op},
     locked, look, rates, read,
     records::Slice,
@@ -16,7 +16,7 @@ use crate::{
     Space, Thread, Told, frame::Damaged,
 };
 
-impl Queue for SledQueue {
+impl Queue for Engine {
     async fn append(&self, batch: EncodedBatch) -> Result<(), QueueError> {
         self.write(Op::Append {
             blocks: batch.blocks,

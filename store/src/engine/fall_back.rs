@@ -15,7 +15,7 @@ use std::{collections::BTreeMap, ops::RangeInclusive};
 use auditrelay_audit::Severity;
 
 use super::{
-    Inner, SledQueue,
+    Engine, Inner,
     job::{Answer, Op},
     keys,
     owner::Owner,
@@ -138,7 +138,7 @@ fn pack(inner: &Inner, from: &str, rows: &[Row]) -> Result<Option<(Vec<Packed>, 
     Ok(Some((encoder.finish().events, events)))
 }
 
-impl SledQueue {
+impl Engine {
     pub(super) async fn copy_to_fallback(
         &self,
         from: &str,
