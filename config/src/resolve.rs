@@ -14,6 +14,7 @@ use crate::file;
 use crate::model::Config;
 use crate::names::ChannelName;
 use crate::observe::WATCHDOG;
+use crate::queue;
 use crate::raw::RawConfig;
 use crate::route::{self, RouteConfig};
 use crate::route_tests::{self, TESTS_MAX};
@@ -30,6 +31,7 @@ pub(crate) fn resolve(mut raw: RawConfig, tree: &Tree) -> Result<Config, ConfigE
     fit_quotas(&mut raw, tree)?;
     check_sizes(&raw, tree)?;
     read_secrets(&mut raw, tree)?;
+    check_jetstream(&mut raw, tree)?;
     for (name, channel) in &raw.channels {
         if let Some((key, problem)) = channel::fault(channel) {
             let path = format!("channels.{name}.{key}");
@@ -136,6 +138,25 @@ fn fit_quotas(raw: &mut RawConfig, tree: &Tree) -> Result<(), ConfigError> {
     }
 }
 
+fn check_jetstream(raw: &mut RawConfig, tree: &Tree) -> Result<(), ConfigError> {
+    let bytes_max = raw.queue.bytes_max.get();
+    let Some(jetstream) = &mut raw.queue.jetstream else {
+        return Ok(());
+    };
+    jetstream.fit(
+        |bytes| queue::part(bytes, bytes_max),
+        &raw.ingest,
+        |key| tree.has(&format!("queue.jetstream.{key}")),
+    );
+    match jetstream.fault(&raw.ingest) {
+        Some((key, problem)) => {
+            let path = format!("queue.jetstream.{key}");
+            Err(tree.refusal(path.trim_end_matches('.'), &problem))
+        }
+        None => Ok(()),
+    }
+}
+
 fn read_secrets(raw: &mut RawConfig, tree: &Tree) -> Result<(), ConfigError> {
     let slack = &mut raw.slack;
     fill(
@@ -151,6 +172,20 @@ fn read_secrets(raw: &mut RawConfig, tree: &Tree) -> Result<(), ConfigError> {
         "watchdog.url",
         tree,
     )?;
+    if let Some(jetstream) = &mut raw.queue.jetstream {
+        fill(
+            &mut jetstream.password,
+            jetstream.password_file.as_deref(),
+            "queue.jetstream.password",
+            tree,
+        )?;
+        fill(
+            &mut jetstream.token,
+            jetstream.token_file.as_deref(),
+            "queue.jetstream.token",
+            tree,
+        )?;
+    }
     for (name, channel) in &mut raw.channels {
         let key = format!("channels.{name}.token");
         fill(

@@ -1,0 +1,431 @@
+//! The queue on NATS JetStream, where several relays are one.
+//!
+//! Contract: nothing in an address is a secret; what proves who the relay is has keys of its own, of which one kind is
+//! set. Which promise of the servers an acknowledgement rests on is said in so many words: `monitoring`, or
+//! `accept_replicated_without_fsync`.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use url::Url;
+
+use crate::bounded::Bounded;
+use crate::model::{GIB, IngestConfig, MIB};
+use crate::names::{RelayName, StreamName};
+use crate::secret::NatsSecret;
+use crate::text::{self, FromText};
+
+/// Most addresses in a list.
+const ADDRESSES_MAX: usize = 32;
+/// Of `queue.bytes_max` at its default: a body, which is a quarter of `bytes_max` at most, always fits.
+const INBOX_BYTES_MAX: u64 = 2 * GIB;
+const APPEND_TIMEOUT_MILLISECONDS: u64 = 800;
+
+/// Where the queue is if it is not in `data_dir`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct JetStreamConfig {
+    /// Servers to begin with; one is enough to find the others of its cluster. Never empty.
+    pub servers: Vec<ServerUrl>,
+    /// What names of streams and subjects begin with. Relays with the same one are one.
+    pub name: StreamName,
+    /// What this relay is called among them; if it is left out, the name of its host.
+    pub relay_name: Option<RelayName>,
+    /// How many servers hold each message: 1, 3 or 5.
+    pub replicas: Bounded<1, 5>,
+    /// The file of a JWT and an nkey, as `nsc` writes it.
+    #[serde(deserialize_with = "text::read_option")]
+    pub credentials_file: Option<PathBuf>,
+    /// The user, with `password`.
+    pub user: Option<String>,
+    /// The user's password. Read from `password_file` if that is set.
+    pub password: Option<NatsSecret>,
+    /// The file `password` is read from.
+    #[serde(deserialize_with = "text::read_option")]
+    pub password_file: Option<PathBuf>,
+    /// A token instead of a user. Read from `token_file` if that is set.
+    pub token: Option<NatsSecret>,
+    /// The file `token` is read from.
+    #[serde(deserialize_with = "text::read_option")]
+    pub token_file: Option<PathBuf>,
+    /// Encryption towards the servers.
+    pub tls: JetStreamTls,
+    /// What may wait to be taken over by the relay that leads; beside `queue.bytes_max`.
+    pub inbox_bytes_max: Bounded<MIB, { 4 << 40 }>,
+    /// How long a relay leads without saying so again.
+    pub lease_seconds: Bounded<3, 10>,
+    /// How long an append waits for the servers, in all.
+    pub append_timeout_milliseconds: Bounded<50, 28_000>,
+    /// Where each server tells that it syncs before it acknowledges.
+    pub monitoring: Vec<MonitoringUrl>,
+    /// Whether what is acknowledged may be in the memory of three or more servers only.
+    pub accept_replicated_without_fsync: bool,
+}
+
+/// Encryption towards the servers of JetStream.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct JetStreamTls {
+    /// Whether a connection without it is refused, whatever the address says.
+    pub required: bool,
+    /// CAs besides those of the system, PEM.
+    #[serde(deserialize_with = "text::read_option")]
+    pub ca_file: Option<PathBuf>,
+    /// The relay's own certificate, PEM.
+    #[serde(deserialize_with = "text::read_option")]
+    pub certificate_file: Option<PathBuf>,
+    /// Its private key, PEM.
+    #[serde(deserialize_with = "text::read_option")]
+    pub key_file: Option<PathBuf>,
+}
+
+impl Default for JetStreamConfig {
+    fn default() -> Self {
+        Self {
+            servers: Vec::new(),
+            name: StreamName::from_text("auditrelay").expect("the literal is a name"),
+            relay_name: None,
+            replicas: const { Bounded::preset(3) },
+            credentials_file: None,
+            user: None,
+            password: None,
+            password_file: None,
+            token: None,
+            token_file: None,
+            tls: JetStreamTls::default(),
+            inbox_bytes_max: const { Bounded::preset(INBOX_BYTES_MAX) },
+            lease_seconds: const { Bounded::preset(6) },
+            append_timeout_milliseconds: const { Bounded::preset(APPEND_TIMEOUT_MILLISECONDS) },
+            monitoring: Vec::new(),
+            accept_replicated_without_fsync: false,
+        }
+    }
+}
+
+impl JetStreamConfig {
+    /// Gives what is not set its part of what it depends on: the inbox of `queue.bytes_max`, an append of the time for
+    /// an answer.
+    pub(crate) fn fit(
+        &mut self,
+        queue_part: impl FnOnce(u64) -> u64,
+        ingest: &IngestConfig,
+        is_set: impl Fn(&str) -> bool,
+    ) {
+        if !is_set("inbox_bytes_max") {
+            self.inbox_bytes_max = Bounded::clamped(queue_part(INBOX_BYTES_MAX));
+        }
+        if !is_set("append_timeout_milliseconds") {
+            let answer = ingest.ack_timeout_milliseconds.get();
+            let part = APPEND_TIMEOUT_MILLISECONDS.min(answer * 8 / 9);
+            self.append_timeout_milliseconds = Bounded::clamped(part);
+        }
+    }
+
+    /// The key to blame, none for all of them, and what is wrong.
+    pub(crate) fn fault(&self, ingest: &IngestConfig) -> Option<(&'static str, String)> {
+        self.address_fault()
+            .or_else(|| self.identity_fault())
+            .or_else(|| self.promise_fault())
+            .or_else(|| self.size_fault(ingest))
+    }
+
+    fn address_fault(&self) -> Option<(&'static str, String)> {
+        let (servers, monitoring) = (self.servers.len(), self.monitoring.len());
+        if servers == 0 || servers > ADDRESSES_MAX {
+            let problem = format!("found {servers} servers, expected 1 to {ADDRESSES_MAX}");
+            return Some(("servers", problem));
+        }
+        if monitoring > ADDRESSES_MAX {
+            let problem = format!("found {monitoring} URLs, expected at most {ADDRESSES_MAX}");
+            return Some(("monitoring", problem));
+        }
+        let twice = |url: &MonitoringUrl| self.monitoring.iter().filter(|one| *one == url).count();
+        let twice = self.monitoring.iter().find(|url| twice(url) > 1)?;
+        let problem = format!("found {twice} twice, expected the one of each server once");
+        Some(("monitoring", problem))
+    }
+
+    fn identity_fault(&self) -> Option<(&'static str, String)> {
+        let fault = |key: &'static str, problem: &str| Some((key, problem.to_owned()));
+        let ways = [
+            ("credentials_file", self.credentials_file.is_some()),
+            ("user", self.user.is_some() || self.password.is_some()),
+            ("token", self.token.is_some()),
+        ];
+        let mut ways = ways.iter().filter(|(_, is_set)| *is_set);
+        if let (Some(_), Some((key, _))) = (ways.next(), ways.next()) {
+            return fault(
+                key,
+                "expected only one of credentials_file, user with password, and token",
+            );
+        }
+        if self.user.as_deref().is_some_and(str::is_empty) {
+            return fault("user", "found an empty name");
+        }
+        match (&self.user, &self.password) {
+            (Some(_), None) => {
+                return fault("user", "expected password or password_file beside it");
+            }
+            (None, Some(_)) => return fault("password", "expected user beside it"),
+            _ => {}
+        }
+        match (&self.tls.certificate_file, &self.tls.key_file) {
+            (Some(_), None) => fault("tls.certificate_file", "expected key_file beside it"),
+            (None, Some(_)) => fault("tls.key_file", "expected certificate_file beside it"),
+            _ => None,
+        }
+    }
+
+    fn promise_fault(&self) -> Option<(&'static str, String)> {
+        let replicas = self.replicas.get();
+        if replicas.is_multiple_of(2) {
+            let problem = format!("found {replicas}, expected 1, 3 or 5");
+            return Some(("replicas", problem));
+        }
+        let accepts = self.accept_replicated_without_fsync;
+        let monitored = self.monitoring.len() as u64;
+        let key = "accept_replicated_without_fsync";
+        match (accepts, monitored) {
+            (true, 1..) => {
+                let problem = "found true beside monitoring, expected only one of the two: whether servers sync is \
+                               checked, or it does not matter";
+                Some((key, problem.to_owned()))
+            }
+            (true, 0) if replicas == 1 => {
+                let problem = "found true with replicas: 1, expected monitoring instead: one server that loses power \
+                               would lose what it acknowledged";
+                Some((key, problem.to_owned()))
+            }
+            (false, 0) => {
+                let problem = "expected monitoring (the http:// URL of each server's monitoring port, where it says that \
+                               it runs with sync_interval: always) or, with three or more replicas, \
+                               accept_replicated_without_fsync: true: without either a server acknowledges what a loss \
+                               of power may take away";
+                Some(("", problem.to_owned()))
+            }
+            (false, 1..) if monitored < replicas => {
+                let problem = format!(
+                    "found {monitored}, expected the one of each server, so at least as many as replicas ({replicas})"
+                );
+                Some(("monitoring", problem))
+            }
+            _ => None,
+        }
+    }
+
+    fn size_fault(&self, ingest: &IngestConfig) -> Option<(&'static str, String)> {
+        let (append, answer) = (
+            self.append_timeout_milliseconds.get(),
+            ingest.ack_timeout_milliseconds.get(),
+        );
+        if append >= answer {
+            let problem = format!(
+                "found {append}, expected less than ingest.ack_timeout_milliseconds ({answer})"
+            );
+            return Some(("append_timeout_milliseconds", problem));
+        }
+        let (inbox, body) = (self.inbox_bytes_max.get(), ingest.body_bytes_max.get());
+        (inbox < body).then(|| {
+            let problem =
+                format!("found {inbox}, expected at least ingest.body_bytes_max ({body})");
+            ("inbox_bytes_max", problem)
+        })
+    }
+
+    /// Whether what is sent to a server leaves this machine unencrypted, as far as the configuration tells.
+    #[must_use]
+    pub fn is_in_the_open(&self) -> bool {
+        let open = |server: &ServerUrl| !server.is_encrypted() && !server.is_loopback();
+        !self.tls.required && self.servers.iter().any(open)
+    }
+}
+
+/// The address of a NATS server: scheme, host and port, nothing else.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ServerUrl(Url);
+
+impl ServerUrl {
+    fn is_encrypted(&self) -> bool {
+        self.0.scheme() == "tls"
+    }
+
+    fn is_loopback(&self) -> bool {
+        let host = self.0.host_str().unwrap_or_default();
+        let address = host.trim_start_matches('[').trim_end_matches(']');
+        let address = address.parse::<IpAddr>();
+        host.eq_ignore_ascii_case("localhost")
+            || address.is_ok_and(|address| address.to_canonical().is_loopback())
+    }
+}
+
+impl FromText for ServerUrl {
+    const EXPECTED: &'static str = "a nats:// or tls:// URL such as nats://nats.example:4222, without user and password, \
+                                    which have keys of their own";
+    // Elsewhere these URLs hold passwords.
+    const SECRET: bool = true;
+
+    fn from_text(text: &str) -> Option<Self> {
+        let url = Url::parse(text).ok()?;
+        let is_known = matches!(url.scheme(), "nats" | "tls") && is_bare(&url);
+        let ends_there = matches!(url.path(), "" | "/");
+        let of_host = |byte: u8| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte);
+        let host = url.host_str().unwrap_or_default();
+        let is_host = !host.is_empty() && host.bytes().all(of_host);
+        (is_known && ends_there && is_host && url.port() != Some(0)).then_some(Self(url))
+    }
+}
+
+impl fmt::Display for ServerUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let host = self.0.host_str().unwrap_or_default();
+        write!(f, "{}://{host}", self.0.scheme())?;
+        match self.0.port() {
+            Some(port) => write!(f, ":{port}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The base of a server's monitoring port; its path ends with a slash.
+#[derive(Clone, PartialEq, Eq)]
+pub struct MonitoringUrl(Url);
+
+impl MonitoringUrl {
+    /// The URL.
+    #[must_use]
+    pub fn as_url(&self) -> &Url {
+        &self.0
+    }
+}
+
+impl FromText for MonitoringUrl {
+    const EXPECTED: &'static str =
+        "an http:// URL such as http://nats-0.example:8222, without user, query or fragment";
+    const SECRET: bool = true;
+
+    fn from_text(text: &str) -> Option<Self> {
+        let mut url = Url::parse(text).ok()?;
+        if url.scheme() != "http" || !url.has_host() || !is_bare(&url) {
+            return None;
+        }
+        if !url.path().ends_with('/') {
+            // Without it, joining a page's name would replace the last path segment.
+            url.set_path(&format!("{}/", url.path()));
+        }
+        Some(Self(url))
+    }
+}
+
+impl fmt::Display for MonitoringUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+fn is_bare(url: &Url) -> bool {
+    url.username().is_empty()
+        && url.password().is_none()
+        && url.query().is_none()
+        && url.fragment().is_none()
+}
+
+macro_rules! as_text {
+    ($name:ident) => {
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(self, f)
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                text::read(deserializer)
+            }
+        }
+    };
+}
+
+as_text!(ServerUrl);
+as_text!(MonitoringUrl);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_is_an_address_and_nothing_else() {
+        let shown = |text: &str| ServerUrl::from_text(text).map(|url| url.to_string());
+        for good in [
+            "nats://127.0.0.1:4222",
+            "tls://nats.example",
+            "nats://[::1]:4222",
+            "nats://nats_0.nats.svc:4222",
+        ] {
+            assert_eq!(shown(good).as_deref(), Some(good));
+        }
+        assert_eq!(shown("nats://a:1/").as_deref(), Some("nats://a:1"));
+        for bad in [
+            "",
+            "127.0.0.1:4222",
+            "nats://",
+            "nats://:4222",
+            "nats://a:0",
+            "http://a:4222",
+            "ws://a:4222",
+            "nats://me:word@a:4222",
+            "nats://token@a:4222",
+            "nats://a:4222/x",
+            "nats://a:4222?x",
+            "nats://a b:4222",
+            "nats://a%20b:4222",
+            "nats://a:1,nats://b:1",
+        ] {
+            assert_eq!(shown(bad), None, "{bad}");
+        }
+        let monitoring = |text: &str| MonitoringUrl::from_text(text).map(|url| url.to_string());
+        assert_eq!(
+            monitoring("http://a:8222").as_deref(),
+            Some("http://a:8222/")
+        );
+        assert_eq!(
+            monitoring("http://a:8222/nats").as_deref(),
+            Some("http://a:8222/nats/")
+        );
+        for bad in ["a:8222", "https://a:8222", "http://u@a", "http://a/?b"] {
+            assert_eq!(monitoring(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_leaves_the_machine_unencrypted_is_known() {
+        let of = |server: &str, required: bool| {
+            let config = JetStreamConfig {
+                servers: vec![ServerUrl::from_text(server).expect(server)],
+                tls: JetStreamTls {
+                    required,
+                    ..JetStreamTls::default()
+                },
+                ..JetStreamConfig::default()
+            };
+            config.is_in_the_open()
+        };
+        assert!(of("nats://nats.example:4222", false));
+        for (closed, required) in [
+            ("nats://nats.example:4222", true),
+            ("tls://nats.example:4222", false),
+            ("nats://127.0.0.1:4222", false),
+            ("nats://[::1]:4222", false),
+            ("nats://localhost", false),
+        ] {
+            assert!(!of(closed, required), "{closed}");
+        }
+    }
+}
