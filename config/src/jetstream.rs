@@ -4,18 +4,20 @@
 //! set. Which promise of the servers an acknowledgement rests on is said in so many words: `monitoring`, or
 //! `accept_replicated_without_fsync`.
 
-use std::fmt;
-use std::net::IpAddr;
 use std::path::PathBuf;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use url::Url;
+use serde::{Deserialize, Serialize};
 
 use crate::bounded::Bounded;
+use crate::error::ConfigError;
 use crate::model::{GIB, IngestConfig, MIB};
 use crate::names::{RelayName, StreamName};
+use crate::nats_urls::{MonitoringUrl, ServerUrl};
+use crate::queue;
+use crate::raw::RawConfig;
 use crate::secret::NatsSecret;
 use crate::text::{self, FromText};
+use crate::tree::Tree;
 
 /// Most addresses in a list.
 const ADDRESSES_MAX: usize = 32;
@@ -107,7 +109,7 @@ impl Default for JetStreamConfig {
 impl JetStreamConfig {
     /// Gives what is not set its part of what it depends on: the inbox of `queue.bytes_max`, an append of the time for
     /// an answer.
-    pub(crate) fn fit(
+    fn fit(
         &mut self,
         queue_part: impl FnOnce(u64) -> u64,
         ingest: &IngestConfig,
@@ -124,7 +126,7 @@ impl JetStreamConfig {
     }
 
     /// The key to blame, none for all of them, and what is wrong.
-    pub(crate) fn fault(&self, ingest: &IngestConfig) -> Option<(&'static str, String)> {
+    fn fault(&self, ingest: &IngestConfig) -> Option<(&'static str, String)> {
         self.address_fault()
             .or_else(|| self.identity_fault())
             .or_else(|| self.promise_fault())
@@ -242,167 +244,29 @@ impl JetStreamConfig {
     }
 }
 
-/// The address of a NATS server: scheme, host and port, nothing else.
-#[derive(Clone, PartialEq, Eq)]
-pub struct ServerUrl(Url);
-
-impl ServerUrl {
-    fn is_encrypted(&self) -> bool {
-        self.0.scheme() == "tls"
-    }
-
-    fn is_loopback(&self) -> bool {
-        let host = self.0.host_str().unwrap_or_default();
-        let address = host.trim_start_matches('[').trim_end_matches(']');
-        let address = address.parse::<IpAddr>();
-        host.eq_ignore_ascii_case("localhost")
-            || address.is_ok_and(|address| address.to_canonical().is_loopback())
-    }
-}
-
-impl FromText for ServerUrl {
-    const EXPECTED: &'static str = "a nats:// or tls:// URL such as nats://nats.example:4222, without user and password, \
-                                    which have keys of their own";
-    // Elsewhere these URLs hold passwords.
-    const SECRET: bool = true;
-
-    fn from_text(text: &str) -> Option<Self> {
-        let url = Url::parse(text).ok()?;
-        let is_known = matches!(url.scheme(), "nats" | "tls") && is_bare(&url);
-        let ends_there = matches!(url.path(), "" | "/");
-        let of_host = |byte: u8| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte);
-        let host = url.host_str().unwrap_or_default();
-        let is_host = !host.is_empty() && host.bytes().all(of_host);
-        (is_known && ends_there && is_host && url.port() != Some(0)).then_some(Self(url))
-    }
-}
-
-impl fmt::Display for ServerUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let host = self.0.host_str().unwrap_or_default();
-        write!(f, "{}://{host}", self.0.scheme())?;
-        match self.0.port() {
-            Some(port) => write!(f, ":{port}"),
-            None => Ok(()),
-        }
-    }
-}
-
-/// The base of a server's monitoring port; its path ends with a slash.
-#[derive(Clone, PartialEq, Eq)]
-pub struct MonitoringUrl(Url);
-
-impl MonitoringUrl {
-    /// The URL.
-    #[must_use]
-    pub fn as_url(&self) -> &Url {
-        &self.0
-    }
-}
-
-impl FromText for MonitoringUrl {
-    const EXPECTED: &'static str =
-        "an http:// URL such as http://nats-0.example:8222, without user, query or fragment";
-    const SECRET: bool = true;
-
-    fn from_text(text: &str) -> Option<Self> {
-        let mut url = Url::parse(text).ok()?;
-        if url.scheme() != "http" || !url.has_host() || !is_bare(&url) {
-            return None;
-        }
-        if !url.path().ends_with('/') {
-            // Without it, joining a page's name would replace the last path segment.
-            url.set_path(&format!("{}/", url.path()));
-        }
-        Some(Self(url))
-    }
-}
-
-impl fmt::Display for MonitoringUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-fn is_bare(url: &Url) -> bool {
-    url.username().is_empty()
-        && url.password().is_none()
-        && url.query().is_none()
-        && url.fragment().is_none()
-}
-
-macro_rules! as_text {
-    ($name:ident) => {
-        impl fmt::Debug for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                fmt::Display::fmt(self, f)
-            }
-        }
-
-        impl Serialize for $name {
-            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.collect_str(self)
-            }
-        }
-
-        impl<'de> Deserialize<'de> for $name {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                text::read(deserializer)
-            }
-        }
+/// Completes the section and checks it.
+pub(crate) fn resolve(raw: &mut RawConfig, tree: &Tree) -> Result<(), ConfigError> {
+    let bytes_max = raw.queue.bytes_max.get();
+    let Some(jetstream) = &mut raw.queue.jetstream else {
+        return Ok(());
     };
+    jetstream.fit(
+        |bytes| queue::part(bytes, bytes_max),
+        &raw.ingest,
+        |key| tree.has(&format!("queue.jetstream.{key}")),
+    );
+    match jetstream.fault(&raw.ingest) {
+        Some((key, problem)) => {
+            let path = format!("queue.jetstream.{key}");
+            Err(tree.refusal(path.trim_end_matches('.'), &problem))
+        }
+        None => Ok(()),
+    }
 }
-
-as_text!(ServerUrl);
-as_text!(MonitoringUrl);
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_server_is_an_address_and_nothing_else() {
-        let shown = |text: &str| ServerUrl::from_text(text).map(|url| url.to_string());
-        for good in [
-            "nats://127.0.0.1:4222",
-            "tls://nats.example",
-            "nats://[::1]:4222",
-            "nats://nats_0.nats.svc:4222",
-        ] {
-            assert_eq!(shown(good).as_deref(), Some(good));
-        }
-        assert_eq!(shown("nats://a:1/").as_deref(), Some("nats://a:1"));
-        for bad in [
-            "",
-            "127.0.0.1:4222",
-            "nats://",
-            "nats://:4222",
-            "nats://a:0",
-            "http://a:4222",
-            "ws://a:4222",
-            "nats://me:word@a:4222",
-            "nats://token@a:4222",
-            "nats://a:4222/x",
-            "nats://a:4222?x",
-            "nats://a b:4222",
-            "nats://a%20b:4222",
-            "nats://a:1,nats://b:1",
-        ] {
-            assert_eq!(shown(bad), None, "{bad}");
-        }
-        let monitoring = |text: &str| MonitoringUrl::from_text(text).map(|url| url.to_string());
-        assert_eq!(
-            monitoring("http://a:8222").as_deref(),
-            Some("http://a:8222/")
-        );
-        assert_eq!(
-            monitoring("http://a:8222/nats").as_deref(),
-            Some("http://a:8222/nats/")
-        );
-        for bad in ["a:8222", "https://a:8222", "http://u@a", "http://a/?b"] {
-            assert_eq!(monitoring(bad), None, "{bad}");
-        }
-    }
 
     #[test]
     fn what_leaves_the_machine_unencrypted_is_known() {

@@ -23,6 +23,7 @@ mod load;
 mod model;
 mod mutes;
 mod names;
+mod nats_urls;
 mod observe;
 mod proxy;
 mod queue;
@@ -46,7 +47,7 @@ pub use clusters::ClusterLabels;
 pub use door::{ClientConfig, TlsConfig};
 pub use error::{ConfigError, EX_CONFIG};
 pub use inputs::{InputsConfig, LogFileConfig};
-pub use jetstream::{JetStreamConfig, JetStreamTls, MonitoringUrl, ServerUrl};
+pub use jetstream::{JetStreamConfig, JetStreamTls};
 pub use json_schema::json_schema;
 pub use load::{Loaded, Overrides, data_dir_of, load};
 pub use model::{Config, DedupConfig, IngestConfig, SlackConfig};
@@ -54,6 +55,7 @@ pub use names::{
     ChannelName, ClientName, ClusterName, InvalidName, RelayName, RouteName, SlackChannel,
     StreamName,
 };
+pub use nats_urls::{MonitoringUrl, ServerUrl};
 pub use observe::{LogConfig, MetricsConfig, WATCHDOG, WatchdogConfig};
 pub use proxy::Proxy;
 pub use queue::QueueConfig;

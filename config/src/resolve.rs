@@ -11,10 +11,10 @@ use crate::channel::{self, ChannelConfig};
 use crate::door;
 use crate::error::ConfigError;
 use crate::file;
+use crate::jetstream;
 use crate::model::Config;
 use crate::names::ChannelName;
 use crate::observe::WATCHDOG;
-use crate::queue;
 use crate::raw::RawConfig;
 use crate::route::{self, RouteConfig};
 use crate::route_tests::{self, TESTS_MAX};
@@ -31,7 +31,7 @@ pub(crate) fn resolve(mut raw: RawConfig, tree: &Tree) -> Result<Config, ConfigE
     fit_quotas(&mut raw, tree)?;
     check_sizes(&raw, tree)?;
     read_secrets(&mut raw, tree)?;
-    check_jetstream(&mut raw, tree)?;
+    jetstream::resolve(&mut raw, tree)?;
     for (name, channel) in &raw.channels {
         if let Some((key, problem)) = channel::fault(channel) {
             let path = format!("channels.{name}.{key}");
@@ -134,25 +134,6 @@ fn fit_quotas(raw: &mut RawConfig, tree: &Tree) -> Result<(), ConfigError> {
     }
     match raw.queue.fault(is_set) {
         Some((key, problem)) => Err(tree.refusal(&format!("queue.{key}"), &problem)),
-        None => Ok(()),
-    }
-}
-
-fn check_jetstream(raw: &mut RawConfig, tree: &Tree) -> Result<(), ConfigError> {
-    let bytes_max = raw.queue.bytes_max.get();
-    let Some(jetstream) = &mut raw.queue.jetstream else {
-        return Ok(());
-    };
-    jetstream.fit(
-        |bytes| queue::part(bytes, bytes_max),
-        &raw.ingest,
-        |key| tree.has(&format!("queue.jetstream.{key}")),
-    );
-    match jetstream.fault(&raw.ingest) {
-        Some((key, problem)) => {
-            let path = format!("queue.jetstream.{key}");
-            Err(tree.refusal(path.trim_end_matches('.'), &problem))
-        }
         None => Ok(()),
     }
 }

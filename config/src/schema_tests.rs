@@ -86,8 +86,8 @@ fn hints() {
         Some("did you mean `channels.NAME.sentences_max`?")
     );
     assert_eq!(
-        hint(ROOT, "token_file").as_deref(),
-        Some("did you mean `slack.token_file`?"),
+        hint(ROOT, "token").as_deref(),
+        Some("did you mean `slack.token`?"),
         "and not the one of queue.jetstream, which is deeper"
     );
     assert_eq!(hint(ROOT, "zebra"), None);
