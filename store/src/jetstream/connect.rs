@@ -1,13 +1,11 @@
-//! The connection, and the runtime that it lives on.
+//! The value that stands for the servers, and the runtime that its connection lives on.
 //!
 //! Contract:
 //! * the first connection is bounded in time; once there was one it is made again for as long as the value lives, also
 //!   after a refusal: a password that is being changed must not end a relay that runs;
-//! * its runtime is its own: plain threads can block on it, and a caller's clock and runtime do not matter to it;
-//! * nothing that is logged or returned holds a credential, and an address that holds one is refused.
+//! * its runtime is its own: plain threads can block on it, and a caller's clock and runtime do not matter to it.
 
 use std::{
-    error::Error as _,
     future::Future,
     io,
     sync::{
@@ -17,30 +15,17 @@ use std::{
     time::Duration,
 };
 
-use async_nats::{
-    Client, ConnectErrorKind, ConnectOptions, Event,
-    connection::State,
-    jetstream::context::{Context, ContextBuilder},
-    rustls,
-};
-use secrecy::ExposeSecret as _;
-use tokio::runtime::{Builder, Handle, Runtime};
-
-use super::{
-    Credentials, JetStreamOptions,
-    error::{JetStreamError, VERSION_MIN},
-    promises,
-    streams::Streams,
+use async_nats::{Client, connection::State, jetstream::Context};
+use tokio::{
+    runtime::{Builder, Handle, Runtime},
+    time::Instant,
 };
 
-/// How long one server has for a connection with everything that belongs to it.
-const CONNECTION: Duration = Duration::from_secs(5);
-/// A server that is stopped or cut off is noticed after three of them.
-const PING: Duration = Duration::from_secs(2);
-/// Longest pause between attempts to connect again.
-const RECONNECT_MAX: Duration = Duration::from_secs(1);
-/// How long a request to JetStream's API takes at most.
-const REQUEST: Duration = Duration::from_secs(5);
+use super::{JetStreamOptions, client, error::JetStreamError, promises, streams::Streams};
+
+/// How often and how far apart a relay that waits for NATS says so and tries it.
+const WAITING_LINE: Duration = Duration::from_secs(60);
+const WAITING_TRY: Duration = Duration::from_secs(1);
 
 /// A connection to NATS whose servers keep what they promise, with the streams of this queue. Clones are one.
 #[derive(Debug, Clone)]
@@ -90,13 +75,14 @@ impl JetStream {
     /// Nobody answers (each address is tried once, for at most 5 s), or something has to be changed first;
     /// [`JetStreamError::is_of_the_moment`] tells which.
     pub async fn connect(options: &JetStreamOptions) -> Result<Self, JetStreamError> {
-        check(options)?;
+        client::check(options)?;
         let runtime = OwnRuntime::start()
             .map_err(|error| JetStreamError::failed("begin: no thread", &error))?;
         let own = options.clone();
         let connected = runtime.handle().spawn(async move {
-            let client = connect(&own).await?;
-            let context = context(&client);
+            let client = client::connect(&own).await?;
+            let context = client::context(&client);
+            client::is_enabled(&context, &own).await?;
             let streams = Streams::open(&context, &own).await?;
             promises::check(&context, &streams, &own).await?;
             Ok((client, context, streams))
@@ -115,6 +101,41 @@ impl JetStream {
         });
         promises::watch(&inner);
         Ok(Self(inner))
+    }
+
+    /// Connects, and waits for that for as long as nobody answers: a relay that ended for it would not be there
+    /// when NATS is.
+    ///
+    /// # Errors
+    /// Something has to be changed first.
+    pub async fn connect_when_there(options: &JetStreamOptions) -> Result<Self, JetStreamError> {
+        let mut said: Option<Instant> = None;
+        loop {
+            match Self::connect(options).await {
+                Err(error) if error.is_of_the_moment() => {
+                    if said.is_none_or(|said| said.elapsed() >= WAITING_LINE) {
+                        said = Some(Instant::now());
+                        tracing::warn!(%error, "NATS cannot be the queue yet; it is tried again every second");
+                    }
+                    tokio::time::sleep(WAITING_TRY).await;
+                }
+                connected => return connected,
+            }
+        }
+    }
+
+    /// Asks the servers now whether they keep what is asked of them for an acknowledged message, and remembers it for
+    /// [`JetStream::is_durable`]; what cannot be asked changes nothing.
+    pub async fn ask_whether_durable(&self) -> bool {
+        let inner = self.0.clone();
+        let asked = self.handle().spawn(async move {
+            let answer = promises::check(&inner.context, &inner.streams, &inner.options).await;
+            promises::note(&inner, answer);
+        });
+        if asked.await.is_err() {
+            tracing::debug!("asking NATS how it keeps messages ended early");
+        }
+        self.is_durable()
     }
 
     /// Its runtime. What runs there for long must not hold a clone of this value, which would then never end.
@@ -188,193 +209,5 @@ impl Inner {
     /// Remembers it, and says whether it was otherwise before.
     pub(super) fn set_durable(&self, is_durable: bool) -> bool {
         self.is_durable.swap(is_durable, Relaxed) != is_durable
-    }
-}
-
-fn context(client: &Client) -> Context {
-    ContextBuilder::new()
-        .timeout(REQUEST)
-        .ack_timeout(REQUEST)
-        .build(client.clone())
-}
-
-/// What can be wrong without asking anybody.
-fn check(options: &JetStreamOptions) -> Result<(), JetStreamError> {
-    let refuse = |why: &str| Err(JetStreamError::Options(why.to_owned()));
-    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
-    if options.name.is_empty() || !options.name.bytes().all(is_name) {
-        return refuse("name: letters, digits, - and _ only");
-    }
-    if options.servers.is_empty() {
-        return refuse("servers: at least one is needed");
-    }
-    for server in &options.servers {
-        let Ok(address) = server.parse::<async_nats::ServerAddr>() else {
-            return refuse(
-                "servers: one is no address such as nats://host:4222 or tls://host:4222",
-            );
-        };
-        if address.has_user_pass() || address.username().is_some() {
-            return refuse(
-                "servers: an address holds a user or a token; give it by user and password_file, or token_file",
-            );
-        }
-    }
-    Ok(())
-}
-
-/// Hosts and ports of servers, for a reader.
-fn shown(options: &JetStreamOptions) -> String {
-    let shown: Vec<String> = options
-        .servers
-        .iter()
-        .filter_map(|server| server.parse::<async_nats::ServerAddr>().ok())
-        .map(|address| format!("{}:{}", address.host(), address.port()))
-        .collect();
-    shown.join(", ")
-}
-
-async fn connect(options: &JetStreamOptions) -> Result<Client, JetStreamError> {
-    let mut with = ConnectOptions::new()
-        .name("auditrelay")
-        .connection_timeout(CONNECTION)
-        .ping_interval(PING)
-        .request_timeout(Some(REQUEST))
-        .reconnect_delay_callback(reconnect_delay)
-        .require_tls(options.tls.required)
-        .event_callback(|event| async move { report(&event) });
-    with = match &options.credentials {
-        Credentials::None => with,
-        Credentials::User(user, password) => {
-            with.user_and_password(user.clone(), password.expose_secret().to_owned())
-        }
-        Credentials::Token(token) => with.token(token.expose_secret().to_owned()),
-        Credentials::File(path) => {
-            let file = |error: io::Error| JetStreamError::File {
-                path: path.clone(),
-                why: error.to_string(),
-            };
-            with.credentials_file(path).await.map_err(file)?
-        }
-    };
-    if let Some(path) = &options.tls.ca_file {
-        readable(path).await?;
-        with = with.add_root_certificates(path.clone());
-    }
-    if let Some((cert, key)) = &options.tls.client {
-        readable(cert).await?;
-        readable(key).await?;
-        with = with.add_client_certificate(cert.clone(), key.clone());
-    }
-    let client = with
-        .connect(options.servers.as_slice())
-        .await
-        .map_err(|error| refused(options, &error))?;
-    check_version(&client)?;
-    Ok(client)
-}
-
-async fn readable(path: &std::path::Path) -> Result<(), JetStreamError> {
-    match tokio::fs::File::open(path).await {
-        Ok(_) => Ok(()),
-        Err(error) => Err(JetStreamError::File {
-            path: path.to_owned(),
-            why: error.to_string(),
-        }),
-    }
-}
-
-fn reconnect_delay(attempts: usize) -> Duration {
-    let doublings = u32::try_from(attempts.min(10)).unwrap_or(10);
-    let delay = Duration::from_millis(10) * 2_u32.pow(doublings);
-    if attempts <= 1 {
-        Duration::ZERO
-    } else {
-        delay.min(RECONNECT_MAX)
-    }
-}
-
-/// What a first connection failed of.
-fn refused(options: &JetStreamOptions, error: &async_nats::ConnectError) -> JetStreamError {
-    let servers = shown(options);
-    let tls = tls_error(error);
-    match error.kind() {
-        ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication => {
-            JetStreamError::Unauthorized {
-                servers,
-                credentials: match options.credentials {
-                    Credentials::None => "having no credentials",
-                    Credentials::User(..) => "user and password",
-                    Credentials::Token(_) => "token",
-                    Credentials::File(_) => "credentials file",
-                },
-            }
-        }
-        ConnectErrorKind::Tls => JetStreamError::Tls {
-            servers,
-            why: innermost(error),
-        },
-        _ if tls.is_some() => JetStreamError::Tls {
-            servers,
-            why: tls.unwrap_or_default(),
-        },
-        kind => JetStreamError::Unreachable {
-            servers,
-            why: match error.source() {
-                Some(_) => innermost(error),
-                None => kind.to_string(),
-            },
-        },
-    }
-}
-
-/// What TLS said, if it was TLS. A handshake's failure comes as an error of the connection.
-fn tls_error(error: &async_nats::ConnectError) -> Option<String> {
-    let mut source = error.source();
-    while let Some(at) = source {
-        if let Some(tls) = at.downcast_ref::<rustls::Error>() {
-            return Some(tls.to_string());
-        }
-        let inner = at.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        if let Some(tls) = inner.and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-            return Some(tls.to_string());
-        }
-        source = at.source();
-    }
-    None
-}
-
-fn innermost(error: &async_nats::ConnectError) -> String {
-    let mut at: &dyn std::error::Error = error;
-    while let Some(source) = at.source() {
-        at = source;
-    }
-    at.to_string()
-}
-
-fn check_version(client: &Client) -> Result<(), JetStreamError> {
-    let info = client.server_info();
-    let mut numbers = info.version.split('.').map(|part| part.parse::<u64>());
-    let is_enough = match (numbers.next(), numbers.next()) {
-        (Some(Ok(major)), Some(Ok(minor))) => (major, minor) >= VERSION_MIN,
-        _ => false,
-    };
-    if is_enough {
-        return Ok(());
-    }
-    Err(JetStreamError::TooOld {
-        server: info.server_name,
-        version: info.version,
-    })
-}
-
-/// One line when the connection ends and one when it is there again; the rest is what somebody looks for on purpose.
-fn report(event: &Event) {
-    match event {
-        Event::Disconnected => tracing::warn!(
-            "the connection to NATS is lost; it is made again as soon as a server answers, batches are refused until then"
-        ),
-        Event::Connected => tracing::info!("connected to NATS"),
-        other => tracing::debug!(event = %other, "the connection to NATS"),
     }
 }

@@ -66,11 +66,11 @@ pub enum JetStreamError {
     },
     /// JetStream is off.
     #[error(
-        "JetStream is not enabled {at}; give the servers a `jetstream` block, and the relay's account JetStream"
+        "there is no JetStream at {servers} for the relay: give the servers a `jetstream` block, and the relay's account JetStream"
     )]
     NotEnabled {
-        /// For the account, or on the servers.
-        at: &'static str,
+        /// Hosts and ports.
+        servers: String,
     },
     /// A cluster that is too small.
     #[error(
@@ -179,15 +179,13 @@ impl JetStreamError {
         }
     }
 
-    /// A request to JetStream that got no answer.
+    /// A request to JetStream that got no answer, from servers that had answered before.
     pub(super) fn of_request(
         what: impl Into<String>,
         error: &jetstream::context::RequestError,
     ) -> Self {
         match error.kind() {
-            RequestErrorKind::NoResponders => Self::NotEnabled {
-                at: "on the servers",
-            },
+            RequestErrorKind::NoResponders => Self::failed(what, &"JetStream is away"),
             _ => Self::failed(what, error),
         }
     }
@@ -200,11 +198,11 @@ impl JetStreamError {
             ErrorCode::CLUSTER_NOT_AVAILABLE => {
                 Self::failed(format!("answer for stream {stream}"), &why)
             }
-            ErrorCode::JETSTREAM_NOT_ENABLED => Self::NotEnabled {
-                at: "on the servers",
-            },
-            ErrorCode::JETSTREAM_NOT_ENABLED_FOR_ACCOUNT => Self::NotEnabled {
-                at: "for the relay's account",
+            // A cluster's servers that are too full are no peers either.
+            ErrorCode::CLUSTER_NO_PEERS if why.contains("storage") => Self::NoRoom {
+                stream,
+                bytes: config.max_bytes,
+                why,
             },
             ErrorCode::STREAM_REPLICAS_NOT_SUPPORTED | ErrorCode::CLUSTER_NO_PEERS => {
                 Self::TooFewServers {

@@ -14,6 +14,7 @@
 //!   add anything any more, whatever its clock says: the lease is for who acts outside, the stream guards itself;
 //! * who holds the lease counts its time from before it asked for it, who waits for it from after it saw it.
 
+mod client;
 mod connect;
 mod error;
 mod promises;
