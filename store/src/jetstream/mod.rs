@@ -18,9 +18,10 @@ mod client;
 mod connect;
 mod error;
 mod lease;
-#[allow(dead_code, unused_imports, reason = "the engine is what uses it")]
-mod ledger_stream;
+pub(crate) mod ledger_stream;
+mod open;
 mod promises;
+pub(crate) mod segments;
 mod streams;
 #[cfg(test)]
 mod test_support;
