@@ -18,6 +18,7 @@ mod client;
 mod connect;
 mod error;
 mod promises;
+mod shared_key;
 mod streams;
 
 use std::{path::PathBuf, time::Duration};
