@@ -22,6 +22,7 @@ pub(crate) mod ledger_stream;
 mod open;
 mod promises;
 pub(crate) mod segments;
+mod shared_key;
 mod streams;
 #[cfg(test)]
 mod test_support;
