@@ -17,8 +17,15 @@
 mod client;
 mod connect;
 mod error;
+mod inbox;
+mod inbox_room;
+mod message;
+mod parts;
 mod promises;
+mod publish;
+mod pump;
 mod streams;
+mod take;
 
 use std::{path::PathBuf, time::Duration};
 
@@ -26,6 +33,7 @@ use secrecy::SecretString;
 
 pub use connect::JetStream;
 pub use error::JetStreamError;
+pub use inbox::Inbox;
 
 /// How to reach the servers, and what is asked of them.
 #[derive(Debug, Clone)]
