@@ -143,7 +143,6 @@ async fn whoever_is_killed_before_it_deleted_leaves_nothing_to_be_taken_twice_or
         let engine = case.engine();
         case.round(&engine, n % 4 == 3).await;
         assert_eq!(case.taken(&engine).await, expected, "after {n}");
-        engine.finish().await.expect("it ends");
         drop(engine);
     }
     let engine = case.engine();

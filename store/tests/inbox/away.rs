@@ -1,6 +1,6 @@
 //! Servers that do not answer, or are not there.
 
-use std::time::Instant;
+use tokio::time::Instant;
 
 use auditrelay_store::{Intake, QueueError};
 
