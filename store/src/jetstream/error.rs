@@ -5,7 +5,7 @@
 
 use std::{fmt, path::PathBuf};
 
-use async_nats::jetstream::{self, ErrorCode, context::RequestErrorKind};
+use async_nats::jetstream::{self, ErrorCode};
 
 /// The oldest server that does what the relay needs.
 pub(super) const VERSION_MIN: (u64, u64) = (2, 10);
@@ -44,7 +44,7 @@ pub enum JetStreamError {
     },
     /// No trust between the relay and a server.
     #[error(
-        "no TLS with NATS at {servers}: {why}; see queue.jetstream.tls (ca_file for who signed the servers' certificates, cert_file and key_file where servers ask for one)"
+        "no TLS with NATS at {servers}: {why}; see queue.jetstream.tls (ca_file for who signed the servers' certificates, certificate_file and key_file where servers ask for one)"
     )]
     Tls {
         /// Hosts and ports.
@@ -152,6 +152,16 @@ pub enum JetStreamError {
         /// How many it has.
         replicas: usize,
     },
+    /// A relay with another key.
+    #[error(
+        "the dedup key of this relay is not the one of the relays that its streams are shared with (bucket {bucket}): it would not know again what they have seen; give all of them the same file (dedup.key_file). To exchange the key on purpose stop all of them, forget the old one (nats kv del {bucket} {entry}), and start them with the new one"
+    )]
+    OtherKey {
+        /// The bucket.
+        bucket: String,
+        /// The entry in it.
+        entry: &'static str,
+    },
     /// JetStream did not do something, now.
     #[error("JetStream did not {what}: {why}")]
     Failed {
@@ -176,17 +186,6 @@ impl JetStreamError {
         Self::Failed {
             what: what.into(),
             why: why.to_string(),
-        }
-    }
-
-    /// A request to JetStream that got no answer, from servers that had answered before.
-    pub(super) fn of_request(
-        what: impl Into<String>,
-        error: &jetstream::context::RequestError,
-    ) -> Self {
-        match error.kind() {
-            RequestErrorKind::NoResponders => Self::failed(what, &"JetStream is away"),
-            _ => Self::failed(what, error),
         }
     }
 
