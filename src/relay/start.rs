@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use auditrelay_dispatch::{HoldBook, Term};
 use auditrelay_ingest::{
     Ingest, OwnDoor, RELOAD_INTERVAL,
     log_file::{InUse, LogFileMetrics},
@@ -48,6 +49,7 @@ impl Relay {
             self.queue.clone(),
             self.dispatch_metrics,
             self.hash_key,
+            (Term::alone(), HoldBook::default()),
             &parts.plans.borrow(),
         );
         let (now, key) = (parts.current.clone(), parts.hash_key.clone());

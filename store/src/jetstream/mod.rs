@@ -17,9 +17,24 @@
 mod client;
 mod connect;
 mod error;
+mod lease;
+pub(crate) mod ledger_stream;
+mod open;
 mod promises;
+pub(crate) mod segments;
 mod shared_key;
 mod streams;
+#[cfg(test)]
+mod test_support;
+mod inbox;
+mod inbox_room;
+mod message;
+mod parts;
+mod promises;
+mod publish;
+mod pump;
+mod streams;
+mod take;
 
 use std::{path::PathBuf, time::Duration};
 
@@ -27,6 +42,8 @@ use secrecy::SecretString;
 
 pub use connect::JetStream;
 pub use error::JetStreamError;
+pub use lease::Leadership;
+pub use inbox::Inbox;
 
 /// How to reach the servers, and what is asked of them.
 #[derive(Debug, Clone)]

@@ -8,7 +8,7 @@
 //!
 //! | stream | subjects | retention | what for |
 //! | --- | --- | --- | --- |
-//! | `<name>-inbox` | `<name>.inbox` | work queue | batches that were accepted, until the leader took them |
+//! | `<name>-inbox` | `<name>.inbox`, `<name>.inbox.>` | work queue | batches that were accepted, until the leader took them |
 //! | `<name>-ledger` | `<name>.ledger.>` | limits | what the leader writes |
 //! | `KV_<name>-lease` | `$KV.<name>-lease.>` | limits, one message a subject | who leads |
 //!
@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use async_nats::jetstream::{
     self, Context, ErrorCode,
+    context::RequestErrorKind,
     response::Response,
     stream::{Config, DiscardPolicy, Info, PersistenceMode, RetentionPolicy, StorageType},
 };
@@ -31,13 +32,16 @@ const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
 const LEASE_BYTES_MAX: i64 = 1 << 20;
 /// How often a stream is looked for that others create at the same time.
 const TRIES_MAX: usize = 5;
+/// How long one question about a stream waits. A cluster does not answer those that come while it makes the stream, so
+/// it is asked again.
+const ANSWER: Duration = Duration::from_secs(1);
 
 /// What they are called. All relays with the same name are one queue.
 #[derive(Debug, Clone)]
 pub(crate) struct Streams {
     /// The inbox.
     pub(crate) inbox: String,
-    /// The one subject of the inbox.
+    /// The subject of the inbox; parts of large blocks are below it.
     pub(crate) inbox_subject: String,
     /// The ledger stream.
     pub(crate) ledger: String,
@@ -95,7 +99,10 @@ impl Streams {
         let inbox = Config {
             name: self.inbox.clone(),
             description: Some("auditrelay: batches that were accepted".to_owned()),
-            subjects: vec![self.inbox_subject.clone()],
+            subjects: vec![
+                self.inbox_subject.clone(),
+                format!("{}.>", self.inbox_subject),
+            ],
             retention: RetentionPolicy::WorkQueue,
             max_bytes: bytes(options.inbox_bytes_max),
             ..common.clone()
@@ -146,10 +153,25 @@ async fn ask<T: serde::Serialize + ?Sized>(
     name: &str,
     payload: &T,
 ) -> Result<Result<Info, jetstream::Error>, JetStreamError> {
-    let answer = context
-        .request(format!("STREAM.{what}.{name}"), payload)
-        .await
-        .map_err(|error| JetStreamError::of_request(format!("answer for stream {name}"), &error))?;
+    let failed = |why: &dyn std::fmt::Display| {
+        JetStreamError::failed(format!("answer for stream {name}"), &why)
+    };
+    let mut answer = None;
+    for _ in 0..TRIES_MAX {
+        let asked = context.request(format!("STREAM.{what}.{name}"), payload);
+        match tokio::time::timeout(ANSWER, asked).await {
+            Ok(Ok(answered)) => {
+                answer = Some(answered);
+                break;
+            }
+            Ok(Err(error)) if error.kind() == RequestErrorKind::TimedOut => {}
+            Ok(Err(error)) => return Err(failed(&error)),
+            Err(_) => {}
+        }
+    }
+    let Some(answer) = answer else {
+        return Err(failed(&format_args!("no answer in {TRIES_MAX} s")));
+    };
     Ok(match answer {
         Response::Ok(info) => Ok(info),
         Response::Err { error } => Err(error),
