@@ -17,24 +17,22 @@
 mod client;
 mod connect;
 mod error;
-mod lease;
-pub(crate) mod ledger_stream;
-mod open;
-mod promises;
-pub(crate) mod segments;
-mod shared_key;
-mod streams;
-#[cfg(test)]
-mod test_support;
 mod inbox;
 mod inbox_room;
+mod lease;
+pub(crate) mod ledger_stream;
 mod message;
+mod open;
 mod parts;
 mod promises;
 mod publish;
 mod pump;
+pub(crate) mod segments;
+mod shared_key;
 mod streams;
 mod take;
+#[cfg(test)]
+mod test_support;
 
 use std::{path::PathBuf, time::Duration};
 
@@ -42,8 +40,8 @@ use secrecy::SecretString;
 
 pub use connect::JetStream;
 pub use error::JetStreamError;
-pub use lease::Leadership;
 pub use inbox::Inbox;
+pub use lease::Leadership;
 
 /// How to reach the servers, and what is asked of them.
 #[derive(Debug, Clone)]
