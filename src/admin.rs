@@ -8,21 +8,24 @@ mod visitors;
 
 use std::sync::Arc;
 
-use auditrelay_store::{Engine, Queue};
+use auditrelay_store::Queue;
 use http_body_util::{BodyExt, Full};
 use hyper::{
     Method, Request, Response, StatusCode,
     body::{Bytes, Incoming},
     header::{ACCEPT, ALLOW, AUTHORIZATION, CONTENT_TYPE},
 };
+use tokio::sync::watch;
 
 use crate::{
     commands_port::{self, Answer, Commands},
     current::Current,
+    execute::NOBODY_LEADS,
     health, import, ledger,
     metrics::{Format, LedgerMetrics, gauge_value, with_channels},
     reload::{self, Reloader},
     status::Vitals,
+    term::Leading,
     when::now_unix_ms,
 };
 
@@ -30,7 +33,8 @@ pub(crate) use port::Port;
 
 /// What the port of a running relay tells of, and does.
 pub(crate) struct Admin {
-    pub(crate) queue: Engine,
+    /// The term that runs here.
+    pub(crate) leading: watch::Receiver<Option<Arc<Leading>>>,
     pub(crate) current: Current,
     pub(crate) metrics: LedgerMetrics,
     pub(crate) commands: Commands,
@@ -40,13 +44,22 @@ pub(crate) struct Admin {
 }
 
 impl Admin {
+    /// The term that runs here.
+    fn leading(&self) -> Option<Arc<Leading>> {
+        self.leading.borrow().clone()
+    }
+
     /// Notes how the counts grow, for as long as the relay runs.
     async fn look_on(&self) {
-        self.vitals.look_on(&self.queue, &self.metrics).await;
+        let queue = || self.leading().map(|leading| leading.queue.clone());
+        self.vitals.look_on(queue, &self.metrics).await;
     }
 
     fn ready(&self) -> Vec<health::Check> {
-        health::ready(self.queue.check(), &self.queue.space())
+        match self.leading() {
+            Some(leading) => health::ready(leading.queue.check(), &leading.queue.space()),
+            None => health::starting(NOBODY_LEADS),
+        }
     }
 
     /// `is_admitted`: the request showed a token of `admin_token_file`.
@@ -63,19 +76,41 @@ impl Admin {
     }
 
     fn metrics(&self, format: Format) -> Result<Vec<u8>, prometheus::Error> {
-        let active = self
-            .queue
-            .mutes()
-            .iter()
-            .filter(|mute| mute.is_active())
-            .count();
+        let Some(leading) = self.leading() else {
+            return self.metrics.text_of_door(format);
+        };
+        let queue = &leading.queue;
+        let active = queue.mutes().iter().filter(|mute| mute.is_active()).count();
         self.metrics.mutes.active.set(gauge_value(active as u64));
-        let backlog = self.queue.backlog();
+        let backlog = queue.backlog();
         self.metrics.backlog.copy(&backlog, now_unix_ms());
         let config = self.current.load();
         let configured = config.channels.keys().map(AsRef::as_ref);
-        let ledger = with_channels(self.queue.ledger(), configured);
-        self.metrics.text(&ledger, &self.queue.space(), format)
+        let ledger = with_channels(queue.ledger(), configured);
+        self.metrics.text(&ledger, &queue.space(), format)
+    }
+
+    fn status(&self) -> Response<Full<Bytes>> {
+        let Some(leading) = self.leading() else {
+            return text(StatusCode::SERVICE_UNAVAILABLE, NOBODY_LEADS);
+        };
+        let readings = self.metrics.readings();
+        let config = self.current.load();
+        let not_loaded = self.reloader.as_ref();
+        let not_loaded = not_loaded.and_then(|reloader| reloader.last_failure());
+        json(
+            &self
+                .vitals
+                .report(&leading.queue, &config, &readings, not_loaded),
+        )
+    }
+
+    fn ledger(&self) -> Response<Full<Bytes>> {
+        let Some(leading) = self.leading() else {
+            return text(StatusCode::SERVICE_UNAVAILABLE, NOBODY_LEADS);
+        };
+        let queue = &leading.queue;
+        json(&ledger::json(&queue.ledger(), &queue.mutes(), None))
     }
 
     fn answer(&self, request: &Request<Incoming>, is_admitted: bool) -> Response<Full<Bytes>> {
@@ -105,22 +140,8 @@ impl Admin {
             {
                 text(StatusCode::UNAUTHORIZED, "this is another relay\n")
             }
-            "/status" => {
-                let readings = self.metrics.readings();
-                let config = self.current.load();
-                let not_loaded = self.reloader.as_ref();
-                let not_loaded = not_loaded.and_then(|reloader| reloader.last_failure());
-                json(
-                    &self
-                        .vitals
-                        .report(&self.queue, &config, &readings, not_loaded),
-                )
-            }
-            "/ledger" => json(&ledger::json(
-                &self.queue.ledger(),
-                &self.queue.mutes(),
-                None,
-            )),
+            "/status" => self.status(),
+            "/ledger" => self.ledger(),
             _ => text(
                 StatusCode::NOT_FOUND,
                 "here are /metrics, /livez, /readyz, /startupz, /status, /ledger and /config\n",

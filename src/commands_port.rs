@@ -30,14 +30,14 @@ use hyper::{
 };
 use subtle::ConstantTimeEq;
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch},
     time::timeout,
 };
 
 use crate::{
-    execute::{Context, execute},
-    import::Importer,
+    execute::{execute, execute_nowhere},
     request::{Line, Outcome, Request},
+    term::Leading,
 };
 
 pub(crate) const PATH: &str = "/command";
@@ -79,25 +79,23 @@ impl Token {
 
 /// Answers commands.
 pub(crate) struct Commands {
-    context: Arc<Context>,
+    leading: watch::Receiver<Option<Arc<Leading>>>,
     token: Token,
     looking: Arc<Semaphore>,
     changing: Arc<Semaphore>,
-    /// What is asked of by imports, and one of them at a time.
-    pub(crate) importer: Arc<Importer>,
+    /// One import at a time.
     pub(crate) importing: Semaphore,
     /// Whether a refusal was logged: anybody on the machine could fill the log with them.
     refused: AtomicBool,
 }
 
 impl Commands {
-    pub(crate) fn new(context: Arc<Context>, importer: Importer, token: Token) -> Self {
+    pub(crate) fn new(leading: watch::Receiver<Option<Arc<Leading>>>, token: Token) -> Self {
         Self {
-            context,
+            leading,
             token,
             looking: Arc::new(Semaphore::new(LOOKING_MAX)),
             changing: Arc::new(Semaphore::new(1)),
-            importer: Arc::new(importer),
             importing: Semaphore::new(1),
             refused: AtomicBool::new(false),
         }
@@ -185,13 +183,21 @@ impl Commands {
         }
     }
 
+    /// The term that runs here.
+    pub(crate) fn leading(&self) -> Option<Arc<Leading>> {
+        self.leading.borrow().clone()
+    }
+
     fn run(&self, request: Request, permit: OwnedSemaphorePermit) -> Answer {
         let (told, lines) = mpsc::channel(LINES_MAX);
         let (bytes, body) = mpsc::channel(1);
-        let context = Arc::clone(&self.context);
+        let leading = self.leading();
         let (name, changes) = (request.name(), request.changes());
         tokio::spawn(async move {
-            execute(&context, request, &told).await;
+            match leading {
+                Some(leading) => execute(&leading.context, request, &told).await,
+                None => execute_nowhere(request, &told).await,
+            }
             drop(permit);
         });
         tokio::spawn(pump(lines, bytes, changes.then_some(name)));

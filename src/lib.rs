@@ -48,6 +48,7 @@ mod shell;
 mod space_metrics;
 mod status;
 mod tail;
+mod term;
 mod top;
 mod trace;
 mod watchdog;

@@ -4,11 +4,17 @@
 //! fails, everything stops and the error is returned (the supervisor restarts the process); at a
 //! shutdown the door closes first, then what is under way is finished, within the configured time.
 
-use std::{collections::BTreeMap, fs, io, net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
-use auditrelay_audit::HashKey;
 use auditrelay_config::Config;
-use auditrelay_dispatch::{Metrics, Router, Routes, Templates};
+use auditrelay_dispatch::{Metrics, Routes, Templates};
 use auditrelay_ingest::Keyring;
 use auditrelay_store::{Engine, Queue, QueueError};
 use prometheus::Registry;
@@ -22,8 +28,9 @@ use crate::{
     commands_port::Token,
     data_dir::{hash_key, open_queue, write_durably},
     metrics::LedgerMetrics,
-    parts::warn_of_orphans,
+    parts::{Parts, warn_of_orphans},
     reload::Source,
+    term::{self, Loaded, drain},
 };
 
 mod start;
@@ -51,12 +58,10 @@ struct Webhook {
 
 /// An opened relay.
 pub struct Relay {
-    config: Config,
-    templates: BTreeMap<String, Arc<Templates>>,
-    routes: Arc<Routes>,
+    data_dir: PathBuf,
+    parts: Parts,
     queue: Engine,
-    hash_key: HashKey,
-    router: Router<Engine>,
+    loaded: Loaded,
     registry: Registry,
     dispatch_metrics: Metrics,
     ledger_metrics: LedgerMetrics,
@@ -129,15 +134,9 @@ impl Relay {
             .set(i64::from(is_moved_aside));
         // Ingest and router meet in the queue alone; both have the table.
         let routes = Arc::new(Routes::of_relay(&config, &hash_key));
+        let parts = Parts::new(config.clone(), &routes, &templates, hash_key)?;
         admin.doing("reading which events were received lately");
-        let router = Router::load(
-            queue.clone(),
-            Arc::clone(&routes),
-            config.dedup.window(),
-            dedup_entries(&config),
-            dispatch_metrics.clone(),
-        )
-        .await?;
+        let loaded = term::load(queue.clone(), &parts, &dispatch_metrics).await?;
         let webhook = match keyring {
             Some(keyring) => Some(Webhook {
                 listener: bound(config.listen, auditrelay_ingest::listen(config.listen))?,
@@ -155,12 +154,10 @@ impl Relay {
             .map_err(|error| Failure::Disk(format!("cannot write {}: {error}", file.display())))?;
         admin.opened();
         Ok(Self {
-            config,
-            templates,
-            routes,
+            data_dir: config.data_dir,
+            parts,
             queue,
-            hash_key,
-            router,
+            loaded,
             registry,
             dispatch_metrics,
             ledger_metrics,
@@ -213,10 +210,11 @@ impl Relay {
 
     async fn run_until(self, shutdown: impl Future<Output = ()>) -> Result<(), Failure> {
         let (stop, stopped) = watch::channel(false);
-        let data_dir = self.config.data_dir.clone();
+        let data_dir = self.data_dir.clone();
         let queue = self.queue.clone();
         let (mut tasks, current) = self.start(&stopped)?;
         let outcome = tokio::select! {
+            biased;
             () = shutdown => Ok(()),
             error = queue.failed() => Err(error),
             // Nothing ends by itself before a shutdown, so whatever does is a failure.
@@ -230,13 +228,7 @@ impl Relay {
         } else {
             FAILURE_GRACE
         };
-        let drained = tokio::time::timeout(grace, async {
-            while let Some(ended) = tasks.join_next().await {
-                if let Ok(Err(error)) = ended {
-                    tracing::error!(%error, "a part of the relay ended with an error while the relay stops: what was acknowledged is in the queue");
-                }
-            }
-        });
+        let drained = tokio::time::timeout(grace, drain(&mut tasks));
         if drained.await.is_err() && outcome.is_ok() {
             tracing::warn!(
                 "what was under way did not finish within ingest.shutdown_seconds; a message that was being posted will be \
@@ -256,20 +248,6 @@ pub(crate) fn keyring(config: &Config) -> Result<Keyring, Failure> {
 
 fn other(error: impl std::fmt::Display) -> Failure {
     Failure::Other(error.to_string())
-}
-
-/// How many events dedup remembers: their keys have an eighth of the queue at the most.
-fn dedup_entries(config: &Config) -> usize {
-    const KEY_BYTES: u64 = 24;
-    let fit = config.queue.bytes_max.get() / 8 / KEY_BYTES;
-    let wanted = config.dedup.entries_max.get();
-    if fit < wanted {
-        tracing::info!(
-            "dedup remembers {fit} events at the most, not dedup.entries_max ({wanted}): their keys have an \
-             eighth of queue.bytes_max"
-        );
-    }
-    usize::try_from(wanted.min(fit)).unwrap_or(usize::MAX)
 }
 
 /// Nobody answers there: the relay stops, or it starts after another one was killed.

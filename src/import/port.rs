@@ -2,7 +2,7 @@
 //! ([`Ask`]) and behind it the text of the lines, as it is. Who may: as with commands, the token of this run is
 //! needed.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use auditrelay_ingest::log_file::LINE_BYTES_MAX;
 use http_body_util::{BodyExt, Full, Limited};
@@ -74,8 +74,10 @@ impl Commands {
         let now = now_unix_ms();
         // A task of its own, so that what was begun is durable before anybody asks how far it is, also when its
         // client was killed meanwhile.
-        let importer = Arc::clone(&self.importer);
-        let work = tokio::spawn(async move { importer.answer(ask, text, now).await });
+        let Some(leading) = self.leading() else {
+            return Err((StatusCode::SERVICE_UNAVAILABLE, "this relay does not lead"));
+        };
+        let work = tokio::spawn(async move { leading.importer.answer(ask, text, now).await });
         match work.await {
             Ok(said) => Ok(answer(&said)),
             Err(_panicked) => {

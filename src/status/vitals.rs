@@ -64,15 +64,23 @@ impl Vitals {
         }
     }
 
-    /// Notes counts now and then, until it is dropped.
-    pub(crate) async fn look_on(&self, queue: &Engine, metrics: &LedgerMetrics) {
+    /// Notes counts now and then, until it is dropped. `queue` is that of the term that runs, if one does.
+    pub(crate) async fn look_on(
+        &self,
+        queue: impl Fn() -> Option<Engine>,
+        metrics: &LedgerMetrics,
+    ) {
         loop {
-            let sample = Sample::of(&queue.ledger(), &self.board.lanes());
-            self.note(sample);
             let readings = metrics.readings();
             locked(&self.window).note(Counts::of(Instant::now(), &readings));
-            let storage = queue.check().err();
-            self.note_troubles(Troubles::of(&queue.space(), storage.as_ref(), &readings));
+            if let Some(queue) = queue() {
+                self.note(Sample::of(&queue.ledger(), &self.board.lanes()));
+                let storage = queue.check().err();
+                self.note_troubles(Troubles::of(&queue.space(), storage.as_ref(), &readings));
+            } else {
+                // The next term's counts are not this one's.
+                locked(&self.samples).clear();
+            }
             sleep(SAMPLE_EVERY).await;
         }
     }
