@@ -104,7 +104,8 @@ pub(crate) fn start() {
 
 /// A directive for one of their modules would win over one for the library, so this is no directive.
 fn is_told(metadata: &Metadata<'_>) -> bool {
-    const QUIET: [&str; 6] = [
+    const QUIET: [&str; 7] = [
+        "async_nats",
         "h2",
         "hyper",
         "hyper_rustls",

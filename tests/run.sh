@@ -5,8 +5,8 @@
 # else is used where it is present: cargo-nextest runs the tests, cargo-deny checks licences, strace
 # watches the order of system calls, valgrind counts instructions, prometheus scrapes the relay and promtool tries its
 # rules (all three installed where apt-get may), python3 and node run Slack's own SDKs against the local Slack and hold
-# metrics and dashboards against the parser of OpenMetrics and Grafana's types, and Go's HTTP client posts to the webhook
-# (all installed below target/ from their registries).
+# metrics and dashboards against the parser of OpenMetrics and Grafana's types, Go's HTTP client posts to the webhook, and
+# nats-server is the queue of several relays (all installed below target/ from their registries).
 # Each step ends after its limit in seconds, so the whole command ends too.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -99,6 +99,9 @@ heading "Go's HTTP client, which the API server has, for tests/front_door"
 
 heading 'the parser of OpenMetrics, for tests/metrics'
 (step 300 bash tests/observability/install.sh) || echo 'it is not there: see above'
+
+heading 'nats-server, for the tests with a real one'
+(step 300 bash tests/nats/install.sh) || echo 'it is not there: see above'
 
 heading "Grafana's types, for tests/dashboards"
 (step 300 bash dashboards/check/install.sh) || echo 'they are not there: see above'

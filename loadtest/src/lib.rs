@@ -9,6 +9,7 @@ pub mod apiserver;
 pub mod events;
 pub mod limits;
 pub mod log;
+pub mod nats;
 pub mod process;
 pub mod slack;
 pub mod storm;

@@ -102,6 +102,9 @@ pub trait Intake: Clone + Send + Sync + 'static {
     /// Reserves space for a request's body, or says that there is none; see [`Queue::admit`].
     fn admit(&self, body_bytes: u64) -> Result<Admitted, Full>;
 
+    /// Waits until [`Intake::inputs`] says all that is stored; who reads an input asks for it first.
+    fn learn_inputs(&self) -> impl Future<Output = Result<(), QueueError>> + Send;
+
     /// How far inputs other than the webhook have been read; see [`Queue::inputs`].
     fn inputs(&self) -> Vec<InputPosition>;
 
@@ -119,6 +122,10 @@ impl<Q: Queue> Intake for Q {
 
     fn admit(&self, body_bytes: u64) -> Result<Admitted, Full> {
         Queue::admit(self, body_bytes)
+    }
+
+    async fn learn_inputs(&self) -> Result<(), QueueError> {
+        Ok(())
     }
 
     fn inputs(&self) -> Vec<InputPosition> {

@@ -1,20 +1,31 @@
 //! What happens to files between two looks, or between a look and a read.
 
 use std::{
+    collections::VecDeque,
     fs,
+    io::Write,
     path::{Path, PathBuf},
+    sync::{Arc, Mutex},
 };
 
 use auditrelay_audit::{HashKey, redact::Redactor};
+use auditrelay_store::{
+    Admitted, EncodedBatch, Engine, Full, InputPosition, Intake, Queue, QueueError, SledOptions,
+};
+use prometheus::Registry;
+use tokio::sync::watch;
 
 use super::{
-    InUse,
+    Follow, InUse, LogFileMetrics, POLL_INTERVAL,
     files::{Files, Id},
     find,
     first_line::FirstLine,
     looked::Looked,
 };
-use crate::prepare::{Advisor, Preparation};
+use crate::{
+    Metrics,
+    prepare::{Advisor, Preparation},
+};
 
 const NOW: i64 = 2_000_000_000_000;
 
@@ -151,4 +162,114 @@ fn a_line_on_which_the_relay_fails_is_quarantined_and_the_next_is_read() {
         .read(id, &preparation(advisor), "prod", 1 << 20, NOW);
     assert_eq!((turn.stored.events, turn.stored.unreadable), (2, 1));
     assert_eq!(case.look(), []);
+}
+
+/// A queue that refuses what it is asked for as often as it is told to, and remembers each batch that it was given.
+#[derive(Clone)]
+struct Refusing {
+    engine: Engine,
+    refusals: Arc<Mutex<VecDeque<QueueError>>>,
+    given: Arc<Mutex<Vec<String>>>,
+}
+
+impl Refusing {
+    fn refuse(&self) -> Result<(), QueueError> {
+        let next = self.refusals.lock().expect("whole").pop_front();
+        next.map_or(Ok(()), Err)
+    }
+
+    /// Full, out of reach, and full again.
+    fn refuse_thrice(&self) {
+        let full = || QueueError::Full(Full("no room".into()));
+        let away = QueueError::Unavailable("no server answers".into());
+        let mut refusals = self.refusals.lock().expect("whole");
+        refusals.extend([full(), away, full()]);
+    }
+
+    fn has_refused(&self) -> bool {
+        self.refusals.lock().expect("whole").is_empty()
+    }
+}
+
+impl Intake for Refusing {
+    async fn append(&self, batch: EncodedBatch) -> Result<(), QueueError> {
+        let given = format!("{batch:?}");
+        self.given.lock().expect("whole").push(given);
+        self.refuse()?;
+        Queue::append(&self.engine, batch).await
+    }
+
+    fn admit(&self, body_bytes: u64) -> Result<Admitted, Full> {
+        Queue::admit(&self.engine, body_bytes)
+    }
+
+    async fn learn_inputs(&self) -> Result<(), QueueError> {
+        self.refuse()
+    }
+
+    fn inputs(&self) -> Vec<InputPosition> {
+        Queue::inputs(&self.engine)
+    }
+
+    async fn note_inputs(&self, positions: Vec<InputPosition>) -> Result<(), QueueError> {
+        self.refuse()?;
+        Queue::note_inputs(&self.engine, positions).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_queue_that_is_full_or_away_makes_reading_rest_and_each_line_is_taken_once() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("audit.log");
+    let opened = Engine::open(&SledOptions::new(&folder.path().join("data"), 0)).expect("opens");
+    let queue = Refusing {
+        engine: opened.queue,
+        refusals: Arc::default(),
+        given: Arc::default(),
+    };
+    // What was read before, and that the path is followed, are asked for and noted first.
+    queue.refuse_thrice();
+    fs::write(&path, ["a", "b"].map(event).concat()).expect("written");
+    let registry = Registry::new();
+    let follow = Follow {
+        queue: queue.clone(),
+        preparation: preparation(Advisor::none()).into(),
+        hash_key: key(),
+        path: path.clone(),
+        cluster: "prod".to_owned(),
+        metrics: LogFileMetrics::new(&registry).expect("registered"),
+        in_use: InUse::default(),
+        nothing_is_old: false,
+        ingest_metrics: Metrics::new(&registry).expect("registered"),
+    };
+    let (stop, stopping) = watch::channel(false);
+    let following = tokio::spawn(follow.run(stopping));
+    let mut given_before = 1;
+    for more in ["c", "d", "e"] {
+        while queue.given.lock().expect("whole").len() < given_before || !queue.has_refused() {
+            tokio::time::sleep(POLL_INTERVAL).await;
+        }
+        given_before = 0;
+        queue.given.lock().expect("whole").clear();
+        queue.refuse_thrice();
+        let mut file = fs::OpenOptions::new().append(true).open(&path).expect("it");
+        file.write_all(event(more).as_bytes()).expect("written");
+        while queue.given.lock().expect("whole").len() < 4 || !queue.has_refused() {
+            tokio::time::sleep(POLL_INTERVAL).await;
+        }
+        let tries = queue.given.lock().expect("whole").clone();
+        assert!(tries.iter().all(|one| *one == tries[0]), "the same blocks");
+    }
+    stop.send(true).expect("it follows");
+    following.await.expect("no panic").expect("no failure");
+    let blocks = Queue::unrouted(&queue.engine, 100).await.expect("blocks");
+    let ids = blocks.iter().flat_map(|block| {
+        let texts = block.texts().expect("whole");
+        let ids = (0..block.items.len()).map(move |item| {
+            let read: serde_json::Value = serde_json::from_str(texts.get(item)).expect("JSON");
+            read["auditID"].as_str().expect("an ID").to_owned()
+        });
+        ids
+    });
+    assert_eq!(ids.collect::<Vec<_>>(), ["a", "b", "c", "d", "e"]);
 }

@@ -14,9 +14,18 @@
 //!   add anything any more, whatever its clock says: the lease is for who acts outside, the stream guards itself;
 //! * who holds the lease counts its time from before it asked for it, who waits for it from after it saw it.
 
+mod client;
+mod connect;
+mod error;
+mod promises;
+mod streams;
+
 use std::{path::PathBuf, time::Duration};
 
 use secrecy::SecretString;
+
+pub use connect::JetStream;
+pub use error::JetStreamError;
 
 /// How to reach the servers, and what is asked of them.
 #[derive(Debug, Clone)]
@@ -62,7 +71,7 @@ pub enum Credentials {
 pub struct Tls {
     /// Whether TLS is required, whatever the address says.
     pub required: bool,
-    /// Authorities besides the system's own, PEM.
+    /// Who signed the certificates of the servers, PEM, instead of the system's own authorities.
     pub ca_file: Option<PathBuf>,
     /// The relay's own certificate and its key, PEM.
     pub client: Option<(PathBuf, PathBuf)>,

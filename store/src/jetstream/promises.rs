@@ -1,0 +1,265 @@
+//! What servers promise for a message that they acknowledge, asked of them.
+//!
+//! Contract:
+//! * a relay begins only if each server that holds a stream says by its monitoring port that it syncs each message
+//!   before it acknowledges it, or if that is done without explicitly and three or more servers hold each message;
+//! * a holder that its cluster says is offline is not waited for: it acknowledges nothing now. It is asked when it is
+//!   back: the question is repeated for as long as the value lives, since a server may start anew with other settings and
+//!   a stream may move to another one.
+//!
+//! JetStream as it comes syncs every two minutes, and acknowledges before: what all servers of a cluster held in their
+//! page caches is lost when they lose power together.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+use async_nats::jetstream::{Context, stream::Info};
+use bytes::Bytes;
+use futures_util::future::join_all;
+use http_body_util::{BodyExt as _, Empty, Limited};
+use hyper_util::{client::legacy::Client, rt::TokioExecutor};
+use url::Url;
+
+use super::{
+    Durability, JetStreamOptions,
+    connect::Inner,
+    error::JetStreamError,
+    streams::{self, Streams},
+};
+
+/// How long a monitoring port has for its answer.
+const ANSWER: Duration = Duration::from_secs(5);
+/// The longest answer; a real one has a few kilobytes.
+const ANSWER_BYTES_MAX: usize = 1 << 20;
+/// How often the question is repeated.
+const REPEAT: Duration = Duration::from_secs(60);
+/// With so many replicas a message is on another server when one loses what it had not synced.
+const REPLICAS_MIN: usize = 3;
+
+/// What a monitoring port says about its server.
+#[derive(Debug, serde::Deserialize)]
+struct Varz {
+    server_name: String,
+    #[serde(default)]
+    jetstream: Varzstream,
+}
+
+#[derive(Debug, Default, serde::Deserialize)]
+struct Varzstream {
+    /// None where JetStream is off.
+    config: Option<VarzConfig>,
+}
+
+#[derive(Debug, serde::Deserialize)]
+struct VarzConfig {
+    /// Left out when it is not so.
+    #[serde(default)]
+    sync_always: bool,
+}
+
+/// Who holds a stream.
+struct Holder {
+    server: String,
+    is_offline: bool,
+}
+
+/// Asks the servers once.
+pub(super) async fn check(
+    context: &Context,
+    streams: &Streams,
+    options: &JetStreamOptions,
+) -> Result<(), JetStreamError> {
+    let mut infos = Vec::new();
+    for stream in streams.all() {
+        let Some(info) = streams::info(context, &stream).await? else {
+            return Err(JetStreamError::failed(
+                format!("keep stream {stream}"),
+                &"somebody deleted it",
+            ));
+        };
+        infos.push(info);
+    }
+    match &options.durability {
+        Durability::ReplicatedWithoutFsync => infos.iter().try_for_each(is_replicated),
+        Durability::Synced(urls) => {
+            let connected = context.client().server_info().server_name;
+            let holders: Vec<Holder> = infos
+                .iter()
+                .flat_map(|info| holders(info, &connected))
+                .collect();
+            are_synced(&holders, &ask_all(urls).await)
+        }
+    }
+}
+
+/// Whether as many servers hold it as a message needs that no server has synced.
+fn is_replicated(info: &Info) -> Result<(), JetStreamError> {
+    let others = info
+        .cluster
+        .as_ref()
+        .map_or(0, |cluster| cluster.replicas.len());
+    let replicas = info.config.num_replicas.min(others + 1);
+    if replicas >= REPLICAS_MIN {
+        return Ok(());
+    }
+    Err(JetStreamError::TooFewReplicas {
+        stream: info.config.name.clone(),
+        replicas,
+    })
+}
+
+/// Who holds a stream; where there is no cluster it is the server that answers.
+fn holders(info: &Info, connected: &str) -> Vec<Holder> {
+    let holder = |server: &str, is_offline| Holder {
+        server: server.to_owned(),
+        is_offline,
+    };
+    let Some(cluster) = &info.cluster else {
+        return vec![holder(connected, false)];
+    };
+    let leader = cluster.leader.iter().map(|leader| holder(leader, false));
+    let others = cluster
+        .replicas
+        .iter()
+        .map(|other| holder(&other.name, other.offline));
+    leader.chain(others).collect()
+}
+
+/// What monitoring ports said, in their order.
+type Answers<'a> = Vec<(&'a Url, Result<Varz, String>)>;
+
+fn are_synced(holders: &[Holder], answers: &Answers<'_>) -> Result<(), JetStreamError> {
+    let mut said = BTreeMap::new();
+    let mut silent = None;
+    for (url, answer) in answers {
+        match answer {
+            Ok(varz) => {
+                said.insert(varz.server_name.as_str(), varz.jetstream.config.as_ref());
+            }
+            Err(why) => {
+                silent = Some(JetStreamError::Monitoring {
+                    address: shown(url),
+                    why: why.clone(),
+                });
+            }
+        }
+    }
+    // Also one that holds nothing now: a stream may move there.
+    let lax = said
+        .iter()
+        .find(|(_, config)| config.is_some_and(|config| !config.sync_always));
+    if let Some((server, _)) = lax {
+        return Err(JetStreamError::NotSynced {
+            server: (*server).to_owned(),
+        });
+    }
+    let unknown = holders
+        .iter()
+        .find(|holder| !holder.is_offline && !said.contains_key(holder.server.as_str()));
+    match (unknown, silent) {
+        (None, _) => Ok(()),
+        (Some(_), Some(silent)) => Err(silent),
+        (Some(holder), None) => Err(JetStreamError::NotMonitored {
+            server: holder.server.clone(),
+        }),
+    }
+}
+
+async fn ask_all(urls: &[Url]) -> Answers<'_> {
+    join_all(urls.iter().map(async |url| (url, ask(url).await))).await
+}
+
+async fn ask(url: &Url) -> Result<Varz, String> {
+    let answer = async {
+        let path = format!("{}/varz", url.path().trim_end_matches('/'));
+        let mut address = url.clone();
+        address.set_path(&path);
+        let uri: hyper::Uri = address
+            .as_str()
+            .parse()
+            .map_err(|_| "it is no address".to_owned())?;
+        let client = Client::builder(TokioExecutor::new()).build_http::<Empty<Bytes>>();
+        let answer = client.get(uri).await.map_err(|error| innermost(&error))?;
+        if answer.status() != hyper::StatusCode::OK {
+            return Err(format!("it answers {}", answer.status()));
+        }
+        let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX)
+            .collect()
+            .await
+            .map_err(|error| error.to_string())?;
+        serde_json::from_slice(&body.to_bytes()).map_err(|error| {
+            format!("it does not answer as the monitoring port of a NATS server: {error}")
+        })
+    };
+    match tokio::time::timeout(ANSWER, answer).await {
+        Ok(answer) => answer,
+        Err(_) => Err(format!("no answer in {} s", ANSWER.as_secs())),
+    }
+}
+
+fn innermost(error: &dyn std::error::Error) -> String {
+    error.source().map_or_else(|| error.to_string(), innermost)
+}
+
+/// Host and port of an address, which may hold a password besides.
+fn shown(url: &Url) -> String {
+    format!(
+        "{}:{}",
+        url.host_str().unwrap_or_default(),
+        url.port_or_known_default().unwrap_or_default()
+    )
+}
+
+/// Repeats the question for as long as the connection's value lives.
+pub(super) fn watch(inner: &Arc<Inner>) {
+    let weak = Arc::downgrade(inner);
+    inner.handle().spawn(async move {
+        loop {
+            tokio::time::sleep(REPEAT).await;
+            let Some(asked) = ask_again(&weak) else {
+                return;
+            };
+            let answer = asked.await;
+            let Some(inner) = weak.upgrade() else { return };
+            note(&inner, answer);
+        }
+    });
+}
+
+/// Asks once more, without holding the value meanwhile: the last one to hold it must not be its own runtime.
+fn ask_again(
+    weak: &Weak<Inner>,
+) -> Option<impl Future<Output = Result<(), JetStreamError>> + use<>> {
+    let inner = weak.upgrade()?;
+    let (context, streams, options) = (
+        inner.context().clone(),
+        inner.streams().clone(),
+        inner.options().clone(),
+    );
+    Some(async move { check(&context, &streams, &options).await })
+}
+
+/// Says what has changed. What cannot be asked now changes nothing.
+pub(super) fn note(inner: &Inner, answer: Result<(), JetStreamError>) {
+    match answer {
+        Ok(()) => {
+            if inner.set_durable(true) {
+                tracing::info!("NATS keeps again what is asked of it for acknowledged messages");
+            }
+        }
+        Err(error) if error.is_of_the_moment() => {
+            tracing::debug!(%error, "NATS could not be asked how it keeps messages");
+        }
+        Err(error) => {
+            if inner.set_durable(false) {
+                tracing::error!(
+                    %error,
+                    "NATS no longer keeps acknowledged messages as it did at the start: batches are accepted, and could be lost when servers lose power"
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,367 @@
+//! The streams of the queue: created where they are missing, checked where they are there.
+//!
+//! Contract:
+//! * a stream that is there has every setting that a promise of the queue rests on, or it is refused with what it has,
+//!   what is needed and what to do. What can be raised without harm (bytes, replicas, the window of duplicates) is
+//!   raised; what somebody gave more of is left alone; nothing is ever lowered or deleted;
+//! * any number of relays may create them at once.
+//!
+//! | stream | subjects | retention | what for |
+//! | --- | --- | --- | --- |
+//! | `<name>-inbox` | `<name>.inbox` | work queue | batches that were accepted, until the leader took them |
+//! | `<name>-ledger` | `<name>.ledger.>` | limits | what the leader writes |
+//! | `KV_<name>-lease` | `$KV.<name>-lease.>` | limits, one message a subject | who leads |
+//!
+//! All are files, refuse what is new when they are full, never delete by age or count, and are read from their leader
+//! alone (no `allow_direct`: a replica that lags would answer).
+
+use std::time::Duration;
+
+use async_nats::jetstream::{
+    self, Context, ErrorCode,
+    response::Response,
+    stream::{Config, DiscardPolicy, Info, PersistenceMode, RetentionPolicy, StorageType},
+};
+
+use super::{JetStreamOptions, error::JetStreamError};
+
+/// How long an ID of a message is remembered: longer than anybody tries the same publication again.
+const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
+/// The lease is one short message.
+const LEASE_BYTES_MAX: i64 = 1 << 20;
+/// How often a stream is looked for that others create at the same time.
+const TRIES_MAX: usize = 5;
+
+/// What they are called. All relays with the same name are one queue.
+#[derive(Debug, Clone)]
+pub(crate) struct Streams {
+    /// The inbox.
+    pub(crate) inbox: String,
+    /// The one subject of the inbox.
+    pub(crate) inbox_subject: String,
+    /// The ledger stream.
+    pub(crate) ledger: String,
+    /// What subjects of the ledger stream begin with, with the dot.
+    pub(crate) ledger_prefix: String,
+    /// The bucket of the lease.
+    pub(crate) lease: String,
+}
+
+impl Streams {
+    fn named(name: &str) -> Self {
+        Self {
+            inbox: format!("{name}-inbox"),
+            inbox_subject: format!("{name}.inbox"),
+            ledger: format!("{name}-ledger"),
+            ledger_prefix: format!("{name}.ledger."),
+            lease: format!("{name}-lease"),
+        }
+    }
+
+    /// The streams themselves, that of the lease too.
+    pub(super) fn all(&self) -> [String; 3] {
+        [
+            self.inbox.clone(),
+            self.ledger.clone(),
+            format!("KV_{}", self.lease),
+        ]
+    }
+
+    /// Creates or checks them.
+    pub(super) async fn open(
+        context: &Context,
+        options: &JetStreamOptions,
+    ) -> Result<Self, JetStreamError> {
+        let streams = Self::named(&options.name);
+        for config in streams.configs(options) {
+            ensure(context, &config).await?;
+        }
+        Ok(streams)
+    }
+
+    /// What they have to be.
+    fn configs(&self, options: &JetStreamOptions) -> [Config; 3] {
+        let common = Config {
+            discard: DiscardPolicy::New,
+            storage: StorageType::File,
+            num_replicas: options.replicas,
+            duplicate_window: DUPLICATE_WINDOW,
+            max_messages: -1,
+            max_messages_per_subject: -1,
+            max_message_size: -1,
+            max_consumers: -1,
+            ..Config::default()
+        };
+        let inbox = Config {
+            name: self.inbox.clone(),
+            description: Some("auditrelay: batches that were accepted".to_owned()),
+            subjects: vec![self.inbox_subject.clone()],
+            retention: RetentionPolicy::WorkQueue,
+            max_bytes: bytes(options.inbox_bytes_max),
+            ..common.clone()
+        };
+        let ledger = Config {
+            name: self.ledger.clone(),
+            description: Some(
+                "auditrelay: written by the relay that leads, and by nobody else".to_owned(),
+            ),
+            subjects: vec![format!("{}>", self.ledger_prefix)],
+            retention: RetentionPolicy::Limits,
+            max_bytes: bytes(options.ledger_bytes_max),
+            ..common.clone()
+        };
+        let lease = Config {
+            name: format!("KV_{}", self.lease),
+            description: Some("auditrelay: which relay leads".to_owned()),
+            subjects: vec![format!("$KV.{}.>", self.lease)],
+            retention: RetentionPolicy::Limits,
+            max_bytes: LEASE_BYTES_MAX,
+            max_messages_per_subject: 1,
+            allow_rollup: true,
+            ..common
+        };
+        [inbox, ledger, lease]
+    }
+}
+
+fn bytes(bytes: u64) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
+}
+
+/// What the servers say about a stream; `None` if it is not there.
+pub(super) async fn info(context: &Context, name: &str) -> Result<Option<Info>, JetStreamError> {
+    match ask(context, "INFO", name, &()).await? {
+        Ok(info) => Ok(Some(info)),
+        Err(error) if error.error_code() == ErrorCode::STREAM_NOT_FOUND => Ok(None),
+        Err(error) => {
+            let config = Config::from(name);
+            Err(JetStreamError::of_answer(&config, &error))
+        }
+    }
+}
+
+async fn ask<T: serde::Serialize + ?Sized>(
+    context: &Context,
+    what: &str,
+    name: &str,
+    payload: &T,
+) -> Result<Result<Info, jetstream::Error>, JetStreamError> {
+    let answer = context
+        .request(format!("STREAM.{what}.{name}"), payload)
+        .await
+        .map_err(|error| JetStreamError::of_request(format!("answer for stream {name}"), &error))?;
+    Ok(match answer {
+        Response::Ok(info) => Ok(info),
+        Response::Err { error } => Err(error),
+    })
+}
+
+async fn ensure(context: &Context, needed: &Config) -> Result<(), JetStreamError> {
+    let mut refusal = None;
+    for _ in 0..TRIES_MAX {
+        if let Some(info) = info(context, &needed.name).await? {
+            return match compare(&info.config, needed)? {
+                None => Ok(()),
+                Some(raised) => update(context, &raised).await,
+            };
+        }
+        match ask(context, "CREATE", &needed.name, needed).await? {
+            Ok(_) => {
+                tracing::info!(
+                    stream = needed.name,
+                    replicas = needed.num_replicas,
+                    "a stream was created"
+                );
+                return Ok(());
+            }
+            // Another relay was faster, perhaps with other options.
+            Err(error) if error.error_code() == ErrorCode::STREAM_NAME_EXIST => {
+                refusal = Some(error);
+            }
+            Err(error) => return Err(JetStreamError::of_answer(needed, &error)),
+        }
+    }
+    let why = refusal.map_or_else(String::new, |error| error.to_string());
+    Err(JetStreamError::failed(
+        format!("create stream {}", needed.name),
+        &why,
+    ))
+}
+
+async fn update(context: &Context, raised: &Config) -> Result<(), JetStreamError> {
+    match ask(context, "UPDATE", &raised.name, raised).await? {
+        Ok(_) => {
+            tracing::info!(
+                stream = raised.name,
+                bytes_max = raised.max_bytes,
+                replicas = raised.num_replicas,
+                "a stream was given more, as configured"
+            );
+            Ok(())
+        }
+        Err(error) => Err(JetStreamError::of_answer(raised, &error)),
+    }
+}
+
+/// Looks at a stream that is there; what has to be raised, if it is anything.
+fn compare(has: &Config, needs: &Config) -> Result<Option<Config>, JetStreamError> {
+    let refuse = |setting, has_it: String, needs_it: String, advice: String| {
+        Err(JetStreamError::Setting {
+            stream: needs.name.clone(),
+            setting,
+            has: has_it,
+            needs: needs_it,
+            advice,
+        })
+    };
+    for (setting, has_it, needs_it) in fixed(has, needs) {
+        if has_it != needs_it {
+            let advice = "that cannot be changed; choose another queue.jetstream.name, or delete the stream once nothing in it is needed";
+            return refuse(setting, has_it, needs_it, advice.to_owned());
+        }
+    }
+    for (setting, has_it, needs_it, flag) in editable(has, needs) {
+        if has_it != needs_it {
+            let advice = format!("nats stream edit {} {flag}", needs.name);
+            return refuse(setting, has_it, needs_it, advice);
+        }
+    }
+    if has.max_bytes <= 0 {
+        let advice = format!(
+            "nats stream edit {} --max-bytes={}",
+            needs.name, needs.max_bytes
+        );
+        return refuse(
+            "max_bytes",
+            "no limit".to_owned(),
+            needs.max_bytes.to_string(),
+            advice,
+        );
+    }
+    let raised = Config {
+        max_bytes: has.max_bytes.max(needs.max_bytes),
+        num_replicas: has.num_replicas.max(needs.num_replicas),
+        duplicate_window: has.duplicate_window.max(needs.duplicate_window),
+        allow_direct: false,
+        ..has.clone()
+    };
+    Ok((raised != *has).then_some(raised))
+}
+
+/// What a stream keeps for as long as it is there: the setting, what it is, what it has to be.
+fn fixed(has: &Config, needs: &Config) -> Vec<(&'static str, String, String)> {
+    let retention = |config: &Config| match config.retention {
+        RetentionPolicy::Limits => "limits".to_owned(),
+        RetentionPolicy::Interest => "interest".to_owned(),
+        RetentionPolicy::WorkQueue => "workqueue".to_owned(),
+    };
+    let storage = |config: &Config| match config.storage {
+        StorageType::File => "file".to_owned(),
+        StorageType::Memory => "memory".to_owned(),
+    };
+    let persist = |config: &Config| match config.persist_mode {
+        Some(PersistenceMode::Async) => "async".to_owned(),
+        _ => "default".to_owned(),
+    };
+    let from = |config: &Config| {
+        let is_copy =
+            config.mirror.is_some() || config.sources.as_ref().is_some_and(|from| !from.is_empty());
+        yes_or_no(is_copy)
+    };
+    vec![
+        ("retention", retention(has), retention(needs)),
+        ("storage", storage(has), storage(needs)),
+        ("persist_mode", persist(has), persist(needs)),
+        ("mirror or sources", from(has), from(needs)),
+        ("sealed", yes_or_no(has.sealed), yes_or_no(needs.sealed)),
+        (
+            "deny_delete",
+            yes_or_no(has.deny_delete),
+            yes_or_no(needs.deny_delete),
+        ),
+        (
+            "deny_purge",
+            yes_or_no(has.deny_purge),
+            yes_or_no(needs.deny_purge),
+        ),
+    ]
+}
+
+/// What can be changed, with the flag that does it.
+fn editable(has: &Config, needs: &Config) -> Vec<(&'static str, String, String, String)> {
+    let discard = |config: &Config| match config.discard {
+        DiscardPolicy::New => "new".to_owned(),
+        DiscardPolicy::Old => "old".to_owned(),
+    };
+    let limit = |limit: i64| {
+        if limit <= 0 {
+            "no limit".to_owned()
+        } else {
+            limit.to_string()
+        }
+    };
+    let age = |config: &Config| {
+        if config.max_age.is_zero() {
+            "no limit".to_owned()
+        } else {
+            format!("{:?}", config.max_age)
+        }
+    };
+    let transform = |config: &Config| yes_or_no(config.subject_transform.is_some());
+    let per_subject = needs.max_messages_per_subject;
+    vec![
+        (
+            "subjects",
+            has.subjects.join(" "),
+            needs.subjects.join(" "),
+            format!("--subjects='{}'", needs.subjects.join(",")),
+        ),
+        (
+            "discard",
+            discard(has),
+            discard(needs),
+            "--discard=new".to_owned(),
+        ),
+        (
+            "discard_new_per_subject",
+            yes_or_no(has.discard_new_per_subject),
+            yes_or_no(false),
+            "--no-discard-per-subject".to_owned(),
+        ),
+        ("max_age", age(has), age(needs), "--max-age=0s".to_owned()),
+        (
+            "max_msgs",
+            limit(has.max_messages),
+            limit(needs.max_messages),
+            "--max-msgs=-1".to_owned(),
+        ),
+        (
+            "max_msgs_per_subject",
+            limit(has.max_messages_per_subject),
+            limit(per_subject),
+            format!("--max-msgs-per-subject={per_subject}"),
+        ),
+        (
+            "max_msg_size",
+            limit(has.max_message_size.into()),
+            limit(needs.max_message_size.into()),
+            "--max-msg-size=-1".to_owned(),
+        ),
+        (
+            "no_ack",
+            yes_or_no(has.no_ack),
+            yes_or_no(needs.no_ack),
+            "--ack".to_owned(),
+        ),
+        (
+            "subject_transform",
+            transform(has),
+            transform(needs),
+            "without a transform".to_owned(),
+        ),
+    ]
+}
+
+fn yes_or_no(is: bool) -> String {
+    if is { "yes" } else { "no" }.to_owned()
+}
