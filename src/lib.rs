@@ -20,6 +20,7 @@ mod failure;
 mod health;
 mod import;
 mod init;
+mod jetstream_options;
 mod lanes;
 mod ledger;
 mod limits;
