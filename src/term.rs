@@ -14,7 +14,7 @@
 use std::{sync::Arc, time::Duration};
 
 use auditrelay_config::Config;
-use auditrelay_dispatch::{Metrics, Router, Table};
+use auditrelay_dispatch::{self as dispatch, HoldBook, Metrics, Router, Table};
 use auditrelay_store::{Engine, Queue, QueueError, Tenure};
 use tokio::{sync::watch, task::JoinSet};
 
@@ -93,7 +93,8 @@ impl Term {
         let mut plans = parts.plans.subscribe();
         let plan = Arc::clone(&plans.borrow_and_update());
         let key = parts.hash_key.clone();
-        let lanes = Lanes::new(queue.clone(), metrics.clone(), key.clone(), &plan);
+        let alone = (dispatch::Term::alone(), HoldBook::default());
+        let lanes = Lanes::new(queue.clone(), metrics.clone(), key.clone(), alone, &plan);
         let config = parts.current.load();
         let routes = Arc::clone(&parts.tables.borrow().routes);
         let context = Context::new(queue.clone(), &config, routes);
