@@ -9,7 +9,7 @@ use std::{
     future::Future,
     io,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
     time::Duration,
@@ -21,7 +21,13 @@ use tokio::{
     time::Instant,
 };
 
-use super::{JetStreamOptions, client, error::JetStreamError, promises, streams::Streams};
+use super::{
+    JetStreamOptions, client,
+    error::JetStreamError,
+    lease::{LeaseWatch, Register},
+    promises,
+    streams::Streams,
+};
 
 /// How often and how far apart a relay that waits for NATS says so and tries it.
 const WAITING_LINE: Duration = Duration::from_secs(60);
@@ -38,6 +44,7 @@ pub(super) struct Inner {
     context: Context,
     streams: Streams,
     is_durable: AtomicBool,
+    lease: OnceLock<LeaseWatch>,
     runtime: OwnRuntime,
 }
 
@@ -97,6 +104,7 @@ impl JetStream {
             context,
             streams,
             is_durable: AtomicBool::new(true),
+            lease: OnceLock::new(),
             runtime,
         });
         promises::watch(&inner);
@@ -169,6 +177,19 @@ impl JetStream {
     /// The streams.
     pub(crate) fn streams(&self) -> &Streams {
         &self.0.streams
+    }
+
+    /// The key of the lease.
+    pub(super) fn register(&self) -> Register {
+        Register::new(&self.0.context, &self.0.streams.lease, self.0.options.lease)
+    }
+
+    /// The watch of the lease, which runs from when it is asked for first.
+    pub(super) fn lease(&self) -> &LeaseWatch {
+        self.0.lease.get_or_init(|| {
+            let client = self.0.client.clone();
+            LeaseWatch::start(self.handle(), client, self.register(), self.0.options.lease)
+        })
     }
 
     /// The largest message, header and payload, that the connected server takes, in bytes.

@@ -5,7 +5,7 @@
 
 use std::{fmt, path::PathBuf};
 
-use async_nats::jetstream::{self, ErrorCode, context::RequestErrorKind};
+use async_nats::jetstream::{self, ErrorCode};
 
 /// The oldest server that does what the relay needs.
 pub(super) const VERSION_MIN: (u64, u64) = (2, 10);
@@ -176,17 +176,6 @@ impl JetStreamError {
         Self::Failed {
             what: what.into(),
             why: why.to_string(),
-        }
-    }
-
-    /// A request to JetStream that got no answer, from servers that had answered before.
-    pub(super) fn of_request(
-        what: impl Into<String>,
-        error: &jetstream::context::RequestError,
-    ) -> Self {
-        match error.kind() {
-            RequestErrorKind::NoResponders => Self::failed(what, &"JetStream is away"),
-            _ => Self::failed(what, error),
         }
     }
 

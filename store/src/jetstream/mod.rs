@@ -17,8 +17,13 @@
 mod client;
 mod connect;
 mod error;
+mod lease;
+#[allow(dead_code, unused_imports, reason = "the engine is what uses it")]
+mod ledger_stream;
 mod promises;
 mod streams;
+#[cfg(test)]
+mod test_support;
 
 use std::{path::PathBuf, time::Duration};
 
@@ -26,6 +31,7 @@ use secrecy::SecretString;
 
 pub use connect::JetStream;
 pub use error::JetStreamError;
+pub use lease::Leadership;
 
 /// How to reach the servers, and what is asked of them.
 #[derive(Debug, Clone)]

@@ -3,8 +3,8 @@
 //! Contract:
 //! * a relay begins only if each server that holds a stream says by its monitoring port that it syncs each message
 //!   before it acknowledges it, or if that is done without explicitly and three or more servers hold each message;
-//! * a holder that its cluster says is offline is not waited for: it acknowledges nothing now. It is asked when it is
-//!   back: the question is repeated for as long as the value lives, since a server may start anew with other settings and
+//! * a holder that does not answer, and that the leader of the stream has not heard for a while, is not waited for: it
+//!   acknowledges nothing now. It is asked when it is back: the question is repeated for as long as the value lives, since a server may start anew with other settings and
 //!   a stream may move to another one.
 //!
 //! JetStream as it comes syncs every two minutes, and acknowledges before: what all servers of a cluster held in their
@@ -16,7 +16,10 @@ use std::{
     time::Duration,
 };
 
-use async_nats::jetstream::{Context, stream::Info};
+use async_nats::jetstream::{
+    Context,
+    stream::{Info, PeerInfo},
+};
 use bytes::Bytes;
 use futures_util::future::join_all;
 use http_body_util::{BodyExt as _, Empty, Limited};
@@ -36,6 +39,8 @@ const ANSWER: Duration = Duration::from_secs(5);
 const ANSWER_BYTES_MAX: usize = 1 << 20;
 /// How often the question is repeated.
 const REPEAT: Duration = Duration::from_secs(60);
+/// Who was not heard by the leader of a stream for so long is away. (`offline` is said about a minute later.)
+const AWAY: Duration = Duration::from_secs(5);
 /// With so many replicas a message is on another server when one loses what it had not synced.
 const REPLICAS_MIN: usize = 3;
 
@@ -63,7 +68,7 @@ struct VarzConfig {
 /// Who holds a stream.
 struct Holder {
     server: String,
-    is_offline: bool,
+    is_away: bool,
 }
 
 /// Asks the servers once.
@@ -113,9 +118,9 @@ fn is_replicated(info: &Info) -> Result<(), JetStreamError> {
 
 /// Who holds a stream; where there is no cluster it is the server that answers.
 fn holders(info: &Info, connected: &str) -> Vec<Holder> {
-    let holder = |server: &str, is_offline| Holder {
+    let holder = |server: &str, is_away| Holder {
         server: server.to_owned(),
-        is_offline,
+        is_away,
     };
     let Some(cluster) = &info.cluster else {
         return vec![holder(connected, false)];
@@ -124,8 +129,13 @@ fn holders(info: &Info, connected: &str) -> Vec<Holder> {
     let others = cluster
         .replicas
         .iter()
-        .map(|other| holder(&other.name, other.offline));
+        .map(|other| holder(&other.name, is_away(other)));
     leader.chain(others).collect()
+}
+
+/// Zero is never, since the leader leads.
+fn is_away(peer: &PeerInfo) -> bool {
+    peer.offline || (!peer.current && (peer.active.is_zero() || peer.active >= AWAY))
 }
 
 /// What monitoring ports said, in their order.
@@ -156,15 +166,17 @@ fn are_synced(holders: &[Holder], answers: &Answers<'_>) -> Result<(), JetStream
             server: (*server).to_owned(),
         });
     }
-    let unknown = holders
-        .iter()
-        .find(|holder| !holder.is_offline && !said.contains_key(holder.server.as_str()));
-    match (unknown, silent) {
-        (None, _) => Ok(()),
-        (Some(_), Some(silent)) => Err(silent),
-        (Some(holder), None) => Err(JetStreamError::NotMonitored {
-            server: holder.server.clone(),
+    let is_unknown = |holder: &&Holder| !said.contains_key(holder.server.as_str());
+    let mut unknown = holders.iter().filter(is_unknown);
+    match silent {
+        // Every port answers, so it has none among them, whether it is there now or not.
+        None => unknown.next().map_or(Ok(()), |holder| {
+            Err(JetStreamError::NotMonitored {
+                server: holder.server.clone(),
+            })
         }),
+        Some(silent) if unknown.any(|holder| !holder.is_away) => Err(silent),
+        Some(_) => Ok(()),
     }
 }
 

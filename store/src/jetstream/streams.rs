@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use async_nats::jetstream::{
     self, Context, ErrorCode,
+    context::RequestErrorKind,
     response::Response,
     stream::{Config, DiscardPolicy, Info, PersistenceMode, RetentionPolicy, StorageType},
 };
@@ -31,6 +32,9 @@ const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
 const LEASE_BYTES_MAX: i64 = 1 << 20;
 /// How often a stream is looked for that others create at the same time.
 const TRIES_MAX: usize = 5;
+/// How long one question about a stream waits. A cluster does not answer those that come while it makes the stream, so
+/// it is asked again.
+const ANSWER: Duration = Duration::from_secs(1);
 
 /// What they are called. All relays with the same name are one queue.
 #[derive(Debug, Clone)]
@@ -146,10 +150,25 @@ async fn ask<T: serde::Serialize + ?Sized>(
     name: &str,
     payload: &T,
 ) -> Result<Result<Info, jetstream::Error>, JetStreamError> {
-    let answer = context
-        .request(format!("STREAM.{what}.{name}"), payload)
-        .await
-        .map_err(|error| JetStreamError::of_request(format!("answer for stream {name}"), &error))?;
+    let failed = |why: &dyn std::fmt::Display| {
+        JetStreamError::failed(format!("answer for stream {name}"), &why)
+    };
+    let mut answer = None;
+    for _ in 0..TRIES_MAX {
+        let asked = context.request(format!("STREAM.{what}.{name}"), payload);
+        match tokio::time::timeout(ANSWER, asked).await {
+            Ok(Ok(answered)) => {
+                answer = Some(answered);
+                break;
+            }
+            Ok(Err(error)) if error.kind() == RequestErrorKind::TimedOut => {}
+            Ok(Err(error)) => return Err(failed(&error)),
+            Err(_) => {}
+        }
+    }
+    let Some(answer) = answer else {
+        return Err(failed(&format_args!("no answer in {TRIES_MAX} s")));
+    };
     Ok(match answer {
         Response::Ok(info) => Ok(info),
         Response::Err { error } => Err(error),

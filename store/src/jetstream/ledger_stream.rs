@@ -1,0 +1,287 @@
+//! The ledger stream: what the files of a relay are on a disk. One relay writes, whoever leads; it reads what others
+//! wrote before it.
+//!
+//! Contract of [`LedgerStream`], whose calls block and are for plain threads:
+//! * [`LedgerStream::take_over`] writes a fence. Nobody who wrote before can write after it: each message is published
+//!   under the condition that the last one of the stream is its writer's own (`Nats-Expected-Last-Sequence`, which the
+//!   servers check where they store). Neither clocks nor leases matter for that;
+//! * [`LedgerStream::append`] returns once all of it is acknowledged, in order. Its errors are sticky: what became of a
+//!   message without an acknowledgement is unknown, so whoever wrote has to take over and read anew;
+//! * what is read is complete: the stream's leader says what the last message is, and reading ends there. A server that
+//!   lags is waited for, or another one asked;
+//! * what is purged is never anything that was written after this writer's own last message, so that a writer that was
+//!   paused and goes on cannot take away what its successor wrote.
+//!
+//! Errors of kind `NotFound`, `InvalidData` and `UnexpectedEof` mean that something is damaged. All others mean that
+//! the stream cannot be used now: `ResourceBusy` that another relay took over, `StorageFull` that there is no room.
+
+mod entry;
+mod publish;
+mod read;
+
+use std::{
+    io,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use async_nats::{
+    HeaderMap,
+    jetstream::{
+        Context,
+        stream::{RawMessageErrorKind, Stream},
+    },
+};
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use self::{
+    entry::Said,
+    publish::{Outgoing, Refusal, publish},
+    read::{Attempt, patiently},
+};
+use super::JetStream;
+
+pub(crate) use self::entry::{Chunk, Entry, whole};
+
+/// The longest part: servers replicate messages of this size well, and it is below the default `max_payload` of 1 MiB.
+const CHUNK_BYTES_MAX: usize = 512 << 10;
+/// What headers of a message may come to, besides its part.
+const HEADER_BYTES_MAX: usize = 4 << 10;
+/// How long one question waits for its answer before it is asked again.
+const TRY: Duration = Duration::from_secs(2);
+/// How long an append tries. NATS: a stream whose leader was killed has a new one after 4 to 9 s.
+const APPEND_PATIENCE: Duration = Duration::from_secs(10);
+/// How long anything else tries, for the same reason.
+const PATIENCE: Duration = Duration::from_secs(12);
+/// How often a fence is written again when somebody wrote in between.
+const FENCES_MAX: usize = 50;
+/// The subject of fences.
+const FENCE: &str = "fence";
+
+/// One writer's hold of the ledger stream.
+#[derive(Debug)]
+pub(crate) struct LedgerStream {
+    jetstream: JetStream,
+    context: Context,
+    stream: Stream<()>,
+    /// What all subjects begin with, with its dot.
+    prefix: String,
+    /// What IDs of this writer's messages begin with.
+    writer: String,
+    chunk_bytes: usize,
+    /// Its fence.
+    fence: u64,
+    /// The last message of this writer that was acknowledged.
+    last: AtomicU64,
+    /// Held while an append is under way; why nothing can be appended any more.
+    ended: Mutex<Option<Refusal>>,
+}
+
+impl LedgerStream {
+    /// Writes a fence: from here on nobody else can write, until somebody takes over from this one.
+    ///
+    /// # Errors
+    /// The stream cannot be reached, or others take over all the time.
+    pub(crate) fn take_over(jetstream: &JetStream) -> io::Result<Self> {
+        let streams = jetstream.streams();
+        let mut context = jetstream.context().clone();
+        context.set_timeout(TRY);
+        let stream = jetstream
+            .block_on(context.get_stream_no_info(&streams.ledger))
+            .map_err(io::Error::other)?;
+        let room = jetstream.max_payload().saturating_sub(HEADER_BYTES_MAX);
+        let mut ledger = Self {
+            prefix: streams.ledger_prefix.clone(),
+            jetstream: jetstream.clone(),
+            context,
+            stream,
+            writer: nuid::next().to_string(),
+            chunk_bytes: room.clamp(1, CHUNK_BYTES_MAX),
+            fence: 0,
+            last: AtomicU64::new(0),
+            ended: Mutex::new(None),
+        };
+        ledger.fence = ledger.jetstream.block_on(ledger.write_fence())?;
+        ledger.last.store(ledger.fence, Ordering::Release);
+        // Who fenced before is fenced off by the last fence alone.
+        ledger.purge(FENCE, Some(ledger.fence))?;
+        Ok(ledger)
+    }
+
+    async fn write_fence(&self) -> io::Result<u64> {
+        let mut fenced = 0;
+        for _ in 0..FENCES_MAX {
+            let after = self.info().await?.state.last_sequence;
+            let fence = self.outgoing(FENCE, after, Said::whole(0, 0), Bytes::new());
+            let until = Instant::now() + APPEND_PATIENCE;
+            match publish(&self.context, &self.stream, &[fence], until).await {
+                Ok(()) => return Ok(after + 1),
+                // Somebody wrote in between.
+                Err(Refusal::Fenced(seq)) => fenced = seq,
+                Err(refusal) => return Err(refusal.into()),
+            }
+        }
+        Err(Refusal::Fenced(fenced).into())
+    }
+
+    /// Appends a payload that begins at an offset of its subject; its parts are returned once they are durable.
+    ///
+    /// # Errors
+    /// The stream did not take it; no later append is tried.
+    pub(crate) fn append(
+        &self,
+        subject: &str,
+        offset: u64,
+        payload: &[u8],
+    ) -> io::Result<Vec<Chunk>> {
+        let mut ended = self.ended();
+        if let Some(refusal) = &*ended {
+            return Err(refusal.clone().into());
+        }
+        let first = self.last() + 1;
+        let messages = self.parts(subject, offset, payload, first);
+        let until = Instant::now() + APPEND_PATIENCE;
+        let published =
+            self.jetstream
+                .block_on(publish(&self.context, &self.stream, &messages, until));
+        if let Err(refusal) = published {
+            *ended = Some(refusal.clone());
+            return Err(refusal.into());
+        }
+        let mut chunks = Vec::with_capacity(messages.len());
+        let mut begin = offset;
+        for message in &messages {
+            let bytes = message.payload.len() as u64;
+            chunks.push(Chunk {
+                seq: message.after + 1,
+                offset: begin,
+                bytes,
+            });
+            begin += bytes;
+        }
+        self.last
+            .store(self.last() + chunks.len() as u64, Ordering::Release);
+        Ok(chunks)
+    }
+
+    /// The messages of an append; an empty payload is one as well.
+    fn parts(&self, subject: &str, offset: u64, payload: &[u8], first: u64) -> Vec<Outgoing> {
+        let payload = Bytes::copy_from_slice(payload);
+        let parts = payload.len().div_ceil(self.chunk_bytes).max(1);
+        let part = |index: usize| {
+            let begin = index * self.chunk_bytes;
+            let end = payload.len().min(begin + self.chunk_bytes);
+            let said = Said {
+                offset: offset + begin as u64,
+                part: index as u32 + 1,
+                parts: parts as u32,
+                bytes: (end - begin) as u64,
+            };
+            let after = first - 1 + index as u64;
+            self.outgoing(subject, after, said, payload.slice(begin..end))
+        };
+        (0..parts).map(part).collect()
+    }
+
+    fn outgoing(&self, subject: &str, after: u64, said: Said, payload: Bytes) -> Outgoing {
+        let mut headers = HeaderMap::new();
+        said.write(&mut headers);
+        Outgoing {
+            subject: format!("{}{subject}", self.prefix),
+            // A writer has one message after each sequence: it ends with the first that is not stored there.
+            id: format!("{}-{after}", self.writer),
+            after,
+            headers,
+            payload,
+        }
+    }
+
+    /// The payload of a message, as the stream's leader has it.
+    ///
+    /// # Errors
+    /// `NotFound` where there is none of that sequence, `InvalidData` where it is not as long as it says.
+    pub(crate) fn get(&self, seq: u64) -> io::Result<Vec<u8>> {
+        let what = || format!("message {seq} of the ledger stream");
+        let found = self
+            .jetstream
+            .block_on(patiently(PATIENCE, what, async || {
+                match self.stream.get_raw_message(seq).await {
+                    Ok(found) => Ok(found),
+                    Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => {
+                        self.check_current().await?;
+                        let text = format!("message {seq} of the ledger stream is gone");
+                        Err(Attempt::Over(io::Error::new(io::ErrorKind::NotFound, text)))
+                    }
+                    Err(error) => Err(Attempt::again(error)),
+                }
+            }))?;
+        let said = Said::read(&found.headers).ok_or_else(|| {
+            let text = format!("message {seq} of the ledger stream is not a relay's");
+            io::Error::new(io::ErrorKind::InvalidData, text)
+        })?;
+        said.check(seq, &found.payload)?;
+        Ok(found.payload.into())
+    }
+
+    /// A server that was just elected may not have everything yet: it is asked again.
+    async fn check_current(&self) -> Result<(), Attempt> {
+        let info = self.stream.get_info().await.map_err(Attempt::again)?;
+        if info.state.last_sequence < self.last() {
+            return Err(Attempt::again("the stream's leader is behind"));
+        }
+        Ok(())
+    }
+
+    /// Deletes messages of a subject: all of them, or those below a sequence. Doing it twice does it once; an error
+    /// here is not sticky.
+    ///
+    /// # Errors
+    /// The stream cannot be reached, or another relay took over.
+    pub(crate) fn purge(&self, subject: &str, below_seq: Option<u64>) -> io::Result<()> {
+        if let Some(refusal) = &*self.ended() {
+            return Err(refusal.clone().into());
+        }
+        let below = below_seq.unwrap_or(u64::MAX).min(self.last() + 1);
+        let what = || format!("purging {subject} of the ledger stream");
+        self.jetstream
+            .block_on(patiently(PATIENCE, what, async || {
+                let purge = self.stream.purge();
+                let subject = format!("{}{subject}", self.prefix);
+                let purged = purge.filter(subject).sequence(below).await;
+                purged.map_err(Attempt::again)
+            }))?;
+        Ok(())
+    }
+
+    /// What the whole stream takes, as its leader says.
+    ///
+    /// # Errors
+    /// The stream cannot be reached.
+    pub(crate) fn bytes(&self) -> io::Result<u64> {
+        let info = self.jetstream.block_on(self.info())?;
+        Ok(info.state.bytes)
+    }
+
+    async fn info(&self) -> io::Result<async_nats::jetstream::stream::Info> {
+        let what = || "the state of the ledger stream".to_owned();
+        patiently(PATIENCE, what, async || {
+            self.stream.get_info().await.map_err(Attempt::again)
+        })
+        .await
+    }
+
+    fn last(&self) -> u64 {
+        self.last.load(Ordering::Acquire)
+    }
+
+    fn ended(&self) -> MutexGuard<'_, Option<Refusal>> {
+        self.ended.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests;

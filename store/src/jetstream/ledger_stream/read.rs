@@ -1,0 +1,405 @@
+//! Reading much of the ledger stream: by consumers, of which the server that has them may lag or die.
+//!
+//! Invariants:
+//! * the end is what the stream's leader says it is, and everything up to it was seen, or there is an error;
+//! * the server numbers what a consumer delivers. After a number that is missing, a consumer that is gone or one that
+//!   has nothing to say, another one goes on where the last one was;
+//! * a list is compared with the leader's own counts, subject by subject. A server that lags may still have messages
+//!   that are purged: these are the oldest of their subject, and left out.
+
+use std::{
+    collections::{HashMap, HashSet},
+    io,
+    sync::Arc,
+    time::Duration,
+};
+
+use async_nats::{
+    header::HeaderName,
+    jetstream::{
+        Message,
+        consumer::{AckPolicy, DeliverPolicy, ReplayPolicy, pull},
+        stream::RawMessageErrorKind,
+    },
+};
+use futures_util::{StreamExt as _, TryStreamExt as _};
+use tokio::time::{Instant, timeout};
+
+use super::{Entry, FENCE, LedgerStream, PATIENCE, entry::Said};
+
+/// NATS: what a consumer of headers only says of the payload.
+const MESSAGE_SIZE: HeaderName = HeaderName::from_static("Nats-Msg-Size");
+/// Messages asked for at once where only their headers come.
+const HEADERS_AT_ONCE: usize = 4_000;
+/// Messages asked for at once where their payloads come: 32 MiB at most, which is below what a server holds for one
+/// connection.
+const PAYLOADS_AT_ONCE: usize = 64;
+/// How long a consumer has nothing to say before another one is tried.
+const SILENCE: Duration = Duration::from_secs(1);
+/// Lists that do not agree with the leader's counts before that is an error.
+const LISTS_MAX: usize = 3;
+
+/// Why one attempt came to nothing.
+#[derive(Debug)]
+pub(super) enum Attempt {
+    /// It may come to something later.
+    Again(String),
+    /// It never will.
+    Over(io::Error),
+}
+
+impl Attempt {
+    pub(super) fn again(why: impl ToString) -> Self {
+        Self::Again(why.to_string())
+    }
+}
+
+/// Tries until it comes to something, or for so long.
+pub(super) async fn patiently<T>(
+    patience: Duration,
+    what: impl Fn() -> String,
+    mut attempt: impl AsyncFnMut() -> Result<T, Attempt>,
+) -> io::Result<T> {
+    let until = Instant::now() + patience;
+    let mut pause = Duration::from_millis(20);
+    loop {
+        let why = match attempt().await {
+            Ok(done) => return Ok(done),
+            Err(Attempt::Over(error)) => return Err(error),
+            Err(Attempt::Again(why)) => why,
+        };
+        if Instant::now() + pause >= until {
+            let text = format!("{} cannot be had: {why}", what());
+            return Err(io::Error::new(io::ErrorKind::TimedOut, text));
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_millis(500));
+    }
+}
+
+/// What is read, by how many messages at once.
+struct Plan {
+    subject: String,
+    is_headers_only: bool,
+    at_once: usize,
+}
+
+impl LedgerStream {
+    /// All messages up to this writer's last one, oldest first, without fences: also parts of appends that are not
+    /// whole. For a writer that just took over and does not write meanwhile.
+    ///
+    /// # Errors
+    /// The stream cannot be reached, or what it lists is not what it says it has.
+    pub(crate) fn list(&self) -> io::Result<Vec<Entry>> {
+        self.jetstream.block_on(self.list_async())
+    }
+
+    async fn list_async(&self) -> io::Result<Vec<Entry>> {
+        let mut missing = String::new();
+        for _ in 0..LISTS_MAX {
+            let counts = self.counts().await?;
+            let mut entries = self.list_once().await?;
+            match keep_what_is_counted(&mut entries, counts) {
+                Ok(()) => return Ok(entries.into_iter().filter_map(|(entry, _)| entry).collect()),
+                Err(subject) => missing = subject,
+            }
+        }
+        let text = format!("the ledger stream has messages of {missing} that it does not list");
+        Err(io::Error::new(io::ErrorKind::TimedOut, text))
+    }
+
+    /// Entries and their subjects; there is no entry where a message is not a relay's.
+    async fn list_once(&self) -> io::Result<Vec<(Option<Entry>, Arc<str>)>> {
+        let mut subjects: HashSet<Arc<str>> = HashSet::new();
+        let mut entries = Vec::new();
+        let plan = Plan {
+            subject: format!("{}>", self.prefix),
+            is_headers_only: true,
+            at_once: HEADERS_AT_ONCE,
+        };
+        let last = self.last();
+        self.scan(
+            &plan,
+            1,
+            async || Ok(Some(last)),
+            |message| {
+                let suffix = self.suffix(message);
+                let subject = subjects.get(suffix).cloned().unwrap_or_else(|| {
+                    let subject: Arc<str> = suffix.into();
+                    subjects.insert(subject.clone());
+                    subject
+                });
+                if &*subject != FENCE {
+                    let size = || {
+                        let headers = message.headers.as_ref()?;
+                        headers.get(MESSAGE_SIZE)?.as_str().parse().ok()
+                    };
+                    let entry = entry(message, subject.clone());
+                    let entry = entry.filter(|entry| size() == Some(entry.bytes));
+                    entries.push((entry, subject));
+                }
+                Ok(())
+            },
+        )
+        .await?;
+        let strange = entries.iter().filter(|(entry, _)| entry.is_none()).count();
+        if strange > 0 {
+            tracing::warn!(
+                messages = strange,
+                "the ledger stream has messages that are not the relay's; they are left out, publish nothing to it"
+            );
+        }
+        Ok(entries)
+    }
+
+    /// How many messages each subject has, as the stream's leader says.
+    async fn counts(&self) -> io::Result<HashMap<String, usize>> {
+        let what = || "the subjects of the ledger stream".to_owned();
+        patiently(PATIENCE, what, async || {
+            let filter = format!("{}>", self.prefix);
+            let info = self.stream.info_with_subjects(filter).await;
+            let mut info = info.map_err(Attempt::again)?;
+            if info.info.state.last_sequence < self.last() {
+                return Err(Attempt::again("the stream's leader is behind"));
+            }
+            let mut counts = HashMap::new();
+            while let Some((subject, count)) = info.try_next().await.map_err(Attempt::again)? {
+                counts.insert(self.strip(&subject).to_owned(), count);
+            }
+            Ok(counts)
+        })
+        .await
+    }
+
+    /// All messages of a subject from a sequence on, with their payloads, up to this writer's last one.
+    ///
+    /// # Errors
+    /// The stream cannot be reached; `InvalidData` where a payload is not as long as it says.
+    pub(crate) fn read_all(
+        &self,
+        subject: &str,
+        from_seq: u64,
+    ) -> io::Result<Vec<(Entry, Vec<u8>)>> {
+        let plan = Plan {
+            subject: format!("{}{subject}", self.prefix),
+            is_headers_only: false,
+            at_once: PAYLOADS_AT_ONCE,
+        };
+        let name: Arc<str> = subject.into();
+        let mut read = Vec::new();
+        let end = async || self.last_of(&plan.subject).await;
+        self.jetstream
+            .block_on(self.scan(&plan, from_seq, end, |message| {
+                let Some(entry) = entry(message, name.clone()) else {
+                    return Ok(());
+                };
+                said(message).map_or(Ok(()), |said| said.check(entry.seq, &message.payload))?;
+                read.push((entry, message.payload.to_vec()));
+                Ok(())
+            }))?;
+        Ok(read)
+    }
+
+    /// The last message of a subject, as the stream's leader says.
+    async fn last_of(&self, subject: &str) -> io::Result<Option<u64>> {
+        let what = || format!("the last message of {subject}");
+        patiently(PATIENCE, what, async || {
+            match self.stream.get_last_raw_message_by_subject(subject).await {
+                Ok(last) => Ok(Some(last.sequence)),
+                Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => {
+                    self.check_current().await?;
+                    Ok(None)
+                }
+                Err(error) => Err(Attempt::again(error)),
+            }
+        })
+        .await
+    }
+
+    /// Takes every message of a plan, in order, up to its end; the end is asked for again whenever a consumer does
+    /// not come to it, as what was the last message may be purged.
+    async fn scan(
+        &self,
+        plan: &Plan,
+        from_seq: u64,
+        end: impl AsyncFn() -> io::Result<Option<u64>>,
+        mut take: impl FnMut(&Message) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let mut next = from_seq.max(1);
+        let mut until = Instant::now() + PATIENCE;
+        while let Some(end) = end().await?
+            && next <= end
+        {
+            let before = next;
+            let why = match self.scan_some(plan, &mut next, end, &mut take).await {
+                Ok(()) => return Ok(()),
+                Err(Attempt::Over(error)) => return Err(error),
+                Err(Attempt::Again(why)) => why,
+            };
+            if next > before {
+                until = Instant::now() + PATIENCE;
+            } else if Instant::now() >= until {
+                let text = format!("{} cannot be read to its end: {why}", plan.subject);
+                return Err(io::Error::new(io::ErrorKind::TimedOut, text));
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        Ok(())
+    }
+
+    /// The same by one consumer, for as long as it delivers.
+    async fn scan_some(
+        &self,
+        plan: &Plan,
+        next: &mut u64,
+        end: u64,
+        take: &mut impl FnMut(&Message) -> io::Result<()>,
+    ) -> Result<(), Attempt> {
+        let config = pull::Config {
+            deliver_policy: DeliverPolicy::ByStartSequence {
+                start_sequence: *next,
+            },
+            ack_policy: AckPolicy::None,
+            replay_policy: ReplayPolicy::Instant,
+            filter_subject: plan.subject.clone(),
+            headers_only: plan.is_headers_only,
+            inactive_threshold: Duration::from_secs(30),
+            memory_storage: true,
+            num_replicas: 1,
+            ..pull::Config::default()
+        };
+        let consumer = self.stream.create_consumer(config).await;
+        let consumer = consumer.map_err(Attempt::again)?;
+        let name = consumer.cached_info().name.clone();
+        let mut delivered = 0;
+        let outcome = loop {
+            let batch = consumer.batch().max_messages(plan.at_once).expires(SILENCE);
+            let mut batch = match batch.messages().await {
+                Ok(batch) => batch,
+                Err(error) => break Err(Attempt::again(error)),
+            };
+            let before = delivered;
+            let taken = loop {
+                let Ok(message) = timeout(SILENCE * 2, batch.next()).await else {
+                    break Err(Attempt::again("its server does not answer"));
+                };
+                let Some(message) = message else { break Ok(()) };
+                let message = message.map_err(Attempt::again)?;
+                if let Err(error) = take_next(&message, next, &mut delivered, take) {
+                    break Err(error);
+                }
+                if *next > end {
+                    break Ok(());
+                }
+            };
+            match taken {
+                Ok(()) if *next > end => break Ok(()),
+                Ok(()) if delivered > before => {}
+                Ok(()) => break Err(Attempt::again("its server has nothing more")),
+                Err(error) => break Err(error),
+            }
+        };
+        // Otherwise the server removes it after a while.
+        let _removed = self.stream.delete_consumer(&name).await;
+        outcome
+    }
+
+    fn suffix<'m>(&self, message: &'m Message) -> &'m str {
+        self.strip(message.subject.as_str())
+    }
+
+    fn strip<'s>(&self, subject: &'s str) -> &'s str {
+        subject.strip_prefix(&self.prefix).unwrap_or(subject)
+    }
+}
+
+fn take_next(
+    message: &Message,
+    next: &mut u64,
+    delivered: &mut u64,
+    take: &mut impl FnMut(&Message) -> io::Result<()>,
+) -> Result<(), Attempt> {
+    let info = message.info().map_err(Attempt::again)?;
+    if info.consumer_sequence != *delivered + 1 || info.stream_sequence < *next {
+        return Err(Attempt::again("a message was lost on the way"));
+    }
+    take(message).map_err(Attempt::Over)?;
+    *delivered += 1;
+    *next = info.stream_sequence + 1;
+    Ok(())
+}
+
+fn said(message: &Message) -> Option<Said> {
+    Said::read(message.headers.as_ref()?)
+}
+
+fn entry(message: &Message, subject: Arc<str>) -> Option<Entry> {
+    let said = said(message)?;
+    let info = message.info().ok()?;
+    Some(Entry {
+        seq: info.stream_sequence,
+        subject,
+        offset: said.offset,
+        part: said.part,
+        parts: said.parts,
+        bytes: said.bytes,
+        stored_unix_ms: (info.published.unix_timestamp_nanos() / 1_000_000) as i64,
+    })
+}
+
+/// Leaves out what the leader does not count any more, the oldest of each subject. Names a subject that has more than
+/// is listed.
+fn keep_what_is_counted<T>(
+    entries: &mut Vec<(T, Arc<str>)>,
+    mut counts: HashMap<String, usize>,
+) -> Result<(), String> {
+    counts.remove(FENCE);
+    let mut surplus: HashMap<Arc<str>, usize> = HashMap::new();
+    for (_, subject) in entries.iter() {
+        match counts.get_mut(&**subject) {
+            Some(count) if *count > 0 => *count -= 1,
+            _ => *surplus.entry(subject.clone()).or_default() += 1,
+        }
+    }
+    if let Some((subject, _)) = counts.into_iter().find(|(_, count)| *count > 0) {
+        return Err(subject);
+    }
+    if !surplus.is_empty() {
+        entries.retain(|(_, subject)| match surplus.get_mut(subject) {
+            Some(count) if *count > 0 => {
+                *count -= 1;
+                false
+            }
+            _ => true,
+        });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_is_what_the_leader_counts() {
+        let listed = |seqs: &[(u64, &str)]| -> Vec<(u64, Arc<str>)> {
+            seqs.iter()
+                .map(|(seq, subject)| (*seq, (*subject).into()))
+                .collect()
+        };
+        let counts = |counts: &[(&str, usize)]| {
+            let counts = counts
+                .iter()
+                .map(|(subject, count)| ((*subject).to_owned(), *count));
+            counts.collect::<HashMap<_, _>>()
+        };
+        let mut entries = listed(&[(1, "a"), (2, "b"), (3, "a"), (4, "a")]);
+        // Purged on the leader, listed by one that lags: the oldest of "a" and all of "b".
+        keep_what_is_counted(&mut entries, counts(&[("a", 2), ("fence", 1)])).unwrap();
+        assert_eq!(entries, listed(&[(3, "a"), (4, "a")]));
+        let missing = keep_what_is_counted(&mut entries, counts(&[("a", 3)])).unwrap_err();
+        assert_eq!(missing, "a");
+        let missing = keep_what_is_counted(&mut entries, counts(&[("a", 2), ("c", 1)]));
+        assert_eq!(missing.unwrap_err(), "c");
+    }
+}

@@ -1,0 +1,185 @@
+//! What servers promise for what they acknowledge: nothing begins without it, and what changes later is noticed.
+
+use auditrelay_loadtest::nats::{NatsCluster, NatsOptions};
+use auditrelay_store::jetstream::{Durability, JetStream, JetStreamError};
+
+use crate::{every, one, refused, server, until};
+
+fn lax() -> NatsOptions {
+    NatsOptions {
+        sync_always: false,
+        ..NatsOptions::default()
+    }
+}
+
+#[tokio::test]
+async fn one_server_has_to_sync() {
+    let Some(mut server) = server(lax()) else {
+        return;
+    };
+    let mut options = one(&server);
+    let error = refused(&options).await;
+    assert!(
+        matches!(error, JetStreamError::NotSynced { .. }),
+        "{error:?}"
+    );
+    assert!(!error.is_of_the_moment());
+    let words = error.to_string();
+    assert!(
+        words.contains(server.name()) && words.contains("sync_interval: always"),
+        "{words}"
+    );
+
+    // One replica is none to fall back on, whatever is said.
+    options.durability = Durability::ReplicatedWithoutFsync;
+    let error = refused(&options).await;
+    assert!(
+        matches!(error, JetStreamError::TooFewReplicas { replicas: 1, .. }),
+        "{error:?}"
+    );
+
+    server.options_mut().sync_always = true;
+    server.restart().unwrap();
+    let error = refused(&options).await;
+    assert!(
+        matches!(error, JetStreamError::TooFewReplicas { replicas: 1, .. }),
+        "{error:?}"
+    );
+    let relay = JetStream::connect(&one(&server)).await.unwrap();
+    assert!(relay.ask_whether_durable().await);
+
+    // It is started anew with other settings, and then again with the right ones.
+    server.options_mut().sync_always = false;
+    server.restart().unwrap();
+    until("it is noticed", async || !relay.ask_whether_durable().await).await;
+    assert!(!relay.is_durable());
+    server.options_mut().sync_always = true;
+    server.restart().unwrap();
+    until("it is noticed again", async || {
+        relay.ask_whether_durable().await
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_monitoring_port_that_is_another_ones_or_nobodys() {
+    let Some(holder) = server(NatsOptions::default()) else {
+        return;
+    };
+    let Some(other) = server(NatsOptions::default()) else {
+        return;
+    };
+    let mut options = one(&holder);
+    let urls =
+        |urls: &[String]| Durability::Synced(urls.iter().map(|url| url.parse().unwrap()).collect());
+    options.durability = urls(&[]);
+    let error = refused(&options).await;
+    assert!(
+        matches!(error, JetStreamError::NotMonitored { .. }),
+        "{error:?}"
+    );
+    assert!(error.to_string().contains(holder.name()), "{error}");
+    options.durability = urls(&[other.monitoring()]);
+    let error = refused(&options).await;
+    assert!(
+        matches!(error, JetStreamError::NotMonitored { .. }),
+        "{error:?}"
+    );
+
+    // The port of clients is no monitoring port; the words have the address, and no password of it.
+    let address = holder.address().replace("nats://", "http://relay:secret@");
+    options.durability = urls(&[address]);
+    let error = refused(&options).await;
+    assert!(
+        matches!(error, JetStreamError::Monitoring { .. }),
+        "{error:?}"
+    );
+    assert!(error.is_of_the_moment());
+    assert!(!format!("{error} {error:?}").contains("secret"), "{error}");
+
+    options.durability = urls(&[other.monitoring(), holder.monitoring()]);
+    JetStream::connect(&options).await.unwrap();
+}
+
+#[tokio::test]
+async fn every_server_of_a_cluster_has_to_sync() {
+    let Some(mut cluster) = NatsCluster::start(3, &NatsOptions::default()).unwrap() else {
+        return;
+    };
+    let options = every(&cluster, 3);
+    // Three relays begin at once.
+    let (a, b, c) = tokio::join!(
+        JetStream::connect(&options),
+        JetStream::connect(&options),
+        JetStream::connect(&options)
+    );
+    let relay = a.unwrap();
+    b.unwrap();
+    c.unwrap();
+    let error = refused(&every(&cluster, 5)).await;
+    assert!(
+        matches!(error, JetStreamError::TooFewServers { replicas: 5, .. }),
+        "{error:?}"
+    );
+
+    // One that is not told of holds the streams too.
+    let mut two = options.clone();
+    if let Durability::Synced(urls) = &mut two.durability {
+        urls.pop();
+    }
+    let error = refused(&two).await;
+    assert!(
+        matches!(&error, JetStreamError::NotMonitored { server } if server == cluster.servers[2].name()),
+        "{error:?}"
+    );
+
+    // One that syncs no more.
+    cluster.servers[1].options_mut().sync_always = false;
+    cluster.servers[1].restart().unwrap();
+    cluster.wait_until_ready().unwrap();
+    until("it is noticed", async || !relay.ask_whether_durable().await).await;
+    let error = refused(&options).await;
+    assert!(
+        matches!(&error, JetStreamError::NotSynced { server } if server == cluster.servers[1].name()),
+        "{error:?}"
+    );
+
+    // One that is away acknowledges nothing: a relay may begin without it. How it would sync is asked when it is back.
+    cluster.servers[1].kill();
+    until("a relay begins", async || {
+        JetStream::connect(&options).await.is_ok()
+    })
+    .await;
+    until("nothing is wrong now", async || {
+        relay.ask_whether_durable().await
+    })
+    .await;
+    cluster.servers[1].restart().unwrap();
+    until("it is noticed", async || !relay.ask_whether_durable().await).await;
+}
+
+#[tokio::test]
+async fn three_replicas_may_do_without_where_that_is_said() {
+    let Some(cluster) = NatsCluster::start(3, &lax()).unwrap() else {
+        return;
+    };
+    let mut options = every(&cluster, 1);
+    options.durability = Durability::ReplicatedWithoutFsync;
+    let error = refused(&options).await;
+    assert!(
+        matches!(error, JetStreamError::TooFewReplicas { replicas: 1, .. }),
+        "{error:?}"
+    );
+
+    // The streams are there with one replica; they are given three.
+    options.replicas = 3;
+    until("three hold them", async || {
+        JetStream::connect(&options).await.is_ok()
+    })
+    .await;
+    let error = refused(&every(&cluster, 3)).await;
+    assert!(
+        matches!(error, JetStreamError::NotSynced { .. }),
+        "{error:?}"
+    );
+}
