@@ -114,12 +114,12 @@ async fn what_is_not_stored_gives_its_space_back() {
 async fn a_queue_that_finds_no_room_only_when_it_stores_answers_as_one_that_says_so_before() {
     let server = start_with(GatedQueue::new(false), &config(), false).await;
     server.queue.gate.add_permits(1);
-    let full = || QueueError::Full(Full("the inbox is full".into()));
+    let full = || QueueError::Full(Full("the inbox of the queue is full".into()));
     server.queue.says.lock().unwrap().extend([full(), full()]);
     for nth in 1..=2_u32 {
         let answer = server.post("/webhook", body()).await;
         answer.expect(429, "TooManyRequests");
-        assert_eq!(answer.message, "the inbox is full");
+        assert_eq!(answer.message, "the inbox of the queue is full");
         assert!((1..=5).contains(&answer.retry_after().unwrap()));
         assert_eq!(server.refused(), f64::from(nth));
         assert_eq!(server.reserved(), 0);

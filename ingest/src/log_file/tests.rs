@@ -168,26 +168,32 @@ fn a_line_on_which_the_relay_fails_is_quarantined_and_the_next_is_read() {
 #[derive(Clone)]
 struct Refusing {
     engine: Engine,
-    refusals: Arc<Mutex<VecDeque<QueueError>>>,
+    /// What it says to the next batches, and to whoever asks for anything else.
+    to_batches: Refusals,
+    to_others: Refusals,
     given: Arc<Mutex<Vec<String>>>,
 }
 
+type Refusals = Arc<Mutex<VecDeque<QueueError>>>;
+
+fn refuse(refusals: &Refusals) -> Result<(), QueueError> {
+    let next = refusals.lock().expect("whole").pop_front();
+    next.map_or(Ok(()), Err)
+}
+
+/// Full, out of reach, and full again.
+fn refuse_thrice(refusals: &Refusals) {
+    let full = || QueueError::Full(Full("no room".into()));
+    let away = QueueError::Unavailable("no server answers".into());
+    let mut refusals = refusals.lock().expect("whole");
+    refusals.extend([full(), away, full()]);
+}
+
 impl Refusing {
-    fn refuse(&self) -> Result<(), QueueError> {
-        let next = self.refusals.lock().expect("whole").pop_front();
-        next.map_or(Ok(()), Err)
-    }
-
-    /// Full, out of reach, and full again.
-    fn refuse_thrice(&self) {
-        let full = || QueueError::Full(Full("no room".into()));
-        let away = QueueError::Unavailable("no server answers".into());
-        let mut refusals = self.refusals.lock().expect("whole");
-        refusals.extend([full(), away, full()]);
-    }
-
-    fn has_refused(&self) -> bool {
-        self.refusals.lock().expect("whole").is_empty()
+    async fn has_been_given(&self, batches: usize) {
+        while self.given.lock().expect("whole").len() < batches {
+            tokio::time::sleep(POLL_INTERVAL).await;
+        }
     }
 }
 
@@ -195,7 +201,7 @@ impl Intake for Refusing {
     async fn append(&self, batch: EncodedBatch) -> Result<(), QueueError> {
         let given = format!("{batch:?}");
         self.given.lock().expect("whole").push(given);
-        self.refuse()?;
+        refuse(&self.to_batches)?;
         Queue::append(&self.engine, batch).await
     }
 
@@ -204,7 +210,7 @@ impl Intake for Refusing {
     }
 
     async fn learn_inputs(&self) -> Result<(), QueueError> {
-        self.refuse()
+        refuse(&self.to_others)
     }
 
     fn inputs(&self) -> Vec<InputPosition> {
@@ -212,7 +218,7 @@ impl Intake for Refusing {
     }
 
     async fn note_inputs(&self, positions: Vec<InputPosition>) -> Result<(), QueueError> {
-        self.refuse()?;
+        refuse(&self.to_others)?;
         Queue::note_inputs(&self.engine, positions).await
     }
 }
@@ -224,11 +230,13 @@ async fn a_queue_that_is_full_or_away_makes_reading_rest_and_each_line_is_taken_
     let opened = Engine::open(&SledOptions::new(&folder.path().join("data"), 0)).expect("opens");
     let queue = Refusing {
         engine: opened.queue,
-        refusals: Arc::default(),
+        to_batches: Arc::default(),
+        to_others: Arc::default(),
         given: Arc::default(),
     };
-    // What was read before, and that the path is followed, are asked for and noted first.
-    queue.refuse_thrice();
+    // What was read before is asked for first, and that the path is followed is noted.
+    refuse_thrice(&queue.to_others);
+    refuse_thrice(&queue.to_others);
     fs::write(&path, ["a", "b"].map(event).concat()).expect("written");
     let registry = Registry::new();
     let follow = Follow {
@@ -244,22 +252,17 @@ async fn a_queue_that_is_full_or_away_makes_reading_rest_and_each_line_is_taken_
     };
     let (stop, stopping) = watch::channel(false);
     let following = tokio::spawn(follow.run(stopping));
-    let mut given_before = 1;
+    queue.has_been_given(1).await;
     for more in ["c", "d", "e"] {
-        while queue.given.lock().expect("whole").len() < given_before || !queue.has_refused() {
-            tokio::time::sleep(POLL_INTERVAL).await;
-        }
-        given_before = 0;
         queue.given.lock().expect("whole").clear();
-        queue.refuse_thrice();
+        refuse_thrice(&queue.to_batches);
         let mut file = fs::OpenOptions::new().append(true).open(&path).expect("it");
         file.write_all(event(more).as_bytes()).expect("written");
-        while queue.given.lock().expect("whole").len() < 4 || !queue.has_refused() {
-            tokio::time::sleep(POLL_INTERVAL).await;
-        }
+        queue.has_been_given(4).await;
         let tries = queue.given.lock().expect("whole").clone();
         assert!(tries.iter().all(|one| *one == tries[0]), "the same blocks");
     }
+    assert!(queue.to_others.lock().expect("whole").is_empty());
     stop.send(true).expect("it follows");
     following.await.expect("no panic").expect("no failure");
     let blocks = Queue::unrouted(&queue.engine, 100).await.expect("blocks");

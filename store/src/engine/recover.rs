@@ -294,7 +294,7 @@ fn look_at_events(
                 items: header.items,
                 plain_bytes: header.plain_bytes,
             });
-            if let Some(position) = codec::reached(header.items, payload) {
+            for position in codec::reached(header.items, payload) {
                 inputs::newest(reached, header.seq, &position.input, &position.state);
             }
         },

@@ -17,11 +17,18 @@
 mod client;
 mod connect;
 mod error;
+mod inbox;
+mod inbox_room;
 mod lease;
 #[allow(dead_code, unused_imports, reason = "the engine is what uses it")]
 mod ledger_stream;
+mod message;
+mod parts;
 mod promises;
+mod publish;
+mod pump;
 mod streams;
+mod take;
 #[cfg(test)]
 mod test_support;
 
@@ -31,6 +38,7 @@ use secrecy::SecretString;
 
 pub use connect::JetStream;
 pub use error::JetStreamError;
+pub use inbox::Inbox;
 pub use lease::Leadership;
 
 /// How to reach the servers, and what is asked of them.

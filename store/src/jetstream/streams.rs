@@ -8,7 +8,7 @@
 //!
 //! | stream | subjects | retention | what for |
 //! | --- | --- | --- | --- |
-//! | `<name>-inbox` | `<name>.inbox` | work queue | batches that were accepted, until the leader took them |
+//! | `<name>-inbox` | `<name>.inbox`, `<name>.inbox.>` | work queue | batches that were accepted, until the leader took them |
 //! | `<name>-ledger` | `<name>.ledger.>` | limits | what the leader writes |
 //! | `KV_<name>-lease` | `$KV.<name>-lease.>` | limits, one message a subject | who leads |
 //!
@@ -41,7 +41,7 @@ const ANSWER: Duration = Duration::from_secs(1);
 pub(crate) struct Streams {
     /// The inbox.
     pub(crate) inbox: String,
-    /// The one subject of the inbox.
+    /// The subject of the inbox; parts of large blocks are below it.
     pub(crate) inbox_subject: String,
     /// The ledger stream.
     pub(crate) ledger: String,
@@ -99,7 +99,10 @@ impl Streams {
         let inbox = Config {
             name: self.inbox.clone(),
             description: Some("auditrelay: batches that were accepted".to_owned()),
-            subjects: vec![self.inbox_subject.clone()],
+            subjects: vec![
+                self.inbox_subject.clone(),
+                format!("{}.>", self.inbox_subject),
+            ],
             retention: RetentionPolicy::WorkQueue,
             max_bytes: bytes(options.inbox_bytes_max),
             ..common.clone()
