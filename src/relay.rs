@@ -125,7 +125,7 @@ impl Relay {
         queue: Engine,
         is_moved_aside: bool,
     ) -> Result<Self, Failure> {
-        let hash_key = hash_key(&config.dedup_key_file())?;
+        let hash_key = hash_key(&config)?;
         let registry = Registry::new();
         let dispatch_metrics = Metrics::new(&registry).map_err(other)?;
         let ledger_metrics = LedgerMetrics::new(&registry).map_err(other)?;

@@ -54,7 +54,7 @@ impl Target {
         } else {
             Engine::open(&options)?.queue
         };
-        let key = hash_key(&config.dedup_key_file())?;
+        let key = hash_key(&config)?;
         let routes = Arc::new(Routes::new(&config));
         let preparations = (
             preparation(&config, &key, &routes).into(),

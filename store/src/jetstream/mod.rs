@@ -20,13 +20,15 @@ mod error;
 mod inbox;
 mod inbox_room;
 mod lease;
-#[allow(dead_code, unused_imports, reason = "the engine is what uses it")]
-mod ledger_stream;
+pub(crate) mod ledger_stream;
 mod message;
+mod open;
 mod parts;
 mod promises;
 mod publish;
 mod pump;
+pub(crate) mod segments;
+mod shared_key;
 mod streams;
 mod take;
 #[cfg(test)]
