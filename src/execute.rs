@@ -145,6 +145,14 @@ pub(crate) async fn execute_nowhere(request: Request, out: &mpsc::Sender<Line>) 
     let _ = out.send(last).await;
 }
 
+/// Whether it is about the process that is asked, whoever leads.
+pub(crate) fn is_of_process(request: &Request) -> bool {
+    matches!(
+        request,
+        Request::LogFilterShow {} | Request::LogFilterSet { .. }
+    )
+}
+
 /// What is asked of this process, whoever leads.
 fn of_process(request: &Request) -> Result<Outcome, String> {
     match request {

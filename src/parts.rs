@@ -21,6 +21,7 @@ use tokio::sync::{Mutex, MutexGuard, watch};
 use crate::{
     Failure,
     current::Current,
+    door_queue::DoorQueue,
     lanes::{Https, Plan},
     limits::limits,
     logs,
@@ -50,13 +51,15 @@ pub(crate) struct Parts {
     /// The same of those that nobody is told of.
     pub(crate) quiet: InForce,
     /// None where log files are the only door.
-    pub(crate) ingest: Option<Arc<Ingest<Engine>>>,
+    pub(crate) ingest: Option<Arc<Ingest<DoorQueue>>>,
     /// How the relay's own events come in, where there is a webhook.
     pub(crate) own_door: Option<Arc<OwnDoor>>,
     /// Which log files are read.
     pub(crate) in_use: InUse,
     /// The term that runs in this process, if one does.
     pub(crate) leading: watch::Sender<Option<Arc<Leading>>>,
+    /// The relay ends with its queue; otherwise its term does.
+    is_alone: bool,
     /// Whoever exchanges the configuration, or begins or ends a term.
     turn: Mutex<()>,
 }
@@ -71,6 +74,7 @@ impl Parts {
         routes: &Arc<Routes>,
         templates: &BTreeMap<String, Arc<Templates>>,
         hash_key: HashKey,
+        is_alone: bool,
     ) -> Result<Self, Failure> {
         let https = Https::default();
         let config = Arc::new(config);
@@ -85,6 +89,7 @@ impl Parts {
             own_door: None,
             in_use: InUse::default(),
             leading: watch::Sender::new(None),
+            is_alone,
             turn: Mutex::default(),
             current: Current::new(config),
             hash_key,
@@ -131,7 +136,11 @@ impl Parts {
         let _turn = self.turn().await;
         let leading = self.leading.borrow().clone();
         if let Some(leading) = &leading {
-            leading.queue.set_limits(limits(&config.queue)).await?;
+            match leading.queue.set_limits(limits(&config.queue)).await {
+                Err(error) if self.is_alone => return Err(error),
+                // Its term ends; the next one has these limits.
+                Ok(()) | Err(_) => {}
+            }
         }
         let routes = Arc::clone(&table.routes);
         self.tables.send_replace(table);

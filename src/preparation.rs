@@ -12,10 +12,10 @@ use auditrelay_ingest::{
     Advisor, Preparation, SealTo,
     log_file::{Follow, LogFileMetrics},
 };
-use auditrelay_store::{Engine, QueueError};
+use auditrelay_store::QueueError;
 use tokio::{sync::watch, task::JoinSet};
 
-use crate::parts::Parts;
+use crate::{door_queue::DoorQueue, parts::Parts};
 
 /// As the configuration says.
 pub(crate) fn preparation(config: &Config, key: &HashKey, routes: &Arc<Routes>) -> Preparation {
@@ -61,7 +61,7 @@ pub(crate) fn for_nobody(config: &Config, key: &HashKey, routes: &Arc<Routes>) -
 /// Follows every configured path.
 pub(crate) fn follow_files(
     parts: &Parts,
-    queue: &Engine,
+    queue: &DoorQueue,
     (metrics, ingest_metrics): (&LogFileMetrics, &auditrelay_ingest::Metrics),
     nothing_is_old: bool,
     stopped: &watch::Receiver<bool>,

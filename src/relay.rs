@@ -16,7 +16,7 @@ use std::{
 use auditrelay_config::Config;
 use auditrelay_dispatch::{Metrics, Routes, Templates};
 use auditrelay_ingest::Keyring;
-use auditrelay_store::{Engine, Queue, QueueError};
+use auditrelay_store::{Engine, Queue, QueueError, jetstream::JetStream};
 use prometheus::Registry;
 use tokio::{
     net::TcpListener,
@@ -26,14 +26,19 @@ use tokio::{
 use crate::{
     Failure, admin,
     commands_port::Token,
-    data_dir::{hash_key, open_queue, write_durably},
+    data_dir::write_durably,
     metrics::LedgerMetrics,
     parts::{Parts, warn_of_orphans},
     reload::Source,
     term::{self, Loaded, drain},
 };
 
+mod lead;
+mod open;
 mod start;
+
+pub(crate) use open::Replica;
+use open::{Only, Opened};
 
 /// How long a failed queue's callers have to get their answer.
 const FAILURE_GRACE: Duration = Duration::from_secs(1);
@@ -56,12 +61,19 @@ struct Webhook {
     keyring: Arc<Keyring>,
 }
 
+/// Where the queue is.
+enum Place {
+    /// On this machine's disk, and open: this relay is the only one, and leads as long as it runs.
+    Disk(Engine, Loaded),
+    /// On NATS JetStream: whichever of several relays leads opens it.
+    JetStream(JetStream, Only),
+}
+
 /// An opened relay.
 pub struct Relay {
     data_dir: PathBuf,
     parts: Parts,
-    queue: Engine,
-    loaded: Loaded,
+    place: Place,
     registry: Registry,
     dispatch_metrics: Metrics,
     ledger_metrics: LedgerMetrics,
@@ -98,23 +110,15 @@ impl Relay {
             Door::FilesOnly => None,
         };
         let admin = admin::Port::bind(&config).await?;
-        tracing::info!(admin = %format_args!("http://{}", admin.address()), "opening the queue");
-        let (queue, moved_aside) = open_queue(&config).await?;
+        let opened = Opened::new(&config, &admin).await?;
         forget_address(&config.data_dir);
-        let opened = Self::open_around(
-            config,
-            keyring,
-            admin,
-            templates,
-            queue.clone(),
-            moved_aside.is_some(),
-        )
-        .await;
-        if opened.is_err() {
+        let queue = opened.on_disk();
+        let relay = Self::open_around(config, keyring, admin, templates, opened).await;
+        if let (true, Some(queue)) = (relay.is_err(), queue) {
             // The process ends with this error, whatever the disk says now.
             let _ = queue.finish().await;
         }
-        opened
+        relay
     }
 
     async fn open_around(
@@ -122,21 +126,27 @@ impl Relay {
         keyring: Option<Keyring>,
         admin: admin::Port,
         templates: BTreeMap<String, Arc<Templates>>,
-        queue: Engine,
-        is_moved_aside: bool,
+        opened: Opened,
     ) -> Result<Self, Failure> {
-        let hash_key = hash_key(&config)?;
+        let hash_key = opened.hash_key(&config).await?;
         let registry = Registry::new();
         let dispatch_metrics = Metrics::new(&registry).map_err(other)?;
         let ledger_metrics = LedgerMetrics::new(&registry).map_err(other)?;
         ledger_metrics
             .store_moved_aside
-            .set(i64::from(is_moved_aside));
+            .set(i64::from(opened.is_moved_aside()));
         // Ingest and router meet in the queue alone; both have the table.
         let routes = Arc::new(Routes::of_relay(&config, &hash_key));
-        let parts = Parts::new(config.clone(), &routes, &templates, hash_key)?;
-        admin.doing("reading which events were received lately");
-        let loaded = term::load(queue.clone(), &parts, &dispatch_metrics).await?;
+        let is_alone = opened.on_disk().is_some();
+        let parts = Parts::new(config.clone(), &routes, &templates, hash_key, is_alone)?;
+        let place = match opened {
+            Opened::Disk(queue, _) => {
+                admin.doing("reading which events were received lately");
+                let loaded = term::load(queue.clone(), &parts, &dispatch_metrics).await?;
+                Place::Disk(queue, loaded)
+            }
+            Opened::JetStream(queue, only) => Place::JetStream(queue, only),
+        };
         let webhook = match keyring {
             Some(keyring) => Some(Webhook {
                 listener: bound(config.listen, auditrelay_ingest::listen(config.listen))?,
@@ -144,7 +154,9 @@ impl Relay {
             }),
             None => None,
         };
-        warn_of_orphans(&config, &queue);
+        if let Place::Disk(queue, _) = &place {
+            warn_of_orphans(&config, queue);
+        }
         // Before anybody is told that the relay is ready: a command may come at once.
         let token = Token::new().map_err(other)?;
         let address = admin.address_from_here();
@@ -156,8 +168,7 @@ impl Relay {
         Ok(Self {
             data_dir: config.data_dir,
             parts,
-            queue,
-            loaded,
+            place,
             registry,
             dispatch_metrics,
             ledger_metrics,
@@ -192,31 +203,45 @@ impl Relay {
         self.admin.address()
     }
 
-    /// The queue, to look at.
-    pub fn queue(&self) -> Engine {
-        self.queue.clone()
+    /// The queue, to look at; `None` where another relay may have it.
+    pub fn queue(&self) -> Option<Engine> {
+        match &self.place {
+            Place::Disk(queue, _) => Some(queue.clone()),
+            Place::JetStream(..) => None,
+        }
     }
 
-    /// Runs until `shutdown`, or until storage fails.
+    /// Runs until `shutdown`, or until storage on a disk fails.
     ///
     /// # Errors
     /// What ended it.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), Failure> {
-        let queue = self.queue.clone();
+        let queue = self.queue();
         let outcome = self.run_until(shutdown).await;
-        let finished = queue.finish().await;
+        let finished = match queue {
+            Some(queue) => queue.finish().await,
+            // Whoever opened it has closed it.
+            None => Ok(()),
+        };
         outcome.and(finished.map_err(Failure::Storage))
     }
 
     async fn run_until(self, shutdown: impl Future<Output = ()>) -> Result<(), Failure> {
         let (stop, stopped) = watch::channel(false);
         let data_dir = self.data_dir.clone();
-        let queue = self.queue.clone();
+        let queue = self.queue();
+        let failed = async {
+            match &queue {
+                Some(queue) => queue.failed().await,
+                // It ends a term.
+                None => std::future::pending().await,
+            }
+        };
         let (mut tasks, current) = self.start(&stopped)?;
         let outcome = tokio::select! {
             biased;
             () = shutdown => Ok(()),
-            error = queue.failed() => Err(error),
+            error = failed => Err(error),
             // Nothing ends by itself before a shutdown, so whatever does is a failure.
             ended = tasks.join_next() => Err(ended.and_then(Result::ok).and_then(Result::err)
                 .unwrap_or(QueueError::Closed)),

@@ -85,16 +85,20 @@ pub(crate) struct Term {
 }
 
 impl Term {
-    /// Makes its parts; none of them runs yet.
-    pub(crate) fn new(loaded: Loaded, parts: &Parts, metrics: &Metrics) -> Self {
+    /// Makes its parts; none of them runs yet. `posting` is for how long lanes may post, and what they begin with.
+    pub(crate) fn new(
+        loaded: Loaded,
+        parts: &Parts,
+        metrics: &Metrics,
+        posting: (dispatch::Term, HoldBook),
+    ) -> Self {
         let Loaded { queue, router } = loaded;
         let board = metrics.board.clone();
         let running = Running::new(router.duplicates(), board);
         let mut plans = parts.plans.subscribe();
         let plan = Arc::clone(&plans.borrow_and_update());
         let key = parts.hash_key.clone();
-        let alone = (dispatch::Term::alone(), HoldBook::default());
-        let lanes = Lanes::new(queue.clone(), metrics.clone(), key.clone(), alone, &plan);
+        let lanes = Lanes::new(queue.clone(), metrics.clone(), key.clone(), posting, &plan);
         let config = parts.current.load();
         let routes = Arc::clone(&parts.tables.borrow().routes);
         let context = Context::new(queue.clone(), &config, routes);

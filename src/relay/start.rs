@@ -2,16 +2,25 @@
 
 use std::{sync::Arc, time::Duration};
 
+use auditrelay_dispatch::{self as dispatch, HoldBook};
 use auditrelay_ingest::{Ingest, OwnDoor, RELOAD_INTERVAL, log_file::LogFileMetrics};
 use auditrelay_store::{QueueError, Tenure};
 use tokio::{sync::watch, task::JoinSet};
 
-use super::{Relay, Webhook, other};
+use super::{
+    Place, Relay, Webhook,
+    lead::{Leader, tell_who_leads},
+    other,
+};
 use crate::{
     Failure, admin,
     clusters::Clusters,
     commands_port::Commands,
     current::Current,
+    door_queue::DoorQueue,
+    far::Replica,
+    jetstream_options::relay_name,
+    leader_metrics::LeaderMetrics,
     preparation::follow_files,
     reload::{ReloadMetrics, Reloader},
     status::Vitals,
@@ -27,21 +36,16 @@ impl Relay {
         stopped: &watch::Receiver<bool>,
     ) -> Result<(Tasks, Current), Failure> {
         let mut tasks = JoinSet::new();
-        self.doors(&mut tasks, stopped)?;
+        let door = match &self.place {
+            Place::Disk(queue, _) => DoorQueue::Engine(queue.clone()),
+            Place::JetStream(queue, _) => DoorQueue::Inbox(queue.inbox(), queue.clone()),
+        };
+        self.doors(&door, &mut tasks, stopped)?;
         let board = self.dispatch_metrics.board.clone();
+        let leader_metrics = LeaderMetrics::new(&self.registry).map_err(other)?;
+        let reload_metrics = ReloadMetrics::new(&self.registry).map_err(other)?;
         let parts = Arc::new(self.parts);
         let current = parts.current.clone();
-        let term = Term::new(self.loaded, &parts, &self.dispatch_metrics);
-        parts.leading.send_replace(Some(Arc::clone(&term.leading)));
-        let (queue, stop) = (self.queue, stopped.clone());
-        tasks.spawn(async move {
-            // The relay's own grace ends it, and takes everything along.
-            let ended = term.run(&Tenure::always(), stop, || Duration::MAX).await;
-            // Whoever watches the queue tells.
-            ended.or_else(|error| queue.check().map_err(|_| error))
-        });
-        let reload_metrics = ReloadMetrics::new(&self.registry).map_err(other)?;
-        let commands = Commands::new(parts.leading.subscribe(), self.token);
         let reloader = self.source.map(|(source, hangups)| {
             let parts = Arc::clone(&parts);
             let reloader = Arc::new(Reloader::new(source, parts, reload_metrics, board.clone()));
@@ -49,20 +53,73 @@ impl Relay {
             tasks.spawn(until(stopped.clone(), watching));
             reloader
         });
-        let admin = admin::Admin {
+        let replica = match &self.place {
+            Place::Disk(..) => None,
+            Place::JetStream(queue, _) => Some(Replica {
+                queue: queue.clone(),
+                name: relay_name(&current.load()),
+            }),
+        };
+        let far = replica.as_ref().map(|replica| replica.queue.clone());
+        let admin = Arc::new(admin::Admin {
             leading: parts.leading.subscribe(),
+            door,
+            replica,
+            leader_metrics: leader_metrics.clone(),
             current: current.clone(),
             metrics: self.ledger_metrics,
-            commands,
+            commands: Commands::new(parts.leading.subscribe(), far, self.token),
             vitals: Vitals::new(board),
             reloader,
-        };
+        });
+        match self.place {
+            Place::Disk(queue, loaded) => {
+                let always = Tenure::always();
+                let posting = (dispatch::Term::alone(), HoldBook::default());
+                let term = Term::new(loaded, &parts, &self.dispatch_metrics, posting);
+                parts.leading.send_replace(Some(Arc::clone(&term.leading)));
+                leader_metrics.begins();
+                let stop = stopped.clone();
+                tasks.spawn(async move {
+                    // The relay's own grace ends it, and takes everything along.
+                    let ended = term.run(&always, stop, || Duration::MAX).await;
+                    // Whoever watches the queue tells.
+                    ended.or_else(|error| queue.check().map_err(|_| error))
+                });
+            }
+            Place::JetStream(queue, only) => {
+                let replica = relay_name(&current.load());
+                let telling = tell_who_leads(queue.clone(), replica.clone());
+                tasks.spawn(until(stopped.clone(), telling));
+                let leader = Leader {
+                    inbox: queue.inbox(),
+                    replica,
+                    margin: queue.lease_lasts() / 3,
+                    queue,
+                    parts,
+                    dispatch_metrics: self.dispatch_metrics,
+                    metrics: leader_metrics,
+                    admin: Arc::clone(&admin),
+                };
+                let stop = stopped.clone();
+                tasks.spawn(async move {
+                    let ended = leader.run(stop).await;
+                    drop(only);
+                    ended
+                });
+            }
+        }
         tasks.spawn(until(stopped.clone(), self.admin.serve(admin)));
         Ok((tasks, current))
     }
 
     /// Where events come in: log files, and the webhook.
-    fn doors(&mut self, tasks: &mut Tasks, stopped: &watch::Receiver<bool>) -> Result<(), Failure> {
+    fn doors(
+        &mut self,
+        queue: &DoorQueue,
+        tasks: &mut Tasks,
+        stopped: &watch::Receiver<bool>,
+    ) -> Result<(), Failure> {
         let parts = &mut self.parts;
         let config = parts.current.load();
         let ingest_metrics = auditrelay_ingest::Metrics::new(&self.registry).map_err(other)?;
@@ -76,7 +133,7 @@ impl Relay {
         let log_files = LogFileMetrics::new(&self.registry).map_err(other)?;
         follow_files(
             parts,
-            &self.queue,
+            queue,
             (&log_files, &ingest_metrics),
             self.ledger_metrics.store_moved_aside.get() == 1,
             stopped,
@@ -93,7 +150,7 @@ impl Relay {
         let watching = Arc::clone(&keyring).watch(RELOAD_INTERVAL);
         tasks.spawn(until(stopped.clone(), watching));
         let ingest = Arc::new(Ingest::new(
-            self.queue.clone(),
+            queue.clone(),
             parts.prepared.clone(),
             &config.ingest,
             config.cluster.clone(),
