@@ -9,6 +9,7 @@
 
 use std::{net::SocketAddr, path::Path, time::Duration};
 
+use auditrelay_config::Config;
 use auditrelay_store::{Engine, Limits, OpenError, SledOptions};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::{
@@ -75,6 +76,22 @@ pub(crate) fn command_options(data_dir: &Path) -> SledOptions {
     }
 }
 
+/// Where the queue is on JetStream a relay has to run: what is left of an older one on the disk is not asked for it.
+pub(crate) fn needs_relay(config: &Config) -> Result<(), Failure> {
+    let is_elsewhere = config.queue.jetstream.is_some();
+    match is_elsewhere && Replica::of(&config.data_dir) != Replica::Runs {
+        true => Err(no_relay(&config.data_dir)),
+        false => Ok(()),
+    }
+}
+
+fn no_relay(data_dir: &Path) -> Failure {
+    let path = data_dir.display();
+    Failure::Other(format!(
+        "no relay runs on {path}, and its queue is on NATS JetStream: start it, or ask where another one runs"
+    ))
+}
+
 /// Who has the queue.
 pub(crate) enum Found {
     /// This process.
@@ -125,11 +142,7 @@ async fn reach_replica(data_dir: &Path) -> Result<Found, Failure> {
     loop {
         let address = match Replica::of(data_dir) {
             Replica::Runs => AdminAddress::read(data_dir),
-            Replica::Stopped => {
-                return Err(Failure::Other(format!(
-                    "no relay runs on {path}, and its queue is on NATS JetStream: start it, or ask where another one runs"
-                )));
-            }
+            Replica::Stopped => return Err(no_relay(data_dir)),
             Replica::Never => {
                 return Err(Failure::Other(format!(
                     "there is no queue in {path}; name it with --data-dir"

@@ -18,7 +18,7 @@ async fn whoever_is_asked_the_one_that_leads_answers() {
     let one = bench.replica("one");
     until_leads(&one, PATIENCE).await;
     let two = bench.replica("two");
-    let told: Vec<_> = ids("a", 30).collect();
+    let told: Vec<_> = ids("a", 12).collect();
     post(&two, &told).await;
     until_told(&bench.slack, &told).await;
     one.drained().await;

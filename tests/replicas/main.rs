@@ -17,7 +17,7 @@ use auditrelay_loadtest::{
     slack::LocalSlack,
 };
 use serde_json::Value;
-use support::{PATIENCE, Running, drop_in, list, metric, slack};
+use support::{PATIENCE, Running, list, metric, slack};
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
@@ -54,15 +54,20 @@ impl Bench {
             fs::write(&key, [7; 32]).expect("written");
         }
         self.write_config(name);
-        let api_url = self.slack.api_url();
-        Running::start(&folder, &drop_in(&api_url), &["--config", "c.yaml"])
+        Running::start(&folder, &[], &["--config", "c.yaml"])
     }
 
     pub fn write_config(&self, name: &str) {
         let (servers, monitoring) = (self.nats.address(), self.nats.monitoring());
+        let api_url = self.slack.api_url();
         let text = format!(
-            "data_dir: data\nqueue: {{jetstream: {{servers: [\"{servers}\"], monitoring: [\"{monitoring}\"], replicas: 1, \
-             relay_name: {name}, lease_seconds: 3}}}}\n{}",
+            "data_dir: data
+slack: {{token: xoxb-test, api_url: '{api_url}', messages_per_minute: 600}}
+channels: {{ops: {{slack_channel: COPS, message_interval_milliseconds: 100, sentences_max: 20}}}}
+queue: {{jetstream: {{servers: ['{servers}'], monitoring: ['{monitoring}'], replicas: 1, relay_name: {name}, \
+             lease_seconds: 3}}}}
+{}
+",
             self.config
         );
         fs::write(self.folder(name).join("c.yaml"), text).expect("written");
