@@ -2,9 +2,13 @@
 
 mod credentials;
 mod jwt;
+mod permissions;
 mod promises;
 mod refusals;
+mod shared_key;
 mod streams;
+#[path = "../support/mod.rs"]
+mod support;
 mod tls;
 
 use std::time::Duration;
