@@ -203,10 +203,17 @@ impl JetStream {
         self.0.client.connection_state() == State::Connected
     }
 
+    /// Says what is wrong while an acknowledgement of the servers promises less than one of the relay.
+    pub(crate) fn keep_promises(&self) -> Result<(), &'static str> {
+        let why = "the NATS servers do not promise any more that what they acknowledge is kept";
+        if self.is_durable() { Ok(()) } else { Err(why) }
+    }
+
     /// Whether the servers, when they were last asked, kept what is asked of them for an acknowledged message. It is
-    /// asked again every few minutes; a server may have been started anew with other settings.
+    /// asked again every minute, as a server may be started anew with other settings. While they do not the inbox takes
+    /// nothing.
     pub fn is_durable(&self) -> bool {
-        self.0.is_durable.load(Relaxed)
+        self.0.is_durable()
     }
 }
 
@@ -225,6 +232,10 @@ impl Inner {
 
     pub(super) fn handle(&self) -> &Handle {
         self.runtime.handle()
+    }
+
+    pub(super) fn is_durable(&self) -> bool {
+        self.is_durable.load(Relaxed)
     }
 
     /// Remembers it, and says whether it was otherwise before.

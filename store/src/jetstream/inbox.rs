@@ -104,6 +104,7 @@ impl JetStream {
 impl Intake for Inbox {
     async fn append(&self, batch: EncodedBatch) -> Result<(), QueueError> {
         self.0.connected()?;
+        self.0.servers.keep_promises().map_err(away)?;
         let door = Arc::clone(&self.0);
         self.0.own(async move { door.append(batch).await }).await
     }

@@ -1,9 +1,27 @@
 //! What servers promise for what they acknowledge: nothing begins without it, and what changes later is noticed.
 
+use auditrelay_audit::EventKey;
 use auditrelay_loadtest::nats::{NatsCluster, NatsOptions};
-use auditrelay_store::jetstream::{Durability, JetStream, JetStreamError};
+use auditrelay_store::{
+    BatchEncoder, Content, EncodedBatch, Hint, Intake as _, QueueError,
+    jetstream::{Durability, JetStream, JetStreamError},
+};
 
 use crate::{every, one, refused, server, until};
+
+fn batch(event: &str) -> EncodedBatch {
+    let mut batch = BatchEncoder::of_one_block("prod", 7, 0, 0);
+    let key = EventKey {
+        identity: 1,
+        fingerprint: [1; 16],
+    };
+    let content = Content::Event {
+        json: event.into(),
+        body_unreadable: false,
+    };
+    batch.push(&key, &content, Hint::default());
+    batch.finish()
+}
 
 fn lax() -> NatsOptions {
     NatsOptions {
@@ -53,12 +71,16 @@ async fn one_server_has_to_sync() {
     server.restart().unwrap();
     until("it is noticed", async || !relay.ask_whether_durable().await).await;
     assert!(!relay.is_durable());
+    let inbox = relay.inbox();
+    let refusal = inbox.append(batch("a")).await.unwrap_err();
+    assert!(matches!(refusal, QueueError::Unavailable(_)), "{refusal:?}");
     server.options_mut().sync_always = true;
     server.restart().unwrap();
     until("it is noticed again", async || {
         relay.ask_whether_durable().await
     })
     .await;
+    inbox.append(batch("b")).await.unwrap();
 }
 
 #[tokio::test]
