@@ -12,7 +12,7 @@ use serde::Serialize;
 use crate::{
     Failure,
     cli::{CheckArgs, environment},
-    logs,
+    jetstream_options, logs,
     output::{count, say, say_json},
     relay::keyring,
     routes::{Explanation, Outcome, run_tests},
@@ -33,7 +33,7 @@ pub(crate) fn loaded(file: Option<&Path>) -> Result<Loaded, Failure> {
 pub(crate) fn run(args: &CheckArgs) -> Result<ExitCode, Failure> {
     let Loaded { config, mut notes } = loaded(args.config.as_deref())?;
     notes.extend(notes_of_routes(&config));
-    let door = door(&config)?;
+    let door = door(&config)? + &jetstream_options::told(&config)?;
     let tests = run_tests(&config);
     if args.json {
         say_json(&Answer::new(&config, &notes, &tests))?;

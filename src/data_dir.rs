@@ -26,8 +26,10 @@ pub(crate) fn hash_key_to_look(file: &Path) -> Result<HashKey, Failure> {
     Ok(HashKey::new(key))
 }
 
-/// Reads the key of the dedup hashes, or makes one. It stays outside the store on purpose.
-pub(crate) fn hash_key(file: &Path) -> Result<HashKey, Failure> {
+/// Reads the key of the dedup hashes, or makes one. It stays outside the store on purpose. Relays that are one have the
+/// same one, so there none is made: each would make another.
+pub(crate) fn hash_key(config: &Config) -> Result<HashKey, Failure> {
+    let file = &config.dedup_key_file();
     let text = |what: &str, error: &dyn std::fmt::Display| {
         format!("cannot {what} the dedup key {}: {error}", file.display())
     };
@@ -43,6 +45,15 @@ pub(crate) fn hash_key(file: &Path) -> Result<HashKey, Failure> {
                 )
             })?;
             Ok(HashKey::new(key))
+        }
+        Err(error)
+            if error.kind() == io::ErrorKind::NotFound && config.queue.jetstream.is_some() =>
+        {
+            let path = file.display();
+            Err(Failure::Key(format!(
+                "dedup.key_file: {path} is not there, and relays on JetStream are one only with the same key, so none is \
+                 made: make it once (head -c 32 /dev/urandom > {path}) and give the same file to each of them"
+            )))
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let mut key = [0; 32];
@@ -105,4 +116,40 @@ pub(crate) async fn open_queue(config: &Config) -> Result<(Engine, Option<MovedA
         );
     }
     Ok((queue, moved_aside))
+}
+
+#[cfg(test)]
+mod tests {
+    use auditrelay_config::{Overrides, load};
+
+    use super::*;
+
+    fn config(dir: &Path, queue: &str) -> Config {
+        let (file, data_dir) = (dir.join("a.yaml"), dir.display());
+        let text = format!("data_dir: {data_dir}\nqueue: {queue}\n");
+        fs::write(&file, text).expect("written");
+        let loaded = load(Some(&file), [], Overrides::default());
+        loaded.expect("valid").config
+    }
+
+    #[test]
+    fn a_key_is_made_on_the_disk_and_asked_for_on_jetstream() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let jetstream = "{jetstream: {servers: [nats://a], accept_replicated_without_fsync: true}}";
+        let shared = config(dir.path(), jetstream);
+        let error = hash_key(&shared).expect_err("there is none");
+        let told = error.to_string();
+        assert!(
+            told.starts_with("dedup.key_file: ") && told.contains("head -c 32"),
+            "{told}"
+        );
+        assert_eq!(error.exit_code(), auditrelay_config::EX_CONFIG);
+        assert!(!dir.path().join("dedup.key").exists());
+        let made = hash_key(&config(dir.path(), "{}")).expect("made");
+        let read = hash_key(&shared).expect("read");
+        assert_eq!(made.mark(), read.mark());
+        fs::remove_file(dir.path().join("dedup.key")).expect("removed");
+        let other = hash_key(&config(dir.path(), "{}")).expect("made anew");
+        assert_ne!(made.mark(), other.mark());
+    }
 }

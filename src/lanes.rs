@@ -2,6 +2,8 @@
 //! for. [`running`] runs them.
 
 mod running;
+#[cfg(test)]
+mod term_tests;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -104,6 +104,7 @@ impl Environment {
 
 fn unknown(name: &str, path: &str) -> ConfigError {
     let (place, fields, segment) = nearest(path);
+    let place = place.replace("__", ".");
     let hint = schema::hint(fields, segment).map_or_else(String::new, |hint| format!(": {hint}"));
     let at = if place.is_empty() {
         String::new()
@@ -120,7 +121,16 @@ fn nearest(path: &str) -> (&str, &'static [Field], &str) {
         return ("", schema::ROOT, path);
     };
     match schema::find(schema::ROOT, top).map(|field| field.kind) {
-        Some(Kind::Map(fields)) => (top, fields, rest),
+        Some(Kind::Map(fields)) => match rest.split_once("__") {
+            Some((step, inner)) => match schema::find(fields, step).map(|field| field.kind) {
+                Some(Kind::Map(deeper)) => {
+                    let place = path.get(..top.len() + 2 + step.len());
+                    (place.unwrap_or(top), deeper, inner)
+                }
+                _ => (top, fields, rest),
+            },
+            None => (top, fields, rest),
+        },
         Some(Kind::Channels(fields)) => (
             top,
             fields,
@@ -154,10 +164,7 @@ impl Target {
         let top = schema::find(schema::ROOT, top)?;
         let keys = vec![top.key.to_owned()];
         match top.kind {
-            Kind::Map(fields) => {
-                let field = schema::find(fields, rest)?;
-                Some(Self::new(with(keys, field.key), field.kind))
-            }
+            Kind::Map(fields) => Self::within(fields, rest, keys),
             Kind::Channels(fields) => {
                 // The name may hold two underscores itself, so the knob is what is after the last.
                 let knob = rest
@@ -191,6 +198,19 @@ impl Target {
             | Kind::List
             | Kind::Texts
             | Kind::TextMap => None,
+        }
+    }
+
+    /// The key within a map, or within a map of that.
+    fn within(fields: &'static [Field], path: &str, keys: Vec<String>) -> Option<Self> {
+        if let Some(field) = schema::find(fields, path) {
+            return Some(Self::new(with(keys, field.key), field.kind));
+        }
+        let (step, rest) = path.split_once("__")?;
+        let field = schema::find(fields, step)?;
+        match field.kind {
+            Kind::Map(inner) => Self::within(inner, rest, with(keys, field.key)),
+            _ => None,
         }
     }
 

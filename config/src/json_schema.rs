@@ -136,7 +136,12 @@ fn of_unit(unit: &str) -> Option<Value> {
         "Slack channel id or name" => pattern("^[^\\s,]{1,80}$"),
         "IP address and port" => pattern("^(\\[[0-9A-Fa-f:.%]+\\]|[0-9.]+):[0-9]{1,5}$"),
         "URL" => pattern("^\\s*[Hh][Tt][Tt][Pp][Ss]?:"),
-        "path" | "Slack token" | "URL or environment" => json!({"type": "string", "minLength": 1}),
+        "1 to 63 characters A-Z a-z 0-9 _ -" => pattern("^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$"),
+        "list of nats:// or tls:// URLs" => pattern("^\\s*([Nn][Aa][Tt][Ss]|[Tt][Ll][Ss])://"),
+        "list of http:// URLs" => pattern("^\\s*[Hh][Tt][Tt][Pp]:"),
+        "path" | "Slack token" | "URL or environment" | "one line of text" => {
+            json!({"type": "string", "minLength": 1})
+        }
         "text without a colon" => pattern("^[^:]*$"),
         "critical, warning or info" => closed(&Severity::ALL),
         "None" => closed(&[RouteLevel::None]),

@@ -16,12 +16,14 @@ mod environment;
 mod error;
 mod file;
 mod inputs;
+mod jetstream;
 mod json;
 mod json_schema;
 mod load;
 mod model;
 mod mutes;
 mod names;
+mod nats_urls;
 mod observe;
 mod proxy;
 mod queue;
@@ -45,10 +47,15 @@ pub use clusters::ClusterLabels;
 pub use door::{ClientConfig, TlsConfig};
 pub use error::{ConfigError, EX_CONFIG};
 pub use inputs::{InputsConfig, LogFileConfig};
+pub use jetstream::{JetStreamConfig, JetStreamTls};
 pub use json_schema::json_schema;
 pub use load::{Loaded, Overrides, data_dir_of, load};
 pub use model::{Config, DedupConfig, IngestConfig, SlackConfig};
-pub use names::{ChannelName, ClientName, ClusterName, InvalidName, RouteName, SlackChannel};
+pub use names::{
+    ChannelName, ClientName, ClusterName, InvalidName, RelayName, RouteName, SlackChannel,
+    StreamName,
+};
+pub use nats_urls::{MonitoringUrl, ServerUrl};
 pub use observe::{LogConfig, MetricsConfig, WATCHDOG, WatchdogConfig};
 pub use proxy::Proxy;
 pub use queue::QueueConfig;
@@ -59,7 +66,7 @@ pub use route::{
 };
 pub use route_tests::{Expected, RouteTest, SampleEvent};
 pub use seal_key::SealKey;
-pub use secret::{MASK, SlackToken, WebhookUrl};
+pub use secret::{MASK, NatsSecret, SlackToken, WebhookUrl};
 pub use starter::{STARTER_CHANNEL, STARTER_ROUTES};
 pub use watched::fingerprint;
 

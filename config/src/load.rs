@@ -72,6 +72,7 @@ pub fn load(
     let tree = Tree::merge(&layers, &fallback)?;
     let config = resolve(RawConfig::read(&tree)?, &tree)?;
     notes.extend(preview_note(&config));
+    notes.extend(open_note(&config));
     Ok(Loaded { config, notes })
 }
 
@@ -191,6 +192,14 @@ fn set(keys: &[&str], value: impl Into<ValueKind>, origin: &str) -> Result<Layer
         ValueKind::Table(table) => Layer::adopt(table, origin),
         _ => Ok(Layer::default()),
     }
+}
+
+/// Says that what is queued crosses the network for all to see.
+fn open_note(config: &Config) -> Option<String> {
+    let jetstream = config.queue.jetstream.as_ref()?;
+    let note = "queue.jetstream.servers: events and credentials may cross the network unencrypted: use tls:// or \
+                set queue.jetstream.tls.required, unless the network is encrypted by other means";
+    jetstream.is_in_the_open().then(|| note.to_owned())
 }
 
 /// Says which channels are shown in the terminal for want of a token.

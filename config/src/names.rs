@@ -100,6 +100,18 @@ name!(
     "a name of 1 to 63 characters A-Z a-z 0-9 . _ -, the first a letter or digit"
 );
 name!(
+    /// What the names of JetStream's streams and subjects begin with.
+    StreamName,
+    is_stream_name,
+    "a name of 1 to 63 characters A-Z a-z 0-9 _ -, the first a letter or digit"
+);
+name!(
+    /// What a relay is called among those that are one.
+    RelayName,
+    is_wide_name,
+    "a name of 1 to 63 characters A-Z a-z 0-9 . _ -, the first a letter or digit"
+);
+name!(
     /// A channel as Slack knows it: an id such as `C0123456789`, or a name such as `#audit`.
     SlackChannel,
     is_slack_channel,
@@ -113,6 +125,11 @@ fn is_channel_name(text: &str) -> bool {
 
 fn is_wide_name(text: &str) -> bool {
     is_name(text, |byte| byte.is_ascii_alphanumeric(), b"._-")
+}
+
+/// A dot would begin another token of a subject.
+fn is_stream_name(text: &str) -> bool {
+    is_name(text, |byte| byte.is_ascii_alphanumeric(), b"_-")
 }
 
 fn is_name(text: &str, first: impl Fn(u8) -> bool, also_later: &[u8]) -> bool {
@@ -133,7 +150,7 @@ fn is_slack_channel(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{ChannelName, ClusterName, RouteName, SlackChannel};
+    use super::{ChannelName, ClusterName, RouteName, SlackChannel, StreamName};
 
     #[test]
     fn channel_names() {
@@ -168,6 +185,16 @@ mod tests {
         for bad in ["", ".a", "-a", "_a", "a/b", "a b", "ü", &"a".repeat(64)] {
             assert!(bad.parse::<RouteName>().is_err(), "{bad:?}");
             assert!(bad.parse::<ClusterName>().is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn stream_names() {
+        for good in ["a", "A-b_9", &"Z".repeat(63)] {
+            assert_eq!(good.parse::<StreamName>().unwrap().as_str(), good);
+        }
+        for bad in ["", "a.b", "-a", "a*", "a>", "a b", "ü", &"a".repeat(64)] {
+            assert!(bad.parse::<StreamName>().is_err(), "{bad:?}");
         }
     }
 

@@ -8,6 +8,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::bounded::Bounded;
+use crate::jetstream::JetStreamConfig;
 use crate::model::{GIB, MIB};
 use crate::seal_key::SealKey;
 
@@ -45,6 +46,8 @@ pub struct QueueConfig {
     pub retain_hours: Bounded<0, 8_760>,
     /// The same, as stored.
     pub retain_bytes_max: Bounded<MIB, { 4 * TIB }>,
+    /// Where the queue is instead of `data_dir`.
+    pub jetstream: Option<JetStreamConfig>,
 }
 
 impl Default for QueueConfig {
@@ -62,6 +65,7 @@ impl Default for QueueConfig {
             digest_detail_bytes_max: const { Bounded::preset(BYTES_MAX / 32) },
             retain_hours: const { Bounded::preset(0) },
             retain_bytes_max: const { Bounded::preset(BYTES_MAX / 8) },
+            jetstream: None,
         }
     }
 }
@@ -129,7 +133,12 @@ impl QueueConfig {
 }
 
 fn shrink<const MIN: u64, const MAX: u64>(quota: &mut Bounded<MIN, MAX>, bytes_max: u64) {
-    let part = u128::from(quota.get()) * u128::from(bytes_max) / u128::from(BYTES_MAX);
-    // No more than the quota was.
-    *quota = Bounded::clamped(part as u64);
+    *quota = Bounded::clamped(part(quota.get(), bytes_max));
+}
+
+/// What is to a smaller `bytes_max` as `bytes` is to its default.
+pub(crate) fn part(bytes: u64, bytes_max: u64) -> u64 {
+    let part = u128::from(bytes) * u128::from(bytes_max.min(BYTES_MAX)) / u128::from(BYTES_MAX);
+    // No more than `bytes`.
+    part as u64
 }

@@ -11,6 +11,7 @@ use crate::channel::{self, ChannelConfig};
 use crate::door;
 use crate::error::ConfigError;
 use crate::file;
+use crate::jetstream;
 use crate::model::Config;
 use crate::names::ChannelName;
 use crate::observe::WATCHDOG;
@@ -30,6 +31,7 @@ pub(crate) fn resolve(mut raw: RawConfig, tree: &Tree) -> Result<Config, ConfigE
     fit_quotas(&mut raw, tree)?;
     check_sizes(&raw, tree)?;
     read_secrets(&mut raw, tree)?;
+    jetstream::resolve(&mut raw, tree)?;
     for (name, channel) in &raw.channels {
         if let Some((key, problem)) = channel::fault(channel) {
             let path = format!("channels.{name}.{key}");
@@ -151,6 +153,20 @@ fn read_secrets(raw: &mut RawConfig, tree: &Tree) -> Result<(), ConfigError> {
         "watchdog.url",
         tree,
     )?;
+    if let Some(jetstream) = &mut raw.queue.jetstream {
+        fill(
+            &mut jetstream.password,
+            jetstream.password_file.as_deref(),
+            "queue.jetstream.password",
+            tree,
+        )?;
+        fill(
+            &mut jetstream.token,
+            jetstream.token_file.as_deref(),
+            "queue.jetstream.token",
+            tree,
+        )?;
+    }
     for (name, channel) in &mut raw.channels {
         let key = format!("channels.{name}.token");
         fill(

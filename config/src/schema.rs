@@ -127,6 +127,33 @@ const QUEUE: &[Field] = &[
     field("digest_detail_bytes_max", Kind::Integer),
     field("retain_hours", Kind::Integer),
     field("retain_bytes_max", Kind::Integer),
+    field("jetstream", Kind::Map(JETSTREAM)),
+];
+
+const JETSTREAM: &[Field] = &[
+    field("servers", Kind::List),
+    field("name", Kind::Text),
+    field("relay_name", Kind::Text),
+    field("replicas", Kind::Integer),
+    field("credentials_file", Kind::Text),
+    field("user", Kind::Text),
+    field("password", Kind::Text),
+    field("password_file", Kind::Text),
+    field("token", Kind::Text),
+    field("token_file", Kind::Text),
+    field("tls", Kind::Map(JETSTREAM_TLS)),
+    field("inbox_bytes_max", Kind::Integer),
+    field("lease_seconds", Kind::Integer),
+    field("append_timeout_milliseconds", Kind::Integer),
+    field("monitoring", Kind::List),
+    field("accept_replicated_without_fsync", Kind::Bool),
+];
+
+const JETSTREAM_TLS: &[Field] = &[
+    field("required", Kind::Bool),
+    field("ca_file", Kind::Text),
+    field("certificate_file", Kind::Text),
+    field("key_file", Kind::Text),
 ];
 
 const DEDUP: &[Field] = &[
@@ -294,9 +321,9 @@ pub(crate) fn hint(fields: &'static [Field], key: &str) -> Option<String> {
     }
 }
 
-/// The path at which a key of this name exists.
+/// The path at which a key of this name exists, the shortest if there are several.
 fn place(fields: &'static [Field], key: &str) -> Option<String> {
-    fields.iter().find_map(|field| {
+    let all = fields.iter().filter_map(|field| {
         if field.key == key {
             return Some(key.to_owned());
         }
@@ -315,7 +342,8 @@ fn place(fields: &'static [Field], key: &str) -> Option<String> {
             }
         };
         place(inner, key).map(|rest| format!("{within}.{rest}"))
-    })
+    });
+    all.min_by_key(|path| path.split('.').count())
 }
 
 /// The edit distance of two keys (Levenshtein's).

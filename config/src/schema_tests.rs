@@ -51,6 +51,10 @@ fn it_is_the_shape_of_the_configuration() {
             r#"[{"name":"a","event":{},"expect":[{"channel":"default"}]}]"#.to_owned(),
         ),
         ("AUDITRELAY__CHANNELS".to_owned(), channels.to_owned()),
+        (
+            "AUDITRELAY__QUEUE__JETSTREAM".to_owned(),
+            r#"{"servers":["nats://a"],"accept_replicated_without_fsync":true}"#.to_owned(),
+        ),
     ];
     let loaded = crate::load(None, env, crate::Overrides::default()).unwrap();
     compare(ROOT, &serde_json::to_value(&loaded.config).unwrap(), "");
@@ -80,6 +84,11 @@ fn hints() {
     assert_eq!(
         hint(ROOT, "sentences_max").as_deref(),
         Some("did you mean `channels.NAME.sentences_max`?")
+    );
+    assert_eq!(
+        hint(ROOT, "token").as_deref(),
+        Some("did you mean `slack.token`?"),
+        "and not the one of queue.jetstream, which is deeper"
     );
     assert_eq!(hint(ROOT, "zebra"), None);
 }

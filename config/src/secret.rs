@@ -1,4 +1,4 @@
-//! Slack's secrets: bot tokens and incoming webhook URLs.
+//! Secrets: Slack's bot tokens and incoming webhook URLs, and what NATS asks for.
 //!
 //! Contract: they show themselves to [`secrecy::ExposeSecret`] only. `Debug` and `Serialize` give
 //! [`MASK`], and [`masked`] takes out of a message whatever looks like one, wherever it was put.
@@ -83,6 +83,18 @@ secret!(
     "an https:// URL (http:// only to a loopback host)"
 );
 
+secret!(
+    /// A password or a token for NATS.
+    NatsSecret,
+    is_one_line,
+    "one line of text"
+);
+
+/// What a form shows instead of a secret is none.
+fn is_one_line(text: &str) -> bool {
+    !text.is_empty() && text != MASK && !text.chars().any(char::is_control)
+}
+
 /// RFC 6750's `b64token`: it stands in a header as it is.
 fn is_token(text: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._~+/=-".contains(&byte);
@@ -132,7 +144,7 @@ fn looks_secret(word: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{FromText, SlackToken, WebhookUrl, masked};
+    use super::{FromText, NatsSecret, SlackToken, WebhookUrl, masked};
     use secrecy::ExposeSecret;
 
     #[test]
@@ -142,6 +154,16 @@ mod tests {
         let long = "a".repeat(4097);
         for bad in ["", "\n", "xoxb 1", "xoxb-1\nx", "xoxb-é", "[secret]", &long] {
             assert_eq!(SlackToken::from_text(bad), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_password_is_one_line_of_anything() {
+        let password = NatsSecret::from_text("one wörd; \"x\"\n").unwrap();
+        assert_eq!(password.as_secret().expose_secret(), "one wörd; \"x\"");
+        assert_eq!(format!("{password:?}"), "[secret]");
+        for bad in ["", "\n", "a\nb", "a\0", "[secret]"] {
+            assert_eq!(NatsSecret::from_text(bad), None, "{bad:?}");
         }
     }
 

@@ -16,9 +16,14 @@ use config::{Value, ValueKind};
 use crate::file::{FILE_BYTES_MAX, parse_yaml};
 
 /// Keys whose value is a file with a secret in it.
-const KEYS: [&str; 3] = ["token_file", "webhook_url_file", "url_file"];
+const KEYS: [&str; 4] = [
+    "token_file",
+    "webhook_url_file",
+    "url_file",
+    "password_file",
+];
 /// Where they are.
-const SECTIONS: [&str; 3] = ["slack", "channels", "watchdog"];
+const SECTIONS: [&str; 4] = ["slack", "channels", "watchdog", "queue"];
 /// Deepest map that may hold one.
 const DEPTH_MAX: usize = 4;
 

@@ -180,6 +180,11 @@ impl Board {
         lanes.iter().map(copy).collect()
     }
 
+    /// No lane writes to it any more: what they last did says nothing of now. What went wrong stays.
+    pub fn no_lanes(&self) {
+        locked(&self.0.lanes).clear();
+    }
+
     /// Remembers something that went wrong: `part` is the part of the relay that says so.
     pub fn incident(&self, part: &str, channel: Option<&str>, text: &str) {
         self.incident_at(now_unix_ms(), part, channel, text);

@@ -24,6 +24,11 @@ pub trait Destination: Send + Sync + 'static {
         }
     }
 
+    /// How long a request to post may be under way at the most; where messages cannot be looked for it does not matter.
+    fn request_max(&self) -> Duration {
+        Duration::ZERO
+    }
+
     /// The destination's own name of where it posts, by which a message is found again; `None` where it has none,
     /// or has not said it yet.
     fn place(&self) -> Option<String> {
@@ -105,6 +110,9 @@ pub enum SendError {
         /// What happened.
         reason: String,
     },
+    /// Certainly not posted, as this relay may not post (any more): no fault of the message or the channel.
+    #[error("not sent: this relay's lease ends, or has ended")]
+    Withheld,
 }
 
 impl SendError {
@@ -115,6 +123,7 @@ impl SendError {
             Self::Park { .. } => "park",
             Self::Never { .. } => "never",
             Self::Unknown { .. } => "unknown",
+            Self::Withheld => "withheld",
         }
     }
 }

@@ -96,6 +96,13 @@ impl Limited {
         self.now.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Allows nothing that it would allow at once: as if all of it had been used now.
+    pub(crate) fn empty(&self) {
+        let mut now = self.now();
+        while now.limiter.check().is_ok() {}
+        now.last = Some(Instant::now());
+    }
+
     /// Waits until it allows one more, and counts it; how many more it would allow at once.
     pub(crate) async fn ready(&self) -> u32 {
         loop {

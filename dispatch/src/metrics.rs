@@ -180,6 +180,23 @@ impl Metrics {
         }
     }
 
+    /// This relay has no lanes any more, as another one leads now: what its series and its board say of now is not so any
+    /// more. Counters stay.
+    pub fn no_lanes(&self) {
+        let of_now = [
+            &self.lane_state,
+            &self.retry_after_seconds,
+            &self.last_delivered,
+            &self.workspace_messages_max,
+        ];
+        for gauge in of_now {
+            gauge.reset();
+        }
+        self.dedup_entries.set(0);
+        self.dedup_window_seconds.set(0);
+        self.board.no_lanes();
+    }
+
     /// The counter of a token's messages, of which there may be so many a minute. `workspace` is the name of
     /// the first channel that uses the token: nothing of the token itself is ever told.
     pub fn workspace(&self, workspace: &str, messages_per_minute_max: u64) -> IntCounter {

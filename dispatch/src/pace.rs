@@ -14,7 +14,10 @@ use std::{
 
 use tokio::time::{Instant, sleep_until};
 
-use crate::limiter::Limited;
+use crate::{
+    holds::{HoldBook, HoldKey},
+    limiter::Limited,
+};
 
 /// How much earlier than needed a message may be prepared at the most: what comes after is not in it.
 const LEAD_MAX: Duration = Duration::from_millis(250);
@@ -27,6 +30,10 @@ pub struct Place {
     limiter: Arc<Limited>,
     /// Until when Slack asked to wait, whichever lane it told.
     asked_until: Arc<Mutex<Option<Instant>>>,
+    /// When it takes the first message, where somebody else may have posted there before.
+    first: Option<Instant>,
+    /// Where holds are noted for who comes next.
+    noted: Option<(HoldBook, HoldKey)>,
 }
 
 impl Place {
@@ -37,6 +44,35 @@ impl Place {
             name: name.to_owned(),
             limiter: Arc::new(Limited::new(interval, not_zero(burst))),
             asked_until: Arc::default(),
+            first: None,
+            noted: None,
+        }
+    }
+
+    /// Somebody else may have posted there until now: nothing goes there for an interval, and no burst.
+    #[must_use]
+    pub fn emptied(mut self, interval: Duration) -> Self {
+        self.limiter.empty();
+        self.first = Some(after(interval));
+        self
+    }
+
+    /// Notes holds in a book, and is held as it stands there.
+    #[must_use]
+    pub fn noted_in(mut self, book: &HoldBook, key: HoldKey) -> Self {
+        if let Some(until) = book.place(&key) {
+            self.hold_until(until);
+        }
+        self.noted = Some((book.clone(), key));
+        if let Some(until) = self.asked_until() {
+            self.note(until);
+        }
+        self
+    }
+
+    fn note(&self, until: Instant) {
+        if let Some((book, key)) = &self.noted {
+            book.note_place(key, until);
         }
     }
 
@@ -52,16 +88,18 @@ impl Place {
         self.asked_until().is_some()
     }
 
-    fn asked_until(&self) -> Option<Instant> {
+    pub(crate) fn asked_until(&self) -> Option<Instant> {
         let asked = self.asked_until.lock();
         let asked = *asked.unwrap_or_else(PoisonError::into_inner);
         asked.filter(|until| *until > Instant::now())
     }
 
-    fn hold_until(&self, until: Instant) {
+    pub(crate) fn hold_until(&self, until: Instant) {
         let asked = self.asked_until.lock();
         let mut asked = asked.unwrap_or_else(PoisonError::into_inner);
-        *asked = (*asked).max(Some(until));
+        let until = asked.map_or(until, |earlier| earlier.max(until));
+        *asked = Some(until);
+        self.note(until);
     }
 
     async fn until_not_held(&self) {
@@ -129,9 +167,9 @@ impl Pace {
     /// At the place's pace; `interval` is how long it takes until a lane that is alone there may post again.
     pub fn new(interval: Duration, place: Place) -> Self {
         Self {
+            next: place.first,
             place,
             interval,
-            next: None,
             held_until: None,
             asked_until: None,
             lead: Duration::ZERO,
@@ -215,143 +253,5 @@ fn after(duration: Duration) -> Instant {
 }
 
 #[cfg(test)]
-mod tests {
-    use tokio::time::sleep;
-
-    use super::*;
-
-    async fn post(pace: &mut Pace, preparing: Duration) -> Instant {
-        pace.nearly_ready().await;
-        let start = Instant::now();
-        sleep(preparing).await;
-        pace.prepared(start.elapsed());
-        pace.ready().await;
-        Instant::now()
-    }
-
-    const SECOND: Duration = Duration::from_secs(1);
-
-    #[tokio::test(start_paused = true)]
-    async fn one_message_an_interval_however_long_it_takes_to_prepare_one() {
-        let preparing = Duration::from_millis(60);
-        let mut pace = Pace::new(SECOND, Place::new("a", SECOND, 1));
-        let mut sent = vec![post(&mut pace, preparing).await];
-        for _ in 0..100 {
-            sent.push(post(&mut pace, preparing).await);
-        }
-        for pair in sent.windows(2) {
-            let gap = pair[1] - pair[0];
-            assert!(gap >= SECOND, "too early: {gap:?}");
-        }
-        // The first two tell how long it takes; from then on 98 % of what is allowed is used.
-        let all = sent[100] - sent[2];
-        assert!(
-            all <= Duration::from_secs(98).mul_f64(1.0 / 0.98),
-            "{all:?}"
-        );
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_burst_is_allowed_after_a_pause_and_no_more_on_average() {
-        let mut pace = Pace::new(SECOND, Place::new("a", SECOND, 3));
-        let start = Instant::now();
-        for _ in 0..3 {
-            post(&mut pace, Duration::ZERO).await;
-        }
-        assert_eq!(start.elapsed(), Duration::ZERO);
-        for _ in 0..10 {
-            post(&mut pace, Duration::ZERO).await;
-        }
-        assert!(start.elapsed() >= SECOND * 10, "{:?}", start.elapsed());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn lanes_of_one_place_share_its_pace() {
-        let place = Place::new("a", SECOND, 1);
-        let mut lanes = [0, 1].map(|_| Pace::new(SECOND, place.clone()));
-        let start = Instant::now();
-        for _ in 0..3 {
-            for lane in &mut lanes {
-                post(lane, Duration::ZERO).await;
-            }
-        }
-        assert!(start.elapsed() >= SECOND * 5, "{:?}", start.elapsed());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_hold_is_never_shortened() {
-        let mut pace = Pace::new(SECOND, Place::new("a", SECOND, 1));
-        pace.hold(SECOND * 7);
-        pace.hold(SECOND * 2);
-        let start = Instant::now();
-        post(&mut pace, Duration::ZERO).await;
-        assert!(start.elapsed() >= SECOND * 7, "{:?}", start.elapsed());
-    }
-
-    /// As after a channel was renamed, or a token exchanged.
-    #[tokio::test(start_paused = true)]
-    async fn what_slack_asked_for_holds_for_every_lane_of_the_place_also_for_one_that_is_ready() {
-        let place = Place::new("a", SECOND, 9);
-        let other_token = Place::new("a", SECOND, 9).held_as(&place);
-        let mut asked = Pace::new(SECOND, place.clone());
-        asked.hold(SECOND * 90);
-        for place in [&place, &other_token] {
-            let start = Instant::now();
-            let mut lane = Pace::new(SECOND, place.clone());
-            post(&mut lane, Duration::ZERO).await;
-            assert_eq!(start.elapsed(), Duration::ZERO, "the relay's own hold");
-            lane.nearly_ready().await;
-            asked.hold_as_asked(SECOND * 7);
-            let start = Instant::now();
-            assert_eq!(lane.held(), Some(SECOND * 7));
-            lane.ready().await;
-            assert!(start.elapsed() >= SECOND * 7, "{:?}", start.elapsed());
-            assert!(!place.is_held());
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn another_pace_counts_at_once_also_for_who_waits_and_lets_nothing_through_early() {
-        let place = Place::new("a", SECOND * 3600, 1);
-        let mut pace = Pace::new(SECOND * 3600, place.clone());
-        pace.ready().await;
-        let start = Instant::now();
-        let waiting = tokio::spawn(async move {
-            pace.ready().await;
-            pace
-        });
-        sleep(SECOND).await;
-        place.set_pace(SECOND * 2, 5);
-        let mut pace = waiting.await.expect("no panic");
-        let waited = start.elapsed();
-        assert!(
-            waited >= SECOND * 3 && waited < SECOND * 4,
-            "{waited:?}: a message of the old pace was within the new interval"
-        );
-        place.set_pace(SECOND * 9, 1);
-        pace.ready().await;
-        assert!(start.elapsed() >= waited + SECOND * 9);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_next_lane_rests_as_long_and_after_a_change_as_long_as_slack_asked() {
-        let mut before = Pace::new(SECOND, Place::new("a", SECOND, 1));
-        before.hold_as_asked(SECOND * 5);
-        before.hold(SECOND * 60);
-        for (shortened, least) in [(false, 60), (true, 5)] {
-            let mut rest = before.rest();
-            if shortened {
-                rest.shorten();
-            }
-            let mut next = Pace::new(SECOND, Place::new("a", SECOND, 1));
-            next.resume(rest);
-            let start = Instant::now();
-            post(&mut next, Duration::ZERO).await;
-            let waited = start.elapsed();
-            let least = SECOND * least;
-            // Paused time goes on from one turn to the next, and with it what is left of the hold.
-            assert!(shortened || waited >= least, "{waited:?}");
-            assert!(waited <= least + SECOND, "{waited:?}");
-        }
-    }
-}
+#[path = "pace_tests.rs"]
+mod tests;

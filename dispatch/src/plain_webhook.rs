@@ -60,6 +60,7 @@ impl Destination for PlainWebhook {
             })?;
         match self.http.send("plain", request).await {
             Ok(answer) => judged(answer.status, answer.retry_after()),
+            Err(broken) if broken.withheld => Err(SendError::Withheld),
             Err(broken) => Err(later(None, broken.reason)),
         }
     }

@@ -17,7 +17,13 @@ use std::{
 use prometheus::IntCounter;
 use tokio::time::{Instant, sleep_until};
 
-use crate::limiter::Limited as Pacer;
+use crate::{
+    holds::{HoldBook, HoldKey, WorkspaceLimits},
+    limiter::Limited as Pacer,
+};
+
+/// Names under which holds of one budget are noted: of the token before too, where one was exchanged.
+const NAMES_MAX: usize = 2;
 
 /// Slack counts calls by the minute.
 pub const WINDOW: Duration = Duration::from_secs(60);
@@ -38,6 +44,10 @@ struct Counted {
     /// By method: Slack counts each by itself.
     looking: Mutex<HashMap<&'static str, Arc<Turns>>>,
     limited: Mutex<Limited>,
+    /// When somebody else may have used it last.
+    emptied: Mutex<Option<Instant>>,
+    /// Where holds are noted for who comes next.
+    noted: Mutex<Vec<(HoldBook, HoldKey)>>,
     /// Messages that were accepted.
     accepted: AtomicU64,
     /// Calls that post, for metrics.
@@ -70,6 +80,17 @@ impl Turns {
             limiter: Pacer::new(interval, burst),
             queue: tokio::sync::Mutex::default(),
         }
+    }
+
+    /// The same, where somebody else may have used it until then.
+    fn since(per_minute: u64, emptied: Option<Instant>) -> Self {
+        let turns = Self::new(per_minute);
+        let (interval, burst) = quota(per_minute);
+        let fills_in = interval.saturating_mul(burst.get());
+        if emptied.is_some_and(|emptied| emptied.elapsed() < fills_in) {
+            turns.limiter.empty();
+        }
+        turns
     }
 
     fn exchange(&self, per_minute: u64) {
@@ -106,12 +127,61 @@ impl Workspace {
             lookups_per_minute: AtomicU64::new(lookups_per_minute),
             looking: Mutex::default(),
             limited: Mutex::new(limited),
+            emptied: Mutex::default(),
+            noted: Mutex::default(),
             accepted: AtomicU64::new(0),
             posts: Mutex::default(),
         };
         Self {
             counted: Arc::new(counted),
             channels: Arc::default(),
+        }
+    }
+
+    /// Somebody else may have used the token until now: nothing of what may come at once is left.
+    #[must_use]
+    pub fn emptied(self) -> Self {
+        self.counted.posting.limiter.empty();
+        *locked(&self.counted.emptied) = Some(Instant::now());
+        self
+    }
+
+    /// Notes holds in a book, and is held as it stands there.
+    #[must_use]
+    pub fn noted_in(self, book: &HoldBook, key: HoldKey) -> Self {
+        if let Some(limits) = book.workspace(&key) {
+            let mut limited = locked(&self.counted.limited);
+            limited.last = Some((limits.last, Instant::now()));
+            limited.holds_end = limited.holds_end.max(Some(limits.any_until));
+            limited.all_held_until = limited.all_held_until.max(limits.all_until);
+        }
+        let mut noted = locked(&self.counted.noted);
+        noted.push((book.clone(), key));
+        if noted.len() > NAMES_MAX {
+            noted.remove(0);
+        }
+        drop(noted);
+        self.note();
+        self
+    }
+
+    /// Notes what limits were met, if one still holds.
+    fn note(&self) {
+        let limited = locked(&self.counted.limited).clone();
+        let now = Instant::now();
+        let (Some((last, _)), Some(any_until)) = (limited.last, limited.holds_end) else {
+            return;
+        };
+        if any_until <= now {
+            return;
+        }
+        let limits = WorkspaceLimits {
+            last,
+            any_until,
+            all_until: limited.all_held_until.filter(|until| *until > now),
+        };
+        for (book, key) in locked(&self.counted.noted).iter() {
+            book.note_workspace(key, &limits);
         }
     }
 
@@ -162,10 +232,11 @@ impl Workspace {
     pub async fn turn_to_look(&self, method: &'static str) {
         let lookups = self.counted.lookups_per_minute.load(Ordering::Relaxed);
         let per_minute = of_method(method, lookups);
+        let emptied = *locked(&self.counted.emptied);
         let turns = Arc::clone(
             locked(&self.counted.looking)
                 .entry(method)
-                .or_insert_with(|| Arc::new(Turns::new(per_minute))),
+                .or_insert_with(|| Arc::new(Turns::since(per_minute, emptied))),
         );
         let _turn = turns.queue.lock().await;
         turns.limiter.ready().await;
@@ -223,6 +294,8 @@ impl Workspace {
         if is_another {
             limited.all_held_until = Some(end);
         }
+        drop(limited);
+        self.note();
         is_another
     }
 
@@ -244,91 +317,5 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const SECOND: Duration = Duration::from_secs(1);
-
-    #[tokio::test(start_paused = true)]
-    async fn all_lanes_share_the_workspace_and_none_is_passed_over() {
-        let workspace = Workspace::new(60, 50);
-        let start = Instant::now();
-        let lanes = (0..10).map(|lane| {
-            let workspace = workspace.clone();
-            tokio::spawn(async move {
-                let mut turns = Vec::new();
-                for _ in 0..3 {
-                    workspace.turn_to_post().await;
-                    turns.push(Instant::now());
-                }
-                (lane, turns)
-            })
-        });
-        let mut firsts = Vec::new();
-        for lane in lanes.collect::<Vec<_>>() {
-            let (_, turns) = lane.await.expect("no panic");
-            firsts.push(turns[0] - start);
-        }
-        assert!(start.elapsed() >= SECOND * 29, "{:?}", start.elapsed());
-        // The first one asked twice before the others had begun; nobody else had a second turn before all
-        // had one.
-        assert!(
-            firsts.iter().all(|first| *first <= SECOND * 10),
-            "{firsts:?}"
-        );
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_rate_limit_holds_its_channel_and_a_second_ones_holds_all() {
-        let workspace = Workspace::new(600, 50);
-        let start = Instant::now();
-        assert!(!workspace.limited("a", SECOND * 5));
-        assert!(
-            !workspace.limited("a", SECOND * 7),
-            "the same channel again"
-        );
-        workspace.turn_to_post().await;
-        assert_eq!(
-            start.elapsed(),
-            Duration::ZERO,
-            "another channel had to wait"
-        );
-        assert!(workspace.limited("b", SECOND * 3));
-        workspace.turn_to_post().await;
-        assert!(start.elapsed() >= SECOND * 7, "{:?}", start.elapsed());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn rate_limits_that_are_far_apart_are_told_apart() {
-        let workspace = Workspace::new(600, 50);
-        assert!(!workspace.limited("a", SECOND));
-        sleep_until(Instant::now() + WINDOW).await;
-        assert!(!workspace.limited("b", SECOND));
-        // A hold that lasts longer than the window still counts.
-        assert!(!workspace.limited("b", WINDOW * 5));
-        sleep_until(Instant::now() + WINDOW * 2).await;
-        assert!(workspace.limited("c", SECOND));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn another_token_of_the_same_app_is_held_as_the_one_before_and_shares_its_budget() {
-        let before = Workspace::new(60, 50);
-        before.learn_channels([("a".to_owned(), "C1".to_owned())]);
-        before.limited("a", SECOND * 5);
-        assert!(before.limited("b", SECOND * 7));
-        let (rotated, parted) = (before.rotated(), before.parted(60, 50));
-        assert_eq!(rotated.channel_id("a"), None, "another token's look");
-        assert!(rotated.is_held() && parted.is_held());
-        let start = Instant::now();
-        for one in [&rotated, &parted] {
-            one.turn_to_post().await;
-            assert!(start.elapsed() >= SECOND * 7, "{:?}", start.elapsed());
-        }
-        before.turn_to_post().await;
-        assert!(start.elapsed() >= SECOND * 8, "two at once of one budget");
-        // A message was under way when its token was exchanged.
-        before.limited("a", SECOND);
-        before.limited("b", SECOND * 9);
-        assert!(rotated.is_held() && !parted.is_held());
-    }
-}
+#[path = "workspace_tests.rs"]
+mod tests;

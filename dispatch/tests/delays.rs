@@ -12,7 +12,7 @@ use std::{
 use auditrelay_audit::{Envelope, Event, HashKey};
 use auditrelay_config::{Config, Overrides, load};
 use auditrelay_dispatch::{
-    Destination, Lane, Message, Metrics, Receipt, Router, Routes, SendError, Templates,
+    Destination, Lane, Message, Metrics, Receipt, Router, Routes, SendError, Templates, Term,
     destination::Found, lane::Setup, pace::Place, render::Style,
 };
 use auditrelay_store::{BatchEncoder, Content, Engine, Queue, SledOptions};
@@ -118,6 +118,7 @@ async fn told(kind: Kind) -> (u64, f64, i64, usize) {
         key: HashKey::new([2; 32]),
         metrics: metrics.clone(),
         rendering: Arc::new(Semaphore::new(1)),
+        term: Term::alone(),
     };
     let destination = Fake {
         kind,

@@ -12,7 +12,7 @@ use std::{
 use auditrelay_audit::{Envelope, Event, HashKey};
 use auditrelay_config::{Config, Overrides, load};
 use auditrelay_dispatch::{
-    Destination, Lane, Message, Metrics, Receipt, Router, Routes, SendError, Templates,
+    Destination, Lane, Message, Metrics, Receipt, Router, Routes, SendError, Templates, Term,
     board::WaitsFor, destination::Found, lane::Setup, pace::Place, render::Style,
 };
 use auditrelay_store::{BatchEncoder, Content, Engine, LeaseLimit, Queue, SledOptions};
@@ -112,6 +112,7 @@ async fn ended(loses: bool) -> bool {
         key: HashKey::new([2; 32]),
         metrics: metrics.clone(),
         rendering: Arc::clone(&rendering),
+        term: Term::alone(),
     };
     let destination = Fake {
         loses,

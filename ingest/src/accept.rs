@@ -10,7 +10,8 @@
 //!   is too slow once would be too slow at every try, and lost;
 //! * memory, and space in the queue, stay reserved until what they were reserved for is gone or
 //!   stored, not until the answer;
-//! * a queue without space is no reason to wait, nor a failure: its client is told to come again.
+//! * a queue without space, or out of reach, is no reason to wait, nor a failure that lasts: its client is told to
+//!   come again.
 
 use std::{
     convert::Infallible,
@@ -25,7 +26,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use auditrelay_config::{ClusterName, IngestConfig};
-use auditrelay_store::{Admitted, Queue};
+use auditrelay_store::{Admitted, Intake, QueueError};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{
@@ -104,7 +105,7 @@ struct Asked {
     encoding: Encoding,
 }
 
-impl<Q: Queue> Ingest<Q> {
+impl<Q: Intake> Ingest<Q> {
     /// Ingest into `queue`. Without a name in its path, a request is from `default_cluster`.
     pub fn new(
         queue: Q,
@@ -265,12 +266,7 @@ impl<Q: Queue> Ingest<Q> {
             .commit_duration_seconds
             .observe(duration.as_secs_f64());
         drop(reserved);
-        appended.map_err(|_| {
-            Refusal::new(
-                Reason::Queue,
-                "the queue's storage failed; send again, another process takes it",
-            )
-        })?;
+        appended.map_err(not_appended)?;
         self.metrics.stored(cluster.as_str(), &stored, bytes);
         self.metrics
             .clusters
@@ -331,6 +327,21 @@ fn require_post(method: &Method) -> Result<(), Refusal> {
         Reason::Method,
         "audit events are posted; use POST",
     ))
+}
+
+/// What the queue says of itself quotes nothing that was sent.
+fn not_appended(error: QueueError) -> Refusal {
+    match error {
+        QueueError::Full(full) => Refusal::new(Reason::QueueFull, full.0),
+        QueueError::Unavailable(_) => Refusal::new(
+            Reason::QueueUnavailable,
+            format!("{error}; send again, here or to another replica"),
+        ),
+        _ => Refusal::new(
+            Reason::Queue,
+            "the queue's storage failed; send again, another process takes it",
+        ),
+    }
 }
 
 fn internal() -> Refusal {

@@ -52,7 +52,7 @@ pub(crate) fn refused(refusal: &Refusal, turn: u64) -> Response<Full<Bytes>> {
         Reason::Method => {
             headers.insert(ALLOW, HeaderValue::from_static("POST"));
         }
-        Reason::BytesInFlight | Reason::QueueFull => {
+        Reason::BytesInFlight | Reason::QueueFull | Reason::QueueUnavailable => {
             let seconds = 1 + turn % RETRY_AFTER_SECONDS_MAX;
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }

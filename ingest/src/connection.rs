@@ -10,7 +10,7 @@
 
 use std::{net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
-use auditrelay_store::Queue;
+use auditrelay_store::Intake;
 use hyper::{
     server::conn::{http1, http2},
     service::service_fn,
@@ -71,7 +71,7 @@ struct Caller<Q> {
 }
 
 /// Serves one connection until it ends, has to, or everything stops.
-pub(crate) async fn converse<Q: Queue>(
+pub(crate) async fn converse<Q: Intake>(
     stream: TcpStream,
     address: SocketAddr,
     ingest: Arc<Ingest<Q>>,
@@ -115,7 +115,7 @@ pub(crate) async fn converse<Q: Queue>(
     }
 }
 
-impl<Q: Queue> Caller<Q> {
+impl<Q: Intake> Caller<Q> {
     fn new(
         ingest: Arc<Ingest<Q>>,
         peer: Peer,
@@ -233,7 +233,7 @@ async fn stopped(stopping: &mut watch::Receiver<bool>) {
     let _ = stopping.wait_for(|stop| *stop).await;
 }
 
-fn report_expired<Q: Queue>(ingest: &Ingest<Q>, address: SocketAddr, expired: Expired) {
+fn report_expired<Q: Intake>(ingest: &Ingest<Q>, address: SocketAddr, expired: Expired) {
     match expired {
         Expired::Idle => {}
         Expired::GaveWay { .. } => gave_way(ingest, address),
@@ -258,7 +258,7 @@ fn report_expired<Q: Queue>(ingest: &Ingest<Q>, address: SocketAddr, expired: Ex
     }
 }
 
-fn gave_way<Q: Queue>(ingest: &Ingest<Q>, address: SocketAddr) {
+fn gave_way<Q: Intake>(ingest: &Ingest<Q>, address: SocketAddr) {
     ingest.refuse_connection(
         Reason::GaveWay,
         "ingest.connections_max are open, and the connection that kept the relay waiting longest gave way \
@@ -267,7 +267,7 @@ fn gave_way<Q: Queue>(ingest: &Ingest<Q>, address: SocketAddr) {
     );
 }
 
-async fn report_no_handshake<Q: Queue>(
+async fn report_no_handshake<Q: Intake>(
     ingest: &Ingest<Q>,
     address: SocketAddr,
     no_handshake: NoHandshake,
@@ -292,7 +292,7 @@ async fn report_no_handshake<Q: Queue>(
     }
 }
 
-fn report_early_end<Q: Queue>(
+fn report_early_end<Q: Intake>(
     ingest: &Ingest<Q>,
     address: SocketAddr,
     clock: &Clock,

@@ -1,7 +1,7 @@
 //! The audit webhook: HTTP in, durable acknowledgement out.
 //!
 //! What holds for everything in here:
-//! * a 200 is written only after [`Queue::append`](auditrelay_store::Queue::append) said that the
+//! * a 200 is written only after [`Intake::append`](auditrelay_store::Intake::append) said that the
 //!   batch is durable (P1);
 //! * every request that was read is answered, without waiting for memory or connections to come free:
 //!   a 429 or 503 with `Retry-After` now keeps the API server's batch alive, silence loses it (P7);

@@ -37,6 +37,8 @@ pub(crate) enum Reason {
     QueueFull,
     /// The queue did not take it.
     Queue,
+    /// The queue cannot be reached now, or did not answer in time.
+    QueueUnavailable,
     /// Not durable within `ack_timeout_milliseconds`.
     AckTimeout,
     /// A bug of ours.
@@ -91,7 +93,7 @@ pub(crate) enum Reason {
 
 impl Reason {
     /// Every reason; the position of each is its own discriminant.
-    pub(crate) const ALL: [Self; 37] = [
+    pub(crate) const ALL: [Self; 38] = [
         Self::Path,
         Self::Method,
         Self::Encoding,
@@ -104,6 +106,7 @@ impl Reason {
         Self::TooManyEvents,
         Self::QueueFull,
         Self::Queue,
+        Self::QueueUnavailable,
         Self::AckTimeout,
         Self::Internal,
         Self::Connections,
@@ -146,6 +149,7 @@ impl Reason {
             Self::TooManyEvents => "too_many_events",
             Self::QueueFull => "queue_full",
             Self::Queue => "queue",
+            Self::QueueUnavailable => "queue_unavailable",
             Self::AckTimeout => "ack_timeout",
             Self::Internal => "internal",
             Self::Connections => "connections",
@@ -207,6 +211,7 @@ impl Reason {
             | Self::CertificateUntrusted => StatusCode::UNAUTHORIZED,
             Self::UnknownCertificate | Self::WrongCluster => StatusCode::FORBIDDEN,
             Self::Queue
+            | Self::QueueUnavailable
             | Self::AckTimeout
             | Self::Connections
             | Self::Internal

@@ -11,7 +11,7 @@
 
 use std::{future::Future, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
-use auditrelay_store::Queue;
+use auditrelay_store::Intake;
 use tokio::{
     net::{TcpListener, TcpSocket, TcpStream},
     sync::{Semaphore, watch},
@@ -49,7 +49,7 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// Serves the webhook on `listener` until `shutdown` completes and every request under way is answered.
-pub async fn serve<Q: Queue>(
+pub async fn serve<Q: Intake>(
     listener: TcpListener,
     ingest: Arc<Ingest<Q>>,
     shutdown: impl Future<Output = ()>,
@@ -106,7 +106,7 @@ struct Hall<Q> {
     stopping: watch::Receiver<bool>,
 }
 
-impl<Q: Queue> Hall<Q> {
+impl<Q: Intake> Hall<Q> {
     fn take(&mut self, stream: TcpStream, peer: SocketAddr) {
         let ingest = Arc::clone(&self.ingest);
         let limits = ingest.limits();

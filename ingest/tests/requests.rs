@@ -187,6 +187,7 @@ async fn every_series_exists_before_the_first_request() {
         "header_timeout",
         "queue",
         "queue_full",
+        "queue_unavailable",
         "ack_timeout",
     ] {
         assert_eq!(

@@ -7,6 +7,7 @@ mod common;
 use std::sync::atomic::Ordering;
 
 use auditrelay_config::IngestConfig;
+use auditrelay_store::{Full, QueueError};
 use common::*;
 
 fn body() -> Vec<u8> {
@@ -107,4 +108,47 @@ async fn what_is_not_stored_gives_its_space_back() {
         assert_eq!(server.post("/webhook", sent).await.code, code);
         assert_eq!(server.reserved(), 0, "after {code}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_that_finds_no_room_only_when_it_stores_answers_as_one_that_says_so_before() {
+    let server = start_with(GatedQueue::new(false), &config(), false).await;
+    server.queue.gate.add_permits(1);
+    let full = || QueueError::Full(Full("the inbox of the queue is full".into()));
+    server.queue.says.lock().unwrap().extend([full(), full()]);
+    for nth in 1..=2_u32 {
+        let answer = server.post("/webhook", body()).await;
+        answer.expect(429, "TooManyRequests");
+        assert_eq!(answer.message, "the inbox of the queue is full");
+        assert!((1..=5).contains(&answer.retry_after().unwrap()));
+        assert_eq!(server.refused(), f64::from(nth));
+        assert_eq!(server.reserved(), 0);
+    }
+    assert_eq!(server.post("/webhook", body()).await.code, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_out_of_reach_is_told_as_such_and_takes_batches_as_soon_as_it_is_back() {
+    let server = start_with(GatedQueue::new(false), &config(), false).await;
+    server.queue.gate.add_permits(1);
+    let away = || QueueError::Unavailable("no server answers".into());
+    let says = std::iter::repeat_with(away).take(5);
+    server.queue.says.lock().unwrap().extend(says);
+    let mut waits = Vec::new();
+    for _ in 0..5 {
+        let answer = server.post("/webhook", body()).await;
+        answer.expect(503, "ServiceUnavailable");
+        assert!(
+            answer.message.contains("no server answers"),
+            "{}",
+            answer.message
+        );
+        waits.push(answer.retry_after().unwrap());
+        assert_eq!(server.reserved(), 0);
+    }
+    waits.sort_unstable();
+    assert_eq!(waits, [1, 2, 3, 4, 5]);
+    let refused = |reason| server.metric("auditrelay_ingest_refused_total", reason);
+    assert_eq!((refused("queue_unavailable"), refused("queue")), (5.0, 0.0));
+    assert_eq!(server.post("/webhook", body()).await.code, 200);
 }

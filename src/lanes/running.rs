@@ -8,7 +8,10 @@
 //!   what they are of, and pass to a token that takes the place of another;
 //! * the next lane of a channel goes on with what the one before knew ([`Memory`]), also where the channel was away for a
 //!   while or posts somewhere else: what may have been posted stays marked;
-//! * a channel that is not wanted any more has no lane; what waits for it stays in the queue.
+//! * a channel that is not wanted any more has no lane; what waits for it stays in the queue;
+//! * all of it ends with its term: quietly, as if it had been told to;
+//! * where somebody may have posted for this queue before (a process that ended, a relay that led), bursts and budgets
+//!   begin empty, and what Slack asked that one to wait for is waited for, as far as it is known ([`HoldBook`]).
 
 use std::{
     collections::{HashMap, HashSet},
@@ -20,7 +23,7 @@ use std::{
 use auditrelay_audit::HashKey;
 use auditrelay_config::{ChannelName, Config};
 use auditrelay_dispatch::{
-    Destination, Lane, Metrics, Workspace,
+    Destination, HoldBook, HoldKey, Lane, Metrics, Term, Workspace,
     lane::{Memory, Setup},
     pace::Place,
     plain_webhook::PlainWebhook,
@@ -28,7 +31,7 @@ use auditrelay_dispatch::{
     render::Style,
     slack::{Http, SlackApi, SlackWebhook},
 };
-use auditrelay_store::{Engine, QueueError};
+use auditrelay_store::{Engine, Queue, QueueError};
 use tokio::{
     sync::{Semaphore, watch},
     task::{JoinError, JoinSet},
@@ -47,6 +50,12 @@ pub(crate) struct Lanes {
     metrics: Metrics,
     key: HashKey,
     rendering: Arc<Semaphore>,
+    /// For how long lanes may post.
+    term: Term,
+    /// Where holds are noted for whoever leads next.
+    holds: HoldBook,
+    /// Somebody may have posted before.
+    served: bool,
     /// By token, and for webhooks by workspace.
     workspaces: HashMap<String, Workspace>,
     /// What metrics call these.
@@ -77,7 +86,15 @@ pub(crate) struct Shared {
 
 impl Lanes {
     /// For the lanes of this plan and of those that follow; none runs yet.
-    pub(crate) fn new(queue: Engine, metrics: Metrics, key: HashKey, plan: &Plan) -> Self {
+    pub(crate) fn new(
+        queue: Engine,
+        metrics: Metrics,
+        key: HashKey,
+        (term, holds): (Term, HoldBook),
+        plan: &Plan,
+    ) -> Self {
+        let ledger = queue.ledger();
+        let served = ledger.received > 0 || !ledger.notices.is_empty() || ledger.lost > 0;
         let shared = Shared {
             config: Arc::clone(&plan.config),
             http: plan.http.clone().timed(metrics.slack_requests.clone()),
@@ -88,6 +105,9 @@ impl Lanes {
             metrics,
             key,
             rendering: Arc::new(Semaphore::new(RENDERING_MAX)),
+            term,
+            holds,
+            served,
             workspaces: HashMap::new(),
             named: HashSet::new(),
             places: HashMap::new(),
@@ -184,8 +204,10 @@ impl Lanes {
                 // One takes its place.
                 Some((before, workspace)) if used.insert(before.clone()) => workspace.rotated(),
                 Some((_, workspace)) => workspace.parted(messages, lookups),
+                None if self.served => Workspace::new(messages, lookups).emptied(),
                 None => Workspace::new(messages, lookups),
             };
+            let new = new.noted_in(&self.holds, HoldKey::workspace(&self.key, &who));
             self.workspaces.insert(who, new);
         }
     }
@@ -212,10 +234,14 @@ impl Lanes {
         if let Some(before) = before.and_then(|before| self.places.get(&before)) {
             place = place.held_as(before);
         }
+        if self.served {
+            place = place.emptied(interval);
+        }
+        let place = place.noted_in(&self.holds, HoldKey::place(&self.key, &key.0, &key.1));
         self.places.insert(key, place);
     }
 
-    /// Runs the lanes of the last plan until the shutdown.
+    /// Runs the lanes of the last plan until the shutdown, or the end of the term.
     ///
     /// # Errors
     /// The queue's, or a lane that ended by itself.
@@ -225,12 +251,18 @@ impl Lanes {
         mut shutdown: watch::Receiver<bool>,
     ) -> Result<(), QueueError> {
         let mut may_change = true;
+        // What they were made for may not be the last one any more.
+        let is_other = plans.has_changed().unwrap_or(false);
         let mut plan = Arc::clone(&plans.borrow_and_update());
+        if is_other {
+            self.provide(&plan);
+        }
         loop {
             self.reconcile(&plan);
             tokio::select! {
                 biased;
                 _ = shutdown.wait_for(|stop| *stop) => break,
+                () = self.term.over() => break,
                 Some(ended) = self.tasks.join_next() => self.ended(ended)?,
                 changed = plans.changed(), if may_change => {
                     may_change = changed.is_ok();
@@ -276,8 +308,9 @@ impl Lanes {
         let (name, outcome) = ended.map_err(|_panicked| QueueError::Closed)?;
         let memory = outcome?;
         let running = self.running.remove(&name);
-        // None ends by itself.
-        let Some(running) = running.filter(|running| *running.stop.borrow()) else {
+        // None ends by itself, but with the term.
+        let may_end = |running: &Running| *running.stop.borrow() || self.term.is_over();
+        let Some(running) = running.filter(may_end) else {
             return Err(QueueError::Closed);
         };
         let to = running.wanted.same.to.clone();
@@ -294,17 +327,19 @@ impl Lanes {
         match (to, &wanted.api, place, workspace) {
             (To::Api { channel, .. }, Some(api), Some(place), Some(workspace)) => {
                 let api = api.clone().timed(self.metrics.slack_requests.clone());
+                let api = api.within(self.term.clone());
                 let slack = SlackApi::new(api, channel, workspace.clone());
                 self.spawn(name, wanted, place, Some(workspace), slack);
             }
             (To::Webhook { url, .. }, _, Some(place), workspace) => {
-                let http = wanted.http.clone();
+                let http = wanted.http.clone().within(self.term.clone());
                 let http = http.timed(self.metrics.slack_requests.clone());
                 let webhook = SlackWebhook::new(http, &url.0);
                 self.spawn(name, wanted, place, workspace, webhook);
             }
             (To::Switch { url, .. }, _, Some(place), _) => {
-                let switch = PlainWebhook::new(&wanted.http, &url.0);
+                let http = wanted.http.clone().within(self.term.clone());
+                let switch = PlainWebhook::new(&http, &url.0);
                 self.spawn(name, wanted, place, None, switch);
             }
             (To::Preview, _, Some(place), _) => {
@@ -341,6 +376,7 @@ impl Lanes {
             key: self.key.clone(),
             metrics: self.metrics.clone(),
             rendering: Arc::clone(&self.rendering),
+            term: self.term.clone(),
         };
         let mut lane = Lane::new(setup, destination);
         if let Some((before, mut memory)) = self.memories.remove(name) {

@@ -69,10 +69,7 @@ pub(crate) fn as_far_as_possible(new: Config, in_use: &Config) -> Config {
         default_channel,
         ingest,
         redaction,
-        queue: QueueConfig {
-            cache_bytes_max: used.queue.cache_bytes_max,
-            ..queue
-        },
+        queue: queue_as_far_as_possible(queue, &used.queue),
         dedup: DedupConfig {
             window_seconds: dedup.window_seconds,
             ..used.dedup.clone()
@@ -86,6 +83,18 @@ pub(crate) fn as_far_as_possible(new: Config, in_use: &Config) -> Config {
         watchdog,
         log,
         ..used
+    }
+}
+
+fn queue_as_far_as_possible(new: QueueConfig, used: &QueueConfig) -> QueueConfig {
+    // The stream has its size from the start, and what else is set has to fit `bytes_max`.
+    if used.jetstream.is_some() && new.bytes_max != used.bytes_max {
+        return used.clone();
+    }
+    QueueConfig {
+        cache_bytes_max: used.cache_bytes_max,
+        jetstream: used.jetstream.clone(),
+        ..new
     }
 }
 
@@ -212,6 +221,16 @@ fn secrets(old: &Config, new: &Config, found: &mut Vec<Change>) {
         "watchdog.url".to_owned(),
         urls.0.is_some() && urls.1.is_some() && urls.0 != urls.1,
     );
+    if let (Some(old), Some(new)) = (&old.queue.jetstream, &new.queue.jetstream) {
+        let pairs = [
+            ("password", &old.password, &new.password),
+            ("token", &old.token, &new.token),
+        ];
+        for (key, old, new) in pairs {
+            let is_other = old.is_some() && new.is_some() && old != new;
+            differs(format!("queue.jetstream.{key}"), is_other);
+        }
+    }
     let both = |(name, channel)| Some((name, channel, new.channels.get(name)?));
     let both = old.channels.iter().filter_map(both);
     for (name, before, after) in both {
@@ -304,5 +323,48 @@ mod tests {
                 "queue.cache_bytes_max"
             ]
         );
+    }
+
+    #[test]
+    fn jetstream_needs_a_restart_and_its_size_with_it() {
+        let with = |keys: &str| {
+            config(&format!(
+                "{BASE}queue: {{jetstream: {{servers: [nats://a], accept_replicated_without_fsync: true, \
+                 user: me, password: one}}, {keys}}}\n"
+            ))
+        };
+        let in_use = with("dead_bytes_max: 2097152");
+        let split = |new: &Config| {
+            let counts = as_far_as_possible(new.clone(), &in_use);
+            let keys = |old: &Config, new: &Config| {
+                let changes = changes(old, new).into_iter();
+                changes.map(|one| one.key).collect::<Vec<_>>()
+            };
+            (keys(&in_use, &counts), keys(&counts, new))
+        };
+        let (live, restart) = split(&with("dead_bytes_max: 3145728"));
+        assert_eq!(live, ["queue.dead_bytes_max"]);
+        assert_eq!(restart, [""; 0]);
+        let mut other = in_use.clone();
+        let jetstream = other.queue.jetstream.as_mut().expect("a section");
+        jetstream.password = with("retain_hours: 1")
+            .queue
+            .jetstream
+            .expect("one")
+            .password;
+        assert_eq!(split(&other), (vec![], vec![]), "the same password");
+        let text = format!(
+            "{BASE}queue: {{jetstream: {{servers: [nats://a], accept_replicated_without_fsync: true, \
+             user: me, password: two, lease_seconds: 5}}, dead_bytes_max: 2097152}}\n"
+        );
+        let (live, restart) = split(&config(&text));
+        assert_eq!(live, [""; 0]);
+        assert_eq!(
+            restart,
+            ["queue.jetstream.lease_seconds", "queue.jetstream.password"]
+        );
+        let (live, restart) = split(&with("bytes_max: 9000000000, dead_bytes_max: 3145728"));
+        assert_eq!(live, [""; 0], "what fits the new size need not fit the old");
+        assert_eq!(restart, ["queue.bytes_max", "queue.dead_bytes_max"]);
     }
 }

@@ -46,6 +46,10 @@ pub(crate) enum Kind {
     Mute = 21,
     /// In the index: how much a mute held back from a channel.
     MuteHeld = 22,
+    /// On a ledger stream: what one commit changes in the index.
+    Changes = 23,
+    /// On a ledger stream: all rows of the index.
+    Snapshot = 24,
 }
 
 /// The readable part of a frame's header.

@@ -3,6 +3,10 @@
 //! Contract: a position that came with a batch ([`crate::BatchEncoder::finish_at`]) is durable exactly when the
 //! batch is. Who reads on from [`crate::Queue::inputs`] after any crash neither leaves out nor repeats what
 //! was in a batch. What a position says is its reader's business; it must not hold text of events.
+//!
+//! A reader whose state is a JSON object with a number `offset` says by it how far it is, and never goes back in an
+//! input of the same name. Where a batch may have been stored though its append failed (on JetStream), its repetition
+//! is known by that.
 
 use serde::{Deserialize, Serialize};
 
@@ -31,6 +35,22 @@ impl InputPosition {
             bytes => Err(TooLong(bytes)),
         }
     }
+
+    /// How far it is, if its state says so.
+    pub(crate) fn offset(&self) -> Option<u64> {
+        offset_of(&self.state)
+    }
+}
+
+/// How far a state is, if it says so.
+pub(crate) fn offset_of(state: &str) -> Option<u64> {
+    #[derive(Deserialize)]
+    struct Offset {
+        offset: u64,
+    }
+    serde_json::from_str(state)
+        .ok()
+        .map(|Offset { offset }| offset)
 }
 
 /// A position that cannot be stored.

@@ -32,14 +32,17 @@ mod space;
 mod tenure;
 mod trace;
 
-use std::{future::Future, sync::Arc};
+use std::{
+    future::Future,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 pub use backlog::Backlog;
 pub use codec::{
     BLOCK_ITEMS_MAX, BLOCK_PLAIN_BYTES, BatchEncoder, DamagedTexts, DeliveriesEncoder,
     EncodedBatch, EncodedDeliveries, EventToDeliver, Texts,
 };
-pub use engine::{Engine, MovedAside, OpenError, Opened, SLICES_MAX, SledOptions};
+pub use engine::{Engine, MovedAside, OpenError, Opened, SLICES_MAX, SledOptions, StreamOptions};
 pub use export::{MoveError, Moved};
 pub use inputs::{INPUT_BYTES_MAX, INPUTS_MAX, InputPosition, TooLong};
 pub use ledger::{ChannelCounts, Counts, Dropped, Ledger, OtherCounts};
@@ -62,6 +65,11 @@ pub use tenure::{Tenure, TenureHolder};
 pub use trace::{
     Appended, Note, Noted, Queued, QueuedPage, SeenKey, SeenPage, ToldKept, Whereabouts,
 };
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing panics while it holds one of these; if it did, plain counters and tables are still sound.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Why the queue did not do it.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -102,6 +110,9 @@ pub trait Intake: Clone + Send + Sync + 'static {
     /// Reserves space for a request's body, or says that there is none; see [`Queue::admit`].
     fn admit(&self, body_bytes: u64) -> Result<Admitted, Full>;
 
+    /// Waits until [`Intake::inputs`] says all that is stored; who reads an input asks for it first.
+    fn learn_inputs(&self) -> impl Future<Output = Result<(), QueueError>> + Send;
+
     /// How far inputs other than the webhook have been read; see [`Queue::inputs`].
     fn inputs(&self) -> Vec<InputPosition>;
 
@@ -119,6 +130,10 @@ impl<Q: Queue> Intake for Q {
 
     fn admit(&self, body_bytes: u64) -> Result<Admitted, Full> {
         Queue::admit(self, body_bytes)
+    }
+
+    async fn learn_inputs(&self) -> Result<(), QueueError> {
+        Ok(())
     }
 
     fn inputs(&self) -> Vec<InputPosition> {

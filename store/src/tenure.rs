@@ -4,20 +4,48 @@
 //! lease lasts. Who posts asks just before the bytes leave; what was under way when a tenure ended has an unknown
 //! fate, and the next one to lead looks for it.
 //!
-//! Times are of tokio's clock, so that tests can pause it. A process that was stopped (SIGSTOP, a virtual machine that
-//! is moved) finds its tenure over when it goes on, as the clock went on.
+//! Times are of tokio's clock, so that tests can pause it. A process that was stopped (SIGSTOP) finds its tenure over
+//! when it goes on, as the clock went on. On a machine that was suspended that clock may have stood still: so the wall
+//! clock has to agree before anything is begun. Where it was set forward meanwhile, that only waits for the next
+//! extension; nothing ends for it.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::{sync::watch, time::Instant};
 
 /// For how long this process may act; clones are of the same tenure.
 #[derive(Debug, Clone)]
-pub struct Tenure(Option<watch::Receiver<Instant>>);
+pub struct Tenure(Option<watch::Receiver<Until>>);
 
 /// The other end: extends a tenure. It ends when this is dropped.
 #[derive(Debug)]
-pub struct TenureHolder(watch::Sender<Instant>);
+pub struct TenureHolder(watch::Sender<Until>);
+
+/// The same moment by both clocks.
+#[derive(Debug, Clone, Copy)]
+struct Until {
+    instant: Instant,
+    wall: SystemTime,
+}
+
+impl Until {
+    fn at(instant: Instant) -> Self {
+        let wall = SystemTime::now();
+        let left = instant.saturating_duration_since(Instant::now());
+        Self {
+            instant,
+            wall: wall.checked_add(left).unwrap_or(wall),
+        }
+    }
+
+    /// Whether there is so much time before it, by both clocks.
+    fn is_after(&self, at_least: Duration, now: Instant, wall: SystemTime) -> bool {
+        let by_wall = wall
+            .checked_add(at_least)
+            .is_some_and(|then| self.wall > then);
+        self.instant > now + at_least && by_wall
+    }
+}
 
 impl Tenure {
     /// It never ends.
@@ -27,7 +55,7 @@ impl Tenure {
 
     /// It lasts until an instant, and until it is extended.
     pub fn until(instant: Instant) -> (TenureHolder, Self) {
-        let (holder, tenure) = watch::channel(instant);
+        let (holder, tenure) = watch::channel(Until::at(instant));
         (TenureHolder(holder), Self(Some(tenure)))
     }
 
@@ -35,7 +63,31 @@ impl Tenure {
     pub fn lasts(&self, at_least: Duration) -> bool {
         let Some(tenure) = &self.0 else { return true };
         let is_held = tenure.has_changed().is_ok();
-        is_held && *tenure.borrow() > Instant::now() + at_least
+        let until = *tenure.borrow();
+        is_held && until.is_after(at_least, Instant::now(), SystemTime::now())
+    }
+
+    /// Whether it has ended, and so does not begin again.
+    pub fn has_ended(&self) -> bool {
+        let Some(tenure) = &self.0 else { return false };
+        tenure.has_changed().is_err() || tenure.borrow().instant <= Instant::now()
+    }
+
+    /// Waits until it lasts at least so long, or has ended.
+    pub async fn lasting(&self, at_least: Duration) {
+        let Some(mut tenure) = self.0.clone() else {
+            return;
+        };
+        loop {
+            let until = tenure.borrow_and_update().instant;
+            if self.lasts(at_least) || self.has_ended() {
+                return;
+            }
+            tokio::select! {
+                () = tokio::time::sleep_until(until) => {}
+                changed = tenure.changed() => if changed.is_err() { return },
+            }
+        }
     }
 
     /// Waits until it has ended.
@@ -44,7 +96,7 @@ impl Tenure {
             return std::future::pending().await;
         };
         loop {
-            let until = *tenure.borrow_and_update();
+            let until = tenure.borrow_and_update().instant;
             if until <= Instant::now() {
                 return;
             }
@@ -60,9 +112,9 @@ impl TenureHolder {
     /// It lasts until then from now on; what ended does not begin again.
     pub fn extend(&self, until: Instant) {
         self.0.send_if_modified(|held| {
-            let lasts = *held > Instant::now() && until > *held;
+            let lasts = held.instant > Instant::now() && until > held.instant;
             if lasts {
-                *held = until;
+                *held = Until::at(until);
             }
             lasts
         });
@@ -96,5 +148,34 @@ mod tests {
         assert_eq!(begun.elapsed(), SECOND);
         holder.extend(Instant::now() + 5 * SECOND);
         assert!(!tenure.lasts(Duration::ZERO));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_for_it_to_last_longer_goes_on_when_it_is_extended_or_over() {
+        let begun = Instant::now();
+        let (holder, tenure) = Tenure::until(begun + 2 * SECOND);
+        let waiting = tokio::spawn({
+            let tenure = tenure.clone();
+            async move { tenure.lasting(3 * SECOND).await }
+        });
+        tokio::time::sleep(SECOND).await;
+        assert!(!waiting.is_finished() && !tenure.has_ended());
+        holder.extend(Instant::now() + 4 * SECOND);
+        waiting.await.expect("no panic");
+        assert_eq!(begun.elapsed(), SECOND);
+        tenure.lasting(9 * SECOND).await;
+        assert!(tenure.has_ended());
+        assert_eq!(begun.elapsed(), 5 * SECOND);
+    }
+
+    /// As on a machine that was suspended.
+    #[tokio::test(start_paused = true)]
+    async fn where_the_clock_stood_still_the_wall_clock_keeps_it_from_being_used() {
+        let until = Until::at(Instant::now() + 5 * SECOND);
+        let (now, wall) = (Instant::now(), until.wall - 5 * SECOND);
+        assert!(until.is_after(4 * SECOND, now, wall));
+        assert!(!until.is_after(SECOND, now, wall + 60 * SECOND));
+        assert!(!until.is_after(SECOND, now + 4 * SECOND, wall));
+        assert!(until.is_after(SECOND, now, wall - 60 * SECOND), "set back");
     }
 }

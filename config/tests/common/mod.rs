@@ -71,6 +71,10 @@ impl Case {
         self.run().unwrap_or_else(|error| panic!("{error}"))
     }
 
+    pub fn config(&self) -> Config {
+        self.loaded().config
+    }
+
     /// The error's line, the folder left out.
     pub fn line(&self) -> String {
         let error = self.run().expect_err("this configuration is not valid");

@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::{
     Lane,
+    ready::turn,
     stop::{Stop, unless_stopped},
 };
 use crate::{
@@ -36,6 +37,8 @@ pub(super) struct Details {
     replies: Option<Replies>,
     /// The next reply may have been posted.
     unsure: bool,
+    /// By somebody else.
+    inherited: bool,
     retry: Retry,
     /// Tries in a row that came to nothing.
     failed: u32,
@@ -66,6 +69,7 @@ impl Details {
             threads: VecDeque::new(),
             replies: None,
             unsure: false,
+            inherited: false,
             retry,
             failed: 0,
             resting_until: None,
@@ -98,6 +102,7 @@ impl Details {
 
     fn succeeded(&mut self) {
         self.unsure = false;
+        self.inherited = false;
         self.failed = 0;
         self.retry.reset();
     }
@@ -109,6 +114,7 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
         self.load_details().await?;
         // The first of them may be further than was noted.
         self.details.unsure = !self.details.threads.is_empty();
+        self.details.inherited = self.details.unsure;
         Ok(())
     }
 
@@ -128,6 +134,7 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
         if front != first {
             // The one before gave way; nothing of those behind it is posted.
             self.details.unsure = false;
+            self.details.inherited = false;
             self.details.replies = None;
         }
         Ok(())
@@ -191,6 +198,7 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
             Step::Done(thread.done + 1)
         };
         if self.details.unsure {
+            let looked_at = Instant::now();
             let looking = self.destination.find(message, replies.told_unix_ms);
             let Some(found) = unless_stopped(stop, looking).await else {
                 return Ok(Step::Again);
@@ -201,22 +209,35 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
                     self.details.succeeded();
                     return Ok(next);
                 }
+                // It may come yet, from a process that posted it before.
+                Ok(Found::Absent)
+                    if self.details.inherited && looked_at < self.others_settled() =>
+                {
+                    self.details.resting_until = Some(self.others_settled());
+                    return Ok(Step::Again);
+                }
                 Ok(Found::Absent) => {}
                 Ok(Found::Unknowable { reason }) => return Ok(self.give_up(thread, &reason)),
                 Err(error) => return Ok(self.details_refused(error, thread)),
             }
         }
-        if unless_stopped(stop, self.pace.ready()).await.is_none() {
+        if unless_stopped(stop, turn(&self.term, &mut self.pace))
+            .await
+            .is_none()
+        {
             return Ok(Step::Again);
         }
         self.note_post();
-        match self.destination.post(message).await {
-            Ok(_) => {
+        let post = self.destination.post(message);
+        match self.within_term(post).await {
+            // Whoever leads next looks for it.
+            None | Some(Err(SendError::Withheld)) => Ok(Step::Again),
+            Some(Ok(_)) => {
                 self.details.succeeded();
                 self.accepted("details");
                 Ok(next)
             }
-            Err(error) => {
+            Some(Err(error)) => {
                 self.count(error.as_str());
                 if let SendError::Later {
                     after,
@@ -268,17 +289,22 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
             name: format!("auditrelay-{}.txt", thread.message),
             text,
         };
-        if unless_stopped(stop, self.pace.ready()).await.is_none() {
+        if unless_stopped(stop, turn(&self.term, &mut self.pace))
+            .await
+            .is_none()
+        {
             return Ok(Step::Again);
         }
         self.note_post();
-        match self.destination.attach(&file).await {
-            Ok(()) => {
+        let post = self.destination.attach(&file);
+        match self.within_term(post).await {
+            None | Some(Err(SendError::Withheld)) => Ok(Step::Again),
+            Some(Ok(())) => {
                 self.details.succeeded();
                 self.accepted("details");
                 Ok(Step::Finished)
             }
-            Err(error) => {
+            Some(Err(error)) => {
                 self.count(error.as_str());
                 match error {
                     // It may be there, and one list is enough.
@@ -325,6 +351,7 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
             SendError::Park { reason } | SendError::Never { reason } => {
                 return self.give_up(thread, &reason);
             }
+            SendError::Withheld => return Step::Again,
         };
         self.details.failed += 1;
         if self.details.failed >= TRIES_MAX {

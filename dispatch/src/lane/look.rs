@@ -4,10 +4,12 @@
 //! time; what cannot be found out, or is absent where the channel
 //! posts somewhere else by now, is repeated and marked. A look-up that fails is tried again at the pace of other
 //! tries, and given up after [`RETRIES_MAX`] times `retry_max_seconds`: a channel does not wait for ever to find out.
+//! What somebody else posted, a process that ended or a relay that led before, is looked for until their requests are
+//! certainly over (`term.rs`).
 
 use auditrelay_store::{Queue, QueueError};
 
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
 use super::{
     Held, Lane,
@@ -39,6 +41,7 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
         let mut sought = Message::new(String::new(), Vec::new(), "sentences");
         sought.id = id;
         self.board.waits_for(WaitsFor::Answer);
+        let looked_at = Instant::now();
         let looking = self.destination.find(&sought, since_unix_ms);
         let Some(found) = unless_stopped(stop, looking).await else {
             // Its lease is kept: the next lane looks.
@@ -65,6 +68,15 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
                 self.observe(told, posted);
                 Ok(Looked::Done)
             }
+            Ok(Found::Absent) if self.is_too_early(looked_at, held) => {
+                let settled = self.others_settled();
+                tracing::debug!(
+                    channel = self.channel,
+                    "a message that may have been posted is not there yet: it is looked for again"
+                );
+                unless_stopped(stop, sleep_until(settled)).await;
+                Ok(Looked::Done)
+            }
             // Nothing of this name can be looked for where it posted before.
             Ok(Found::Absent) if self.moved => Ok(Looked::Unknowable),
             Ok(Found::Absent) => Ok(Looked::Absent),
@@ -89,6 +101,16 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
                 Ok(Looked::Done)
             }
         }
+    }
+
+    /// Whether the message may come to the channel yet, as who posted it was another process.
+    fn is_too_early(&self, looked_at: Instant, held: &Held) -> bool {
+        self.posted != Some(held.id.id) && looked_at < self.others_settled()
+    }
+
+    /// From when on nothing is under way any more of what others posted.
+    pub(super) fn others_settled(&self) -> Instant {
+        self.term.settled(self.destination.request_max())
     }
 
     pub(super) fn count_look(&self, found: &Result<Found, SendError>) {

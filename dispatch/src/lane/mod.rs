@@ -5,6 +5,7 @@
 //! what the answer says (`outcome.rs`). A lease that may have been posted before, by this process or by
 //! one that ended, is looked for in the channel before it is repeated (promise P2); where that cannot be
 //! found out, it is repeated and says so. Whatever happens to one lane, no other is touched (promise P6).
+//! It ends with its term (`term.rs`), and from then on changes nothing, here or in the queue.
 
 mod details;
 mod look;
@@ -26,7 +27,7 @@ use tokio::{
 };
 
 use crate::{
-    Destination, Message, Metrics, Workspace,
+    Destination, Message, Metrics, SendError, Term, Workspace,
     board::{Entry, LaneState, WaitsFor},
     destination::Receipt,
     message,
@@ -62,6 +63,8 @@ pub struct Setup<'a, Q> {
     pub metrics: Metrics,
     /// Bounds how many lanes hold the text of a lease in memory at a time.
     pub rendering: Arc<Semaphore>,
+    /// For how long it may post.
+    pub term: Term,
 }
 
 /// A channel's lane.
@@ -103,6 +106,9 @@ pub struct Lane<Q, D> {
     /// Where people see what it does.
     board: Entry,
     rendering: Arc<Semaphore>,
+    term: Term,
+    /// The last lease that this lane posted.
+    posted: Option<u64>,
 }
 
 #[derive(Debug, Clone)]
@@ -182,14 +188,26 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
             board: setup.metrics.board.lane(setup.channel),
             metrics: setup.metrics,
             rendering: setup.rendering,
+            term: setup.term,
+            posted: None,
         }
     }
 
-    /// Delivers until it is told to stop. A post under way is finished first; what waits for its turn is not.
+    /// Delivers until it is told to stop, or its term is over. A post under way is finished first, within the term; what
+    /// waits for its turn is not.
     ///
     /// # Errors
-    /// The queue's; nothing can be delivered after one.
-    pub async fn run(mut self, mut shutdown: watch::Receiver<bool>) -> Result<Memory, QueueError> {
+    /// The queue's; nothing can be delivered after one. Where the term is over the queue refuses whatever is left to be
+    /// done, which is none.
+    pub async fn run(mut self, shutdown: watch::Receiver<bool>) -> Result<Memory, QueueError> {
+        let stop = Stop::new(shutdown, self.term.clone());
+        match self.serve(stop).await {
+            Err(error) if !self.term.is_over() => Err(error),
+            _ => Ok(self.into_memory()),
+        }
+    }
+
+    async fn serve(&mut self, mut stop: Stop) -> Result<(), QueueError> {
         // Another lane may have written there before this one.
         self.board.is(self.state);
         self.show_hold();
@@ -197,12 +215,12 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
         loop {
             tokio::select! {
                 biased;
-                _ = shutdown.wait_for(|stop| *stop) => return Ok(self.into_memory()),
+                () = stop.wait() => return Ok(()),
                 ready = self.ready() => ready?,
             }
             // What nobody has heard of yet goes before the details of what was told.
-            if !self.deliver(&mut shutdown).await? {
-                self.post_details(&mut shutdown).await?;
+            if !self.deliver(&mut stop).await? {
+                self.post_details(&mut stop).await?;
             }
         }
     }
@@ -253,8 +271,13 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
         }
         self.tries.add(now_unix_ms());
         self.note_post();
-        match self.destination.post(&prepared.message).await {
-            Ok(receipt) => {
+        self.posted = Some(held.id.id);
+        let post = self.destination.post(&prepared.message);
+        match self.within_term(post).await {
+            // Its lease is kept, for whoever leads next.
+            None => {}
+            Some(Err(SendError::Withheld)) => self.give_back(&held).await?,
+            Some(Ok(receipt)) => {
                 tracing::debug!(
                     channel = self.channel,
                     ts = receipt.ts,
@@ -268,22 +291,13 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
                 self.ack(&held, receipt, is_digest).await?;
                 self.observe(&prepared.told, posted);
             }
-            Err(error) => {
+            Some(Err(error)) => {
                 self.count(error.as_str());
                 let had_blocks = !prepared.message.blocks.is_empty();
                 self.refused(error, &held, had_blocks).await?;
             }
         }
         Ok(true)
-    }
-
-    async fn may_post(&mut self) {
-        self.board.waits_for(WaitsFor::Pace);
-        if let Some(workspace) = &self.workspace {
-            // A hold may have come since this lane had its turn.
-            workspace.until_not_held().await;
-        }
-        self.pace.ready().await;
     }
 
     /// What gathered, and the permit to hold its text in memory.

@@ -113,13 +113,14 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
             SendError::Unknown { after, reason } => {
                 self.unknown(after, reason, held, had_blocks).await
             }
+            SendError::Withheld => self.give_back(held).await,
         }
     }
 
     /// A lease that may have been posted before is kept: its members must come back together, under the
-    /// same ID, however often the repetition is put off.
+    /// same ID, however often the repetition is put off. So is any where the term is over: it is not this lane's any more.
     pub(super) async fn give_back(&self, held: &Held) -> Result<(), QueueError> {
-        if held.resumed {
+        if held.resumed || self.term.is_over() {
             Ok(())
         } else {
             self.queue.release(&held.id).await

@@ -11,8 +11,9 @@ use tokio::time::sleep;
 
 use super::Lane;
 use crate::{
-    Destination,
+    Destination, Term,
     board::{LaneState, WaitsFor},
+    pace::Pace,
 };
 
 const FALLBACK_EVERY: Duration = Duration::from_secs(1);
@@ -67,6 +68,23 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
             }
         }
     }
+
+    /// Waits until the message that is ready may go.
+    pub(super) async fn may_post(&mut self) {
+        self.board.waits_for(WaitsFor::Pace);
+        if let Some(workspace) = &self.workspace {
+            // A hold may have come since this lane had its turn.
+            workspace.until_not_held().await;
+        }
+        turn(&self.term, &mut self.pace).await;
+    }
+}
+
+/// Waits for the channel's pace, within the term.
+pub(super) async fn turn(term: &Term, pace: &mut Pace) {
+    // Before the pace, which counts a message when it lets it pass.
+    term.until_it_may_post().await;
+    pace.ready().await;
 }
 
 /// Copies critical events to the fallback; whether there is more to copy at once.

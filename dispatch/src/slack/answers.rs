@@ -86,7 +86,14 @@ pub fn of_webhook(status: u16, body: &str, retry_after: Option<&str>) -> SendErr
 
 /// No whole answer.
 pub fn of_broken(broken: Broken) -> SendError {
-    let Broken { sent, reason } = broken;
+    let Broken {
+        sent,
+        withheld,
+        reason,
+    } = broken;
+    if withheld {
+        return SendError::Withheld;
+    }
     let action = if sent { Unknown } else { Later };
     error(Some((action, WAIT)), None, reason)
 }

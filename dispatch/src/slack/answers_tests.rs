@@ -38,11 +38,18 @@ fn each_answer_has_its_action() {
     let broken = |sent| {
         of_broken(Broken {
             sent,
+            withheld: false,
             reason: String::new(),
         })
     };
     assert_eq!(broken(true).as_str(), "unknown");
     assert_eq!(broken(false).as_str(), "later");
+    let withheld = of_broken(Broken {
+        sent: false,
+        withheld: true,
+        reason: String::new(),
+    });
+    assert_eq!(withheld, SendError::Withheld);
 }
 
 #[test]

@@ -147,6 +147,8 @@ fn to_try_again(error: CallError) -> SendError {
             (after, reason)
         }
         SendError::Park { reason } | SendError::Never { reason } => (None, reason),
+        // Reading is not withheld.
+        other @ SendError::Withheld => (None, other.to_string()),
     };
     SendError::Later {
         after,

@@ -3,14 +3,14 @@
 //! Contract: a request is bounded by a timeout; redirects are not followed; TLS is verified against the
 //! public roots; a proxy is used only where one is configured; an answer is bounded. A request that
 //! failed says whether anything of its body can have left this machine: [`Broken::sent`] is false only
-//! where that is certain. No token and no webhook URL ever stands in an error.
+//! where that is certain. A request that changes something ([`Http::send`]) gives its body away only while the
+//! [`Term`] allows it. No token and no webhook URL ever stands in an error.
 
 use std::{
-    convert::Infallible,
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicU8, Ordering},
     },
     task::{Context, Poll},
     time::Duration,
@@ -39,6 +39,8 @@ use prometheus::HistogramVec;
 use tokio::net::TcpStream;
 use tower_service::Service;
 
+use crate::Term;
+
 /// Slack's answers are small, but for a page of a channel's history.
 const ANSWER_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Shorter than any peer's: a connection that dies under a request leaves a message's fate unknown.
@@ -53,6 +55,8 @@ pub struct Http {
     peer: &'static str,
     /// How long requests took, by what was asked.
     durations: Option<HistogramVec>,
+    /// While requests that change something may begin; always, if there is none.
+    term: Option<Term>,
 }
 
 /// What came back.
@@ -71,6 +75,8 @@ pub struct Answer {
 pub struct Broken {
     /// Whether some of the request's body may have been sent.
     pub sent: bool,
+    /// Whether it was not sent because the term did not allow it.
+    pub withheld: bool,
     /// What happened.
     pub reason: String,
 }
@@ -90,6 +96,9 @@ impl Http {
         direct.set_nodelay(true);
         // Before the whole request's: while there is no connection, nothing can have been posted.
         direct.set_connect_timeout(Some(timeout / 2));
+        // What the kernel holds for a peer that is away is not brought there later, when it was looked for in vain.
+        #[cfg(target_os = "linux")]
+        direct.set_tcp_user_timeout(Some(timeout));
         let proxies = proxy.map(|proxy| match proxy {
             Proxy::Environment => Matcher::from_env(),
             Proxy::Url(url) => Matcher::builder().all(url.as_str()).build(),
@@ -111,13 +120,31 @@ impl Http {
             timeout,
             peer: "Slack",
             durations: None,
+            term: None,
         }
     }
 
     /// Another one, without a proxy.
     #[must_use]
     pub fn direct(&self) -> Self {
-        Self::new(self.timeout, None)
+        Self {
+            term: self.term.clone(),
+            ..Self::new(self.timeout, None)
+        }
+    }
+
+    /// The same, which changes something only within a term.
+    #[must_use]
+    pub fn within(self, term: Term) -> Self {
+        Self {
+            term: Some(term),
+            ..self
+        }
+    }
+
+    /// How long a request may take.
+    pub fn timeout(&self) -> Duration {
+        self.timeout
     }
 
     /// The same to somebody else than Slack, whose name stands in errors.
@@ -139,25 +166,48 @@ impl Http {
         }
     }
 
-    /// Sends a request and reads its whole answer. `method` is what metrics call it.
+    /// Sends a request that changes something and reads its whole answer. `method` is what metrics call it.
     ///
     /// # Errors
-    /// No whole answer came within the timeout.
+    /// No whole answer came within the timeout, or the term does not allow it.
     pub async fn send(
         &self,
         method: &'static str,
         request: Request<Bytes>,
     ) -> Result<Answer, Broken> {
+        self.exchange(method, request, self.term.clone()).await
+    }
+
+    /// The same for a request that changes nothing: it is sent whatever the term.
+    ///
+    /// # Errors
+    /// No whole answer came within the timeout.
+    pub async fn ask(
+        &self,
+        method: &'static str,
+        request: Request<Bytes>,
+    ) -> Result<Answer, Broken> {
+        self.exchange(method, request, None).await
+    }
+
+    async fn exchange(
+        &self,
+        method: &'static str,
+        request: Request<Bytes>,
+        term: Option<Term>,
+    ) -> Result<Answer, Broken> {
         // Observes when it is dropped: a request that was given up took its time too.
         let durations = self.durations.as_ref();
         let _timer = durations.map(|by| by.with_label_values(&[method]).start_timer());
-        let begun = Arc::new(AtomicBool::new(false));
+        let taken = Arc::new(AtomicU8::new(NOT_ASKED_FOR));
         let request = request.map(|bytes| Tracked {
             bytes: Some(bytes),
-            begun: Arc::clone(&begun),
+            taken: Arc::clone(&taken),
+            term,
         });
         let broken = |reason: String| Broken {
-            sent: begun.load(Ordering::Relaxed),
+            sent: taken.load(Ordering::Relaxed) == TAKEN,
+            withheld: taken.load(Ordering::Relaxed) == WITHHELD,
             reason,
         };
         let exchange = async {
@@ -200,22 +250,40 @@ fn root_cause(error: &dyn std::error::Error) -> String {
     cause.to_string()
 }
 
-/// A body that tells when hyper began to take it: before that nothing can have been posted.
+const NOT_ASKED_FOR: u8 = 0;
+const TAKEN: u8 = 1;
+const WITHHELD: u8 = 2;
+
+/// A body that tells when hyper began to take it: before that nothing can have been posted. Where the term does not
+/// allow it any more, it is not given: the connection breaks instead.
 struct Tracked {
     bytes: Option<Bytes>,
-    begun: Arc<AtomicBool>,
+    taken: Arc<AtomicU8>,
+    term: Option<Term>,
 }
+
+/// Why a body is not given.
+#[derive(Debug, thiserror::Error)]
+#[error("this relay's lease ends, or has ended")]
+struct Withheld;
 
 impl Body for Tracked {
     type Data = Bytes;
-    type Error = Infallible;
+    type Error = Withheld;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        self.begun.store(true, Ordering::Relaxed);
-        Poll::Ready(self.bytes.take().map(|bytes| Ok(Frame::data(bytes))))
+    ) -> Poll<Option<Result<Frame<Bytes>, Withheld>>> {
+        let Some(bytes) = self.bytes.take() else {
+            return Poll::Ready(None);
+        };
+        if self.term.as_ref().is_some_and(|term| !term.may_post()) {
+            self.taken.store(WITHHELD, Ordering::Relaxed);
+            return Poll::Ready(Some(Err(Withheld)));
+        }
+        self.taken.store(TAKEN, Ordering::Relaxed);
+        Poll::Ready(Some(Ok(Frame::data(bytes))))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -14,7 +14,10 @@ pub mod table;
 mod upload;
 pub mod web_api;
 
-use std::sync::{Mutex, PoisonError};
+use std::{
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use hyper::{Method, Request, StatusCode, header::CONTENT_TYPE};
@@ -131,6 +134,10 @@ impl Destination for SlackApi {
             self.note_last(&receipt.ts);
         }
         found
+    }
+
+    fn request_max(&self) -> Duration {
+        self.api.timeout()
     }
 
     fn place(&self) -> Option<String> {

@@ -3,6 +3,8 @@
 //! Contract: the token stands in the `Authorization` header alone, and nowhere else, ever. Methods that
 //! post are called with JSON, those that read with a form, as Slack's pages have it.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use hyper::{
     Method, Request, StatusCode,
@@ -17,7 +19,7 @@ use super::{
     answers,
     http::{Answer, Broken, Http},
 };
-use crate::destination::SendError;
+use crate::{Term, destination::SendError};
 
 /// The Web API, as one token may use it.
 #[derive(Clone)]
@@ -91,14 +93,29 @@ impl WebApi {
         }
     }
 
+    /// The same, which posts only within a term.
+    #[must_use]
+    pub fn within(self, term: Term) -> Self {
+        Self {
+            http: self.http.within(term),
+            ..self
+        }
+    }
+
+    /// How long a call may take.
+    pub fn timeout(&self) -> Duration {
+        self.http.timeout()
+    }
+
     /// Calls a method that posts.
     ///
     /// # Errors
     /// Why it came to nothing.
     pub async fn call(&self, method: &'static str, arguments: &Value) -> Result<Reply, CallError> {
         let body = Bytes::from(arguments.to_string());
-        self.send(method, "application/json; charset=utf-8", body)
-            .await
+        let request = self.request(method, "application/json; charset=utf-8", body)?;
+        let answer = self.http.send(method, request).await;
+        read(answer.map_err(CallError::Broken)?)
     }
 
     /// Calls a method that reads.
@@ -114,8 +131,9 @@ impl WebApi {
             .extend_pairs(arguments)
             .finish();
         let body = Bytes::from(form);
-        self.send(method, "application/x-www-form-urlencoded", body)
-            .await
+        let request = self.request(method, "application/x-www-form-urlencoded", body)?;
+        let answer = self.http.ask(method, request).await;
+        read(answer.map_err(CallError::Broken)?)
     }
 
     /// Sends bytes to an address that Slack named, without the token.
@@ -139,15 +157,16 @@ impl WebApi {
         of_status(&answer)
     }
 
-    async fn send(
+    fn request(
         &self,
         method: &'static str,
         content_type: &'static str,
         body: Bytes,
-    ) -> Result<Reply, CallError> {
+    ) -> Result<Request<Bytes>, CallError> {
         let not_sent = |reason: String| {
             CallError::Broken(Broken {
                 sent: false,
+                withheld: false,
                 reason,
             })
         };
@@ -155,15 +174,13 @@ impl WebApi {
             .url
             .join(method)
             .map_err(|error| not_sent(error.to_string()))?;
-        let request = Request::builder()
+        Request::builder()
             .method(Method::POST)
             .uri(url.as_str())
             .header(CONTENT_TYPE, content_type)
             .header(AUTHORIZATION, self.authorization.clone())
             .body(body)
-            .map_err(|error| not_sent(error.to_string()))?;
-        let answer = self.http.send(method, request).await;
-        read(answer.map_err(CallError::Broken)?)
+            .map_err(|error| not_sent(error.to_string()))
     }
 }
 

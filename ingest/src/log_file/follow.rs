@@ -2,16 +2,19 @@
 //!
 //! Invariants:
 //! * a line counts as read when the block that holds it is durable, and how far the file is read is in that block;
-//! * a queue without space makes reading rest: what is in the files stays there;
+//! * a queue without space, or out of reach, makes reading rest: what is in the files stays there;
+//! * what could not be stored is given to the queue again as it is, the same blocks with the same positions, and nothing
+//!   of the file is read meanwhile: so a queue that stored it all the same knows it again;
 //! * reading and looking at files happens on threads that may block.
 
 use std::{
+    future::Future,
     path::PathBuf,
     time::{Duration, SystemTime},
 };
 
 use auditrelay_audit::HashKey;
-use auditrelay_store::{Admitted, Queue, QueueError};
+use auditrelay_store::{Admitted, InputPosition, Intake, QueueError};
 use tokio::sync::watch;
 
 use super::{
@@ -50,7 +53,7 @@ pub struct Follow<Q> {
     pub ingest_metrics: crate::Metrics,
 }
 
-impl<Q: Queue> Follow<Q> {
+impl<Q: Intake> Follow<Q> {
     /// Follows the path until `stop` says so.
     ///
     /// # Errors
@@ -64,6 +67,10 @@ impl<Q: Queue> Follow<Q> {
             self.in_use.clone(),
             self.nothing_is_old,
         );
+        let is_known = self.insist(&label, &mut stop, || self.queue.learn_inputs());
+        if !is_known.await? {
+            return Ok(());
+        }
         while !*stop.borrow() {
             let queue = self.queue.clone();
             let notes;
@@ -72,8 +79,8 @@ impl<Q: Queue> Follow<Q> {
                 (files, notes)
             })
             .await;
-            if !notes.is_empty() {
-                self.queue.note_inputs(notes).await?;
+            if !notes.is_empty() && !self.noted(notes, &label, &mut stop).await? {
+                break;
             }
             self.show(&label, &files);
             let behind = files.behind(now_unix_ms());
@@ -89,7 +96,7 @@ impl<Q: Queue> Follow<Q> {
                     // Much may have happened to the files meanwhile: they are looked at again.
                     break;
                 }
-                files = self.turn(files, id, &label, admitted).await?;
+                files = self.turn(files, id, &label, admitted, &mut stop).await?;
             }
             self.show(&label, &files);
         }
@@ -102,32 +109,47 @@ impl<Q: Queue> Follow<Q> {
         label: &str,
         stop: &mut watch::Receiver<bool>,
     ) -> Option<(Admitted, bool)> {
-        let resting = self.metrics.resting.with_label_values(&[label]);
-        let mut is_said = false;
+        let mut rest = Rest::new(&self.metrics, label);
         while !*stop.borrow() {
             match self.queue.admit(TURN_BYTES) {
-                Ok(admitted) => {
-                    if is_said {
-                        tracing::info!(path = label, "there is room again: log files are read on");
-                    }
-                    resting.set(0);
-                    return Some((admitted, is_said));
-                }
-                Err(full) => {
-                    resting.set(1);
-                    if !is_said {
-                        is_said = true;
-                        tracing::warn!(
-                            path = label, reason = %full.0,
-                            "reading of log files rests until the queue has room; their lines wait in them: make room before \
-                             the API server removes the oldest file"
-                        );
-                    }
-                    pause(REST_INTERVAL, stop).await;
-                }
+                Ok(admitted) => return Some((admitted, rest.end())),
+                Err(full) => rest.take(&QueueError::Full(full), stop).await,
             }
         }
         None
+    }
+
+    /// Asks the queue until it does it, unless it failed for good; false if it is to stop before.
+    async fn insist<F: Future<Output = Result<(), QueueError>>>(
+        &self,
+        label: &str,
+        stop: &mut watch::Receiver<bool>,
+        ask: impl Fn() -> F,
+    ) -> Result<bool, QueueError> {
+        let mut rest = Rest::new(&self.metrics, label);
+        while !*stop.borrow() {
+            match ask().await {
+                Ok(()) => {
+                    rest.end();
+                    return Ok(true);
+                }
+                Err(error @ (QueueError::Full(_) | QueueError::Unavailable(_))) => {
+                    rest.take(&error, stop).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(false)
+    }
+
+    async fn noted(
+        &self,
+        notes: Vec<InputPosition>,
+        label: &str,
+        stop: &mut watch::Receiver<bool>,
+    ) -> Result<bool, QueueError> {
+        let note = || self.queue.note_inputs(notes.clone());
+        self.insist(label, stop, note).await
     }
 
     /// Reads lines of one file and makes them durable.
@@ -137,6 +159,7 @@ impl<Q: Queue> Follow<Q> {
         id: Id,
         label: &str,
         admitted: Admitted,
+        stop: &mut watch::Receiver<bool>,
     ) -> Result<Files, QueueError> {
         let (preparation, cluster) = (self.preparation.load(), self.cluster.clone());
         let turn: Turn;
@@ -148,7 +171,11 @@ impl<Q: Queue> Follow<Q> {
         .await;
         if let Some(batch) = turn.batch {
             let bytes = batch.stored_bytes();
-            self.queue.append(batch).await?;
+            let append = || self.queue.append(batch.clone());
+            if !self.insist(label, stop, append).await? {
+                // It ends: the next start goes on where the queue says that it is.
+                return Ok(files);
+            }
             self.ingest_metrics
                 .stored(&self.cluster, &turn.stored, bytes);
             let last_read = self.metrics.last_read.with_label_values(&[label]);
@@ -163,7 +190,7 @@ impl<Q: Queue> Follow<Q> {
             counter.with_label_values(&[label]).inc_by(count);
         }
         if let Some(note) = turn.note {
-            self.queue.note_inputs(vec![note]).await?;
+            self.noted(vec![note], label, stop).await?;
         }
         Ok(files)
     }
@@ -180,6 +207,56 @@ impl<Q: Queue> Follow<Q> {
         ] {
             gauge.with_label_values(&[label]).set(value);
         }
+    }
+}
+
+/// That reading rests, said once and shown by a metric.
+struct Rest<'f> {
+    metrics: &'f LogFileMetrics,
+    label: &'f str,
+    is_said: bool,
+}
+
+impl<'f> Rest<'f> {
+    fn new(metrics: &'f LogFileMetrics, label: &'f str) -> Self {
+        Self {
+            metrics,
+            label,
+            is_said: false,
+        }
+    }
+
+    async fn take(&mut self, why: &QueueError, stop: &mut watch::Receiver<bool>) {
+        self.metrics.resting.with_label_values(&[self.label]).set(1);
+        if !std::mem::replace(&mut self.is_said, true) {
+            let path = self.label;
+            if let QueueError::Full(full) = why {
+                tracing::warn!(
+                    path, reason = %full.0,
+                    "reading of log files rests until the queue has room; their lines wait in them: make room before \
+                     the API server removes the oldest file"
+                );
+            } else {
+                tracing::warn!(
+                    path, reason = %why,
+                    "reading of log files rests until the queue can be reached; their lines wait in them: mend it before \
+                     the API server removes the oldest file"
+                );
+            }
+        }
+        pause(REST_INTERVAL, stop).await;
+    }
+
+    /// Says whether there was any.
+    fn end(&self) -> bool {
+        self.metrics.resting.with_label_values(&[self.label]).set(0);
+        if self.is_said {
+            tracing::info!(
+                path = self.label,
+                "there is room again: log files are read on"
+            );
+        }
+        self.is_said
     }
 }
 

@@ -64,7 +64,7 @@ impl LogFileMetrics {
             )?,
             resting: gauge(
                 "auditrelay_log_file_resting",
-                "1 while reading rests because the queue has no space.",
+                "1 while reading rests because the queue has no space, or cannot be reached.",
             )?,
             last_read: gauge(
                 "auditrelay_log_file_last_read_timestamp_seconds",

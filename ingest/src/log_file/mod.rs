@@ -6,7 +6,7 @@
 //! * a file is known by what is in it, not by its name: by a hash of its first bytes and of those before the
 //!   place that was reached. So it is found again renamed, copied or compressed; device and inode only decide
 //!   between files of the same content;
-//! * the file is the buffer: a queue without space makes reading rest, and nothing is dropped;
+//! * the file is the buffer: a queue without space, or out of reach, makes reading rest, and nothing is dropped;
 //! * memory is bounded whatever is in a file ([`LINE_BYTES_MAX`]), and lines go the way of a webhook's events:
 //!   keyed, redacted, judged, stored.
 //!

@@ -1,20 +1,31 @@
 //! What happens to files between two looks, or between a look and a read.
 
 use std::{
+    collections::VecDeque,
     fs,
+    io::Write,
     path::{Path, PathBuf},
+    sync::{Arc, Mutex},
 };
 
 use auditrelay_audit::{HashKey, redact::Redactor};
+use auditrelay_store::{
+    Admitted, EncodedBatch, Engine, Full, InputPosition, Intake, Queue, QueueError, SledOptions,
+};
+use prometheus::Registry;
+use tokio::sync::watch;
 
 use super::{
-    InUse,
+    Follow, InUse, LogFileMetrics, POLL_INTERVAL,
     files::{Files, Id},
     find,
     first_line::FirstLine,
     looked::Looked,
 };
-use crate::prepare::{Advisor, Preparation};
+use crate::{
+    Metrics,
+    prepare::{Advisor, Preparation},
+};
 
 const NOW: i64 = 2_000_000_000_000;
 
@@ -151,4 +162,117 @@ fn a_line_on_which_the_relay_fails_is_quarantined_and_the_next_is_read() {
         .read(id, &preparation(advisor), "prod", 1 << 20, NOW);
     assert_eq!((turn.stored.events, turn.stored.unreadable), (2, 1));
     assert_eq!(case.look(), []);
+}
+
+/// A queue that refuses what it is asked for as often as it is told to, and remembers each batch that it was given.
+#[derive(Clone)]
+struct Refusing {
+    engine: Engine,
+    /// What it says to the next batches, and to whoever asks for anything else.
+    to_batches: Refusals,
+    to_others: Refusals,
+    given: Arc<Mutex<Vec<String>>>,
+}
+
+type Refusals = Arc<Mutex<VecDeque<QueueError>>>;
+
+fn refuse(refusals: &Refusals) -> Result<(), QueueError> {
+    let next = refusals.lock().expect("whole").pop_front();
+    next.map_or(Ok(()), Err)
+}
+
+/// Full, out of reach, and full again.
+fn refuse_thrice(refusals: &Refusals) {
+    let full = || QueueError::Full(Full("no room".into()));
+    let away = QueueError::Unavailable("no server answers".into());
+    let mut refusals = refusals.lock().expect("whole");
+    refusals.extend([full(), away, full()]);
+}
+
+impl Refusing {
+    async fn has_been_given(&self, batches: usize) {
+        while self.given.lock().expect("whole").len() < batches {
+            tokio::time::sleep(POLL_INTERVAL).await;
+        }
+    }
+}
+
+impl Intake for Refusing {
+    async fn append(&self, batch: EncodedBatch) -> Result<(), QueueError> {
+        let given = format!("{batch:?}");
+        self.given.lock().expect("whole").push(given);
+        refuse(&self.to_batches)?;
+        Queue::append(&self.engine, batch).await
+    }
+
+    fn admit(&self, body_bytes: u64) -> Result<Admitted, Full> {
+        Queue::admit(&self.engine, body_bytes)
+    }
+
+    async fn learn_inputs(&self) -> Result<(), QueueError> {
+        refuse(&self.to_others)
+    }
+
+    fn inputs(&self) -> Vec<InputPosition> {
+        Queue::inputs(&self.engine)
+    }
+
+    async fn note_inputs(&self, positions: Vec<InputPosition>) -> Result<(), QueueError> {
+        refuse(&self.to_others)?;
+        Queue::note_inputs(&self.engine, positions).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_queue_that_is_full_or_away_makes_reading_rest_and_each_line_is_taken_once() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("audit.log");
+    let opened = Engine::open(&SledOptions::new(&folder.path().join("data"), 0)).expect("opens");
+    let queue = Refusing {
+        engine: opened.queue,
+        to_batches: Arc::default(),
+        to_others: Arc::default(),
+        given: Arc::default(),
+    };
+    // What was read before is asked for first, and that the path is followed is noted.
+    refuse_thrice(&queue.to_others);
+    refuse_thrice(&queue.to_others);
+    fs::write(&path, ["a", "b"].map(event).concat()).expect("written");
+    let registry = Registry::new();
+    let follow = Follow {
+        queue: queue.clone(),
+        preparation: preparation(Advisor::none()).into(),
+        hash_key: key(),
+        path: path.clone(),
+        cluster: "prod".to_owned(),
+        metrics: LogFileMetrics::new(&registry).expect("registered"),
+        in_use: InUse::default(),
+        nothing_is_old: false,
+        ingest_metrics: Metrics::new(&registry).expect("registered"),
+    };
+    let (stop, stopping) = watch::channel(false);
+    let following = tokio::spawn(follow.run(stopping));
+    queue.has_been_given(1).await;
+    for more in ["c", "d", "e"] {
+        queue.given.lock().expect("whole").clear();
+        refuse_thrice(&queue.to_batches);
+        let mut file = fs::OpenOptions::new().append(true).open(&path).expect("it");
+        file.write_all(event(more).as_bytes()).expect("written");
+        queue.has_been_given(4).await;
+        let tries = queue.given.lock().expect("whole").clone();
+        assert!(tries.iter().all(|one| *one == tries[0]), "the same blocks");
+    }
+    assert!(queue.to_others.lock().expect("whole").is_empty());
+    stop.send(true).expect("it follows");
+    following.await.expect("no panic").expect("no failure");
+    let blocks = Queue::unrouted(&queue.engine, 100).await.expect("blocks");
+    let ids = blocks.iter().flat_map(|block| {
+        let texts = block.texts().expect("whole");
+        let ids = (0..block.items.len()).map(move |item| {
+            let read: serde_json::Value = serde_json::from_str(texts.get(item)).expect("JSON");
+            read["auditID"].as_str().expect("an ID").to_owned()
+        });
+        ids
+    });
+    assert_eq!(ids.collect::<Vec<_>>(), ["a", "b", "c", "d", "e"]);
 }

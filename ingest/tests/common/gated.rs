@@ -1,8 +1,11 @@
 //! A queue for what a sled queue cannot be made to do.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use auditrelay_store::{
@@ -20,6 +23,8 @@ pub struct GatedQueue {
     pub gate: Arc<Semaphore>,
     pub appended: Arc<Semaphore>,
     pub fails: bool,
+    /// What it says to the next appends, in place of storing them.
+    pub says: Arc<Mutex<VecDeque<QueueError>>>,
     /// How much it has space for; with none it admits nothing, however little.
     pub space_bytes: Arc<AtomicU64>,
     pub reserved_bytes: Arc<AtomicU64>,
@@ -33,6 +38,7 @@ impl GatedQueue {
             gate: closed(),
             appended: closed(),
             fails,
+            says: Arc::default(),
             space_bytes: Arc::new(AtomicU64::new(u64::MAX)),
             reserved_bytes: Arc::default(),
         }
@@ -43,6 +49,9 @@ impl Queue for GatedQueue {
     async fn append(&self, _: EncodedBatch) -> Result<(), QueueError> {
         if self.fails {
             return Err(QueueError::Storage("the disk is gone".into()));
+        }
+        if let Some(error) = self.says.lock().unwrap().pop_front() {
+            return Err(error);
         }
         self.entered.add_permits(1);
         self.gate.acquire().await.unwrap().forget();

@@ -187,12 +187,18 @@ const REFUSED: [(&str, Said, &str, &str); 25] = {
     ]
 };
 /// Those of the relay's own limits and faults.
-const OURS: [(&str, Said, &str, &str); 4] = [
+const OURS: [(&str, Said, &str, &str); 5] = [
     (
         "queue_full",
         Said::IfLasting,
         "the queue or its disk was full (429)",
         "free disk space or raise queue.bytes_max, and mend the channel that holds most",
+    ),
+    (
+        "queue_unavailable",
+        Said::IfLasting,
+        "the NATS servers of the queue did not take batches (503)",
+        "look at the NATS servers and the network to them",
     ),
     (
         "queue",

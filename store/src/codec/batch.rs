@@ -43,6 +43,17 @@ impl EncodedBatch {
         self.reached.extend(other.reached.into_iter().map(moved));
     }
 
+    /// A batch of blocks that were packed before, with the positions that are in them.
+    pub(crate) fn of_blocks(blocks: Vec<Packed>) -> Self {
+        let numbered = blocks.iter().enumerate();
+        let reached = numbered.flat_map(|(number, block)| {
+            let positions = reached(block.items, &block.payload).into_iter();
+            positions.map(move |position| (number, position))
+        });
+        let reached = reached.collect();
+        Self { blocks, reached }
+    }
+
     /// How many bytes it takes in the log of appended events.
     pub fn stored_bytes(&self) -> usize {
         let bytes = |block: &Packed| HEADER_BYTES + block.payload.len();
@@ -203,13 +214,16 @@ fn put_reached(position: &InputPosition, payload: &mut Vec<u8>) {
     payload.extend_from_slice(&position);
 }
 
-/// Takes a position off the front of a block's texts, if one is there.
-fn take_reached(texts: &[u8]) -> (Option<InputPosition>, &[u8]) {
-    let split = || {
-        let (position, rest) = take_skipped(&SKIPPED, texts)?;
-        Some((from_plain(position).ok()?, rest))
-    };
-    split().map_or((None, texts), |(position, rest)| (Some(position), rest))
+/// Takes the positions off the front of a block's texts. Only what came by way of another queue has more than one.
+fn take_reached(mut texts: &[u8]) -> (Vec<InputPosition>, &[u8]) {
+    let mut positions = Vec::new();
+    while let Some((position, rest)) = take_skipped(&SKIPPED, texts)
+        && let Ok(position) = from_plain(position)
+    {
+        positions.push(position);
+        texts = rest;
+    }
+    (positions, texts)
 }
 
 /// Takes what a frame that is to be skipped holds off the front of a block's texts, if one with this mark is there.
@@ -225,12 +239,23 @@ fn texts_start(items: u32, payload: &[u8]) -> Option<usize> {
     Some(payload.len() - texts.len())
 }
 
-/// How far a block brings an input, if it brings one.
-pub(crate) fn reached(items: u32, payload: &[u8]) -> Option<InputPosition> {
-    take_reached(&payload[texts_start(items, payload)?..]).0
+/// How far a block brings inputs, of those that it brings.
+pub(crate) fn reached(items: u32, payload: &[u8]) -> Vec<InputPosition> {
+    let start = texts_start(items, payload);
+    start.map_or_else(Vec::new, |start| take_reached(&payload[start..]).0)
 }
 
-/// A block's payload without its position.
+/// A block that brings one more input to a position; `None` if it is no block.
+pub(crate) fn with_reached(block: Packed, position: &InputPosition) -> Option<Packed> {
+    let start = texts_start(block.items, &block.payload)?;
+    let mut payload = Vec::with_capacity(block.payload.len() + 128);
+    payload.extend_from_slice(&block.payload[..start]);
+    put_reached(position, &mut payload);
+    payload.extend_from_slice(&block.payload[start..]);
+    Some(Packed { payload, ..block })
+}
+
+/// A block's payload without its positions.
 pub(crate) fn without_reached(items: u32, payload: &[u8]) -> Vec<u8> {
     let Some(start) = texts_start(items, payload) else {
         return payload.to_vec();
@@ -326,9 +351,46 @@ mod tests {
         let mut without = Vec::new();
         compress(b"texts", &mut without);
         with.extend_from_slice(&without);
-        assert_eq!(take_reached(&with), (Some(position), &without[..]));
-        assert_eq!(take_reached(&without), (None, &without[..]));
+        assert_eq!(take_reached(&with), (vec![position.clone()], &without[..]));
+        assert_eq!(take_reached(&without), (vec![], &without[..]));
         // It unpacked all that stands behind the keys.
         assert_eq!(decompress(5, &with).expect("whole"), b"texts");
+    }
+
+    #[test]
+    fn a_block_is_given_one_more_position_and_is_otherwise_as_it_was() {
+        let position = |input: &str| InputPosition::new(input.to_owned(), "7".to_owned());
+        let key = EventKey {
+            identity: 1,
+            fingerprint: [1; 16],
+        };
+        let event = Content::Event {
+            json: "{}".into(),
+            body_unreadable: false,
+        };
+        let mut batch = BatchEncoder::of_one_block("prod", 7, 3, 0);
+        batch.push_unwanted(&key, Some(Hint(5)));
+        batch.push(&key, &event, Hint(6));
+        let batch = batch.finish_at(position("a").expect("short"));
+        let (block, b) = (batch.blocks[0].clone(), position("b").expect("short"));
+        let with = with_reached(block.clone(), &b).expect("a block");
+        let both = EncodedBatch::of_blocks(vec![with.clone()]).reached;
+        let inputs: Vec<_> = both.iter().map(|(at, one)| (*at, &*one.input)).collect();
+        assert_eq!(inputs, [(0, "b"), (0, "a")]);
+        let plain = without_reached(block.items, &block.payload);
+        assert_eq!(without_reached(with.items, &with.payload), plain);
+        let read = |one: Packed| {
+            let block = unpack_block(1, one.items, one.plain_bytes, one.payload, 0);
+            let block = block.expect("whole");
+            let texts = block.texts().expect("whole");
+            (format!("{:?}", block.items), texts.get(1).to_owned())
+        };
+        assert_eq!(read(with), read(block));
+        let none = Packed {
+            items: 9,
+            plain_bytes: 0,
+            payload: vec![0; 4],
+        };
+        assert!(with_reached(none, &b).is_none());
     }
 }

@@ -22,7 +22,7 @@ use crate::frame::Damaged;
 pub(crate) use address::{Class, addressed, take_address};
 use batch::take_skipped;
 pub use batch::{BatchEncoder, DamagedTexts, EncodedBatch};
-pub(crate) use batch::{reached, unpack_block, without_reached};
+pub(crate) use batch::{reached, unpack_block, with_reached, without_reached};
 pub use deliveries::{DeliveriesEncoder, EncodedDeliveries, EventToDeliver};
 pub(crate) use deliveries::{cut, find, repack, told_by, unpack};
 pub(crate) use unreadable::{StoredKind, quarantined, read_quarantined};

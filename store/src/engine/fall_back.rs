@@ -16,6 +16,7 @@ use auditrelay_audit::Severity;
 
 use super::{
     Engine, Inner,
+    db::Db,
     job::{Answer, Op},
     keys,
     owner::Owner,
@@ -62,7 +63,7 @@ struct Piece {
 }
 
 /// How far all channels have come.
-pub(super) fn all(db: &sled::Db) -> Result<BTreeMap<String, u64>, Unsound> {
+pub(super) fn all(db: &Db) -> Result<BTreeMap<String, u64>, Unsound> {
     let rows = db.scan_prefix(keys::FALLBACKS);
     rows.map(|row| Ok(small(&row?.1)?)).collect()
 }
@@ -74,7 +75,7 @@ fn between(channel: &str, after: u64, last: u64) -> RangeInclusive<Vec<u8>> {
 }
 
 /// What waits behind where the copies have come; `None` if that is nothing.
-fn next(db: &sled::Db, from: &str) -> Result<Option<Piece>, ReadError> {
+fn next(db: &Db, from: &str) -> Result<Option<Piece>, ReadError> {
     let stored = db.get(keys::fallback(from))?;
     let reached = stored.map(|stored| small::<(String, u64)>(&stored));
     let mut piece = Piece {

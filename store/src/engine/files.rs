@@ -7,19 +7,24 @@
 use std::{
     fs::{self, File, TryLockError},
     io,
+    panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use super::{
     SledOptions,
+    db::{Changes, Db},
     flush::Flushes,
     index::{self, Index},
     keys,
     records::{START, Totals},
     recover::{Counters, Store, Unsound, open_sound},
     remains::Remains,
-    salvage, snapshot,
+    salvage,
+    shared::Shared,
+    snapshot,
+    stream::StreamIndex,
 };
 use crate::log::{Log, LogFiles};
 
@@ -59,6 +64,17 @@ pub enum OpenError {
         /// What is wrong.
         reason: String,
     },
+    /// A stream's store is damaged. It stays as it is.
+    #[error(
+        "the ledger stream {stream} is damaged: {reason}; nothing of it was changed. Batches go on to be accepted into the \
+         inbox. Bring a backup of the stream back, or give the relays another queue.jetstream.name and report it"
+    )]
+    DamagedStream {
+        /// Its name.
+        stream: String,
+        /// What is wrong.
+        reason: String,
+    },
     /// A later version wrote the store.
     #[error(
         "the store in {path} has format {format}, which this version does not know; start the version that \
@@ -69,6 +85,14 @@ pub enum OpenError {
         path: PathBuf,
         /// Its format.
         format: u32,
+    },
+    /// The servers that hold the store do not answer, or another relay took it over.
+    #[error("the ledger stream {stream} cannot be opened: {error}")]
+    Unreachable {
+        /// Its name.
+        stream: String,
+        /// Why.
+        error: io::Error,
     },
     /// Even an empty store does not open.
     #[error("cannot create a queue in {path}: {reason}")]
@@ -109,13 +133,25 @@ impl LogNames {
 /// An open store.
 pub(super) struct Database {
     pub(super) index: Arc<Index>,
+    pub(super) logs: Logs,
+    pub(super) medium: Medium,
+}
+
+/// What a store lies on.
+pub(super) enum Medium {
+    Disk(Disk),
+    Stream(StreamIndex),
+}
+
+/// A store's folder and what belongs to it.
+pub(super) struct Disk {
     pub(super) index_number: u64,
     /// A smaller index is not replaced.
     pub(super) index_bytes_min: u64,
     pub(super) cache_bytes_max: u64,
-    pub(super) logs: Logs,
     pub(super) data_dir: PathBuf,
-    pub(super) disk: File,
+    /// sled's file, to be synced.
+    pub(super) file: File,
     pub(super) flushes: Flushes,
     _lock: File,
 }
@@ -167,7 +203,7 @@ impl Database {
             Err(Unsound::Damaged(reason)) => move_aside(options, &dir, reason, &flushes)?,
         };
         let index = index::dir_of(&dir, store.index_number);
-        let disk = sync_index(&index).map_err(io_error("sync", &index))?;
+        let file = sync_index(&index).map_err(io_error("sync", &index))?;
         snapshot::after_open(&dir).map_err(io_error("remove a file of", &dir))?;
         let parent = data_dir
             .parent()
@@ -179,33 +215,76 @@ impl Database {
         }
         Ok((
             Self {
-                index: Arc::new(Index::new(store.db)),
-                index_number: store.index_number,
-                index_bytes_min: options.index_bytes,
-                cache_bytes_max: options.cache_bytes_max,
+                index: Arc::new(Index::new(Db::Sled(store.db))),
                 logs: store.logs,
-                data_dir: data_dir.clone(),
-                disk,
-                flushes,
-                _lock: lock,
+                medium: Medium::Disk(Disk {
+                    index_number: store.index_number,
+                    index_bytes_min: options.index_bytes,
+                    cache_bytes_max: options.cache_bytes_max,
+                    data_dir: data_dir.clone(),
+                    file,
+                    flushes,
+                    _lock: lock,
+                }),
             },
             store.counters,
             moved,
         ))
     }
 
+    /// Commits changes of the index: durable when it returns, and only then seen by readers. The only way that this
+    /// crate ever does.
+    pub(super) fn commit(&mut self, changes: Changes, commits: u64) -> Result<(), String> {
+        match (&mut self.medium, self.index.db()) {
+            (Medium::Stream(stream), _) => {
+                let committed = stream.commit(changes, commits);
+                committed.map_err(|error| error.to_string())
+            }
+            (Medium::Disk(disk), Db::Sled(db)) => disk.commit(&db, changes),
+            // An index on a disk is sled's.
+            (Medium::Disk(_), Db::Memory(_)) => Err("the index is not on the disk".to_owned()),
+        }
+    }
+
+    pub(super) fn index_bytes_min(&self) -> u64 {
+        match &self.medium {
+            Medium::Disk(disk) => disk.index_bytes_min,
+            Medium::Stream(_) => u64::MAX,
+        }
+    }
+
+    /// Somebody is told when a flush does not end.
+    pub(super) fn tell(&self, shared: &Arc<Shared>) -> io::Result<()> {
+        match &self.medium {
+            Medium::Disk(disk) => disk.flushes.tell(&disk.file, shared),
+            Medium::Stream(_) => Ok(()),
+        }
+    }
+
+    /// Notes that a record was found damaged while the store was in use; see [`mark_damaged`].
+    pub(super) fn mark_damaged(&self, reason: &str) {
+        if let Medium::Disk(disk) = &self.medium {
+            mark_damaged(&disk.data_dir, reason);
+        }
+    }
+}
+
+impl Disk {
     pub(super) fn store_dir(&self) -> PathBuf {
         self.data_dir.join("queue")
     }
 
-    /// Makes all that was applied to the index before durable: the only way this crate ever does.
-    ///
     /// sled 0.34's `flush` ends in `sync_file_range` on Linux, which does not reach the disk, hence
     /// the `fdatasync` of the same inode behind it.
-    pub(super) fn sync(&self) -> Result<(), String> {
-        let flushed = self.flushes.flush(&self.index.db());
-        flushed.map_err(|error| error.to_string())?;
-        self.disk.sync_data().map_err(|error| error.to_string())
+    fn commit(&self, db: &sled::Db, changes: Changes) -> Result<(), String> {
+        catch_unwind(AssertUnwindSafe(|| {
+            let applied = db.apply_batch(changes.into_sled());
+            applied.map_err(|error| error.to_string())?;
+            let flushed = self.flushes.flush(db);
+            flushed.map_err(|error| error.to_string())?;
+            self.file.sync_data().map_err(|error| error.to_string())
+        }))
+        .unwrap_or_else(|_| Err("sled panicked".to_owned()))
     }
 }
 

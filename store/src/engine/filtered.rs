@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{keys, owner::Owner, recover::Unsound, stage::Round};
+use super::{db::Db, keys, owner::Owner, recover::Unsound, stage::Round};
 use crate::{
     FilteredCount, codec,
     frame::{self, Kind},
@@ -24,7 +24,7 @@ struct Row {
 }
 
 /// What the index says.
-pub(super) fn all(db: &sled::Db) -> Result<Filtered, Unsound> {
+pub(super) fn all(db: &Db) -> Result<Filtered, Unsound> {
     let mut filtered = Filtered::new();
     for row in db.scan_prefix(keys::FILTERED) {
         let (_, stored) = row?;

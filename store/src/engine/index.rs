@@ -17,7 +17,11 @@ use std::{
     sync::{PoisonError, RwLock},
 };
 
-use super::{files, owner::Owner};
+use super::{
+    db::{Changes, Db},
+    files::{self, Disk, Medium},
+    owner::Owner,
+};
 
 /// Of everything in the store. Raise it with any change that an older version would misread, and read
 /// the older one or say how to move (`auditrelay export`).
@@ -37,22 +41,22 @@ const ROWS_PER_BATCH: usize = 1_000;
 const COMMITS_PER_LOOK: u64 = 64;
 
 /// The database in use.
-pub(super) struct Index(RwLock<sled::Db>);
+pub(super) struct Index(RwLock<Db>);
 
 impl Index {
-    pub(super) fn new(db: sled::Db) -> Self {
+    pub(super) fn new(db: Db) -> Self {
         Self(RwLock::new(db))
     }
 
     /// The database of now. Who keeps it does not see what is committed after it was replaced.
-    pub(super) fn db(&self) -> sled::Db {
+    pub(super) fn db(&self) -> Db {
         self.0
             .read()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
     }
 
-    fn replace(&self, db: sled::Db) {
+    fn replace(&self, db: Db) {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = db;
     }
 }
@@ -140,19 +144,30 @@ fn parse(bytes: &[u8]) -> Option<(u32, u64)> {
 
 impl Owner {
     pub(super) fn measure_index(&mut self) {
-        if let Ok(bytes) = self.database.index.db().size_on_disk() {
-            self.index_bytes = bytes;
-        }
+        let bytes = match &self.database.medium {
+            // What cannot be measured is as it was.
+            Medium::Disk(_) => match self.database.index.db() {
+                Db::Sled(db) => db.size_on_disk().ok(),
+                Db::Memory(_) => None,
+            },
+            Medium::Stream(stream) => Some(stream.bytes()),
+        };
+        self.index_bytes = bytes.unwrap_or(self.index_bytes);
     }
 
     /// Replaces the index if it is large and holds little.
     pub(super) fn renew_index(&mut self) -> Result<(), String> {
+        if let Medium::Stream(stream) = &mut self.database.medium {
+            let renewed = stream.renew(self.totals.commits);
+            self.index_bytes = stream.bytes();
+            return renewed.map_err(|error| format!("a snapshot of the index: {error}"));
+        }
         if self.totals.commits.is_multiple_of(COMMITS_PER_LOOK) {
             self.measure_index();
         }
         let rows = self.holdings.rows + self.totals.quarantine_entries;
         let needed = self.holdings.rows * ROW_BYTES + self.totals.quarantine_bytes;
-        let worth = self.index_bytes > self.database.index_bytes_min
+        let worth = self.index_bytes > self.database.index_bytes_min()
             && self.index_bytes / 2 > self.index_renewed_bytes
             && rows <= ROWS_MAX
             && needed < self.index_bytes / 4;
@@ -174,33 +189,45 @@ impl Owner {
     }
 
     fn copy_index(&mut self) -> Result<(), files::SledOrIo> {
-        let store = self.database.store_dir();
-        let number = self.database.index_number + 1;
-        let dir = dir_of(&store, number);
-        let old = self.database.index.db();
-        let new = files::config(&dir, self.database.cache_bytes_max).open()?;
-        let mut batch = sled::Batch::default();
-        for (n, row) in old.iter().enumerate() {
-            let (key, value) = row?;
-            batch.insert(key, value);
-            if n % ROWS_PER_BATCH == ROWS_PER_BATCH - 1 {
-                new.apply_batch(std::mem::take(&mut batch))?;
-            }
-        }
-        new.apply_batch(batch)?;
-        self.database.flushes.flush(&new)?;
-        let disk = files::sync_index(&dir)?;
-        File::open(&store)?.sync_all()?;
-        name(&store, number)?;
-        self.database.index.replace(new);
-        self.database.flushes.tell(&disk, &self.shared)?;
-        self.database.disk = disk;
-        let gone = dir_of(&store, self.database.index_number);
-        self.database.index_number = number;
+        let shared = std::sync::Arc::clone(&self.shared);
+        let index = std::sync::Arc::clone(&self.database.index);
+        let (Medium::Disk(disk), Db::Sled(old)) = (&mut self.database.medium, index.db()) else {
+            return Ok(());
+        };
+        let (new, file) = disk.copied(&old)?;
+        index.replace(Db::Sled(new));
+        disk.flushes.tell(&file, &shared)?;
+        disk.file = file;
+        let gone = dir_of(&disk.store_dir(), disk.index_number);
+        disk.index_number += 1;
         drop(old);
         // Readers that still have it open read on.
         fs::remove_dir_all(gone)?;
         Ok(())
+    }
+}
+
+impl Disk {
+    /// Copies an index into a fresh one, durably, and names it; returns it with the file that is synced.
+    fn copied(&self, old: &sled::Db) -> Result<(sled::Db, File), files::SledOrIo> {
+        let store = self.store_dir();
+        let number = self.index_number + 1;
+        let dir = dir_of(&store, number);
+        let new = files::config(&dir, self.cache_bytes_max).open()?;
+        let mut batch = Changes::default();
+        for (n, row) in old.iter().enumerate() {
+            let (key, value) = row?;
+            batch.insert(key, value);
+            if n % ROWS_PER_BATCH == ROWS_PER_BATCH - 1 {
+                new.apply_batch(std::mem::take(&mut batch).into_sled())?;
+            }
+        }
+        new.apply_batch(batch.into_sled())?;
+        self.flushes.flush(&new)?;
+        let file = files::sync_index(&dir)?;
+        File::open(&store)?.sync_all()?;
+        name(&store, number)?;
+        Ok((new, file))
     }
 }
 

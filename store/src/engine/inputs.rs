@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 
 use super::{
+    db::Db,
     keys,
     owner::Owner,
     recover::Unsound,
@@ -33,7 +34,7 @@ pub(super) struct Inputs {
 }
 
 /// What the index says.
-pub(super) fn all(db: &sled::Db) -> Result<Told, Unsound> {
+pub(super) fn all(db: &Db) -> Result<Told, Unsound> {
     let mut told = Told::new();
     for row in db.scan_prefix(keys::INPUTS) {
         let (_, stored) = row?;

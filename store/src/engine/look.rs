@@ -183,7 +183,7 @@ pub(super) fn retained(inner: &Inner, from: Cursor) -> Result<Retained, ReadErro
         .iter()
         .filter(|one| (reached.segment..=end.segment).contains(one))
     {
-        let whole = std::fs::metadata(files.path(*segment)).map_or(0, |file| file.len());
+        let whole = files.length(*segment).unwrap_or(0);
         bytes_left += if *segment == end.segment {
             end.offset.min(whole)
         } else {

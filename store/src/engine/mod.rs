@@ -16,6 +16,7 @@
 mod carve;
 mod closed;
 mod compact;
+mod db;
 mod export;
 mod fall_back;
 mod files;
@@ -45,6 +46,7 @@ mod shared;
 mod shed;
 mod snapshot;
 mod stage;
+mod stream;
 mod threads;
 mod tidy;
 mod trace;
@@ -65,7 +67,9 @@ use index::Index;
 use job::{Answer, Fate, Job, Op};
 use owner::Owner;
 pub use read::SLICES_MAX;
+use recover::Counters;
 use shared::{Shared, locked};
+pub use stream::StreamOptions;
 
 use crate::{LeaseId, Limits, Mute, Queue, QueueError, codec::Class};
 
@@ -129,7 +133,8 @@ struct Inner {
     index: Arc<Index>,
     logs: LogNames,
     shared: Arc<Shared>,
-    data_dir: PathBuf,
+    /// Where it lies on a disk.
+    data_dir: Option<PathBuf>,
 }
 
 impl Drop for Inner {
@@ -152,44 +157,50 @@ impl Engine {
     /// See [`OpenError`]. A store that is damaged is no error: it is moved aside, see [`Opened`].
     pub fn open(options: &SledOptions) -> Result<Opened, OpenError> {
         let (database, counters, moved_aside) = Database::open(options)?;
-        let shared = Arc::new(Shared::new(
-            &options.data_dir,
-            &options.limits,
-            options.now_unix_ms,
-        ));
+        let logs = LogNames::new(&options.data_dir.join("queue"));
+        let queue = Self::start(
+            (database, counters),
+            logs,
+            Some(options.data_dir.clone()),
+            (&options.limits, options.now_unix_ms),
+        )?;
+        Ok(Opened { queue, moved_aside })
+    }
+
+    /// Starts the writer of an open store.
+    fn start(
+        (database, counters): (Database, Counters),
+        logs: LogNames,
+        data_dir: Option<PathBuf>,
+        (limits, now_unix_ms): (&Limits, i64),
+    ) -> Result<Self, OpenError> {
+        let shared = Arc::new(Shared::new(data_dir.as_deref(), limits, now_unix_ms));
         let index = Arc::clone(&database.index);
-        let told = database.flushes.tell(&database.disk, &shared);
-        told.map_err(|error| OpenError::Unusable {
-            path: options.data_dir.clone(),
+        let unusable = |error: std::io::Error| OpenError::Unusable {
+            path: data_dir.clone().unwrap_or_default(),
             reason: error.to_string(),
-        })?;
+        };
+        database.tell(&shared).map_err(unusable)?;
         let owner = Owner::new(
             database,
             Arc::clone(&shared),
             counters,
-            options.limits.clone(),
-            options.now_unix_ms,
+            limits.clone(),
+            now_unix_ms,
         );
         let (jobs, received) = mpsc::channel();
         let thread = std::thread::Builder::new()
             .name("queue-writer".to_owned())
             .spawn(move || owner.run(&received))
-            .map_err(|error| OpenError::Unusable {
-                path: options.data_dir.clone(),
-                reason: error.to_string(),
-            })?;
-        let inner = Inner {
+            .map_err(unusable)?;
+        Ok(Self(Arc::new(Inner {
             jobs: Some(jobs),
             thread: Some(thread),
             index,
-            logs: LogNames::new(&options.data_dir.join("queue")),
+            logs,
             shared,
-            data_dir: options.data_dir.clone(),
-        };
-        Ok(Opened {
-            queue: Self(Arc::new(inner)),
-            moved_aside,
-        })
+            data_dir,
+        })))
     }
 
     /// Compares the counters with what a scan of every record finds. Slow; for a queue at rest, though it may
@@ -318,8 +329,11 @@ impl Engine {
             Err(error) => (read::unread(&error), error.is_panic()),
         };
         // Behind a failed write sled fails and panics on everything, whatever is on disk.
-        if is_damage && self.0.shared.check().is_ok() {
-            files::mark_damaged(&self.0.data_dir, &reason);
+        if is_damage
+            && self.0.shared.check().is_ok()
+            && let Some(data_dir) = &self.0.data_dir
+        {
+            files::mark_damaged(data_dir, &reason);
         }
         Err(self.0.shared.fail(&reason))
     }

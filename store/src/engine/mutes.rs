@@ -11,6 +11,7 @@ use auditrelay_audit::Severity;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    db::Db,
     job::{Answer, NewMuteJob},
     keys,
     mute_words::{count, named, told_at_the_end, were},
@@ -46,7 +47,7 @@ struct HeldRow {
 }
 
 /// All that an index knows.
-pub(super) fn all(db: &sled::Db) -> Result<Mutes, Unsound> {
+pub(super) fn all(db: &Db) -> Result<Mutes, Unsound> {
     let mut mutes = Mutes::new();
     for row in db.scan_prefix(keys::MUTES) {
         let MuteRow { id, asked, ended } = small(&row?.1)?;

@@ -15,7 +15,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
         mpsc::{self, RecvTimeoutError},
@@ -26,7 +25,7 @@ use std::{
 use super::{
     closed,
     compact::Moving,
-    files::{self, Database},
+    files::{Database, Medium},
     filtered::Filtered,
     holdings::Holdings,
     inputs::Inputs,
@@ -184,9 +183,11 @@ impl Owner {
     }
 
     fn note_closed(&self) {
-        if self.shared.check().is_ok() {
-            let store = self.database.store_dir();
-            closed::write(&store, &self.totals, self.waiting, &self.database.logs);
+        if self.shared.check().is_ok()
+            && let Medium::Disk(disk) = &self.database.medium
+        {
+            let (store, logs) = (disk.store_dir(), &self.database.logs);
+            closed::write(&store, &self.totals, self.waiting, logs);
         }
     }
 
@@ -251,7 +252,7 @@ impl Owner {
     pub(super) fn reason(&self, error: StageError) -> String {
         match error {
             StageError::Damaged(reason) => {
-                files::mark_damaged(&self.database.data_dir, &reason);
+                self.database.mark_damaged(&reason);
                 reason
             }
             StageError::Failed(reason) => reason,
@@ -308,12 +309,7 @@ impl Owner {
         }
         let mut batch = std::mem::take(&mut round.batch);
         batch.insert(keys::TOTALS, self.totals.stored());
-        catch_unwind(AssertUnwindSafe(|| {
-            let db = self.database.index.db();
-            db.apply_batch(batch).map_err(|error| error.to_string())?;
-            self.database.sync()
-        }))
-        .unwrap_or_else(|_| Err("sled panicked".to_owned()))?;
+        self.database.commit(batch, self.totals.commits)?;
         self.find_first(&round.touched)?;
         let bytes = locked(&self.shared.unrouted)
             .drain(..routed)

@@ -7,7 +7,9 @@
 
 use std::collections::BTreeSet;
 
-use super::{keys, owner::Owner, read::ReadError, records::small, recover::Unsound, stage::Round};
+use super::{
+    db::Db, keys, owner::Owner, read::ReadError, records::small, recover::Unsound, stage::Round,
+};
 use crate::{
     RateCount, RatesCounted, codec,
     frame::{self, Kind},
@@ -17,7 +19,7 @@ use crate::{
 const COUNTS_PER_ROW: usize = 240;
 
 /// Which rows an index holds; each is looked at, as one that cannot be read would end the router.
-pub(super) fn rows(db: &sled::Db) -> Result<BTreeSet<u64>, Unsound> {
+pub(super) fn rows(db: &Db) -> Result<BTreeSet<u64>, Unsound> {
     let mut rows = BTreeSet::new();
     for row in db.scan_prefix(keys::RATES) {
         let (_, stored) = row?;
@@ -29,7 +31,7 @@ pub(super) fn rows(db: &sled::Db) -> Result<BTreeSet<u64>, Unsound> {
 }
 
 /// All that was counted, oldest first.
-pub(super) fn all(db: &sled::Db) -> Result<Vec<RateCount>, ReadError> {
+pub(super) fn all(db: &Db) -> Result<Vec<RateCount>, ReadError> {
     let mut all = Vec::new();
     for row in db.scan_prefix(keys::RATES) {
         all.extend(small::<Vec<RateCount>>(&row?.1)?);

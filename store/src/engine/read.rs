@@ -11,6 +11,7 @@ use std::{
 use auditrelay_audit::Severity;
 
 use super::{
+    db::Db,
     files,
     index::Index,
     keys,
@@ -87,12 +88,12 @@ pub(super) fn blocks(log: &LogFiles, places: &[UnroutedBlock]) -> Result<Vec<Blo
     places.iter().map(read).collect()
 }
 
-pub(super) fn totals(db: &sled::Db) -> Result<Totals, ReadError> {
+pub(super) fn totals(db: &Db) -> Result<Totals, ReadError> {
     let stored = db.get(keys::TOTALS)?;
     Ok(small(&stored.ok_or(Damaged("its ledger is missing"))?)?)
 }
 
-pub(super) fn seen(db: &sled::Db, log: &LogFiles) -> Result<Vec<SeenBlock>, ReadError> {
+pub(super) fn seen(db: &Db, log: &LogFiles) -> Result<Vec<SeenBlock>, ReadError> {
     let totals = totals(db)?;
     let oldest = log.segments().map_err(LogError::Io)?.first().copied();
     let from = oldest.map_or(START, |segment| Position { segment, offset: 0 });
@@ -115,7 +116,7 @@ pub(super) fn seen(db: &sled::Db, log: &LogFiles) -> Result<Vec<SeenBlock>, Read
     places.into_iter().map(read).collect()
 }
 
-pub(super) fn seal(db: &sled::Db, channel: &str) -> Result<Option<Seal>, ReadError> {
+pub(super) fn seal(db: &Db, channel: &str) -> Result<Option<Seal>, ReadError> {
     Ok(db
         .get(keys::seal(channel))?
         .map(|stored| Seal::read(&stored))
@@ -124,7 +125,7 @@ pub(super) fn seal(db: &sled::Db, channel: &str) -> Result<Option<Seal>, ReadErr
 
 /// What the channel's next message would stand for, most severe and oldest first.
 pub(super) fn next_slices(
-    db: &sled::Db,
+    db: &Db,
     channel: &str,
     limit: LeaseLimit,
 ) -> Result<Vec<Slice>, ReadError> {

@@ -6,11 +6,14 @@ use std::{
     fs, io,
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use super::{
-    SledOptions, closed, fall_back,
+    SledOptions,
+    closed::{self, Closed},
+    db::Db,
+    fall_back,
     files::{DAMAGED_MARK, LogNames, Logs, config},
     filtered::{self, Filtered},
     holdings::{Counted, Holder, Holdings, Row},
@@ -138,12 +141,18 @@ pub(super) fn open_sound(options: &SledOptions, dir: &Path) -> Result<Store, Uns
     snapshot::before_open(dir, &index, index_number).map_err(Unsound::Unreachable)?;
     let open = || -> Result<(sled::Db, Counters), Unsound> {
         let db = open_unlocked(&config(&index, options.cache_bytes_max))?;
-        let counters = read_index(&db)?;
+        let counters = read_index(&Db::Sled(db.clone()))?;
         Ok((db, counters))
     };
     let (db, mut counters) = catch_unwind(AssertUnwindSafe(open))
         .unwrap_or_else(|_| Err(Unsound::Damaged("sled panicked on it".to_owned())))?;
-    let logs = open_logs(dir, options.segment_bytes, &mut counters)?;
+    let closed = closed::read(dir)?;
+    let logs = open_logs(
+        &LogNames::new(dir),
+        closed,
+        options.segment_bytes,
+        &mut counters,
+    )?;
     closed::remove(dir).map_err(Unsound::Unreachable)?;
     Ok(Store {
         db,
@@ -153,7 +162,7 @@ pub(super) fn open_sound(options: &SledOptions, dir: &Path) -> Result<Store, Uns
     })
 }
 
-fn read_index(db: &sled::Db) -> Result<Counters, Unsound> {
+pub(super) fn read_index(db: &Db) -> Result<Counters, Unsound> {
     let totals = db.get(keys::TOTALS)?;
     let totals = totals.ok_or_else(|| Unsound::Damaged("its ledger is missing".to_owned()))?;
     let mut counters = Counters {
@@ -213,8 +222,12 @@ fn read_index(db: &sled::Db) -> Result<Counters, Unsound> {
 }
 
 /// Finds what was appended and is not routed, and cuts off what was never acknowledged.
-fn open_logs(dir: &Path, segment_bytes: u64, counters: &mut Counters) -> Result<Logs, Unsound> {
-    let names = &LogNames::new(dir);
+pub(super) fn open_logs(
+    names: &LogNames,
+    closed: Option<Closed>,
+    segment_bytes: u64,
+    counters: &mut Counters,
+) -> Result<Logs, Unsound> {
     let Counters {
         totals,
         unrouted,
@@ -225,7 +238,7 @@ fn open_logs(dir: &Path, segment_bytes: u64, counters: &mut Counters) -> Result<
         ..
     } = counters;
     let scanned = look_at_events(names, totals, unrouted, reached)?;
-    if let Some(closed) = closed::read(dir)?
+    if let Some(closed) = closed
         && let Some(what) = closed.differs(totals, names, scanned.end)?
     {
         return Err(Unsound::Damaged(what.to_owned()));
@@ -245,14 +258,8 @@ fn open_logs(dir: &Path, segment_bytes: u64, counters: &mut Counters) -> Result<
         totals.next_seq = totals.next_seq.max(last.seq + 1);
     }
     for segment in names.events.segments()? {
-        let written = fs::metadata(names.events.path(segment))?.modified()?;
-        let since = written
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .unwrap_or_default();
-        events_written.insert(
-            segment,
-            i64::try_from(since.as_millis()).unwrap_or(i64::MAX),
-        );
+        let written = names.events.modified_unix_ms(segment)?;
+        events_written.insert(segment, written);
     }
     let open = |files: &LogFiles, end| Log::open(files.clone(), end, segment_bytes);
     let logs = Logs {
@@ -294,7 +301,7 @@ fn look_at_events(
                 items: header.items,
                 plain_bytes: header.plain_bytes,
             });
-            if let Some(position) = codec::reached(header.items, payload) {
+            for position in codec::reached(header.items, payload) {
                 inputs::newest(reached, header.seq, &position.input, &position.state);
             }
         },

@@ -21,7 +21,8 @@ const LOW_WATER_TENTHS: u64 = 9;
 const DISK_STEP_BYTES_MAX: u64 = 256 * 1024 * 1024;
 
 pub(super) struct Room {
-    dir: PathBuf,
+    /// Where it lies on a disk of this machine.
+    dir: Option<PathBuf>,
     bytes_max: AtomicU64,
     disk_free_bytes_min: AtomicU64,
     /// All files of the store.
@@ -33,7 +34,7 @@ pub(super) struct Room {
 }
 
 impl Room {
-    pub(super) fn new(dir: PathBuf, limits: &Limits) -> Self {
+    pub(super) fn new(dir: Option<PathBuf>, limits: &Limits) -> Self {
         Self {
             dir,
             bytes_max: AtomicU64::new(limits.bytes_max),
@@ -68,9 +69,9 @@ impl Room {
         self.unrouted.fetch_sub(bytes, Ordering::Relaxed);
     }
 
-    /// Free bytes of the file system; `None` if it does not say.
+    /// Free bytes of the file system; `None` if it does not say, or there is none.
     pub(super) fn disk_free(&self) -> Option<u64> {
-        let told = rustix::fs::statvfs(&self.dir).ok()?;
+        let told = rustix::fs::statvfs(self.dir.as_ref()?).ok()?;
         Some(told.f_bavail.saturating_mul(told.f_frsize))
     }
 
@@ -149,7 +150,7 @@ mod tests {
             bytes_max,
             ..Limits::default()
         };
-        Room::new(".".into(), &limits)
+        Room::new(Some(".".into()), &limits)
     }
 
     #[test]
@@ -191,7 +192,7 @@ mod tests {
             disk_free_bytes_min: 1 << 60,
             ..Limits::default()
         };
-        let full = Room::new(".".into(), &limits)
+        let full = Room::new(Some(".".into()), &limits)
             .admit(1)
             .expect_err("no disk is so large");
         assert!(full.0.contains("disk_free_bytes_min"), "{full}");

@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     path::Path,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
 };
 
 use auditrelay_audit::Severity;
@@ -20,7 +20,13 @@ use super::{
     room::Room,
     tidy::bytes_before,
 };
-use crate::{Backlog, Ledger, Limits, QueueError, Space, frame::Damaged, log::Place};
+use crate::{
+    Backlog, Ledger, Limits, QueueError, Space,
+    frame::Damaged,
+    log::{Log, Place},
+};
+
+pub(super) use crate::locked;
 
 /// What the owner tells everybody.
 pub(super) struct Shared {
@@ -54,13 +60,8 @@ pub(super) struct UnroutedBlock {
     pub(super) plain_bytes: u32,
 }
 
-pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Nothing panics while it holds one of these; if it did, plain counters are still sound.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Shared {
-    pub(super) fn new(data_dir: &Path, limits: &Limits, now_unix_ms: i64) -> Self {
+    pub(super) fn new(data_dir: Option<&Path>, limits: &Limits, now_unix_ms: i64) -> Self {
         let space = Space {
             bytes_max: limits.bytes_max,
             disk_free_bytes_min: limits.disk_free_bytes_min,
@@ -72,7 +73,7 @@ impl Shared {
             space: Mutex::new(space),
             backlogs: Mutex::default(),
             opened_unix_ms: now_unix_ms,
-            room: Room::new(data_dir.to_owned(), limits),
+            room: Room::new(data_dir.map(Path::to_owned), limits),
             unrouted: Mutex::default(),
             appended: Notify::new(),
             inputs: Mutex::default(),
@@ -229,7 +230,8 @@ impl Owner {
     pub(super) fn publish_space(&self, touched: &BTreeSet<String>) {
         let logs = &self.database.logs;
         let files = [&logs.events, &logs.deliveries, &logs.seen];
-        let bytes: u64 = files.iter().flat_map(|log| log.sizes().values()).sum();
+        let of_log = |log: &&Log| log.sizes().values().sum::<u64>() + log.files().overhead_bytes();
+        let bytes: u64 = files.iter().map(of_log).sum();
         self.shared.room.set_used(bytes + self.index_bytes);
         let mut space = locked(&self.shared.space);
         for name in touched {

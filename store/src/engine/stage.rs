@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use auditrelay_audit::Severity;
 
 use super::{
+    db::Changes,
     holdings::{Holder, Row},
     job::{Answer, Op, Restored, RestoredDelivery},
     keys,
@@ -26,7 +27,7 @@ use crate::{
 /// One round: what will be applied, and whom it touches.
 #[derive(Default)]
 pub(super) struct Round {
-    pub(super) batch: sled::Batch,
+    pub(super) batch: Changes,
     pub(super) touched: BTreeSet<String>,
     pub(super) appended: Vec<UnroutedBlock>,
     /// How far appended blocks bring their inputs, with the block's sequence.

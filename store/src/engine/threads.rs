@@ -8,7 +8,13 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    job::Answer, keys, owner::Owner, read::ReadError, records::small, recover::Unsound,
+    db::{Db, Row},
+    job::Answer,
+    keys,
+    owner::Owner,
+    read::ReadError,
+    records::small,
+    recover::Unsound,
     stage::Round,
 };
 use crate::{
@@ -27,7 +33,7 @@ struct ThreadRow {
 }
 
 /// All that are noted in an index.
-pub(super) fn all(db: &sled::Db) -> Result<Threads, Unsound> {
+pub(super) fn all(db: &Db) -> Result<Threads, Unsound> {
     let mut threads = Threads::new();
     for row in db.scan_prefix(keys::THREADS) {
         let ThreadRow { channel, thread } = small(&row?.1)?;
@@ -38,9 +44,9 @@ pub(super) fn all(db: &sled::Db) -> Result<Threads, Unsound> {
 }
 
 /// Those of a channel, oldest first.
-pub(super) fn of(db: &sled::Db, channel: &str) -> Result<Vec<Thread>, ReadError> {
+pub(super) fn of(db: &Db, channel: &str) -> Result<Vec<Thread>, ReadError> {
     let rows = db.scan_prefix(keys::threads_of(channel));
-    let thread = |row: sled::Result<(sled::IVec, sled::IVec)>| {
+    let thread = |row: Row| {
         let ThreadRow { thread, .. } = small(&row?.1)?;
         Ok(thread)
     };

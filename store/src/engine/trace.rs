@@ -14,7 +14,9 @@ use std::{
 use auditrelay_audit::{Envelope, Severity};
 
 use super::{
-    Engine, Inner, keys, locked,
+    Engine, Inner,
+    db::Db,
+    keys, locked,
     read::{self, ReadError},
     records::{DeadRow, Held, SettledAs, Settlement, Slice, ToldRow},
     shared::UnroutedBlock,
@@ -100,7 +102,7 @@ fn page(
     let length = |segment| match segment == end.segment {
         true => end.offset,
         // One that has just gone has nothing left.
-        false => std::fs::metadata(files.path(segment)).map_or(0, |file| file.len()),
+        false => files.length(segment).unwrap_or(0),
     };
     let offset = match segment == from.segment {
         true => from.offset,
@@ -318,7 +320,7 @@ fn whereabouts(
 
 /// The lease that has a delivery, and when it was sealed.
 fn leased(
-    db: &sled::Db,
+    db: &Db,
     (channel, severity, seq): (&str, Severity, u64),
     number: u32,
 ) -> Result<Option<(u64, i64)>, ReadError> {

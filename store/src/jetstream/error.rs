@@ -44,7 +44,7 @@ pub enum JetStreamError {
     },
     /// No trust between the relay and a server.
     #[error(
-        "no TLS with NATS at {servers}: {why}; see queue.jetstream.tls (ca_file for who signed the servers' certificates, cert_file and key_file where servers ask for one)"
+        "no TLS with NATS at {servers}: {why}; see queue.jetstream.tls (ca_file for who signed the servers' certificates, certificate_file and key_file where servers ask for one)"
     )]
     Tls {
         /// Hosts and ports.
@@ -151,6 +151,16 @@ pub enum JetStreamError {
         stream: String,
         /// How many it has.
         replicas: usize,
+    },
+    /// A relay with another key.
+    #[error(
+        "the dedup key of this relay is not the one of the relays that its streams are shared with (bucket {bucket}): it would not know again what they have seen; give all of them the same file (dedup.key_file). To exchange the key on purpose stop all of them, forget the old one (nats kv del {bucket} {entry}), and start them with the new one"
+    )]
+    OtherKey {
+        /// The bucket.
+        bucket: String,
+        /// The entry in it.
+        entry: &'static str,
     },
     /// JetStream did not do something, now.
     #[error("JetStream did not {what}: {why}")]

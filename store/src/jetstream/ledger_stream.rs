@@ -85,6 +85,11 @@ pub(crate) struct LedgerStream {
 }
 
 impl LedgerStream {
+    /// The stream's name.
+    pub(crate) fn name(&self) -> &str {
+        &self.jetstream.streams().ledger
+    }
+
     /// Writes a fence: from here on nobody else can write, until somebody takes over from this one.
     ///
     /// # Errors

@@ -14,14 +14,25 @@
 //!   add anything any more, whatever its clock says: the lease is for who acts outside, the stream guards itself;
 //! * who holds the lease counts its time from before it asked for it, who waits for it from after it saw it.
 
+mod ask;
 mod client;
 mod connect;
 mod error;
+mod inbox;
+mod inbox_room;
 mod lease;
-#[allow(dead_code, unused_imports, reason = "the engine is what uses it")]
-mod ledger_stream;
+pub(crate) mod ledger_stream;
+mod left;
+mod message;
+mod open;
+mod parts;
 mod promises;
+mod publish;
+mod pump;
+pub(crate) mod segments;
+mod shared_key;
 mod streams;
+mod take;
 #[cfg(test)]
 mod test_support;
 
@@ -29,8 +40,10 @@ use std::{path::PathBuf, time::Duration};
 
 use secrecy::SecretString;
 
+pub use ask::{Answer, AskError, Gone, Question, Questions};
 pub use connect::JetStream;
 pub use error::JetStreamError;
+pub use inbox::Inbox;
 pub use lease::Leadership;
 
 /// How to reach the servers, and what is asked of them.
@@ -64,7 +77,7 @@ pub enum Credentials {
     /// Not at all.
     #[default]
     None,
-    /// With a `.creds` file.
+    /// With a `.creds` file, which is read for each connection.
     File(PathBuf),
     /// With a user and a password.
     User(String, SecretString),

@@ -8,7 +8,7 @@
 //!
 //! | stream | subjects | retention | what for |
 //! | --- | --- | --- | --- |
-//! | `<name>-inbox` | `<name>.inbox` | work queue | batches that were accepted, until the leader took them |
+//! | `<name>-inbox` | `<name>.inbox`, `<name>.inbox.>` | work queue | batches that were accepted, until the leader took them |
 //! | `<name>-ledger` | `<name>.ledger.>` | limits | what the leader writes |
 //! | `KV_<name>-lease` | `$KV.<name>-lease.>` | limits, one message a subject | who leads |
 //!
@@ -41,7 +41,7 @@ const ANSWER: Duration = Duration::from_secs(1);
 pub(crate) struct Streams {
     /// The inbox.
     pub(crate) inbox: String,
-    /// The one subject of the inbox.
+    /// The subject of the inbox; parts of large blocks are below it.
     pub(crate) inbox_subject: String,
     /// The ledger stream.
     pub(crate) ledger: String,
@@ -99,7 +99,10 @@ impl Streams {
         let inbox = Config {
             name: self.inbox.clone(),
             description: Some("auditrelay: batches that were accepted".to_owned()),
-            subjects: vec![self.inbox_subject.clone()],
+            subjects: vec![
+                self.inbox_subject.clone(),
+                format!("{}.>", self.inbox_subject),
+            ],
             retention: RetentionPolicy::WorkQueue,
             max_bytes: bytes(options.inbox_bytes_max),
             ..common.clone()
@@ -312,12 +315,9 @@ fn editable(has: &Config, needs: &Config) -> Vec<(&'static str, String, String, 
         DiscardPolicy::New => "new".to_owned(),
         DiscardPolicy::Old => "old".to_owned(),
     };
-    let limit = |limit: i64| {
-        if limit <= 0 {
-            "no limit".to_owned()
-        } else {
-            limit.to_string()
-        }
+    let limit = |limit: i64| match limit {
+        ..=0 => "no limit".to_owned(),
+        limit => limit.to_string(),
     };
     let age = |config: &Config| {
         if config.max_age.is_zero() {
@@ -328,12 +328,13 @@ fn editable(has: &Config, needs: &Config) -> Vec<(&'static str, String, String, 
     };
     let transform = |config: &Config| yes_or_no(config.subject_transform.is_some());
     let per_subject = needs.max_messages_per_subject;
+    let subjects = needs.subjects.join(",");
     vec![
         (
             "subjects",
-            has.subjects.join(" "),
-            needs.subjects.join(" "),
-            format!("--subjects='{}'", needs.subjects.join(",")),
+            has.subjects.join(","),
+            subjects.clone(),
+            format!("--subjects='{subjects}'"),
         ),
         (
             "discard",

@@ -3,11 +3,7 @@
 //! A file that was emptied or cut between two frames is a log of whole frames, and so is one that stands in
 //! another's place: nothing in them says that something is missing. The next file does.
 
-use std::{
-    collections::BTreeMap,
-    fs::{self, File, OpenOptions},
-    io::{self, Read, Write},
-};
+use std::{collections::BTreeMap, io};
 
 use super::{LogFiles, Position, scan::was_acknowledged};
 use crate::frame::{self, HEADER_BYTES, Header, Kind};
@@ -15,28 +11,12 @@ use crate::frame::{self, HEADER_BYTES, Header, Kind};
 /// The frame: its header, the segment's number, the length of the one before it.
 pub(super) const BEGIN_BYTES: u64 = HEADER_BYTES as u64 + 16;
 
-fn frame(segment: u64, bytes_before: u64) -> Vec<u8> {
+/// What it begins with.
+pub(super) fn frame(segment: u64, bytes_before: u64) -> Vec<u8> {
     let mut frame = Vec::with_capacity(BEGIN_BYTES as usize);
     let said = [&segment.to_be_bytes()[..], &bytes_before.to_be_bytes()[..]];
     frame::encode(&Header::new(Kind::Begin, 0), &said, &mut frame);
     frame
-}
-
-impl LogFiles {
-    /// Makes the segment that follows the one that ends here. It is there whole or not at all, whenever
-    /// the power fails.
-    pub(super) fn follow(&self, end: Position) -> io::Result<File> {
-        let segment = end.segment + 1;
-        let path = self.path(segment);
-        // No segment's name, so one that is left over is no segment.
-        let new = path.with_extension("log.new");
-        let mut file = File::create(&new)?;
-        file.write_all(&frame(segment, end.offset))?;
-        file.sync_all()?;
-        fs::rename(&new, &path)?;
-        File::open(&self.dir)?.sync_all()?;
-        OpenOptions::new().append(true).open(path)
-    }
 }
 
 /// Looks at how every segment begins, and so at how long the one before it is; some may be gone.
@@ -44,7 +24,7 @@ pub(super) fn check(files: &LogFiles, sizes: &BTreeMap<u64, u64>) -> io::Result<
     for segment in sizes.keys() {
         let path = files.path(*segment);
         let mut begin = [0; BEGIN_BYTES as usize];
-        let read = File::open(&path)?.read_exact(&mut begin);
+        let read = files.open(*segment)?.read_exact_at(&mut begin, 0);
         let before = segment.checked_sub(1).and_then(|one| sizes.get(&one));
         let is_sound = match (read, before) {
             // The first one does not follow another.

@@ -16,21 +16,18 @@
 //! * after an error nothing more is written: what is on disk is no longer known.
 
 mod begin;
+mod files;
 mod scan;
 
-use std::{
-    collections::BTreeMap,
-    fs::{self, File, OpenOptions},
-    io::{self, Write},
-    os::unix::fs::FileExt,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeMap, io};
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use files::LogFiles;
 pub(crate) use scan::{ScanError, Scanned, scan, scan_some};
 
 use begin::BEGIN_BYTES;
+use files::{Opened, Tail};
 
 use crate::frame::{self, Damaged, Header, Kind};
 
@@ -65,67 +62,11 @@ impl Place {
     }
 }
 
-/// A log's files by name.
-#[derive(Debug, Clone)]
-pub(crate) struct LogFiles {
-    dir: PathBuf,
-    name: &'static str,
-}
-
-impl LogFiles {
-    pub(crate) fn new(dir: &Path, name: &'static str) -> Self {
-        Self {
-            dir: dir.to_owned(),
-            name,
-        }
-    }
-
-    pub(crate) fn path(&self, segment: u64) -> PathBuf {
-        self.dir.join(format!("{}-{segment:016}.log", self.name))
-    }
-
-    /// Segments that there are, oldest first.
-    pub(crate) fn segments(&self) -> io::Result<Vec<u64>> {
-        let mut found = Vec::new();
-        for entry in fs::read_dir(&self.dir)? {
-            let name = entry?.file_name();
-            let number = name
-                .to_str()
-                .and_then(|name| name.strip_prefix(self.name))
-                .and_then(|name| name.strip_prefix('-')?.strip_suffix(".log"))
-                .and_then(|number| number.parse::<u64>().ok());
-            found.extend(number);
-        }
-        found.sort_unstable();
-        Ok(found)
-    }
-
-    /// Makes a log's first segment, which is empty and survives a power loss.
-    pub(crate) fn create(&self, segment: u64) -> io::Result<File> {
-        let file = OpenOptions::new()
-            .append(true)
-            .create_new(true)
-            .open(self.path(segment))?;
-        file.sync_all()?;
-        File::open(&self.dir)?.sync_all()?;
-        Ok(file)
-    }
-
-    pub(crate) fn remove(&self, segment: u64) -> io::Result<()> {
-        match fs::remove_file(self.path(segment)) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(error),
-            // Removed durably, so that none comes back while a later one does not.
-            Ok(()) => File::open(&self.dir)?.sync_all(),
-        }
-    }
-}
-
 /// The writing end.
 #[derive(Debug)]
 pub(crate) struct Log {
     files: LogFiles,
-    file: File,
+    tail: Tail,
     /// Everything before it is durable.
     durable: Position,
     pending: Vec<u8>,
@@ -137,10 +78,8 @@ pub(crate) struct Log {
 impl Log {
     /// Goes on at `end`; what is behind it in the file was never acknowledged and is cut off.
     pub(crate) fn open(files: LogFiles, end: Position, segment_bytes: u64) -> io::Result<Self> {
-        let file = OpenOptions::new()
-            .append(true)
-            .open(files.path(end.segment))?;
-        let length = file.metadata()?.len();
+        let mut tail = files.tail(end.segment)?;
+        let length = tail.length()?;
         if length < end.offset {
             return Err(io::Error::new(
                 io::ErrorKind::UnexpectedEof,
@@ -157,23 +96,23 @@ impl Log {
             return Err(io::Error::new(io::ErrorKind::InvalidData, what));
         }
         if length > end.offset {
-            file.set_len(end.offset)?;
+            tail.cut(end.offset)?;
         }
         // What a killed process wrote and did not sync is whole as long as the machine runs. It is taken
         // as appended from here on, so it has to be durable from here on.
-        file.sync_all()?;
+        tail.sync()?;
         let mut sizes = BTreeMap::new();
         for segment in files.segments()? {
             if segment > end.segment {
                 files.remove(segment)?;
             } else {
-                sizes.insert(segment, fs::metadata(files.path(segment))?.len());
+                sizes.insert(segment, files.length(segment)?);
             }
         }
         begin::check(&files, &sizes)?;
         Ok(Self {
             files,
-            file,
+            tail,
             durable: end,
             pending: Vec::new(),
             segment_bytes,
@@ -217,8 +156,7 @@ impl Log {
         if self.pending.is_empty() {
             return Ok(());
         }
-        self.file.write_all(&self.pending)?;
-        self.file.sync_data()?;
+        self.tail.append(&self.pending)?;
         self.durable = self.end();
         self.sizes.insert(self.durable.segment, self.durable.offset);
         self.pending.clear();
@@ -237,7 +175,7 @@ impl Log {
             return Ok(false);
         }
         let segment = self.durable.segment + 1;
-        self.file = self.files.follow(self.durable)?;
+        self.tail = self.files.follow(self.durable)?;
         let offset = BEGIN_BYTES;
         self.durable = Position { segment, offset };
         self.sizes.insert(segment, offset);
@@ -291,7 +229,7 @@ pub(crate) enum LogError {
 #[derive(Debug)]
 pub(crate) struct Reader {
     files: LogFiles,
-    open: Option<(u64, File)>,
+    open: Option<(u64, Opened)>,
 }
 
 impl Reader {
@@ -305,7 +243,7 @@ impl Reader {
         let file = match &mut self.open {
             Some((open, file)) if *open == segment => file,
             slot => {
-                let file = File::open(self.files.path(segment))?;
+                let file = self.files.open(segment)?;
                 &mut slot.insert((segment, file)).1
             }
         };

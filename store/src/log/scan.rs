@@ -1,9 +1,6 @@
 //! Reading a log from a place to its end, when the queue opens.
 
-use std::{
-    fs::File,
-    io::{self, BufReader, Read},
-};
+use std::io::{self, Read};
 
 use super::{LogFiles, Place, Position};
 use crate::frame::{self, Damaged, HEADER_BYTES, Header, Kind};
@@ -55,18 +52,17 @@ pub(crate) fn scan(
             let file = path.display().to_string();
             move |what| ScanError::Damaged { what, file, offset }
         };
-        let file = match File::open(&path) {
+        let file = match files.open(segment) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return Err(damaged(0)(Damaged("the file is missing")));
             }
             file => file?,
         };
-        let length = file.metadata()?.len();
+        let length = file.length()?;
         if length < end.offset {
             return Err(damaged(length)(Damaged("the file is cut short")));
         }
-        let mut bytes = BufReader::with_capacity(1 << 20, file);
-        bytes.seek_relative(end.offset as i64)?;
+        let mut bytes = file.read_from(end.offset, 1 << 20)?;
         let mut frame = Vec::new();
         while end.offset < length {
             let whole = read_frame(&mut bytes, length - end.offset, &mut frame)?
@@ -108,15 +104,14 @@ pub(crate) fn scan_some(
     let mut at = from;
     while at < end {
         let path = files.path(at.segment);
-        let file = File::open(&path)?;
-        let length = file.metadata()?.len();
+        let file = files.open(at.segment)?;
+        let length = file.length()?;
         let length = if at.segment == end.segment {
             end.offset.min(length)
         } else {
             length
         };
-        let mut bytes = BufReader::with_capacity(1 << 18, file);
-        bytes.seek_relative(at.offset as i64)?;
+        let mut bytes = file.read_from(at.offset, 1 << 18)?;
         let mut frame = Vec::new();
         while at.offset < length {
             let whole = read_frame(&mut bytes, length - at.offset, &mut frame)?
@@ -174,9 +169,8 @@ fn read_frame(
 /// here had been synced before.
 pub(super) fn was_acknowledged(files: &LogFiles, at: Position) -> io::Result<bool> {
     let mut rest = Vec::new();
-    let mut file = File::open(files.path(at.segment))?;
-    io::Seek::seek(&mut file, io::SeekFrom::Start(at.offset))?;
-    file.read_to_end(&mut rest)?;
+    let file = files.open(at.segment)?;
+    file.read_from(at.offset, 1 << 20)?.read_to_end(&mut rest)?;
     let later = (0..rest.len()).any(|start| {
         let candidate = &rest[start..];
         let Some(head) = candidate.first_chunk::<HEADER_BYTES>() else {

@@ -1,6 +1,7 @@
 //! A log on real files: what is found again, what is cut off, what is damage.
 
-use std::io::{Seek, SeekFrom};
+use std::fs::{self, OpenOptions};
+use std::io::{Seek, SeekFrom, Write};
 
 use super::{scan::Scanned, *};
 

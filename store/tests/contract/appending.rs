@@ -1,5 +1,7 @@
 //! Appending and routing.
 
+use crate::Sound;
+use auditrelay_store::{Engine, Queue as _};
 use std::time::Duration;
 
 use crate::{
@@ -110,7 +112,7 @@ pub async fn routed_batches_are_kept_for_a_replay_as_long_as_they_may<B: Backend
     };
     let dir = tempfile::tempdir().expect("a folder");
     let queue = B::limited(dir.path(), limits.clone());
-    let append = async |queue: &B, n: u64| {
+    let append = async |queue: &Engine, n: u64| {
         let events = [format!("{n} {}", noise(1 << 20, n + 1))];
         append_and_route(
             queue,
@@ -150,7 +152,7 @@ pub async fn routed_batches_are_kept_for_a_replay_as_long_as_they_may<B: Backend
 }
 
 /// The first words of what is retained, a piece at a time.
-async fn numbers<B: Backend>(queue: &B) -> Vec<u64> {
+async fn numbers(queue: &Engine) -> Vec<u64> {
     let (mut found, mut from) = (Vec::new(), Cursor::default());
     loop {
         let piece = queue.retained(from).await.expect("read");

@@ -1,9 +1,11 @@
 //! What waits for whom, and since when.
 
+use crate::Sound;
 use auditrelay_audit::Severity;
 use auditrelay_store::{
     Accepted, Backlog, DeliveriesEncoder, DeliveryBlock, LeaseLimit, Limits, Notice,
 };
+use auditrelay_store::{Engine, Queue as _};
 
 use crate::{
     Backend,
@@ -11,7 +13,7 @@ use crate::{
 };
 
 /// Events that were received then, for a channel.
-async fn route_at<B: Backend>(queue: &B, at: i64, severity: Severity, events: &[&str]) {
+async fn route_at(queue: &Engine, at: i64, severity: Severity, events: &[&str]) {
     let events = events.iter().map(|one| (*one).to_owned());
     let appended = queue.append(batch_at(at, events)).await;
     appended.expect("durable");

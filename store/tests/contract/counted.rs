@@ -1,5 +1,7 @@
 //! What is counted beside deliveries: with the routing, and for ever.
 
+use crate::Sound;
+use auditrelay_store::{Engine, Queue as _};
 use std::collections::BTreeMap;
 
 use auditrelay_audit::Severity;
@@ -20,7 +22,7 @@ fn filtered(route: &str, events: u64) -> FilteredCount {
 }
 
 /// Appends so many events, and routes them with these counts; `more` says what else is committed.
-async fn route<B: Backend>(queue: &B, counts: Counts, more: Routed) {
+async fn route(queue: &Engine, counts: Counts, more: Routed) {
     let events = (0..counts.total()).map(|n| format!("{n}"));
     queue.append(batch(events)).await.expect("durable");
     let block = &queue.unrouted(1).await.expect("blocks")[0];

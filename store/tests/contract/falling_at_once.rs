@@ -1,6 +1,8 @@
 //! Falling back while others ask for something too.
 
+use crate::Sound;
 use auditrelay_audit::Severity;
+use auditrelay_store::Queue as _;
 use auditrelay_store::{Accepted, LeaseLimit};
 
 use crate::{

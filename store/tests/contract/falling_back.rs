@@ -1,5 +1,7 @@
 //! Copies for the fallback of a channel that cannot be posted to.
 
+use crate::Sound;
+use auditrelay_store::{Engine, Queue as _};
 use std::{collections::BTreeMap, path::Path};
 
 use auditrelay_audit::Severity;
@@ -13,7 +15,7 @@ use crate::{
 };
 
 /// Asks until there is no more; how many were copied.
-pub async fn fall_back<B: Backend>(queue: &B, from: &str, to: &str) -> u64 {
+pub async fn fall_back(queue: &Engine, from: &str, to: &str) -> u64 {
     let mut events = 0;
     loop {
         let some = queue.fall_back(from, to).await.expect("copied");
@@ -26,7 +28,7 @@ pub async fn fall_back<B: Backend>(queue: &B, from: &str, to: &str) -> u64 {
 }
 
 /// What waits for a channel, each with the channel that it was meant for; delivers it.
-pub async fn drain<B: Backend>(queue: &B, channel: &str) -> Vec<(String, Option<String>)> {
+pub async fn drain(queue: &Engine, channel: &str) -> Vec<(String, Option<String>)> {
     let mut all = Vec::new();
     while let Some(lease) = queue.lease(channel, ALL, 5).await.expect("read") {
         all.extend(lease.members.iter().map(|(_, delivery)| match delivery {
@@ -192,7 +194,7 @@ pub async fn a_dead_letter_that_is_raised_is_copied_if_it_was_not_before<B: Back
         events_max: 2,
         ..ALL
     };
-    let bury = async |queue: &B| {
+    let bury = async |queue: &Engine| {
         let lease = queue.lease("ops", two, 5).await.expect("read");
         let id = lease.expect("members").id;
         queue.bury(&id, burial("refused")).await.expect("held");
@@ -268,12 +270,14 @@ pub async fn copies_wait_until_there_is_room_for_them<B: Backend>() {
     assert_eq!(fall_back(&queue, "ops", "sec").await, 1);
     assert_eq!(drain(&queue, "sec").await.len(), 1);
     queue.sound().await;
-    drop(queue);
+}
 
+pub async fn copies_wait_until_the_disk_has_room<B: Backend>() {
     let limits = Limits {
         disk_free_bytes_min: 1 << 60,
         ..Limits::default()
     };
+    let dir = tempfile::tempdir().expect("a folder");
     let queue = B::limited(dir.path(), limits);
     append_and_route(&queue, "ops", Severity::Critical, &["c"]).await;
     let full = queue.fall_back("ops", "sec").await.expect("asked");

@@ -1,5 +1,7 @@
 //! How far inputs were read: with the batch, and never behind or ahead of it.
 
+use crate::Sound;
+use auditrelay_store::{Engine, Queue as _};
 use std::collections::BTreeMap;
 
 use auditrelay_audit::{EventKey, Severity};
@@ -31,7 +33,7 @@ pub fn read_to(input: &str, state: &str, events: &[&str]) -> EncodedBatch {
     batch.finish_at(position(input, state))
 }
 
-fn inputs<B: Backend>(queue: &B) -> BTreeMap<String, String> {
+fn inputs(queue: &Engine) -> BTreeMap<String, String> {
     let inputs = queue.inputs().into_iter();
     inputs.map(|one| (one.input, one.state)).collect()
 }
@@ -41,7 +43,7 @@ fn expected(inputs: &[(&str, &str)]) -> BTreeMap<String, String> {
     inputs.iter().map(owned).collect()
 }
 
-async fn route_all<B: Backend>(queue: &B) {
+async fn route_all(queue: &Engine) {
     let blocks = queue.unrouted(100).await.expect("blocks");
     let routed = all_to("ops", Severity::Info, &blocks);
     queue.route(routed).await.expect("routed");

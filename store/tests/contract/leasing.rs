@@ -1,11 +1,13 @@
 //! What a lease holds.
 
+use crate::Sound;
 use crate::{
     Backend,
     support::{ALL, all_to, append_and_route, batch, told},
 };
 use auditrelay_audit::Severity;
 use auditrelay_store::{Accepted, LeaseLimit, Routed};
+use auditrelay_store::{Engine, Queue as _};
 
 pub async fn severe_first_then_old_first<B: Backend>() {
     let dir = tempfile::tempdir().expect("a folder");
@@ -111,7 +113,7 @@ pub async fn a_lease_says_since_when_it_may_have_been_posted<B: Backend>() {
     let dir = tempfile::tempdir().expect("a folder");
     let queue = B::at(dir.path());
     append_and_route(&queue, "ops", Severity::Info, &["1", "2"]).await;
-    let sealed = async |queue: &B, now_unix_ms| {
+    let sealed = async |queue: &Engine, now_unix_ms| {
         let lease = queue.lease("ops", ALL, now_unix_ms).await.expect("read");
         let lease = lease.expect("members");
         (lease.id, lease.resumed, lease.sealed_unix_ms)

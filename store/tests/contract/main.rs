@@ -11,6 +11,7 @@ mod falling_back;
 mod inputs;
 mod leasing;
 mod mutes;
+mod on_jetstream;
 mod quarantine;
 mod quotas;
 mod raising;
@@ -21,22 +22,34 @@ use std::path::Path;
 
 use auditrelay_store::{Engine, Limits, Queue, SledOptions};
 
-/// What the suite needs of a backend besides the contract.
-pub trait Backend: Queue {
+/// Where the suite's queues are.
+pub trait Backend {
     /// The queue of a folder, made if there is none.
-    fn at(dir: &Path) -> Self {
+    fn at(dir: &Path) -> Engine {
         Self::limited(dir, Limits::default())
     }
 
     /// The same, with limits.
-    fn limited(dir: &Path, limits: Limits) -> Self;
+    fn limited(dir: &Path, limits: Limits) -> Engine;
+}
 
+/// What the suite needs of a queue besides the contract.
+pub trait Sound: Queue {
     /// Panics unless the ledger balances and agrees with what is stored.
     fn sound(&self) -> impl Future<Output = ()> + Send;
 }
 
-impl Backend for Engine {
-    fn limited(dir: &Path, limits: Limits) -> Self {
+impl Sound for Engine {
+    async fn sound(&self) {
+        support::balanced(self).await;
+    }
+}
+
+/// In files of the folder.
+struct OnDisk;
+
+impl Backend for OnDisk {
+    fn limited(dir: &Path, limits: Limits) -> Engine {
         let options = SledOptions {
             limits,
             segment_bytes: 1 << 20,
@@ -46,24 +59,38 @@ impl Backend for Engine {
         assert!(opened.moved_aside.is_none(), "{:?}", opened.moved_aside);
         opened.queue
     }
+}
 
-    async fn sound(&self) {
-        support::balanced(self).await;
-    }
+/// A stream is on no disk that could be measured.
+#[tokio::test]
+async fn copies_wait_until_the_disk_has_room() {
+    falling_back::copies_wait_until_the_disk_has_room::<OnDisk>().await;
 }
 
 macro_rules! contract {
-    ($backend:ty: $($module:ident { $($test:ident,)* })*) => {
+    ($($module:ident { $($test:ident,)* })*) => {
         $($(
             #[tokio::test]
             async fn $test() {
-                $module::$test::<$backend>().await;
+                $module::$test::<OnDisk>().await;
             }
         )*)*
+
+        mod jetstream {
+            use super::on_jetstream::{OnStream, Running};
+
+            $($(
+                #[tokio::test]
+                async fn $test() {
+                    let Some(_running) = Running::start() else { return };
+                    super::$module::$test::<OnStream>().await;
+                }
+            )*)*
+        }
     };
 }
 
-contract!(Engine:
+contract!(
     appending {
         what_was_appended_is_there_after_a_restart_in_order,
         many_at_once_are_all_there,

@@ -1,10 +1,12 @@
 //! Mutes: durable, ended once, and counted exactly whatever happens meanwhile.
 
+use crate::Sound;
 use auditrelay_audit::Severity;
 use auditrelay_store::{
     Counts, Delivery, LeaseLimit, MUTE_REASON_BYTES_MAX, MUTES_ENDED_MAX, MUTES_MAX, Mute, MuteEnd,
     MutedCount, NewMute, QueueError,
 };
+use auditrelay_store::{Engine, Queue as _};
 
 use crate::{
     Backend,
@@ -32,14 +34,14 @@ fn by(name: &str) -> MuteEnd {
     }
 }
 
-async fn add<B: Backend>(queue: &B, author: &str) -> Mute {
+async fn add(queue: &Engine, author: &str) -> Mute {
     let told = vec!["default".to_owned()];
     let added = queue.add_mute(asked(author), format!("{author} says so"), told);
     added.await.expect("durable").expect("one more")
 }
 
 /// Routes one block of so many events, all of them muted by these.
-async fn hold<B: Backend>(queue: &B, events: u64, muted: &[(u64, &str, u64)]) {
+async fn hold(queue: &Engine, events: u64, muted: &[(u64, &str, u64)]) {
     let texts = (0..events).map(|n| n.to_string());
     queue.append(batch(texts)).await.expect("durable");
     let blocks = queue.unrouted(1).await.expect("blocks");
@@ -59,7 +61,7 @@ async fn hold<B: Backend>(queue: &B, events: u64, muted: &[(u64, &str, u64)]) {
 }
 
 /// What waits for a channel, as text.
-async fn told<B: Backend>(queue: &B, channel: &str) -> Vec<String> {
+async fn told(queue: &Engine, channel: &str) -> Vec<String> {
     let limit = LeaseLimit {
         events_max: 100,
         bytes_max: 1 << 20,

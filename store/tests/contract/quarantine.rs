@@ -1,8 +1,10 @@
 //! What could not be read: kept to be looked at.
 
+use crate::Sound;
 use auditrelay_store::{
     Counts, Limits, QuarantineRecord, Quarantined, Routed, RoutedBlock, Sealed, Source, Unreadable,
 };
+use auditrelay_store::{Engine, Queue as _};
 
 use crate::{Backend, support::batch};
 
@@ -28,7 +30,7 @@ fn record(n: u8) -> QuarantineRecord {
     }
 }
 
-async fn quarantine<B: Backend>(queue: &B, records: Vec<QuarantineRecord>) {
+async fn quarantine(queue: &Engine, records: Vec<QuarantineRecord>) {
     queue
         .append(batch(["x".to_owned()]))
         .await

@@ -1,5 +1,7 @@
 //! What gives way when there is too much, and what does not.
 
+use crate::Sound;
+use auditrelay_store::{Engine, Queue as _};
 use std::time::Duration;
 
 use auditrelay_audit::Severity;
@@ -14,7 +16,7 @@ use crate::{
 };
 
 /// One event of about this many bytes as stored.
-async fn put<B: Backend>(queue: &B, channel: &str, severity: Severity, name: &str, bytes: usize) {
+async fn put(queue: &Engine, channel: &str, severity: Severity, name: &str, bytes: usize) {
     let seed = name
         .bytes()
         .fold(7u64, |seed, byte| seed * 31 + u64::from(byte));

@@ -1,7 +1,9 @@
 //! Dead letters: looked at, raised, given up.
 
+use crate::Sound;
 use auditrelay_audit::Severity;
 use auditrelay_store::{Accepted, DeadFilter, DeadLetter, LeaseLimit};
+use auditrelay_store::{Engine, Queue as _};
 
 use crate::{
     Backend,
@@ -9,7 +11,7 @@ use crate::{
 };
 
 /// Leases up to so many and buries them; the letter's ID.
-async fn bury<B: Backend>(queue: &B, channel: &str, events_max: usize, reason: &str) -> u64 {
+async fn bury(queue: &Engine, channel: &str, events_max: usize, reason: &str) -> u64 {
     let limit = LeaseLimit { events_max, ..ALL };
     let lease = queue.lease(channel, limit, 5).await.expect("read");
     let id = lease.expect("members").id;
@@ -17,7 +19,7 @@ async fn bury<B: Backend>(queue: &B, channel: &str, events_max: usize, reason: &
     id.id
 }
 
-async fn all<B: Backend>(queue: &B) -> Vec<DeadLetter> {
+async fn all(queue: &Engine) -> Vec<DeadLetter> {
     queue
         .dead(DeadFilter::default(), 0, 100)
         .await

@@ -1,5 +1,6 @@
 //! What becomes of a lease.
 
+use crate::Sound;
 use crate::{
     Backend,
     support::{ALL, append_and_route, batch, burial, noise, told},
@@ -9,6 +10,7 @@ use auditrelay_store::{
     Accepted, Counts, DeliveriesEncoder, Delivery, DeliveryBlock, EventToDeliver, LeaseLimit,
     Limits, Marks, Notice, QuarantineRecord, QueueError, Routed, RoutedBlock, Unreadable,
 };
+use auditrelay_store::{Engine, Queue as _};
 
 pub async fn released_members_wait_again_and_gather_with_others<B: Backend>() {
     let dir = tempfile::tempdir().expect("a folder");
@@ -158,7 +160,7 @@ fn keeping(detail_ms: i64, detail_bytes_max: u64) -> Limits {
 }
 
 /// Leases everything and acknowledges it; the message's ID.
-async fn tell<B: Backend>(queue: &B, now_unix_ms: i64) -> u64 {
+async fn tell(queue: &Engine, now_unix_ms: i64) -> u64 {
     let lease = queue.lease("ops", ALL, 5).await.expect("read");
     let id = lease.expect("members").id;
     queue

@@ -1,7 +1,9 @@
 //! Messages of which details are still to be posted.
 
+use crate::Sound;
 use auditrelay_audit::Severity;
 use auditrelay_store::{Accepted, LeaseLimit, Limits, Thread};
+use auditrelay_store::{Engine, Queue as _};
 
 use crate::{
     Backend,
@@ -9,7 +11,7 @@ use crate::{
 };
 
 /// Delivers what waits; details of it are to follow.
-async fn tell<B: Backend>(queue: &B, channel: &str, thread: &str) -> (u64, Option<u64>) {
+async fn tell(queue: &Engine, channel: &str, thread: &str) -> (u64, Option<u64>) {
     let lease = queue.lease(channel, ALL, 5).await.expect("read");
     let id = lease.expect("members").id;
     let accepted = Accepted {

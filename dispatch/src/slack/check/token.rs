@@ -71,7 +71,12 @@ pub(super) async fn check(calls: &Calls, needs: Needs) -> Known {
         // Slack had its time, and said nothing.
         Err(Trouble::TimeUp) if left >= ANSWER_TIME => {
             let reason = format!("no answer from Slack within {} s", left.as_secs());
-            bad(CallError::Broken(Broken { sent: true, reason }).into())
+            bad(CallError::Broken(Broken {
+                sent: true,
+                withheld: false,
+                reason,
+            })
+            .into())
         }
         Err(trouble) => bad(trouble),
     }

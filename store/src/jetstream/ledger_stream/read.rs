@@ -78,6 +78,31 @@ impl LedgerStream {
         subject: &str,
         from_seq: u64,
     ) -> io::Result<Vec<(Entry, Vec<u8>)>> {
+        let of_stream = format!("{}{subject}", self.prefix);
+        self.read(subject, from_seq, async || self.last_of(&of_stream).await)
+    }
+
+    /// The same up to a sequence, whose message is there unless it is told that it went meanwhile: then what was read
+    /// until then.
+    ///
+    /// # Errors
+    /// As of [`LedgerStream::read_all`].
+    pub(crate) fn read_some(
+        &self,
+        subject: &str,
+        from_seq: u64,
+        to_seq: u64,
+        is_there: impl Fn() -> bool,
+    ) -> io::Result<Vec<(Entry, Vec<u8>)>> {
+        self.read(subject, from_seq, async || Ok(is_there().then_some(to_seq)))
+    }
+
+    fn read(
+        &self,
+        subject: &str,
+        from_seq: u64,
+        end: impl AsyncFn() -> io::Result<Option<u64>>,
+    ) -> io::Result<Vec<(Entry, Vec<u8>)>> {
         let plan = Plan {
             subject: format!("{}{subject}", self.prefix),
             is_headers_only: false,
@@ -85,7 +110,6 @@ impl LedgerStream {
         };
         let name: Arc<str> = subject.into();
         let mut read = Vec::new();
-        let end = async || self.last_of(&plan.subject).await;
         self.jetstream
             .block_on(self.scan(&plan, from_seq, end, |message| {
                 let Some(entry) = entry(message, name.clone()) else {

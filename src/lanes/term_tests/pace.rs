@@ -1,0 +1,83 @@
+//! Slack's pace and what it asked for, from one leader to the next.
+
+use auditrelay_dispatch::Holds;
+use auditrelay_loadtest::slack::{Effect, Fault, Limits, LocalSlack, Options, Outcome};
+
+use super::{Leader, SECOND, config, lasting, slack, until};
+
+fn refused(slack: &LocalSlack) -> Vec<u64> {
+    let limited = |outcome: &Outcome| matches!(outcome, Outcome::RateLimited { .. });
+    let attempts = slack.attempts().into_iter();
+    let refused = attempts.filter(|one| limited(&one.outcome));
+    refused.map(|one| one.elapsed_ms).collect()
+}
+
+/// Leaders that follow each other as fast as they can, with always something to tell.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_leads_next_exceeds_no_pace_that_the_one_before_kept() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let slack = slack(Options {
+        limits: Limits::none(),
+        ..Options::default()
+    })
+    .await;
+    let config = config(
+        &slack,
+        "
+slack: { token: xoxb-test, api_url: API_URL, timeout_seconds: 1 }
+channels: { a: { slack_channel: CAAAA } }
+default_channel: a
+",
+    );
+    for n in 0..3 {
+        let (holder, term) = lasting(60 * SECOND, SECOND);
+        let leader = Leader::begin(folder.path(), &config, term, Holds::default()).await;
+        leader.append(n).await;
+        leader.until_delivered(n + 1).await;
+        // Not at a moment that the pace would have chosen.
+        drop(holder);
+        leader.ended().await;
+    }
+    assert_eq!(slack.posts().len(), 3);
+    assert!(refused(&slack).is_empty(), "{:?}", slack.attempts());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_slack_asked_one_leader_to_wait_for_the_next_one_waits_for() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let slack = slack(Options::default()).await;
+    let config = config(
+        &slack,
+        "
+slack: { token: xoxb-test, api_url: API_URL, timeout_seconds: 1 }
+channels: { a: { slack_channel: CAAAA, message_interval_milliseconds: 100 } }
+default_channel: a
+",
+    );
+    slack.inject(Fault::new(Effect::RetryAfter { seconds: 4 }));
+    let (holder, term) = lasting(60 * SECOND, SECOND);
+    let leader = Leader::begin(folder.path(), &config, term, Holds::default()).await;
+    leader.append(1).await;
+    let mut told = leader.book.subscribe();
+    until("noted", || !told.borrow_and_update().is_empty()).await;
+    let kept = serde_json::to_string(&*told.borrow()).expect("written");
+    assert!(!kept.contains("xoxb"), "{kept}");
+    drop(holder);
+    let lanes = leader.lanes.await.expect("no panic");
+    lanes.expect("no error");
+    leader.stop.send_replace(true);
+    leader.router.await.expect("no panic").expect("no error");
+    drop(leader.queue);
+    let (_holder, term) = lasting(60 * SECOND, SECOND);
+    let holds = serde_json::from_str(&kept).expect("read");
+    let next = Leader::begin(folder.path(), &config, term, holds).await;
+    let shown = || next.metrics.board.lanes()["a"].next_try_unix_ms.is_some();
+    assert!(next.posts("accepted") == 0);
+    until("its hold is shown", shown).await;
+    next.until_delivered(1).await;
+    let refused = refused(&slack);
+    let accepted = slack.posts()[0].elapsed_ms;
+    assert_eq!(refused.len(), 1, "posted while Slack asked to wait");
+    assert!(accepted - refused[0] >= 4_000, "{accepted} {refused:?}");
+    next.stop().await;
+}

@@ -1,0 +1,271 @@
+//! A store on a ledger stream ([`crate::jetstream`]): its logs as subjects, its index as a log of changes.
+//!
+//! A commit of the index is one append on `index`: all the rows that it changes, with the commit's number. Now and then all
+//! rows are written on `snapshot`, with the number of the commit that they are as of, and what came before goes. Rows are
+//! in memory: 100 to 300 bytes for each stored block that waits.
+//!
+//! Invariants:
+//! * an append counts when all of its messages are there, so a commit is there whole or not at all;
+//! * commits are numbered without gaps from the snapshot on: one that is missing is damage, and is never passed over;
+//! * the logs were durable before the commit that points into them, as on a disk;
+//! * a stream with records and without an index is damaged; only one with neither is new.
+
+use std::{collections::BTreeMap, io, sync::Arc};
+
+use super::{
+    Engine,
+    db::{Changes, Db, Rows},
+    files::{Database, LogNames, Medium, OpenError},
+    index::Index,
+    keys,
+    records::{START, Totals},
+    recover::{Counters, Unsound, open_logs, read_index},
+};
+use crate::{
+    Limits,
+    frame::{self, Header, Kind},
+    jetstream::{
+        ledger_stream::{Entry, LedgerStream, whole},
+        segments::{MESSAGE_BYTES, Segments},
+    },
+    log::LogFiles,
+};
+
+const INDEX: &str = "index";
+const SNAPSHOT: &str = "snapshot";
+/// Below so many bytes of changes a snapshot is not worth it.
+const SNAPSHOT_BYTES: u64 = 4 << 20;
+
+/// How a queue is opened on a ledger stream.
+#[derive(Debug, Clone)]
+pub struct StreamOptions {
+    /// What may be kept on the stream.
+    pub limits: Limits,
+    /// A log goes on in a new segment beyond this size, in bytes.
+    pub segment_bytes: u64,
+    /// Changes of the index are replaced by a snapshot beyond this size, in bytes, and beyond twice the snapshot
+    /// before.
+    pub snapshot_bytes: u64,
+    /// Now, Unix time in milliseconds.
+    pub now_unix_ms: i64,
+}
+
+impl StreamOptions {
+    /// Without limits.
+    pub fn new(now_unix_ms: i64) -> Self {
+        Self {
+            limits: Limits::default(),
+            segment_bytes: crate::log::SEGMENT_BYTES,
+            snapshot_bytes: SNAPSHOT_BYTES,
+            now_unix_ms,
+        }
+    }
+}
+
+/// The index, where it lies on a stream.
+pub(super) struct StreamIndex {
+    stream: Arc<LedgerStream>,
+    rows: Rows,
+    /// Of changes since the snapshot, and of the snapshot.
+    changes_bytes: u64,
+    snapshot_bytes: u64,
+    /// Commits since the snapshot.
+    changes: u64,
+    /// See [`StreamOptions::snapshot_bytes`].
+    snapshot_bytes_min: u64,
+}
+
+impl StreamIndex {
+    /// What it takes on the stream, roughly.
+    pub(super) fn bytes(&self) -> u64 {
+        self.changes_bytes + self.snapshot_bytes + self.changes * MESSAGE_BYTES
+    }
+
+    /// Commits changes; see [`Database::commit`].
+    pub(super) fn commit(&mut self, changes: Changes, commits: u64) -> io::Result<()> {
+        let stored = framed(Kind::Changes, commits, &changes.stored());
+        self.stream.append(INDEX, 0, &stored)?;
+        self.changes_bytes += stored.len() as u64;
+        self.changes += 1;
+        self.rows.apply(changes);
+        Ok(())
+    }
+
+    /// Writes a snapshot where that is worth it, and removes what it replaces.
+    pub(super) fn renew(&mut self, commits: u64) -> io::Result<()> {
+        let changes_bytes = self.changes_bytes + self.changes * MESSAGE_BYTES;
+        if changes_bytes < self.snapshot_bytes_min.max(2 * self.snapshot_bytes) {
+            return Ok(());
+        }
+        self.write_snapshot(commits)
+    }
+
+    fn write_snapshot(&mut self, commits: u64) -> io::Result<()> {
+        let stored = framed(Kind::Snapshot, commits, &self.rows.all().stored());
+        let chunks = self.stream.append(SNAPSHOT, 0, &stored)?;
+        if let Some(first) = chunks.first() {
+            self.stream.purge(INDEX, Some(first.seq))?;
+            self.stream.purge(SNAPSHOT, Some(first.seq))?;
+        }
+        self.snapshot_bytes = stored.len() as u64;
+        self.changes_bytes = 0;
+        self.changes = 0;
+        Ok(())
+    }
+}
+
+fn framed(kind: Kind, commits: u64, payload: &[u8]) -> Vec<u8> {
+    let mut stored = Vec::with_capacity(frame::HEADER_BYTES + payload.len());
+    frame::encode(&Header::new(kind, commits), &[payload], &mut stored);
+    stored
+}
+
+impl Engine {
+    /// Opens the queue that a ledger stream holds, or begins one. Blocks while it is read.
+    pub(crate) fn open_on_stream(
+        stream: LedgerStream,
+        options: &StreamOptions,
+    ) -> Result<Self, OpenError> {
+        let name = stream.name().to_owned();
+        let opened = open(Arc::new(stream), options).map_err(|unsound| match unsound {
+            Unsound::Unreachable(error) => OpenError::Unreachable {
+                stream: name.clone(),
+                error,
+            },
+            Unsound::Damaged(reason) => OpenError::DamagedStream {
+                stream: name.clone(),
+                reason,
+            },
+            Unsound::Newer(format) => OpenError::Newer {
+                path: name.clone().into(),
+                format,
+            },
+        });
+        let (database, names, counters) = opened?;
+        let limits = (&options.limits, options.now_unix_ms);
+        Self::start((database, counters), names, None, limits)
+    }
+}
+
+fn open(
+    stream: Arc<LedgerStream>,
+    options: &StreamOptions,
+) -> Result<(Database, LogNames, Counters), Unsound> {
+    // What was cut short was never acknowledged.
+    let entries = whole(stream.list()?, |entry| entry);
+    let names = names(&stream, &entries)?;
+    let mut index = load(stream, &entries)?;
+    index.snapshot_bytes_min = options.snapshot_bytes;
+    let db = Db::Memory(index.rows.clone());
+    if db.get(keys::TOTALS)?.is_none() {
+        begin(&names, &mut index, &entries)?;
+    }
+    let mut counters = read_index(&db)?;
+    let logs = open_logs(&names, None, options.segment_bytes, &mut counters)?;
+    let database = Database {
+        index: Arc::new(Index::new(db)),
+        logs,
+        medium: Medium::Stream(index),
+    };
+    Ok((database, names, counters))
+}
+
+fn names(stream: &Arc<LedgerStream>, entries: &[Entry]) -> io::Result<LogNames> {
+    let log = |name| -> io::Result<LogFiles> {
+        let segments = Segments::new(Arc::clone(stream), name, entries.iter())?;
+        Ok(LogFiles::on_stream(Arc::new(segments), name))
+    };
+    Ok(LogNames {
+        events: log("events")?,
+        deliveries: log("deliveries")?,
+        seen: log("seen")?,
+    })
+}
+
+/// Makes an empty store.
+fn begin(names: &LogNames, index: &mut StreamIndex, entries: &[Entry]) -> Result<(), Unsound> {
+    let is_record = |entry: &&Entry| &*entry.subject != "fence" && entry.bytes > 0;
+    if let Some(record) = entries.iter().find(is_record) {
+        let reason = format!("it holds {}, and its index is missing", record.subject);
+        return Err(Unsound::Damaged(reason));
+    }
+    for log in [&names.events, &names.deliveries, &names.seen] {
+        log.create(START.segment)?;
+    }
+    let mut first = Changes::default();
+    first.insert(keys::TOTALS, Totals::EMPTY.stored());
+    Ok(index.commit(first, Totals::EMPTY.commits)?)
+}
+
+/// Reads the rows.
+fn load(stream: Arc<LedgerStream>, entries: &[Entry]) -> Result<StreamIndex, Unsound> {
+    let mut index = StreamIndex {
+        rows: Rows::default(),
+        changes_bytes: 0,
+        snapshot_bytes: 0,
+        changes: 0,
+        snapshot_bytes_min: SNAPSHOT_BYTES,
+        stream,
+    };
+    let mut as_of = None;
+    if let Some((_, stored)) = appends(&index.stream, SNAPSHOT, entries)?.pop() {
+        let (header, payload) = frame::decode(&stored)?;
+        index.rows.apply(Changes::read(payload)?);
+        index.snapshot_bytes = stored.len() as u64;
+        as_of = Some(header.seq);
+    }
+    for (_, stored) in appends(&index.stream, INDEX, entries)? {
+        let (header, payload) = frame::decode(&stored)?;
+        if as_of.is_some_and(|as_of| header.seq <= as_of) {
+            continue;
+        }
+        let expected = as_of.map_or(Totals::EMPTY.commits, |as_of| as_of + 1);
+        if header.seq != expected {
+            let (found, of) = (header.seq, INDEX);
+            let reason = format!("commit {expected} of its {of} is missing, {found} follows");
+            return Err(Unsound::Damaged(reason));
+        }
+        index.rows.apply(Changes::read(payload)?);
+        index.changes_bytes += stored.len() as u64;
+        index.changes += 1;
+        as_of = Some(header.seq);
+    }
+    Ok(index)
+}
+
+/// What was appended on a subject, whole, with the sequence of its first message.
+fn appends(
+    stream: &LedgerStream,
+    subject: &str,
+    entries: &[Entry],
+) -> io::Result<Vec<(u64, Vec<u8>)>> {
+    let whole = bounds(entries.iter().filter(|entry| &*entry.subject == subject));
+    let (Some(first), Some(last)) = (whole.first(), whole.last()) else {
+        return Ok(Vec::new());
+    };
+    let read = stream.read_some(subject, first.0, last.1, || true)?;
+    let mut read: BTreeMap<u64, Vec<u8>> = read
+        .into_iter()
+        .map(|(entry, payload)| (entry.seq, payload))
+        .collect();
+    let append = |(first, last): (u64, u64)| {
+        let parts = read.extract_if(first..=last, |_, _| true);
+        (first, parts.flat_map(|(_, payload)| payload).collect())
+    };
+    Ok(whole.into_iter().map(append).collect())
+}
+
+/// The first and last sequence of each append; all of its messages are there.
+fn bounds<'a>(entries: impl Iterator<Item = &'a Entry>) -> Vec<(u64, u64)> {
+    let mut whole = Vec::new();
+    let mut first = 0;
+    for entry in entries {
+        if entry.part == 1 {
+            first = entry.seq;
+        }
+        if entry.part == entry.parts {
+            whole.push((first, entry.seq));
+        }
+    }
+    whole
+}
