@@ -187,7 +187,7 @@ impl JetStream {
     /// The watch of the lease, which runs from when it is asked for first.
     pub(super) fn lease(&self) -> &LeaseWatch {
         self.0.lease.get_or_init(|| {
-            let client = self.0.client.clone();
+            let client = self.client().clone();
             LeaseWatch::start(self.handle(), client, self.register(), self.0.options.lease)
         })
     }

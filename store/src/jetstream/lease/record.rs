@@ -26,7 +26,7 @@ pub(super) struct Value {
     pub(super) replica: String,
     /// Random: this hold of it, and no other.
     pub(super) tenure: String,
-    /// Since when, for people.
+    /// When it was asked for, for people.
     pub(super) since: String,
     /// It was given up.
     pub(super) is_released: bool,
@@ -37,7 +37,7 @@ impl Value {
         Self {
             replica: replica.to_owned(),
             tenure: nuid::next().to_string(),
-            since: jiff::Timestamp::now().to_string(),
+            since: String::new(),
             is_released: false,
         }
     }
