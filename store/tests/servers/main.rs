@@ -33,7 +33,7 @@ fn options(servers: &[&NatsServer], replicas: usize) -> JetStreamOptions {
         durability: Durability::Synced(
             servers
                 .iter()
-                .map(|server| server.monitoring().parse().unwrap())
+                .map(|server| server.monitoring().parse().expect("an address"))
                 .collect(),
         ),
     }
@@ -48,7 +48,7 @@ fn every(cluster: &NatsCluster, replicas: usize) -> JetStreamOptions {
 }
 
 fn server(with: NatsOptions) -> Option<NatsServer> {
-    NatsServer::start(&with).unwrap()
+    NatsServer::start(&with).expect("it starts")
 }
 
 async fn refused(options: &JetStreamOptions) -> JetStreamError {
