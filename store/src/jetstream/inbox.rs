@@ -159,16 +159,7 @@ impl Intake for Inbox {
 
 impl Door {
     fn connected(&self) -> Result<(), QueueError> {
-        if !self.servers.is_connected() {
-            return Err(away("there is no connection to a NATS server"));
-        }
-        if !self.servers.is_durable() {
-            // An acknowledgement of theirs would be no promise, and a 200 is one.
-            return Err(away(
-                "the NATS servers do not promise any more that what they acknowledge is kept",
-            ));
-        }
-        Ok(())
+        self.servers.promises().map_err(away)
     }
 
     /// Does it on the connection's own runtime, to its end whatever becomes of who waits for it.
