@@ -104,7 +104,6 @@ impl JetStream {
 impl Intake for Inbox {
     async fn append(&self, batch: EncodedBatch) -> Result<(), QueueError> {
         self.0.connected()?;
-        self.0.servers.keep_promises().map_err(away)?;
         let door = Arc::clone(&self.0);
         self.0.own(async move { door.append(batch).await }).await
     }
@@ -160,10 +159,7 @@ impl Intake for Inbox {
 
 impl Door {
     fn connected(&self) -> Result<(), QueueError> {
-        if self.servers.is_connected() {
-            return Ok(());
-        }
-        Err(away("there is no connection to a NATS server"))
+        self.servers.promises().map_err(away)
     }
 
     /// Does it on the connection's own runtime, to its end whatever becomes of who waits for it.

@@ -1,27 +1,12 @@
 //! What servers promise for what they acknowledge: nothing begins without it, and what changes later is noticed.
 
-use auditrelay_audit::EventKey;
 use auditrelay_loadtest::nats::{NatsCluster, NatsOptions};
 use auditrelay_store::{
-    BatchEncoder, Content, EncodedBatch, Hint, Intake as _, QueueError,
+    Intake as _, QueueError,
     jetstream::{Durability, JetStream, JetStreamError},
 };
 
-use crate::{every, one, refused, server, until};
-
-fn batch(event: &str) -> EncodedBatch {
-    let mut batch = BatchEncoder::of_one_block("prod", 7, 0, 0);
-    let key = EventKey {
-        identity: 1,
-        fingerprint: [1; 16],
-    };
-    let content = Content::Event {
-        json: event.into(),
-        body_unreadable: false,
-    };
-    batch.push(&key, &content, Hint::default());
-    batch.finish()
-}
+use crate::{every, one, refused, server, support, until};
 
 fn lax() -> NatsOptions {
     NatsOptions {
@@ -65,22 +50,31 @@ async fn one_server_has_to_sync() {
     );
     let relay = JetStream::connect(&one(&server)).await.unwrap();
     assert!(relay.ask_whether_durable().await);
+    let inbox = relay.inbox();
+    let batch = || support::batch(["{}".to_owned()]);
+    inbox.append(batch()).await.unwrap();
 
     // It is started anew with other settings, and then again with the right ones.
     server.options_mut().sync_always = false;
     server.restart().unwrap();
     until("it is noticed", async || !relay.ask_whether_durable().await).await;
     assert!(!relay.is_durable());
-    let inbox = relay.inbox();
-    let refusal = inbox.append(batch("a")).await.unwrap_err();
-    assert!(matches!(refusal, QueueError::Unavailable(_)), "{refusal:?}");
+    until("it is connected again", async || relay.is_connected()).await;
+    let answer = inbox.append(batch()).await;
+    assert!(
+        matches!(&answer, Err(QueueError::Unavailable(why)) if why.contains("do not promise any more")),
+        "{answer:?}"
+    );
     server.options_mut().sync_always = true;
     server.restart().unwrap();
     until("it is noticed again", async || {
         relay.ask_whether_durable().await
     })
     .await;
-    inbox.append(batch("b")).await.unwrap();
+    until("batches are taken again", async || {
+        inbox.append(batch()).await.is_ok()
+    })
+    .await;
 }
 
 #[tokio::test]
