@@ -203,6 +203,20 @@ impl JetStream {
         self.0.client.connection_state() == State::Connected
     }
 
+    /// Whether an acknowledgement can be had now, and is a promise.
+    ///
+    /// # Errors
+    /// Why not.
+    pub(crate) fn promises(&self) -> Result<(), &'static str> {
+        match (self.is_connected(), self.is_durable()) {
+            (false, _) => Err("there is no connection to a NATS server"),
+            (_, false) => {
+                Err("the NATS servers do not promise any more that what they acknowledge is kept")
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Whether the servers, when they were last asked, kept what is asked of them for an acknowledged message. It is
     /// asked again every few minutes; a server may have been started anew with other settings.
     pub fn is_durable(&self) -> bool {
