@@ -235,7 +235,7 @@ impl LedgerStream {
     }
 }
 
-fn take_next(
+pub(super) fn take_next(
     message: &Message,
     next: &mut u64,
     delivered: &mut u64,
