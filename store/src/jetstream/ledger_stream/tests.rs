@@ -1,17 +1,19 @@
 //! Against real servers: what one writer stores, another one reads; two of them never mix; servers that die between a
 //! message and its acknowledgement make neither a loss nor a second message.
 
-use std::{
-    io::ErrorKind,
-    sync::atomic::{AtomicBool, AtomicUsize},
-    thread,
-};
+mod killed;
+
+use std::{io::ErrorKind, sync::atomic::AtomicUsize, thread};
 
 use async_nats::jetstream::{message::PublishMessage, stream::Config};
-use auditrelay_loadtest::nats::{NatsCluster, NatsServer};
 
-use super::*;
-use crate::jetstream::test_support::{cluster, connect, options, options_of, server};
+use futures_util::StreamExt as _;
+
+use super::{
+    read::{Plan, SILENCE},
+    *,
+};
+use crate::jetstream::test_support::{connect, options_of, server};
 
 fn texts(read: Vec<(Entry, Vec<u8>)>) -> Vec<String> {
     let texts = whole(read, |(entry, _)| entry).into_iter();
@@ -185,6 +187,8 @@ fn writers_that_fight_never_mix() {
         acknowledged += done;
     }
     assert!(acknowledged > 0 && held.len() == 24);
+    let cut_off = held.iter().filter(|(_, _, done)| *done < 30).count();
+    assert!(cut_off > 0, "nobody was fenced off");
 }
 
 #[test]
@@ -297,12 +301,60 @@ fn a_stream_without_room_says_what_to_raise() {
     next.append("events.1", 0, b"x").unwrap();
 }
 
+#[test]
+fn reading_waits_for_servers_that_lag_and_goes_on_without_a_consumer_that_is_gone() {
+    let Some(server) = server() else { return };
+    let jetstream = connect(&options_of(&server));
+    let ledger = LedgerStream::take_over(&jetstream).unwrap();
+    for at in 0..10 {
+        ledger.append("events.1", at, b"x").unwrap();
+    }
+    let plan = Plan {
+        subject: "test.ledger.events.1".to_owned(),
+        is_headers_only: true,
+        at_once: 3,
+    };
+    // The leader says that there are twelve; who delivers has ten, until a while later.
+    let mut seen = Vec::new();
+    thread::scope(|scope| {
+        let remove = || {
+            jetstream.block_on(async {
+                let mut names = ledger.stream.consumer_names();
+                let name = names.next().await.unwrap().unwrap();
+                ledger.stream.delete_consumer(&name).await.unwrap();
+            })
+        };
+        let scan = ledger.scan(
+            &plan,
+            2,
+            async || Ok(Some(13)),
+            |message| {
+                seen.push(message.info().unwrap().stream_sequence);
+                if seen.len() == 4 {
+                    // Of the second batch, which goes no further than what is on its way already.
+                    scope.spawn(remove).join().unwrap();
+                }
+                if seen.len() == 10 {
+                    scope.spawn(|| {
+                        jetstream.block_on(async { tokio::time::sleep(3 * SILENCE / 2).await });
+                        ledger.append("events.1", 10, b"x").unwrap();
+                        ledger.append("events.1", 11, b"x").unwrap();
+                    });
+                }
+                Ok(())
+            },
+        );
+        jetstream.block_on(scan).unwrap();
+    });
+    assert!(seen.iter().copied().eq(2..=13), "{seen:?}");
+}
+
 /// Messages of a list; more by `AUDITRELAY_LEDGER_MESSAGES`.
 #[test]
 fn a_list_of_many_messages_is_all_of_them() {
     let Some(server) = server() else { return };
     let messages = std::env::var("AUDITRELAY_LEDGER_MESSAGES");
-    let messages: usize = messages.map_or(5_000, |messages| messages.parse().unwrap());
+    let messages: usize = messages.map_or(2_200, |messages| messages.parse().unwrap());
     let mut options = options_of(&server);
     options.ledger_bytes_max = 4 << 30;
     let jetstream = connect(&options);
@@ -324,101 +376,4 @@ fn a_list_of_many_messages_is_all_of_them() {
             .eq(2..messages as u64 + 2)
     );
     assert_eq!(whole(list, |entry| entry).len(), messages);
-}
-
-/// Appends numbered entries, as a relay does: after an error it takes over, looks at what is there, and goes on.
-/// Returns how often it took over.
-fn append_numbered(jetstream: &JetStream, count: u64, acknowledged: &AtomicU64) -> usize {
-    for terms in 1.. {
-        let Ok(ledger) = LedgerStream::take_over(jetstream) else {
-            continue;
-        };
-        let Ok(list) = ledger.list() else { continue };
-        let next = whole(list, |entry| entry)
-            .last()
-            .map_or(0, |entry| entry.offset + 1);
-        assert!(
-            next >= acknowledged.load(Ordering::SeqCst),
-            "an acknowledged entry is lost"
-        );
-        let append = |number: u64| {
-            let text = format!("entry {number}");
-            let chunks = ledger.append("events.1", number, text.as_bytes())?;
-            assert_eq!(chunks.len(), 1);
-            acknowledged.store(number + 1, Ordering::SeqCst);
-            Ok::<_, io::Error>(())
-        };
-        if (next..count).try_for_each(append).is_ok() {
-            return terms;
-        }
-    }
-    unreachable!("it goes on until all are acknowledged")
-}
-
-fn assert_numbered(ledger: &LedgerStream, count: u64) {
-    let texts = texts(ledger.read_all("events.1", 0).unwrap());
-    let expected: Vec<_> = (0..count).map(|number| format!("entry {number}")).collect();
-    assert_eq!(texts, expected);
-    assert_eq!(ledger.list().unwrap().len() as u64, count);
-}
-
-/// Lets something happen whenever so many more entries are acknowledged.
-fn meanwhile(
-    jetstream: &JetStream,
-    count: u64,
-    at: &[u64],
-    mut happens: impl FnMut(usize),
-) -> usize {
-    let acknowledged = AtomicU64::new(0);
-    let is_done = AtomicBool::new(false);
-    thread::scope(|scope| {
-        let writer = scope.spawn(|| {
-            let terms = append_numbered(jetstream, count, &acknowledged);
-            is_done.store(true, Ordering::SeqCst);
-            terms
-        });
-        for (step, at) in at.iter().enumerate() {
-            while acknowledged.load(Ordering::SeqCst) < *at && !writer.is_finished() {
-                jetstream.block_on(async { tokio::time::sleep(Duration::from_millis(1)).await });
-            }
-            assert!(
-                !is_done.load(Ordering::SeqCst),
-                "it was done before step {step}"
-            );
-            happens(step);
-        }
-        writer.join().unwrap()
-    })
-}
-
-#[test]
-fn a_server_that_is_killed_loses_and_repeats_nothing() {
-    let Some(mut server) = server() else { return };
-    let jetstream = connect(&options_of(&server));
-    let restart = |server: &mut NatsServer| server.restart().unwrap();
-    let terms = meanwhile(&jetstream, 400, &[50, 120, 190, 260], |_| {
-        restart(&mut server)
-    });
-    println!("{terms} terms");
-    assert_numbered(&LedgerStream::take_over(&jetstream).unwrap(), 400);
-}
-
-#[test]
-fn the_streams_leader_is_killed_and_every_acknowledged_entry_is_there() {
-    let Some(mut cluster) = cluster() else { return };
-    let jetstream = connect(&options(cluster.addresses(), &cluster.monitoring()));
-    let kill = |cluster: &mut NatsCluster| {
-        let leader = cluster.stream_leader("test-ledger").unwrap();
-        cluster.servers[leader].kill();
-        leader
-    };
-    let mut killed = 0;
-    let terms = meanwhile(&jetstream, 500, &[200], |_| killed = kill(&mut cluster));
-    println!("{terms} terms");
-    assert_numbered(&LedgerStream::take_over(&jetstream).unwrap(), 500);
-    // It comes back and lags; whichever server is asked, the list is whole.
-    cluster.servers[killed].begin_again().unwrap();
-    for _ in 0..5 {
-        assert_numbered(&LedgerStream::take_over(&jetstream).unwrap(), 500);
-    }
 }
