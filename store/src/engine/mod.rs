@@ -13,6 +13,7 @@
 //! so counters are kept; its cache defaults to 1 GiB, so it is set; one tree, as `apply_batch` is atomic
 //! per tree ([`keys`]).
 
+mod aside;
 mod carve;
 mod closed;
 mod compact;

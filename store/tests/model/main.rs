@@ -11,15 +11,16 @@ mod support;
 
 mod beside;
 mod compare;
+mod medium;
 mod operation;
 mod reference;
 mod run;
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use medium::Medium;
 use operation::{Case, cases};
 use proptest::test_runner::{Config, TestRng, TestRunner};
-use run::Medium;
 use support::on_jetstream::Server;
 
 const CASES: u32 = 2_000;

@@ -6,25 +6,19 @@ use auditrelay_audit::{EventKey, Severity};
 use auditrelay_store::{
     Accepted, Batch, Content, Counts, DeliveriesEncoder, Delivery, DeliveryBlock, EncodedBatch,
     Engine, Entry, EventToDeliver, FilteredCount, LeaseId, LeaseLimit, Limits, Marks, Queue,
-    RateCount, Routed, RoutedBlock, SledOptions, StreamOptions,
+    RateCount, Routed, RoutedBlock, SledOptions,
 };
 use tempfile::TempDir;
 
 use crate::{
     compare::snapshot,
+    medium::Medium,
     operation::{CHANNELS, Case, Fate, Operation},
     reference::{Members, Model, To, Waits},
-    support::{batch, burial, noise, on_jetstream::Server, quick_dir, texts},
+    support::{burial, noise, quick_dir, texts},
 };
 
 const NOW_UNIX_MS: i64 = 1_700_000_000_000;
-
-/// Where the queue of a case is.
-pub enum Medium<'a> {
-    Disk,
-    /// On a server, with this name.
-    Stream(&'a Server, String),
-}
 
 pub struct Run<'a> {
     pub dir: TempDir,
@@ -78,19 +72,8 @@ impl Run<'_> {
         self.queue.as_ref().expect("it is open")
     }
 
-    fn open(&mut self) {
-        self.queue = Some(match self.medium {
-            Medium::Disk => Engine::open(&self.options).expect("opens").queue,
-            Medium::Stream(server, name) => {
-                let options = StreamOptions {
-                    limits: self.options.limits.clone(),
-                    segment_bytes: self.options.segment_bytes,
-                    snapshot_bytes: self.options.segment_bytes,
-                    ..StreamOptions::new(NOW_UNIX_MS)
-                };
-                server.open(name, options)
-            }
-        });
+    pub fn open(&mut self) {
+        self.queue = Some(self.medium.open(&self.options));
     }
 
     async fn step(&mut self, operation: &Operation) {
@@ -123,14 +106,6 @@ impl Run<'_> {
                 self.verify().await;
             }
         }
-    }
-
-    /// Another relay opens the queue while this one has it: what this one does from then on fails and changes nothing.
-    async fn take_over(&mut self) {
-        let before = self.queue.take().expect("it is open");
-        self.open();
-        let late = batch(["1 too late".to_owned()]);
-        before.append(late).await.expect_err("another one writes");
     }
 
     /// Copies the folder under the open queue. What two looks in a row find was there at once, though
