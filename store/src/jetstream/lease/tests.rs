@@ -96,8 +96,8 @@ async fn of_three_candidates_one_leads_and_the_next_one_follows_in_time() {
     before.push(leads.tenure());
     drop(leads);
     let (third, leads) = next(&mut candidates, &before).await;
-    for (_, jetstream) in replicas {
-        told(&jetstream, Some(&name(third))).await;
+    for (_, jetstream) in &replicas {
+        told(jetstream, Some(&name(third))).await;
     }
     told(&watcher, Some(&name(third))).await;
     let resigned = Instant::now();
