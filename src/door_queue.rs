@@ -1,7 +1,7 @@
 //! Where the doors bring batches: the queue itself on a disk, or the inbox that the relay which leads takes them from.
 //!
-//! Invariant: nothing is acknowledged while servers are known not to keep what they acknowledge: they are asked anew
-//! whenever there is a connection again, as a server may have been started with other settings.
+//! Servers are asked anew what they promise whenever there is a connection again, as one may have been started with other
+//! settings; while it is known that they do not keep what they acknowledge, nothing is.
 
 use std::time::Duration;
 
@@ -32,16 +32,11 @@ impl DoorQueue {
     /// # Errors
     /// Why not.
     pub(crate) fn check(&self) -> Result<(), QueueError> {
-        let unavailable = |why: &str| Err(QueueError::Unavailable(why.into()));
         match self {
             Self::Engine(queue) => queue.check(),
-            Self::Inbox(_, servers) if !servers.is_connected() => unavailable(
-                "there is no connection to NATS; it is made again as soon as a server answers",
-            ),
-            Self::Inbox(_, servers) if !servers.is_durable() => unavailable(
-                "the NATS servers do not promise any more that what they acknowledge is kept",
-            ),
-            Self::Inbox(..) => Ok(()),
+            Self::Inbox(_, servers) => servers
+                .promises()
+                .map_err(|why| QueueError::Unavailable(why.into())),
         }
     }
 }
@@ -69,10 +64,7 @@ impl Intake for DoorQueue {
     async fn append(&self, batch: EncodedBatch) -> Result<(), QueueError> {
         match self {
             Self::Engine(queue) => Intake::append(queue, batch).await,
-            Self::Inbox(inbox, _) => {
-                self.check()?;
-                inbox.append(batch).await
-            }
+            Self::Inbox(inbox, _) => inbox.append(batch).await,
         }
     }
 

@@ -148,3 +148,32 @@ async fn servers_that_keep_less_than_before_are_told_nothing() {
     post(&one, &c).await;
     until_told(&bench.slack, &c).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_the_one_that_leads_sends_the_watchdogs_events() {
+    let Some(bench) = Bench::start("watchdog: {channel: ops, interval_seconds: 60}").await else {
+        return;
+    };
+    let one = bench.replica("one");
+    until_leads(&one, PATIENCE).await;
+    let two = bench.replica("two");
+    let sent = "auditrelay_watchdog_sent_total{outcome=\"accepted\"}";
+    let delivered = "auditrelay_watchdog_last_delivered_timestamp_seconds";
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while metric(&one.get("/metrics").await.1, delivered) < 1.0 {
+        assert!(tokio::time::Instant::now() < deadline, "none is delivered");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let metrics = two.get("/metrics").await.1;
+    assert!(metric(&metrics, sent) < 0.5, "{metrics}");
+    let interval = "auditrelay_watchdog_interval_seconds";
+    assert!(metric(&metrics, interval) < 0.5, "{metrics}");
+    one.kill();
+    until_leads(&two, CRASH).await;
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while metric(&two.get("/metrics").await.1, delivered) < 1.0 {
+        assert!(tokio::time::Instant::now() < deadline, "none is delivered");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(metric(&two.get("/metrics").await.1, interval) > 59.0);
+}

@@ -207,7 +207,7 @@ impl JetStream {
     ///
     /// # Errors
     /// Why not.
-    pub(crate) fn promises(&self) -> Result<(), &'static str> {
+    pub fn promises(&self) -> Result<(), &'static str> {
         match (self.is_connected(), self.is_durable()) {
             (false, _) => Err("there is no connection to a NATS server"),
             (_, false) => {
