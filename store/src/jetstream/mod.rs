@@ -14,14 +14,18 @@
 //!   add anything any more, whatever its clock says: the lease is for who acts outside, the stream guards itself;
 //! * who holds the lease counts its time from before it asked for it, who waits for it from after it saw it.
 
+mod ask;
 mod client;
 mod connect;
+mod drain;
 mod error;
 mod inbox;
 mod inbox_room;
 mod lease;
 pub(crate) mod ledger_stream;
+mod left;
 mod message;
+mod moving;
 mod open;
 mod parts;
 mod promises;
@@ -38,10 +42,14 @@ use std::{path::PathBuf, time::Duration};
 
 use secrecy::SecretString;
 
+pub use ask::{Answer, AskError, Gone, Question, Questions};
 pub use connect::JetStream;
 pub use error::JetStreamError;
 pub use inbox::Inbox;
 pub use lease::Leadership;
+pub use moving::Importing;
+pub(crate) use moving::MARK as IMPORTING;
+pub(crate) use pump::INPUT as INBOX_INPUT;
 
 /// How to reach the servers, and what is asked of them.
 #[derive(Debug, Clone)]
