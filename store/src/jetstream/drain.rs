@@ -20,7 +20,7 @@ use crate::{Engine, QueueError};
 const PATIENCE: Duration = Duration::from_secs(15);
 
 impl Inbox {
-    /// Takes everything; the sequence of the last message that it looked at.
+    /// Takes everything; the sequence of the last message that it took, 0 if there was none.
     ///
     /// # Errors
     /// The engine's, or the servers do not answer.
@@ -56,7 +56,7 @@ impl Inbox {
         }
     }
 
-    /// Whether nothing came since [`Inbox::drain`] looked at a message last.
+    /// Whether nothing came since [`Inbox::drain`] took this message as the last one.
     ///
     /// # Errors
     /// The servers do not answer.
@@ -66,6 +66,7 @@ impl Inbox {
         let (context, inbox) = (self.0.servers.context(), &self.0.servers.streams().inbox);
         let stream = context.get_stream(inbox.as_str()).await;
         let stream = stream.map_err(|error| away(&error))?;
-        Ok(stream.cached_info().state.last_sequence == last)
+        let state = &stream.cached_info().state;
+        Ok(state.messages == 0 || state.last_sequence <= last)
     }
 }
