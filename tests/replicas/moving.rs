@@ -129,17 +129,31 @@ impl Sender {
     }
 }
 
+/// Waits until so many different events were received, and nothing waits. What is acknowledged may be in the inbox at first.
+async fn settled(relay: &Running, events: u64) -> Value {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let ledger = relay.ledger().await;
+        let count = |key: &str| ledger[key].as_u64().expect("a number");
+        if count("received") - count("duplicates") == events {
+            return relay.drained().await;
+        }
+        assert!(Instant::now() < deadline, "not {events}: {ledger}");
+        sleep(PAUSE).await;
+    }
+}
+
 /// Leaves something of everything in a queue; what is to be told of it.
 async fn fill(relay: &Running, folder: &Path, slack: &LocalSlack) -> Vec<String> {
     let post = async |body: String| {
         let (status, answer) = relay.post("/webhook", body).await;
         assert_eq!(status, StatusCode::OK, "{answer}");
     };
-    for id in ids("dead", 2) {
+    for (number, id) in ids("dead", 2).enumerate() {
         let code = "invalid_blocks".into();
         slack.inject(Fault::new(Effect::Error { code }).times(2));
         post(list("alice", "delete", [id])).await;
-        relay.drained().await;
+        settled(relay, number as u64 + 1).await;
     }
     post(list("alice", "get", ["odd".to_owned()]).replace("\"auditID\":\"odd\"", "\"auditID\":7"))
         .await;
@@ -151,7 +165,7 @@ async fn fill(relay: &Running, folder: &Path, slack: &LocalSlack) -> Vec<String>
     post(list("bob", "get", ids("muted", 3))).await;
     let early: Vec<String> = ids("early", 4).collect();
     post(list("alice", "get", early.clone())).await;
-    relay.drained().await;
+    settled(relay, 10).await;
     // Nothing gets through from here on.
     let code = "is_archived".into();
     slack.inject(Fault::new(Effect::Error { code }).times(10_000));
@@ -243,58 +257,40 @@ async fn leader<'r>(relays: &[&'r Running]) -> &'r Running {
     }
 }
 
-/// How often each audit ID was told, in what was posted before and since.
-fn times(
-    before: (BTreeMap<String, u32>, BTreeMap<String, u32>),
-    slack: &LocalSlack,
-) -> BTreeMap<String, u32> {
-    let since = told(slack);
-    let mut times = BTreeMap::new();
-    for (id, count) in [before.0, before.1, since.0, since.1].into_iter().flatten() {
-        *times.entry(id).or_default() += count;
-    }
-    times
-}
+/// What Slack was told before it forgot it.
+type Before = (BTreeMap<String, u32>, BTreeMap<String, u32>);
 
-/// Everything was taken over, and each event that is to be told was told once.
+/// Everything was taken over, and each event that is to be told was told once; the ledger.
 async fn all_once(
     relay: &Running,
     folder: &Path,
     expected: Vec<String>,
-    times: BTreeMap<String, u32>,
-) {
-    let ledger = relay.drained().await;
+    (before, slack): (Before, &LocalSlack),
+) -> Value {
     let unique: BTreeSet<String> = expected.into_iter().collect();
-    let wrong: Vec<_> = unique
-        .iter()
-        .filter_map(|id| {
-            let count = times.get(id).copied().unwrap_or_default();
-            (count != 1).then_some((id, count))
-        })
-        .collect();
+    // Beside what is told: two dead letters, what is no event, and three that are muted.
+    let ledger = settled(relay, unique.len() as u64 + 2 + 1 + 3).await;
+    let since = told(slack);
+    let mut times: BTreeMap<String, u32> = BTreeMap::new();
+    for (id, count) in [before.0, before.1, since.0, since.1].into_iter().flatten() {
+        *times.entry(id).or_default() += count;
+    }
+    let times_of = |id: &String| times.get(id).copied().unwrap_or_default();
+    let wrong = unique.iter().map(|id| (id, times_of(id)));
+    let wrong: Vec<_> = wrong.filter(|(_, times)| *times != 1).collect();
     assert!(wrong.is_empty(), "not told once: {wrong:?}; {ledger}");
     assert_eq!(times.len(), unique.len(), "{times:?}");
     assert_eq!(ledger["balanced"], true, "{ledger}");
-    let count = |key: &str| ledger[key].as_u64().expect("a number");
-    // Beside what is told: two dead letters, what is no event, and three that are muted.
-    let others = 2 + 1 + 3;
-    assert_eq!(
-        count("received") - count("duplicates"),
-        unique.len() as u64 + others,
-        "{ledger}"
-    );
-    assert_eq!(count("quarantined"), 1, "{ledger}");
-    assert_eq!(ledger["channels"]["ops"]["dead"], 2, "{ledger}");
-    assert_eq!(
-        ledger["channels"]["ops"]["delivered"],
-        unique.len(),
-        "{ledger}"
-    );
+    assert_eq!(ledger["quarantined"], 1, "{ledger}");
+    let ops = &ledger["channels"]["ops"];
+    assert_eq!(ops["dead"], 2, "{ledger}");
+    assert_eq!(ops["delivered"], unique.len(), "{ledger}");
     let mutes = ["mute", "list", "--json"];
     let (code, mutes, why) = run(folder, &[], &[&mutes, CONFIG.as_slice()].concat());
     assert_eq!(code, 0, "{why}");
     let mutes: Value = serde_json::from_str(&mutes).expect("JSON");
     assert!(mutes.to_string().contains("\"quiet\""), "{mutes}");
+    ledger
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -339,10 +335,8 @@ async fn from_a_disk_to_jetstream() {
     expected.extend(sender.stop().await);
     expected.extend(both);
     let leader = leader(&[&one, &two]).await;
-    let ledger = leader.drained().await;
+    let ledger = all_once(leader, &first, expected, (before, &bench.slack)).await;
     assert!(ledger["duplicates"].as_u64() >= Some(8), "{ledger}");
-    let times = times(before, &bench.slack);
-    all_once(leader, &first, expected, times).await;
     // What the old one had seen is known.
     crate::post(&two, &ids("late", 30).collect::<Vec<_>>()).await;
     let duplicates = ledger["duplicates"].as_u64().expect("a number") + 30;
@@ -385,7 +379,5 @@ async fn from_jetstream_to_a_disk() {
     sender.more(15).await;
     expected.extend(sender.stop().await);
     expected.extend(inboxed);
-    new.drained().await;
-    let times = times(before, &bench.slack);
-    all_once(&new, &disk, expected, times).await;
+    all_once(&new, &disk, expected, (before, &bench.slack)).await;
 }
