@@ -74,7 +74,11 @@ async fn main() -> anyhow::Result<()> {
     for round in 1..=arguments.rounds {
         for (arrangement, rounds) in arrangements.iter().zip(&mut found) {
             let title = arrangement.title();
-            writeln!(io::stderr(), "round {round} of {}: {title}", arguments.rounds)?;
+            writeln!(
+                io::stderr(),
+                "round {round} of {}: {title}",
+                arguments.rounds
+            )?;
             let place = folder.join("replicas");
             // The one before it left its files.
             let _absent = std::fs::remove_dir_all(&place);

@@ -20,7 +20,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
     limits::{Programs, Setup, Subject},
-    nats::{NatsCluster, NatsOptions},
+    nats::{NatsCluster, NatsOptions, NatsServer},
     storm::{self, Load},
 };
 
@@ -140,6 +140,17 @@ pub async fn measure(
     })
 }
 
+/// One server is no cluster.
+fn start_servers(count: usize, options: &NatsOptions) -> anyhow::Result<Option<NatsCluster>> {
+    if count > 1 {
+        return NatsCluster::start(count, options);
+    }
+    let server = NatsServer::start(options)?;
+    Ok(server.map(|server| NatsCluster {
+        servers: vec![server],
+    }))
+}
+
 /// Relays and servers that run.
 struct Stand {
     relays: Vec<Subject>,
@@ -170,7 +181,7 @@ impl Stand {
             sync_always: is_synced,
             ..NatsOptions::default()
         };
-        let cluster = tokio::task::spawn_blocking(move || NatsCluster::start(servers, &options));
+        let cluster = tokio::task::spawn_blocking(move || start_servers(servers, &options));
         let cluster = cluster.await??.context("there is no nats-server")?;
         let key_file = folder.join("dedup.key");
         fs::write(&key_file, [7; 32])?;
@@ -198,7 +209,11 @@ impl Stand {
     }
 
     async fn put_under(&self, load: Load) -> anyhow::Result<storm::Outcome> {
-        let targets: Vec<_> = self.relays.iter().map(|relay| relay.target.clone()).collect();
+        let targets: Vec<_> = self
+            .relays
+            .iter()
+            .map(|relay| relay.target.clone())
+            .collect();
         storm::run_on(load, &targets).await
     }
 
