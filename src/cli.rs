@@ -92,7 +92,7 @@ enum Command {
     /// Write everything that the queue of a stopped relay holds as JSON lines.
     Export(ExportArgs),
     /// Read an old audit log once, into a relay that runs or one that is stopped; or what `export` wrote, into a
-    /// data directory that was never used.
+    /// queue that was never used.
     Import(ImportArgs),
 }
 

@@ -1,30 +1,84 @@
 //! `auditrelay export FILE`: everything that the queue of a stopped relay holds, as JSON lines.
 //!
 //! The file is there whole or not at all: it is written under a temporary name, synced, and renamed. Only
-//! its owner can read it, as it holds events.
+//! its owner can read it, as it holds events. What goes to standard output has its last line only when it is whole.
+
+mod sink;
 
 use std::{
     fs::File,
     io::{self, BufWriter, Write},
     path::Path,
     process::ExitCode,
-    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
-use auditrelay_store::{Engine, MoveError, Moved, OpenError};
+use auditrelay_store::{Engine, MoveError, Moved, OpenError, QueueError};
+use tokio::time::sleep;
 
+use self::sink::{Shared, Sink};
 use crate::{
     Failure,
     cli::ExportArgs,
+    moving::Outgoing,
     output::{count, say},
     progress::Progress,
-    reach::{AdminAddress, command_options},
+    reach::{AdminAddress, command_options, no_queue},
 };
 
 /// For archives: a little smaller than the fastest level, and not yet slow.
 const ZSTD_LEVEL: i32 = 3;
 /// Standard output or input.
 const DASH: &str = "-";
+/// How soon a queue in use is looked at again.
+const IN_USE_PAUSE: Duration = Duration::from_millis(100);
+
+/// The queue to be exported.
+enum Source {
+    Disk(Engine),
+    Streams(Box<Outgoing>),
+}
+
+impl Source {
+    async fn open(args: &ExportArgs) -> Result<Self, Failure> {
+        if let Some(config) = args.place.on_streams()? {
+            let outgoing = Outgoing::open(&config, args.wait).await?;
+            return Ok(Self::Streams(Box::new(outgoing)));
+        }
+        let data_dir = args.place.data_dir()?;
+        if !data_dir.join("queue").is_dir() {
+            return Err(no_queue(&data_dir));
+        }
+        loop {
+            match open_if_free(&data_dir)? {
+                Some(queue) => return Ok(Self::Disk(queue)),
+                None if args.wait => sleep(IN_USE_PAUSE).await,
+                None => return Err(in_use(&data_dir)),
+            }
+        }
+    }
+
+    fn engine(&self) -> &Engine {
+        match self {
+            Self::Disk(queue) => queue,
+            Self::Streams(outgoing) => outgoing.engine(),
+        }
+    }
+
+    /// Whether what was written is all there is; on a disk nobody else has the queue.
+    async fn check(&self) -> Result<(), Failure> {
+        match self {
+            Self::Disk(_) => Ok(()),
+            Self::Streams(outgoing) => outgoing.check().await,
+        }
+    }
+
+    async fn end(self) {
+        if let Self::Streams(outgoing) = self {
+            outgoing.end().await;
+        }
+    }
+}
 
 pub(crate) async fn run(args: &ExportArgs) -> Result<ExitCode, Failure> {
     let file = args.file.as_path();
@@ -32,23 +86,19 @@ pub(crate) async fn run(args: &ExportArgs) -> Result<ExitCode, Failure> {
     if !is_stdout && !args.force && file.exists() {
         return Err(exists(file));
     }
-    let data_dir = args.place.data_dir()?;
-    if !data_dir.join("queue").is_dir() {
-        let path = data_dir.display();
-        return Err(Failure::Other(format!(
-            "there is no queue in {path}; name it with --data-dir"
-        )));
-    }
-    let queue = open_at_rest(&data_dir)?;
+    let source = Source::open(args).await?;
+    let exported = export(&source, args, is_stdout).await;
+    source.end().await;
+    exported
+}
+
+async fn export(source: &Source, args: &ExportArgs, is_stdout: bool) -> Result<ExitCode, Failure> {
+    let file = args.file.as_path();
     let progress = Progress::new("exporting");
     if is_stdout {
         // Who reads along must be told of an error by the exit code alone.
-        write_to(
-            &queue,
-            Sink::Plain(Box::new(BufWriter::new(io::stdout()))),
-            &progress,
-        )
-        .await?;
+        let out = Box::new(BufWriter::new(io::stdout()));
+        write_to(source, Sink::Plain(out), &progress).await?;
         return Ok(ExitCode::SUCCESS);
     }
     let folder = folder_of(file);
@@ -62,7 +112,7 @@ pub(crate) async fn run(args: &ExportArgs) -> Result<ExitCode, Failure> {
     } else {
         Sink::Plain(out)
     };
-    let moved = write_to(&queue, sink, &progress).await?;
+    let moved = write_to(source, sink, &progress).await?;
     new.as_file().sync_all().map_err(fail)?;
     if args.force {
         new.persist(file).map_err(|error| fail(error.error))?;
@@ -83,14 +133,16 @@ pub(crate) async fn run(args: &ExportArgs) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn write_to(queue: &Engine, sink: Sink, progress: &Progress) -> Result<Moved, Failure> {
-    let out = Shared(Arc::new(Mutex::new(Some(sink))));
+async fn write_to(source: &Source, sink: Sink, progress: &Progress) -> Result<Moved, Failure> {
+    let out = Shared::new(sink);
     let bar = progress.clone();
-    let moved = queue
+    let moved = source
+        .engine()
         .export(out.clone(), move |done, total| bar.set(done, total))
         .await;
     progress.end();
     let moved = moved.map_err(|error| failure(error, "export"))?;
+    source.check().await?;
     out.finish()
         .map_err(|error| Failure::Other(format!("cannot write: {error}")))?;
     Ok(moved)
@@ -114,20 +166,26 @@ fn folder_of(file: &Path) -> &Path {
 
 /// Opens the queue of a relay that is stopped.
 pub(crate) fn open_at_rest(data_dir: &Path) -> Result<Engine, Failure> {
+    open_if_free(data_dir)?.ok_or_else(|| in_use(data_dir))
+}
+
+fn open_if_free(data_dir: &Path) -> Result<Option<Engine>, Failure> {
     match Engine::open(&command_options(data_dir)) {
-        Ok(opened) => Ok(opened.queue),
-        Err(OpenError::InUse(_)) => {
-            let path = data_dir.display();
-            let who = match AdminAddress::read(data_dir) {
-                Some(relay) => format!("a relay (admin port {}) has it", relay.address),
-                None => "another process has it".to_owned(),
-            };
-            Err(Failure::Other(format!(
-                "a queue is moved at rest, and the one in {path} is in use: {who}; stop it first"
-            )))
-        }
+        Ok(opened) => Ok(Some(opened.queue)),
+        Err(OpenError::InUse(_)) => Ok(None),
         Err(error) => Err(error.into()),
     }
+}
+
+fn in_use(data_dir: &Path) -> Failure {
+    let path = data_dir.display();
+    let who = match AdminAddress::read(data_dir) {
+        Some(relay) => format!("a relay (admin port {}) has it", relay.address),
+        None => "another process has it".to_owned(),
+    };
+    Failure::Other(format!(
+        "a queue is moved at rest, and the one in {path} is in use: {who}; stop it first (`export --wait` waits for that)"
+    ))
 }
 
 /// What was moved, for people.
@@ -145,75 +203,21 @@ pub(crate) fn told(moved: &Moved) -> String {
 
 pub(crate) fn failure(error: MoveError, what: &str) -> Failure {
     match error {
+        MoveError::Queue(error @ QueueError::Unavailable(_)) => {
+            Failure::Other(format!("cannot {what}: {error}"))
+        }
         MoveError::Queue(error) => Failure::Storage(error),
+        MoveError::Open(error) => Failure::Open(error),
         other => Failure::Other(format!("cannot {what}: {other}")),
-    }
-}
-
-/// Where the lines go.
-enum Sink {
-    Plain(Box<dyn Write + Send>),
-    Zstd(zstd::Encoder<'static, Box<dyn Write + Send>>),
-}
-
-/// The queue takes its writer for good, and a compressed file needs an end.
-#[derive(Clone)]
-struct Shared(Arc<Mutex<Option<Sink>>>);
-
-impl Shared {
-    fn finish(&self) -> io::Result<()> {
-        let sink = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-        match sink {
-            Some(Sink::Plain(mut out)) => out.flush(),
-            Some(Sink::Zstd(encoder)) => encoder.finish()?.flush(),
-            None => Ok(()),
-        }
-    }
-
-    fn with<T>(&self, act: impl FnOnce(&mut dyn Write) -> io::Result<T>) -> io::Result<T> {
-        let mut sink = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match sink.as_mut() {
-            Some(Sink::Plain(out)) => act(out),
-            Some(Sink::Zstd(encoder)) => act(encoder),
-            None => Err(io::Error::other("the file is closed")),
-        }
-    }
-}
-
-impl Write for Shared {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.with(|out| out.write(bytes))
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.with(|out| out.flush())
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::io::Read;
-
     use super::*;
 
     #[test]
-    fn a_compressed_file_has_its_end() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("queue.jsonl.zst");
-        assert!(is_zstd(&path) && !is_zstd(Path::new("queue.jsonl")));
-        let out = Box::new(File::create(&path).expect("made"));
-        let encoder = zstd::Encoder::new(out as Box<dyn Write + Send>, ZSTD_LEVEL);
-        let shared = Shared(Arc::new(Mutex::new(Some(Sink::Zstd(
-            encoder.expect("made"),
-        )))));
-        shared.clone().write_all(b"{}\n").expect("written");
-        shared.finish().expect("ended");
-        assert!(shared.clone().write_all(b"more").is_err());
-        let mut text = String::new();
-        zstd::Decoder::new(File::open(&path).expect("there"))
-            .expect("zstd")
-            .read_to_string(&mut text)
-            .expect("whole");
-        assert_eq!(text, "{}\n");
+    fn a_name_says_whether_it_is_compressed() {
+        assert!(is_zstd(Path::new("queue.jsonl.zst")) && !is_zstd(Path::new("queue.jsonl")));
     }
 }

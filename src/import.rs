@@ -1,5 +1,8 @@
 //! `auditrelay import FILE|-`: lines of an audit log, into a queue that may be in use; or what `export` wrote, into a
-//! data directory that was never used. The first line tells which.
+//! queue that was never used. The first line tells which.
+//!
+//! Where that queue is on JetStream and the lines come from standard input, it is held before the first of them is there:
+//! what relays take from then on is routed after the import, however long its lines take to come.
 
 mod chunk;
 mod log;
@@ -14,12 +17,15 @@ use std::{
     process::ExitCode,
 };
 
+use auditrelay_config::Config;
 use auditrelay_ingest::log_file::{Form, Place};
+use auditrelay_store::MoveError;
 
 use crate::{
     Failure,
     cli::ImportArgs,
     export::{failure, open_at_rest, told},
+    moving::Incoming,
     output::say,
     progress::Progress,
 };
@@ -34,33 +40,84 @@ const EXPORT: &[u8] = br#"{"kind":"header","#;
 pub(crate) async fn run(args: &ImportArgs) -> Result<ExitCode, Failure> {
     let file = args.file.as_path();
     let progress = Progress::new("importing");
+    let streams = args.place.on_streams()?;
+    let held = match &streams {
+        Some(config) if file == Path::new("-") && !has_flags_of_logs(args) => {
+            Some(hold(config).await)
+        }
+        _ => None,
+    };
     // Before anything is made.
     let source = source(file, &progress).map_err(|error| unreadable(file, &error))?;
     if source.head.starts_with(EXPORT) {
-        return queue(args, BufReader::new(source.reader), &progress).await;
+        if has_flags_of_logs(args) {
+            let reason =
+                "--cluster, --quiet, --again and --json are for audit logs; this is an export";
+            return Err(Failure::Usage(reason.to_owned()));
+        }
+        let lines = BufReader::new(source.reader);
+        return match (streams, held) {
+            (None, _) => queue(args, lines, &progress).await,
+            (Some(_), Some(held)) => onto_streams(held?, lines, &progress).await,
+            (Some(config), None) => {
+                onto_streams(Incoming::open(&config).await?, lines, &progress).await
+            }
+        };
     }
     if source.head.is_empty() {
         return Err(Failure::Other(format!("{} is empty", file.display())));
     }
+    // A relay that leads is no hindrance to a log.
+    if let Some(Ok(held)) = held {
+        held.give_up().await?;
+    }
     log::run(args, source, progress).await
 }
 
-/// What an export holds.
+/// Holds a queue until the first lines are there.
+async fn hold(config: &Config) -> Result<Incoming, Failure> {
+    let held = Incoming::open(config).await?;
+    held.tell()?;
+    Ok(held)
+}
+
+fn has_flags_of_logs(args: &ImportArgs) -> bool {
+    args.again || args.json || args.quiet || args.cluster.is_some()
+}
+
+/// What an export holds, into a queue on JetStream.
+async fn onto_streams(
+    queue: Incoming,
+    lines: impl BufRead + Send + 'static,
+    progress: &Progress,
+) -> Result<ExitCode, Failure> {
+    let moved = queue.run(lines).await;
+    progress.end();
+    let (name, moved) = moved?;
+    say(&format!(
+        "read into the queue {name} on JetStream, which relays lead from now on:\n{}",
+        told(&moved)
+    ))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What an export holds, into a data directory.
 async fn queue(
     args: &ImportArgs,
     lines: impl BufRead + Send + 'static,
     progress: &Progress,
 ) -> Result<ExitCode, Failure> {
-    if args.again || args.json || args.quiet || args.cluster.is_some() {
-        let reason = "--cluster, --quiet, --again and --json are for audit logs; this is an export";
-        return Err(Failure::Usage(reason.to_owned()));
-    }
     let data_dir = args.place.data_dir()?;
     let queue = open_at_rest(&data_dir)?;
     let moved = queue.import(lines, |_| {}).await;
     progress.end();
-    let moved = moved.map_err(|error| failure(error, "import"))?;
     let path = data_dir.display();
+    let moved = moved.map_err(|error| match error {
+        MoveError::Line { .. } => Failure::Other(format!(
+            "cannot import: {error}; what was imported so far is of no use, remove the queue in {path}"
+        )),
+        other => failure(other, "import"),
+    })?;
     say(&format!("read into {path}:\n{}", told(&moved)))?;
     if moved.keys > 0 && !data_dir.join("dedup.key").exists() {
         say(

@@ -30,6 +30,7 @@ mod limits;
 mod log_input;
 mod logs;
 mod metrics;
+mod moving;
 mod mute;
 mod online;
 mod output;

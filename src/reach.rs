@@ -65,15 +65,32 @@ impl AdminAddress {
 /// How a command opens a store.
 pub(crate) fn command_options(data_dir: &Path) -> SledOptions {
     SledOptions {
-        limits: Limits {
-            detail_ms: NEVER_MS,
-            detail_bytes_max: u64::MAX,
-            retain_ms: NEVER_MS,
-            retain_bytes_max: u64::MAX,
-            ..Limits::default()
-        },
+        limits: command_limits(),
         ..sled_options(data_dir, None)
     }
+}
+
+/// What a command lets go: nothing.
+pub(crate) fn command_limits() -> Limits {
+    Limits {
+        detail_ms: NEVER_MS,
+        detail_bytes_max: u64::MAX,
+        retain_ms: NEVER_MS,
+        retain_bytes_max: u64::MAX,
+        ..Limits::default()
+    }
+}
+
+/// There is no queue in a folder; that of a relay may be elsewhere.
+pub(crate) fn no_queue(data_dir: &Path) -> Failure {
+    let path = data_dir.display();
+    Failure::Other(match Replica::of(data_dir) {
+        Replica::Never => format!("there is no queue in {path}; name it with --data-dir"),
+        _ => format!(
+            "there is no queue in {path}: that of the relay whose folder it is is on NATS JetStream; name its configuration with \
+             --config instead"
+        ),
+    })
 }
 
 /// Where the queue is on JetStream a relay has to run: what is left of an older one on the disk is not asked for it.

@@ -11,5 +11,6 @@ pub mod limits;
 pub mod log;
 pub mod nats;
 pub mod process;
+pub mod replicas;
 pub mod slack;
 pub mod storm;

@@ -125,9 +125,18 @@ impl Outcome {
 /// # Errors
 /// A connection that cannot be made or breaks: a target under test must not do that.
 pub async fn run(load: Load, target: &Target) -> anyhow::Result<Outcome> {
+    run_on(load, std::slice::from_ref(target)).await
+}
+
+/// The same on several targets, among which the connections are shared.
+///
+/// # Errors
+/// See [`run`]; or there is no target.
+pub async fn run_on(load: Load, targets: &[Target]) -> anyhow::Result<Outcome> {
     let mut senders = JoinSet::new();
     let begun = Instant::now();
-    for number in 0..load.connections {
+    let targets = targets.iter().cycle().take(load.connections as usize);
+    for (number, target) in (0..).zip(targets) {
         let link = Link::open(target).await?;
         senders.spawn(send(load, link, number, begun));
     }

@@ -160,6 +160,9 @@ pub(crate) struct ExportArgs {
     /// Overwrite a file that is there.
     #[arg(long)]
     pub(crate) force: bool,
+    /// Wait until the relay that has the queue has stopped.
+    #[arg(long)]
+    pub(crate) wait: bool,
     #[command(flatten)]
     pub(crate) place: PlaceArgs,
 }

@@ -10,7 +10,7 @@ use auditrelay_audit::{EventKey, Severity};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Burial, ChannelCounts, Counts, Delivery, InputPosition, Ledger, Mute, OtherCounts,
+    Burial, ChannelCounts, Counts, Delivery, InputPosition, Ledger, Mute, OpenError, OtherCounts,
     QuarantineRecord, QueueError, RateCount, Unreadable,
 };
 
@@ -192,13 +192,14 @@ pub enum MoveError {
     /// The queue.
     #[error("{0}")]
     Queue(#[from] QueueError),
+    /// The queue to import into does not open.
+    #[error("{0}")]
+    Open(#[from] OpenError),
     /// An import into a queue that holds something.
-    #[error("the queue is not empty; import into a data directory that was never used")]
+    #[error("the queue is not empty; import into one that was never used")]
     NotEmpty,
-    /// A line of an import.
-    #[error(
-        "line {line}: {reason}; what was imported so far is of no use, remove that data directory"
-    )]
+    /// A line of an import: what was imported so far is of no use.
+    #[error("line {line}: {reason}")]
     Line {
         /// Which, from 1.
         line: u64,

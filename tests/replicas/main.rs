@@ -5,6 +5,8 @@ mod support;
 
 mod commands;
 mod leads;
+mod moving;
+mod moving_refused;
 
 use std::{
     fs,

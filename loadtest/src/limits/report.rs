@@ -84,7 +84,8 @@ impl Machine {
         }
     }
 
-    fn sentence(&self) -> String {
+    /// What a person reads.
+    pub fn sentence(&self) -> String {
         format!(
             "{} processors ({}), {} GB of memory, {}, Linux {}; the load generator runs on the same \
              processors",

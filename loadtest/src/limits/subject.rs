@@ -132,7 +132,7 @@ impl Subject {
         };
         let channel =
             |name: &String| (name.clone(), json!({ "slack_channel": format!("#{name}") }));
-        let config = json!({
+        let mut config = json!({
             "listen": "127.0.0.1:0",
             "admin_listen": "127.0.0.1:0",
             "data_dir": folder.join("data"),
@@ -141,6 +141,10 @@ impl Subject {
             "channels": setup.channels.iter().map(channel).collect::<serde_json::Map<_, _>>(),
             "routes": setup.routes,
         });
+        if let Some((section, key_file)) = &setup.streams {
+            config["queue"] = json!({ "jetstream": section });
+            config["dedup"] = json!({ "key_file": key_file });
+        }
         let file = folder.join("relay.yaml");
         // JSON is YAML.
         fs::write(&file, serde_json::to_vec_pretty(&config)?)?;
@@ -310,6 +314,8 @@ pub struct Setup {
     pub routes: Value,
     /// Nothing can be delivered, so that all of it waits.
     pub dead_slack: bool,
+    /// The section `queue.jetstream` and the key that relays on it share, where the queue is there.
+    pub streams: Option<(Value, PathBuf)>,
 }
 
 impl Setup {
@@ -333,6 +339,7 @@ impl Setup {
             channels: vec!["ops".to_owned(), "security".to_owned()],
             routes,
             dead_slack: false,
+            streams: None,
         }
     }
 
@@ -342,6 +349,7 @@ impl Setup {
             channels: vec!["ops".to_owned()],
             routes: json!([]),
             dead_slack: false,
+            streams: None,
         }
     }
 
@@ -356,6 +364,7 @@ impl Setup {
             channels: (0..channels).map(channel).collect(),
             routes: (0..200).map(route).collect(),
             dead_slack: false,
+            streams: None,
         }
     }
 

@@ -14,6 +14,7 @@ use crate::{
         BatchItem, Key, LedgerLine, Line, LineClass, VERSION, VERSION_WITHOUT_INPUTS,
         VERSION_WITHOUT_RATES,
     },
+    jetstream::INBOX_INPUT,
     log::Reader,
 };
 
@@ -88,7 +89,9 @@ struct Export<W, P> {
 
 impl<W: Write, P: Fn(u64, u64)> Export<W, P> {
     fn all(&mut self, inner: &Inner) -> Result<(), MoveError> {
-        let inputs = locked(&inner.shared.inputs).clone();
+        let mut inputs = locked(&inner.shared.inputs).clone();
+        // Sequences of one stream mean nothing elsewhere.
+        inputs.remove(INBOX_INPUT);
         let mutes = locked(&inner.shared.mutes).clone();
         let rates = rates::all(&inner.index.db())?;
         let ledger = LedgerLine::from(locked(&inner.shared.ledger).clone());

@@ -1,13 +1,19 @@
 //! Reading what an export wrote into a queue that never held anything.
+//!
+//! Lines are given to the writer in their order, many before the first is stored, so that commits are few; nothing counts
+//! before all of them are.
 
-use std::{collections::BTreeMap, io::BufRead};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    io::BufRead,
+};
 
 use auditrelay_audit::Severity;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::{
     Engine,
-    job::{Op, Restored, RestoredDelivery},
+    job::{Answer, Op, Restored, RestoredDelivery},
     records::ChannelRow,
 };
 use crate::{
@@ -18,6 +24,10 @@ use crate::{
 
 /// Lines read ahead of what is stored.
 const LINES_AHEAD: usize = 16;
+
+/// Given to the writer and not stored yet: so many lines, and so many bytes of them.
+const UNDER_WAY_LINES_MAX: usize = 512;
+const UNDER_WAY_BYTES_MAX: usize = 16 << 20;
 
 /// The counters that replace a queue's own when everything else is in.
 pub(super) struct Counters {
@@ -82,6 +92,8 @@ impl Engine {
             moved: Moved::default(),
             ledger: None,
             ended: false,
+            under_way: VecDeque::new(),
+            under_way_bytes: 0,
         };
         while let Some(line) = read.recv().await {
             import.take(&line?).await?;
@@ -99,6 +111,9 @@ struct Import<'q> {
     moved: Moved,
     ledger: Option<LedgerLine>,
     ended: bool,
+    /// Answers of the writer that are not there yet, and how long each line is.
+    under_way: VecDeque<(oneshot::Receiver<Result<Answer, QueueError>>, usize)>,
+    under_way_bytes: usize,
 }
 
 impl Import<'_> {
@@ -137,13 +152,35 @@ impl Import<'_> {
                     ended: mute.ended.map(MuteEnd::bounded),
                     ..mute
                 };
-                self.queue.write(Op::RestoreMute(Box::new(mute))).await?;
+                self.give(Op::RestoreMute(Box::new(mute)), text.len())
+                    .await?;
             }
             content => {
                 if let Some(op) = self.op(content) {
-                    self.queue.write(op).await?;
+                    self.give(op, text.len()).await?;
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// Gives the writer a line, and waits for the oldest ones where many are under way.
+    async fn give(&mut self, op: Op, bytes: usize) -> Result<(), MoveError> {
+        self.under_way.push_back((self.queue.send(op)?, bytes));
+        self.under_way_bytes += bytes;
+        while self.under_way.len() > UNDER_WAY_LINES_MAX
+            || self.under_way_bytes > UNDER_WAY_BYTES_MAX
+        {
+            self.stored().await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until the oldest line under way is stored.
+    async fn stored(&mut self) -> Result<(), MoveError> {
+        if let Some((answer, bytes)) = self.under_way.pop_front() {
+            self.under_way_bytes -= bytes;
+            answer.await.map_err(|_| QueueError::Closed)??;
         }
         Ok(())
     }
@@ -212,7 +249,10 @@ impl Import<'_> {
     }
 
     /// The counters come last, and have to agree with what came before them.
-    async fn finish(self) -> Result<Moved, MoveError> {
+    async fn finish(mut self) -> Result<Moved, MoveError> {
+        while !self.under_way.is_empty() {
+            self.stored().await?;
+        }
         let Some(ledger) = self.ledger.clone().filter(|_| self.ended) else {
             return Err(self.wrong("the export ends early"));
         };

@@ -314,12 +314,17 @@ impl Engine {
     }
 
     async fn write(&self, op: Op) -> Result<Answer, QueueError> {
+        self.send(op)?.await.map_err(|_| QueueError::Closed)?
+    }
+
+    /// Gives the writer something to do; what it is given is done in this order.
+    fn send(&self, op: Op) -> Result<oneshot::Receiver<Result<Answer, QueueError>>, QueueError> {
         self.0.shared.check()?;
         let (reply, answer) = oneshot::channel();
         let jobs = self.0.jobs.as_ref().ok_or(QueueError::Closed)?;
         jobs.send(Job { op, reply })
             .map_err(|_| QueueError::Closed)?;
-        answer.await.map_err(|_| QueueError::Closed)?
+        Ok(answer)
     }
 
     async fn read<T: Send + 'static>(

@@ -25,6 +25,7 @@ use crate::{
     Limits,
     frame::{self, Header, Kind},
     jetstream::{
+        IMPORTING,
         ledger_stream::{Entry, LedgerStream, whole},
         segments::{MESSAGE_BYTES, Segments},
     },
@@ -120,14 +121,37 @@ fn framed(kind: Kind, commits: u64, payload: &[u8]) -> Vec<u8> {
     stored
 }
 
+/// What the queue is opened for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    Use,
+    Import,
+}
+
 impl Engine {
     /// Opens the queue that a ledger stream holds, or begins one. Blocks while it is read.
     pub(crate) fn open_on_stream(
         stream: LedgerStream,
         options: &StreamOptions,
     ) -> Result<Self, OpenError> {
+        Self::open_for(stream, options, Purpose::Use)
+    }
+
+    /// The same for the import that has marked the stream.
+    pub(crate) fn open_to_import(
+        stream: LedgerStream,
+        options: &StreamOptions,
+    ) -> Result<Self, OpenError> {
+        Self::open_for(stream, options, Purpose::Import)
+    }
+
+    fn open_for(
+        stream: LedgerStream,
+        options: &StreamOptions,
+        purpose: Purpose,
+    ) -> Result<Self, OpenError> {
         let name = stream.name().to_owned();
-        let opened = open(Arc::new(stream), options).map_err(|unsound| match unsound {
+        let opened = open(Arc::new(stream), options, purpose).map_err(|unsound| match unsound {
             Unsound::Unreachable(error) => OpenError::Unreachable {
                 stream: name.clone(),
                 error,
@@ -150,9 +174,17 @@ impl Engine {
 fn open(
     stream: Arc<LedgerStream>,
     options: &StreamOptions,
+    purpose: Purpose,
 ) -> Result<(Database, LogNames, Counters), Unsound> {
     // What was cut short was never acknowledged.
     let entries = whole(stream.list()?, |entry| entry);
+    let is_marked = entries.iter().any(|entry| &*entry.subject == IMPORTING);
+    if is_marked && purpose == Purpose::Use {
+        let text = "an import into it is not complete: no relay leads before it is; what was cut short is begun anew by \
+                    the same `auditrelay import`";
+        let is_importing = io::Error::new(io::ErrorKind::ResourceBusy, text);
+        return Err(Unsound::Unreachable(is_importing));
+    }
     let names = names(&stream, &entries)?;
     let mut index = load(stream, &entries)?;
     index.snapshot_bytes_min = options.snapshot_bytes;

@@ -17,6 +17,7 @@
 mod ask;
 mod client;
 mod connect;
+mod drain;
 mod error;
 mod inbox;
 mod inbox_room;
@@ -24,6 +25,7 @@ mod lease;
 pub(crate) mod ledger_stream;
 mod left;
 mod message;
+mod moving;
 mod open;
 mod parts;
 mod promises;
@@ -46,6 +48,9 @@ pub use connect::JetStream;
 pub use error::JetStreamError;
 pub use inbox::Inbox;
 pub use lease::Leadership;
+pub use moving::Importing;
+pub(crate) use moving::MARK as IMPORTING;
+pub(crate) use pump::INPUT as INBOX_INPUT;
 
 /// How to reach the servers, and what is asked of them.
 #[derive(Debug, Clone)]

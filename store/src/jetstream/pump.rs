@@ -40,7 +40,7 @@ use super::{
 use crate::{Engine, Queue, QueueError};
 
 /// The name under which the engine knows the inbox; not one of a log file, and nobody is told of it.
-pub(super) const INPUT: &str = "jetstream-inbox";
+pub(crate) const INPUT: &str = "jetstream-inbox";
 
 /// Messages of one round, and bytes after which it ends.
 const ROUND_MESSAGES: u64 = 256;
