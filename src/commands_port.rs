@@ -22,6 +22,7 @@ use std::{
     time::Duration,
 };
 
+use auditrelay_store::jetstream::JetStream;
 use http_body_util::{BodyExt, Full, Limited, combinators::BoxBody};
 use hyper::{
     Method, StatusCode,
@@ -30,14 +31,15 @@ use hyper::{
 };
 use subtle::ConstantTimeEq;
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    sync::{Semaphore, mpsc, watch},
     time::timeout,
 };
 
 use crate::{
-    execute::{Context, execute},
-    import::Importer,
+    execute::{execute, execute_nowhere, is_of_process},
+    far::{self, Asked, Refused},
     request::{Line, Outcome, Request},
+    term::Leading,
 };
 
 pub(crate) const PATH: &str = "/command";
@@ -79,25 +81,30 @@ impl Token {
 
 /// Answers commands.
 pub(crate) struct Commands {
-    context: Arc<Context>,
+    leading: watch::Receiver<Option<Arc<Leading>>>,
+    /// Where another replica that leads is asked.
+    replica: Option<JetStream>,
     token: Token,
     looking: Arc<Semaphore>,
     changing: Arc<Semaphore>,
-    /// What is asked of by imports, and one of them at a time.
-    pub(crate) importer: Arc<Importer>,
+    /// One import at a time.
     pub(crate) importing: Semaphore,
     /// Whether a refusal was logged: anybody on the machine could fill the log with them.
     refused: AtomicBool,
 }
 
 impl Commands {
-    pub(crate) fn new(context: Arc<Context>, importer: Importer, token: Token) -> Self {
+    pub(crate) fn new(
+        leading: watch::Receiver<Option<Arc<Leading>>>,
+        replica: Option<JetStream>,
+        token: Token,
+    ) -> Self {
         Self {
-            context,
+            leading,
+            replica,
             token,
             looking: Arc::new(Semaphore::new(LOOKING_MAX)),
             changing: Arc::new(Semaphore::new(1)),
-            importer: Arc::new(importer),
             importing: Semaphore::new(1),
             refused: AtomicBool::new(false),
         }
@@ -114,8 +121,18 @@ impl Commands {
     }
 
     pub(crate) async fn answer(&self, request: hyper::Request<Incoming>) -> Answer {
-        match self.accept(request).await {
-            Ok((request, permit)) => self.run(request, permit),
+        let request = match self.accept(request).await {
+            Ok(request) => request,
+            Err((status, reason)) => return refuse(status, reason),
+        };
+        let begun = match &self.replica {
+            Some(queue) if self.leading().is_none() && !is_of_process(&request) => {
+                forwarded(queue, request).await
+            }
+            _ => self.begin(request),
+        };
+        match begun {
+            Ok(body) => lines(body),
             Err((status, reason)) => refuse(status, reason),
         }
     }
@@ -138,10 +155,7 @@ impl Commands {
         Err((StatusCode::UNAUTHORIZED, reason))
     }
 
-    async fn accept(
-        &self,
-        request: hyper::Request<Incoming>,
-    ) -> Result<(Request, OwnedSemaphorePermit), (StatusCode, String)> {
+    async fn accept(&self, request: hyper::Request<Incoming>) -> Result<Request, Refused> {
         let refusal = |status, reason: &str| (status, reason.to_owned());
         if request.method() != Method::POST {
             let reason = "only POST is served here";
@@ -166,40 +180,91 @@ impl Commands {
                 return Err(refusal(StatusCode::REQUEST_TIMEOUT, reason));
             }
         };
-        let request: Request = serde_json::from_slice(&body).map_err(|error| {
+        serde_json::from_slice(&body).map_err(|error| {
             let column = error.column();
             let reason = format!("this is no request of this version, see column {column}");
             (StatusCode::BAD_REQUEST, reason)
-        })?;
+        })
+    }
+
+    /// The term that runs here.
+    pub(crate) fn leading(&self) -> Option<Arc<Leading>> {
+        self.leading.borrow().clone()
+    }
+
+    /// Who leads, where that is another replica.
+    pub(crate) fn leader(&self) -> Option<String> {
+        self.replica.as_ref()?.leader().borrow().clone()
+    }
+
+    /// Begins to do what is asked, on this replica: the bytes of the answer.
+    ///
+    /// # Errors
+    /// Others are under way.
+    pub(crate) fn begin(&self, request: Request) -> Result<mpsc::Receiver<Bytes>, Refused> {
         let places = if request.changes() {
             &self.changing
         } else {
             &self.looking
         };
-        match Arc::clone(places).try_acquire_owned() {
-            Ok(permit) => Ok((request, permit)),
-            Err(_) => {
-                let reason = "other commands are under way; try again when they are done";
-                Err(refusal(StatusCode::TOO_MANY_REQUESTS, reason))
-            }
-        }
-    }
-
-    fn run(&self, request: Request, permit: OwnedSemaphorePermit) -> Answer {
+        let permit = Arc::clone(places).try_acquire_owned().map_err(|_| {
+            let reason = "other commands are under way; try again when they are done";
+            (StatusCode::TOO_MANY_REQUESTS, reason.to_owned())
+        })?;
         let (told, lines) = mpsc::channel(LINES_MAX);
         let (bytes, body) = mpsc::channel(1);
-        let context = Arc::clone(&self.context);
+        let leading = self.leading();
         let (name, changes) = (request.name(), request.changes());
         tokio::spawn(async move {
-            execute(&context, request, &told).await;
+            match leading {
+                Some(leading) => execute(&leading.context, request, &told).await,
+                None => execute_nowhere(request, &told).await,
+            }
             drop(permit);
         });
         tokio::spawn(pump(lines, bytes, changes.then_some(name)));
-        let mut answer = hyper::Response::new(Lines(body).boxed());
-        let value = HeaderValue::from_static("application/jsonl");
-        answer.headers_mut().insert(CONTENT_TYPE, value);
-        answer
+        Ok(body)
     }
+}
+
+/// The answer of the replica that leads.
+async fn forwarded(queue: &JetStream, request: Request) -> Result<mpsc::Receiver<Bytes>, Refused> {
+    let mut theirs = far::ask(queue, &Asked::Command(request)).await?;
+    let (bytes, body) = mpsc::channel(1);
+    tokio::spawn(async move {
+        let mut is_whole = true;
+        loop {
+            let piece = tokio::select! {
+                piece = theirs.next() => piece,
+                // Whoever asked has gone: the leader hears of it when its next piece is not taken.
+                () = bytes.closed() => return,
+            };
+            let text = match piece {
+                Ok(Some(piece)) => piece,
+                // Who reads a line that has no end knows that the answer broke off.
+                Err(error) if is_whole => {
+                    let line = serde_json::to_vec(&Line::Error(error.to_string()));
+                    let mut line = line.unwrap_or_default();
+                    line.push(b'\n');
+                    let _ = bytes.send(Bytes::from(line)).await;
+                    return;
+                }
+                Ok(None) | Err(_) => return,
+            };
+            is_whole = text.last().map_or(is_whole, |last| *last == b'\n');
+            if bytes.send(text).await.is_err() {
+                return;
+            }
+        }
+    });
+    Ok(body)
+}
+
+fn lines(body: mpsc::Receiver<Bytes>) -> Answer {
+    let mut answer = hyper::Response::new(Lines(body).boxed());
+    let value = HeaderValue::from_static("application/jsonl");
+    answer.headers_mut().insert(CONTENT_TYPE, value);
+    answer
 }
 
 /// Brings lines to the client, and says what a command changed in the log.

@@ -52,6 +52,7 @@ pub(crate) async fn run() -> Result<ExitCode, Failure> {
     let webhook = relay.webhook_address().map_err(other)?;
     let webhook = webhook.ok_or_else(|| Failure::Other("the demo has a webhook".to_owned()))?;
     let queue = relay.queue();
+    let queue = queue.ok_or_else(|| Failure::Other("the demo's queue is on a disk".to_owned()))?;
     let (stop, stopped) = oneshot::channel::<()>();
     let relay = tokio::spawn(relay.run(async move { drop(stopped.await) }));
     say(&format!(

@@ -8,10 +8,11 @@
 mod dead;
 mod mute;
 mod quarantine;
+mod salvage;
 mod trace;
 
 use std::{
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
@@ -21,7 +22,7 @@ use auditrelay_dispatch::{Replay, Replayed, Routes, replay::Selection};
 use auditrelay_store::{
     Block, BlockItem, Cursor, DeliveryBlock, Engine, ItemKind, Queue, QueueError,
 };
-use tokio::{sync::mpsc, time::Instant};
+use tokio::sync::mpsc;
 
 use crate::{
     failure::cut_short,
@@ -33,11 +34,13 @@ use crate::{
 use dead::Settle;
 use mute::Places;
 use quarantine::{quarantine_list, quarantine_show};
+use salvage::salvage;
 
-/// What a store that was moved aside is called, before its time.
-pub(crate) const MOVED_ASIDE: &str = "queue.corrupt-";
-/// Between two lines of progress.
-const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
+pub(crate) use salvage::MOVED_ASIDE;
+
+/// What is said where no term runs.
+pub(crate) const NOBODY_LEADS: &str =
+    "no relay leads now: another one begins to within seconds; try again";
 
 /// What a request works on.
 pub(crate) struct Context {
@@ -132,6 +135,37 @@ pub(crate) async fn execute(context: &Context, request: Request, out: &mpsc::Sen
     let _ = out.send(last).await;
 }
 
+/// The same where no term runs: what is asked of the process alone can be done.
+pub(crate) async fn execute_nowhere(request: Request, out: &mpsc::Sender<Line>) {
+    let last = match of_process(&request) {
+        Ok(outcome) => Line::Result(outcome),
+        Err(reason) => Line::Error(reason),
+    };
+    // Whoever asked may have gone.
+    let _ = out.send(last).await;
+}
+
+/// Whether it is about the process that is asked, whoever leads.
+pub(crate) fn is_of_process(request: &Request) -> bool {
+    matches!(
+        request,
+        Request::LogFilterShow {} | Request::LogFilterSet { .. }
+    )
+}
+
+/// What is asked of this process, whoever leads.
+fn of_process(request: &Request) -> Result<Outcome, String> {
+    match request {
+        Request::LogFilterShow {} => Ok(Outcome::LogFilter(logs::shown())),
+        Request::LogFilterSet { filter, lasts_ms } => {
+            let lasts = lasts_ms.and_then(|ms| u64::try_from(ms).ok());
+            let lasts = lasts.map(Duration::from_millis);
+            logs::asked(filter.as_deref(), lasts).map(Outcome::LogFilter)
+        }
+        _ => Err(NOBODY_LEADS.to_owned()),
+    }
+}
+
 async fn outcome(
     context: &Context,
     request: Request,
@@ -173,12 +207,8 @@ async fn outcome(
             };
             replay(context, selection, dry_run, out).await
         }
-        Request::LogFilterShow {} => Ok(Outcome::LogFilter(logs::shown())),
-        Request::LogFilterSet { filter, lasts_ms } => {
-            let lasts = lasts_ms.and_then(|ms| u64::try_from(ms).ok());
-            let lasts = lasts.map(Duration::from_millis);
-            let shown = logs::asked(filter.as_deref(), lasts);
-            shown.map(Outcome::LogFilter).map_err(Stop::Because)
+        request @ (Request::LogFilterShow {} | Request::LogFilterSet { .. }) => {
+            of_process(&request).map_err(Stop::Because)
         }
         Request::Salvage { folder } => salvage(context, &folder, out).await,
     }
@@ -319,76 +349,4 @@ fn text_bytes(block: &Block) -> u64 {
         ItemKind::Unwanted { .. } | ItemKind::Unreadable(_) => 0,
     };
     block.items.iter().map(bytes).sum()
-}
-
-async fn salvage(
-    context: &Context,
-    folder: &str,
-    out: &mpsc::Sender<Line>,
-) -> Result<Outcome, Stop> {
-    let dir = moved_aside(&context.data_dir, folder).map_err(Stop::Because)?;
-    let (out, last) = (out.clone(), Mutex::new(None::<Instant>));
-    let progress = move |done, total| {
-        let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
-        if last.is_none_or(|last| last.elapsed() >= PROGRESS_INTERVAL) {
-            *last = Some(Instant::now());
-            // Who is slow misses some of it.
-            let _ = out.try_send(Line::Progress { done, total });
-        }
-    };
-    let salvaged = context.queue.salvage(&dir, progress).await;
-    salvaged
-        .map(Outcome::Salvaged)
-        .map_err(|error| Stop::Because(error.to_string()))
-}
-
-/// The folder of a moved-aside store, directly inside the data directory; nothing else may be named.
-fn moved_aside(data_dir: &Path, folder: &str) -> Result<PathBuf, String> {
-    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-    let is_ours = folder
-        .strip_prefix(MOVED_ASIDE)
-        .is_some_and(|rest| !rest.is_empty() && rest.bytes().all(is_name));
-    let dir = data_dir.join(folder);
-    // Not through a link: it may lead anywhere.
-    let is_dir = || std::fs::symlink_metadata(&dir).is_ok_and(|found| found.is_dir());
-    if is_ours && is_dir() {
-        Ok(dir)
-    } else {
-        Err(format!(
-            "only a folder {MOVED_ASIDE}… directly inside the relay's data directory can be salvaged"
-        ))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_a_store_that_was_moved_aside_may_be_named() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let data_dir = folder.path().join("data");
-        for name in ["queue", "queue.corrupt-1", "queue.corrupt-2/inner"] {
-            std::fs::create_dir_all(data_dir.join(name)).expect("made");
-        }
-        std::fs::create_dir(folder.path().join("queue.corrupt-9")).expect("made");
-        std::fs::write(data_dir.join("queue.corrupt-3"), "").expect("written");
-        let link = data_dir.join("queue.corrupt-4");
-        std::os::unix::fs::symlink(folder.path(), link).expect("linked");
-        assert!(moved_aside(&data_dir, "queue.corrupt-1").is_ok());
-        for name in [
-            "",
-            "queue",
-            "queue.corrupt-",
-            "queue.corrupt-2/inner",
-            "queue.corrupt-1/../queue",
-            "../queue.corrupt-9",
-            "queue.corrupt-3",
-            "queue.corrupt-4",
-            "queue.corrupt-5",
-            "/etc",
-        ] {
-            assert!(moved_aside(&data_dir, name).is_err(), "{name}");
-        }
-    }
 }

@@ -85,6 +85,22 @@ pub(crate) fn ready(storage: Result<(), QueueError>, space: &Space) -> Vec<Check
     vec![storage, disk(space), queue(space), accepting(space)]
 }
 
+/// The same of a replica, whose batches go to an inbox that it shares with others.
+pub(crate) fn ready_for_inbox(reached: Result<(), QueueError>, is_full: bool) -> Vec<Check> {
+    let storage = match reached {
+        Ok(()) => Check::new("storage", Mark::Well, "ok"),
+        Err(error) => Check::new("storage", Mark::Failed, format!("failed: {error}")),
+    };
+    let accepting = match is_full {
+        false => Check::new("accepting", Mark::Well, "ok"),
+        true => {
+            let text = "new batches are refused (429) while the inbox is full: the relay that leads takes them out of it";
+            Check::new("accepting", Mark::Look, text)
+        }
+    };
+    vec![storage, accepting]
+}
+
 /// The answer of a probe, whole or to one of its checks.
 pub(crate) fn answer(
     probe: &str,

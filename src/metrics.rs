@@ -19,7 +19,10 @@ pub(crate) type Readings = BTreeMap<String, BTreeMap<String, f64>>;
 
 /// The relay's registry and what is filled at scrape time.
 pub(crate) struct LedgerMetrics {
+    /// What this process does.
     registry: Registry,
+    /// What the queue holds: of several relays on one, only the one that leads tells.
+    of_queue: Registry,
     events: IntCounterVec,
     filtered: IntCounterVec,
     waiting: IntGauge,
@@ -195,9 +198,11 @@ pub(crate) fn with_channels<'a>(
 
 impl LedgerMetrics {
     pub(crate) fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let register = Register(registry);
-        tell_of_the_process(&register)?;
+        let own = Register(registry);
+        tell_of_the_process(&own)?;
         logs::register(registry)?;
+        let of_queue = Registry::new();
+        let register = Register(&of_queue);
         Ok(Self {
             registry: registry.clone(),
             events: register.counters(
@@ -243,11 +248,12 @@ impl LedgerMetrics {
             copies: OtherMetrics::copies(&register)?,
             space: SpaceMetrics::new(&register)?,
             backlog: BacklogMetrics::new(&register)?,
-            store_moved_aside: register.gauge(
+            store_moved_aside: own.gauge(
                 "auditrelay_store_moved_aside",
                 "1 if the store was damaged at this start and was moved aside.",
             )?,
             scrape: Mutex::new(()),
+            of_queue,
         })
     }
 
@@ -287,6 +293,14 @@ impl LedgerMetrics {
             .unwrap_or_else(std::sync::PoisonError::into_inner);
         self.copy(ledger);
         self.space.copy(space, ledger.channels.keys());
+        let mut families = self.registry.gather();
+        families.extend(self.of_queue.gather());
+        families.sort_by(|one, other| one.name().cmp(other.name()));
+        format.encode(&families)
+    }
+
+    /// What this process does, and nothing of a queue that another one leads.
+    pub(crate) fn text_of_door(&self, format: Format) -> Result<Vec<u8>, prometheus::Error> {
         format.encode(&self.registry.gather())
     }
 

@@ -1,7 +1,8 @@
 //! The parts of a running relay that another configuration reaches, and how each takes it on.
 //!
 //! Contract: [`Parts::prepare`] makes everything that can fail and changes nothing; [`Parts::exchange`] cannot fail but
-//! by the queue's storage, which ends the relay anyway.
+//! by the queue's storage, which ends the relay anyway. Where it ends only a term ([`crate::term`]), the configuration
+//! counts all the same: the next term opens its queue with it.
 //!
 //! The order of an exchange: limits of the queue, the router's table, lanes, the door, what commands see, and last
 //! everybody who follows [`Current`]. The router has the new table before the door has, so nothing that the door judged by
@@ -13,18 +14,19 @@ use std::{collections::BTreeMap, sync::Arc};
 use auditrelay_audit::HashKey;
 use auditrelay_config::Config;
 use auditrelay_dispatch::{Routes, Table, Templates};
-use auditrelay_ingest::{InForce, Ingest, Preparation};
+use auditrelay_ingest::{InForce, Ingest, OwnDoor, Preparation, log_file::InUse};
 use auditrelay_store::{Engine, Queue, QueueError};
-use tokio::sync::watch;
+use tokio::sync::{Mutex, MutexGuard, watch};
 
 use crate::{
     Failure,
     current::Current,
-    execute::Context,
+    door_queue::DoorQueue,
     lanes::{Https, Plan},
     limits::limits,
     logs,
     preparation::{for_nobody, preparation},
+    term::Leading,
 };
 
 /// What a configuration is made into before it counts.
@@ -40,7 +42,6 @@ pub(crate) struct Next {
 /// The parts.
 pub(crate) struct Parts {
     pub(crate) current: Current,
-    pub(crate) queue: Engine,
     pub(crate) hash_key: HashKey,
     pub(crate) tables: watch::Sender<Table>,
     pub(crate) plans: watch::Sender<Arc<Plan>>,
@@ -50,8 +51,17 @@ pub(crate) struct Parts {
     /// The same of those that nobody is told of.
     pub(crate) quiet: InForce,
     /// None where log files are the only door.
-    pub(crate) ingest: Option<Arc<Ingest<Engine>>>,
-    pub(crate) context: Arc<Context>,
+    pub(crate) ingest: Option<Arc<Ingest<DoorQueue>>>,
+    /// How the relay's own events come in, where there is a webhook.
+    pub(crate) own_door: Option<Arc<OwnDoor>>,
+    /// Which log files are read.
+    pub(crate) in_use: InUse,
+    /// The term that runs in this process, if one does.
+    pub(crate) leading: watch::Sender<Option<Arc<Leading>>>,
+    /// The relay ends with its queue; otherwise its term does.
+    is_alone: bool,
+    /// Whoever exchanges the configuration, or begins or ends a term.
+    turn: Mutex<()>,
 }
 
 impl Parts {
@@ -63,8 +73,8 @@ impl Parts {
         config: Config,
         routes: &Arc<Routes>,
         templates: &BTreeMap<String, Arc<Templates>>,
-        queue: Engine,
         hash_key: HashKey,
+        is_alone: bool,
     ) -> Result<Self, Failure> {
         let https = Https::default();
         let config = Arc::new(config);
@@ -76,11 +86,19 @@ impl Parts {
             prepared: preparation(&config, &hash_key, routes).into(),
             quiet: for_nobody(&config, &hash_key, routes).into(),
             ingest: None,
-            context: Arc::new(Context::new(queue.clone(), &config, Arc::clone(routes))),
+            own_door: None,
+            in_use: InUse::default(),
+            leading: watch::Sender::new(None),
+            is_alone,
+            turn: Mutex::default(),
             current: Current::new(config),
-            queue,
             hash_key,
         })
+    }
+
+    /// The configuration stays as it is, and so does who leads, while this is held.
+    pub(crate) async fn turn(&self) -> MutexGuard<'_, ()> {
+        self.turn.lock().await
     }
 
     /// Makes what a configuration needs.
@@ -115,7 +133,15 @@ impl Parts {
             quiet,
             filter,
         } = next;
-        self.queue.set_limits(limits(&config.queue)).await?;
+        let _turn = self.turn().await;
+        let leading = self.leading.borrow().clone();
+        if let Some(leading) = &leading {
+            match leading.queue.set_limits(limits(&config.queue)).await {
+                Err(error) if self.is_alone => return Err(error),
+                // Its term ends; the next one has these limits.
+                Ok(()) | Err(_) => {}
+            }
+        }
         let routes = Arc::clone(&table.routes);
         self.tables.send_replace(table);
         self.plans.send_replace(plan);
@@ -124,9 +150,11 @@ impl Parts {
         if let Some(ingest) = &self.ingest {
             ingest.set_limits(&config.ingest);
         }
-        self.context.exchange(&config, routes);
         logs::use_configured(filter);
-        warn_of_orphans(&config, &self.queue);
+        if let Some(leading) = &leading {
+            leading.context.exchange(&config, routes);
+            warn_of_orphans(&config, &leading.queue);
+        }
         self.current.replace(config);
         Ok(())
     }

@@ -10,12 +10,12 @@ use auditrelay_config::{Config, RouteResources};
 use auditrelay_dispatch::Routes;
 use auditrelay_ingest::{
     Advisor, Preparation, SealTo,
-    log_file::{Follow, InUse, LogFileMetrics},
+    log_file::{Follow, LogFileMetrics},
 };
 use auditrelay_store::QueueError;
 use tokio::{sync::watch, task::JoinSet};
 
-use crate::parts::Parts;
+use crate::{door_queue::DoorQueue, parts::Parts};
 
 /// As the configuration says.
 pub(crate) fn preparation(config: &Config, key: &HashKey, routes: &Arc<Routes>) -> Preparation {
@@ -61,8 +61,8 @@ pub(crate) fn for_nobody(config: &Config, key: &HashKey, routes: &Arc<Routes>) -
 /// Follows every configured path.
 pub(crate) fn follow_files(
     parts: &Parts,
+    queue: &DoorQueue,
     (metrics, ingest_metrics): (&LogFileMetrics, &auditrelay_ingest::Metrics),
-    in_use: &InUse,
     nothing_is_old: bool,
     stopped: &watch::Receiver<bool>,
     tasks: &mut JoinSet<Result<(), QueueError>>,
@@ -71,13 +71,13 @@ pub(crate) fn follow_files(
     for input in &config.inputs.log_file {
         let cluster = input.cluster.as_ref().unwrap_or(&config.cluster);
         let follow = Follow {
-            queue: parts.queue.clone(),
+            queue: queue.clone(),
             preparation: parts.prepared.clone(),
             hash_key: parts.hash_key.clone(),
             path: input.path.clone(),
             cluster: cluster.to_string(),
             metrics: metrics.clone(),
-            in_use: in_use.clone(),
+            in_use: parts.in_use.clone(),
             nothing_is_old,
             ingest_metrics: ingest_metrics.clone(),
         };

@@ -3,11 +3,13 @@
 //! * The lock decides. Who has it and does not say where to ask is another command, or a relay that starts
 //!   or stops: it is waited for, for a while.
 //! * An address may be of a relay that was killed: it counts only if whoever answers there knows its token.
+//! * A relay whose queue is on NATS JetStream has no store here: it is asked, and where none runs a command says so.
 //! * A command leaves a damaged store where it is, and gives up nothing that the relay's own limits would
 //!   let go: what is kept and for how long is the relay's business.
 
 use std::{net::SocketAddr, path::Path, time::Duration};
 
+use auditrelay_config::Config;
 use auditrelay_store::{Engine, Limits, OpenError, SledOptions};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::{
@@ -22,7 +24,11 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use crate::{Failure, data_dir::sled_options, relay::ADMIN_ADDRESS_FILE};
+use crate::{
+    Failure,
+    data_dir::sled_options,
+    relay::{ADMIN_ADDRESS_FILE, Replica},
+};
 
 /// How long somebody may have the store without answering.
 const IN_USE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -70,6 +76,22 @@ pub(crate) fn command_options(data_dir: &Path) -> SledOptions {
     }
 }
 
+/// Where the queue is on JetStream a relay has to run: what is left of an older one on the disk is not asked for it.
+pub(crate) fn needs_relay(config: &Config) -> Result<(), Failure> {
+    let is_elsewhere = config.queue.jetstream.is_some();
+    match is_elsewhere && Replica::of(&config.data_dir) != Replica::Runs {
+        true => Err(no_relay(&config.data_dir)),
+        false => Ok(()),
+    }
+}
+
+fn no_relay(data_dir: &Path) -> Failure {
+    let path = data_dir.display();
+    Failure::Other(format!(
+        "no relay runs on {path}, and its queue is on NATS JetStream: start it, or ask where another one runs"
+    ))
+}
+
 /// Who has the queue.
 pub(crate) enum Found {
     /// This process.
@@ -83,11 +105,8 @@ pub(crate) enum Found {
 
 /// Opens the store, or finds the relay that has it.
 pub(crate) async fn reach(data_dir: &Path, options: &SledOptions) -> Result<Found, Failure> {
-    if !data_dir.join("queue").is_dir() {
-        let path = data_dir.display();
-        return Err(Failure::Other(format!(
-            "there is no queue in {path}; name it with --data-dir"
-        )));
+    if !data_dir.join("queue").is_dir() || Replica::of(data_dir) == Replica::Runs {
+        return reach_replica(data_dir).await;
     }
     let asked = Instant::now();
     loop {
@@ -116,6 +135,49 @@ pub(crate) async fn reach(data_dir: &Path, options: &SledOptions) -> Result<Foun
     }
 }
 
+/// Finds the relay whose queue is elsewhere.
+async fn reach_replica(data_dir: &Path) -> Result<Found, Failure> {
+    let path = data_dir.display();
+    let asked = Instant::now();
+    loop {
+        let address = match Replica::of(data_dir) {
+            Replica::Runs => AdminAddress::read(data_dir),
+            Replica::Stopped => return Err(no_relay(data_dir)),
+            Replica::Never => {
+                return Err(Failure::Other(format!(
+                    "there is no queue in {path}; name it with --data-dir"
+                )));
+            }
+        };
+        let answer = match &address {
+            Some(address) => ask(address, "/ledger").await,
+            None => None,
+        };
+        match (address, answer) {
+            (Some(address), Some((StatusCode::OK, body))) => {
+                let ledger = serde_json::from_slice(&body).map_err(|_| silent(&address))?;
+                return Ok(Found::Relay { address, ledger });
+            }
+            (_, Some((status, reason))) => {
+                let reason = String::from_utf8_lossy(&reason);
+                let reason = auditrelay_dispatch::escape::clean(reason.trim(), 300);
+                return Err(Failure::Other(format!(
+                    "the relay answered {status}: {reason}"
+                )));
+            }
+            (Some(address), None) if asked.elapsed() > IN_USE_TIMEOUT => {
+                return Err(silent(&address));
+            }
+            (None, None) if asked.elapsed() > IN_USE_TIMEOUT => {
+                return Err(Failure::Other(format!(
+                    "the relay on {path} does not say its admin address: it starts, waits for NATS, or stops"
+                )));
+            }
+            (_, None) => sleep(IN_USE_PAUSE).await,
+        }
+    }
+}
+
 pub(crate) fn silent(relay: &AdminAddress) -> Failure {
     let address = relay.address;
     Failure::Other(format!(
@@ -125,11 +187,17 @@ pub(crate) fn silent(relay: &AdminAddress) -> Failure {
 
 /// What the relay that wrote the address says at a path. Whoever else has its port now has another token.
 pub(crate) async fn fetch(relay: &AdminAddress, path: &str) -> Option<Value> {
-    let answer = timeout(ANSWER_TIMEOUT, fetch_in_time(relay, path)).await;
+    let (status, body) = ask(relay, path).await?;
+    let value = serde_json::from_slice(&body).ok()?;
+    (status == StatusCode::OK).then_some(value)
+}
+
+async fn ask(relay: &AdminAddress, path: &str) -> Option<(StatusCode, Bytes)> {
+    let answer = timeout(ANSWER_TIMEOUT, ask_in_time(relay, path)).await;
     answer.ok().flatten()
 }
 
-async fn fetch_in_time(relay: &AdminAddress, path: &str) -> Option<Value> {
+async fn ask_in_time(relay: &AdminAddress, path: &str) -> Option<(StatusCode, Bytes)> {
     let address = relay.address;
     let stream = TcpStream::connect(address).await.ok()?;
     let (mut client, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
@@ -143,12 +211,11 @@ async fn fetch_in_time(relay: &AdminAddress, path: &str) -> Option<Value> {
         .send_request(request.body(Empty::<Bytes>::new()).ok()?)
         .await
         .ok()?;
-    let is_ok = response.status() == StatusCode::OK;
+    let status = response.status();
     let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX)
         .collect()
         .await
         .ok()?;
     connection.abort();
-    let value: Value = serde_json::from_slice(&body.to_bytes()).ok()?;
-    is_ok.then_some(value)
+    Some((status, body.to_bytes()))
 }

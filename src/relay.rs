@@ -4,13 +4,19 @@
 //! fails, everything stops and the error is returned (the supervisor restarts the process); at a
 //! shutdown the door closes first, then what is under way is finished, within the configured time.
 
-use std::{collections::BTreeMap, fs, io, net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
-use auditrelay_audit::HashKey;
 use auditrelay_config::Config;
-use auditrelay_dispatch::{Metrics, Router, Routes, Templates};
+use auditrelay_dispatch::{Metrics, Routes, Templates};
 use auditrelay_ingest::Keyring;
-use auditrelay_store::{Engine, Queue, QueueError};
+use auditrelay_store::{Engine, Queue, QueueError, jetstream::JetStream};
 use prometheus::Registry;
 use tokio::{
     net::TcpListener,
@@ -20,13 +26,19 @@ use tokio::{
 use crate::{
     Failure, admin,
     commands_port::Token,
-    data_dir::{hash_key, open_queue, write_durably},
+    data_dir::write_durably,
     metrics::LedgerMetrics,
-    parts::warn_of_orphans,
+    parts::{Parts, warn_of_orphans},
     reload::Source,
+    term::{self, Loaded, drain},
 };
 
+mod lead;
+mod open;
 mod start;
+
+pub(crate) use open::Replica;
+use open::{Only, Opened};
 
 /// How long a failed queue's callers have to get their answer.
 const FAILURE_GRACE: Duration = Duration::from_secs(1);
@@ -49,14 +61,19 @@ struct Webhook {
     keyring: Arc<Keyring>,
 }
 
+/// Where the queue is.
+enum Place {
+    /// On this machine's disk, and open: this relay is the only one, and leads as long as it runs.
+    Disk(Engine, Loaded),
+    /// On NATS JetStream: whichever of several relays leads opens it.
+    JetStream(JetStream, Only),
+}
+
 /// An opened relay.
 pub struct Relay {
-    config: Config,
-    templates: BTreeMap<String, Arc<Templates>>,
-    routes: Arc<Routes>,
-    queue: Engine,
-    hash_key: HashKey,
-    router: Router<Engine>,
+    data_dir: PathBuf,
+    parts: Parts,
+    place: Place,
     registry: Registry,
     dispatch_metrics: Metrics,
     ledger_metrics: LedgerMetrics,
@@ -93,23 +110,15 @@ impl Relay {
             Door::FilesOnly => None,
         };
         let admin = admin::Port::bind(&config).await?;
-        tracing::info!(admin = %format_args!("http://{}", admin.address()), "opening the queue");
-        let (queue, moved_aside) = open_queue(&config).await?;
+        let opened = Opened::new(&config, &admin).await?;
         forget_address(&config.data_dir);
-        let opened = Self::open_around(
-            config,
-            keyring,
-            admin,
-            templates,
-            queue.clone(),
-            moved_aside.is_some(),
-        )
-        .await;
-        if opened.is_err() {
+        let queue = opened.on_disk();
+        let relay = Self::open_around(config, keyring, admin, templates, opened).await;
+        if let (true, Some(queue)) = (relay.is_err(), queue) {
             // The process ends with this error, whatever the disk says now.
             let _ = queue.finish().await;
         }
-        opened
+        relay
     }
 
     async fn open_around(
@@ -117,27 +126,27 @@ impl Relay {
         keyring: Option<Keyring>,
         admin: admin::Port,
         templates: BTreeMap<String, Arc<Templates>>,
-        queue: Engine,
-        is_moved_aside: bool,
+        opened: Opened,
     ) -> Result<Self, Failure> {
-        let hash_key = hash_key(&config)?;
+        let hash_key = opened.hash_key(&config).await?;
         let registry = Registry::new();
         let dispatch_metrics = Metrics::new(&registry).map_err(other)?;
         let ledger_metrics = LedgerMetrics::new(&registry).map_err(other)?;
         ledger_metrics
             .store_moved_aside
-            .set(i64::from(is_moved_aside));
+            .set(i64::from(opened.is_moved_aside()));
         // Ingest and router meet in the queue alone; both have the table.
         let routes = Arc::new(Routes::of_relay(&config, &hash_key));
-        admin.doing("reading which events were received lately");
-        let router = Router::load(
-            queue.clone(),
-            Arc::clone(&routes),
-            config.dedup.window(),
-            dedup_entries(&config),
-            dispatch_metrics.clone(),
-        )
-        .await?;
+        let is_alone = opened.on_disk().is_some();
+        let parts = Parts::new(config.clone(), &routes, &templates, hash_key, is_alone)?;
+        let place = match opened {
+            Opened::Disk(queue, _) => {
+                admin.doing("reading which events were received lately");
+                let loaded = term::load(queue.clone(), &parts, &dispatch_metrics).await?;
+                Place::Disk(queue, loaded)
+            }
+            Opened::JetStream(queue, only) => Place::JetStream(queue, only),
+        };
         let webhook = match keyring {
             Some(keyring) => Some(Webhook {
                 listener: bound(config.listen, auditrelay_ingest::listen(config.listen))?,
@@ -145,7 +154,9 @@ impl Relay {
             }),
             None => None,
         };
-        warn_of_orphans(&config, &queue);
+        if let Place::Disk(queue, _) = &place {
+            warn_of_orphans(&config, queue);
+        }
         // Before anybody is told that the relay is ready: a command may come at once.
         let token = Token::new().map_err(other)?;
         let address = admin.address_from_here();
@@ -155,12 +166,9 @@ impl Relay {
             .map_err(|error| Failure::Disk(format!("cannot write {}: {error}", file.display())))?;
         admin.opened();
         Ok(Self {
-            config,
-            templates,
-            routes,
-            queue,
-            hash_key,
-            router,
+            data_dir: config.data_dir,
+            parts,
+            place,
             registry,
             dispatch_metrics,
             ledger_metrics,
@@ -195,30 +203,45 @@ impl Relay {
         self.admin.address()
     }
 
-    /// The queue, to look at.
-    pub fn queue(&self) -> Engine {
-        self.queue.clone()
+    /// The queue, to look at; `None` where another relay may have it.
+    pub fn queue(&self) -> Option<Engine> {
+        match &self.place {
+            Place::Disk(queue, _) => Some(queue.clone()),
+            Place::JetStream(..) => None,
+        }
     }
 
-    /// Runs until `shutdown`, or until storage fails.
+    /// Runs until `shutdown`, or until storage on a disk fails.
     ///
     /// # Errors
     /// What ended it.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), Failure> {
-        let queue = self.queue.clone();
+        let queue = self.queue();
         let outcome = self.run_until(shutdown).await;
-        let finished = queue.finish().await;
+        let finished = match queue {
+            Some(queue) => queue.finish().await,
+            // Whoever opened it has closed it.
+            None => Ok(()),
+        };
         outcome.and(finished.map_err(Failure::Storage))
     }
 
     async fn run_until(self, shutdown: impl Future<Output = ()>) -> Result<(), Failure> {
         let (stop, stopped) = watch::channel(false);
-        let data_dir = self.config.data_dir.clone();
-        let queue = self.queue.clone();
+        let data_dir = self.data_dir.clone();
+        let queue = self.queue();
+        let failed = async {
+            match &queue {
+                Some(queue) => queue.failed().await,
+                // It ends a term.
+                None => std::future::pending().await,
+            }
+        };
         let (mut tasks, current) = self.start(&stopped)?;
         let outcome = tokio::select! {
+            biased;
             () = shutdown => Ok(()),
-            error = queue.failed() => Err(error),
+            error = failed => Err(error),
             // Nothing ends by itself before a shutdown, so whatever does is a failure.
             ended = tasks.join_next() => Err(ended.and_then(Result::ok).and_then(Result::err)
                 .unwrap_or(QueueError::Closed)),
@@ -230,13 +253,7 @@ impl Relay {
         } else {
             FAILURE_GRACE
         };
-        let drained = tokio::time::timeout(grace, async {
-            while let Some(ended) = tasks.join_next().await {
-                if let Ok(Err(error)) = ended {
-                    tracing::error!(%error, "a part of the relay ended with an error while the relay stops: what was acknowledged is in the queue");
-                }
-            }
-        });
+        let drained = tokio::time::timeout(grace, drain(&mut tasks));
         if drained.await.is_err() && outcome.is_ok() {
             tracing::warn!(
                 "what was under way did not finish within ingest.shutdown_seconds; a message that was being posted will be \
@@ -256,20 +273,6 @@ pub(crate) fn keyring(config: &Config) -> Result<Keyring, Failure> {
 
 fn other(error: impl std::fmt::Display) -> Failure {
     Failure::Other(error.to_string())
-}
-
-/// How many events dedup remembers: their keys have an eighth of the queue at the most.
-fn dedup_entries(config: &Config) -> usize {
-    const KEY_BYTES: u64 = 24;
-    let fit = config.queue.bytes_max.get() / 8 / KEY_BYTES;
-    let wanted = config.dedup.entries_max.get();
-    if fit < wanted {
-        tracing::info!(
-            "dedup remembers {fit} events at the most, not dedup.entries_max ({wanted}): their keys have an \
-             eighth of queue.bytes_max"
-        );
-    }
-    usize::try_from(wanted.min(fit)).unwrap_or(usize::MAX)
 }
 
 /// Nobody answers there: the relay stops, or it starts after another one was killed.

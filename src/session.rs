@@ -21,7 +21,7 @@ use crate::{
     execute::{Context, execute},
     failure::cut_short,
     progress::Progress,
-    reach::{AdminAddress, Found, command_options, reach, silent},
+    reach::{AdminAddress, Found, command_options, needs_relay, reach, silent},
     request::{Aside, Line, Member, Outcome, Request},
     trace::{Means, Traced},
 };
@@ -94,6 +94,7 @@ impl Session {
         let config = with_config.then(|| place.load());
         let mut options = command_options(&data_dir);
         if let Some(Ok(config)) = &config {
+            needs_relay(config)?;
             options.limits.bytes_max = config.queue.bytes_max.get();
             options.limits.disk_free_bytes_min = config.queue.disk_free_bytes_min.get();
         }

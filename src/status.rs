@@ -25,7 +25,7 @@ pub(crate) use args::StatusArgs;
 pub(crate) use report::{Attention, Budget};
 pub(crate) use report::{Channel, Report};
 pub(crate) use table::{ago, last_delivery, next, oldest, order, short, state};
-pub(crate) use vitals::Vitals;
+pub(crate) use vitals::{Own, Vitals};
 
 /// Where the admin port says it.
 pub(crate) const PATH: &str = "/status";

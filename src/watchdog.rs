@@ -12,7 +12,7 @@ use std::{sync::Arc, time::Duration};
 use auditrelay_audit::HashKey;
 use auditrelay_config::Config;
 use auditrelay_dispatch::{
-    Board,
+    Board, Metrics,
     watchdog::{CLUSTER, Heartbeat, Heartbeats},
 };
 use auditrelay_ingest::{Attempt, OwnDoor};
@@ -32,7 +32,7 @@ const ALL_TRIES: Duration = Duration::from_secs(60);
 
 /// What sends it.
 pub(crate) struct Watchdog {
-    door: OwnDoor,
+    door: Arc<OwnDoor>,
     key: HashKey,
     metrics: Heartbeats,
     board: Board,
@@ -60,12 +60,12 @@ impl Settings {
 
 impl Watchdog {
     /// Of a relay with this door.
-    pub(crate) fn new(door: OwnDoor, parts: &Parts, metrics: Heartbeats, board: Board) -> Self {
+    pub(crate) fn new(door: Arc<OwnDoor>, parts: &Parts, metrics: &Metrics) -> Self {
         Self {
             door,
             key: parts.hash_key.clone(),
-            metrics,
-            board,
+            metrics: metrics.watchdog.clone(),
+            board: metrics.board.clone(),
             configs: parts.current.changes(),
         }
     }

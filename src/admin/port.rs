@@ -132,8 +132,7 @@ impl Port {
     }
 
     /// Answers everything, until it is dropped.
-    pub(crate) async fn serve(self, admin: Admin) {
-        let admin = Arc::new(admin);
+    pub(crate) async fn serve(self, admin: Arc<Admin>) {
         let running = Stage::Running(Arc::clone(&admin));
         self.inner.stage.send_replace(running);
         admin.look_on().await;

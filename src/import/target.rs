@@ -24,7 +24,7 @@ use crate::{
     cli::PlaceArgs,
     data_dir::hash_key,
     preparation::{for_nobody, preparation},
-    reach::{AdminAddress, Found, command_options, reach, silent},
+    reach::{AdminAddress, Found, command_options, needs_relay, reach, silent},
     when::now_unix_ms,
 };
 
@@ -43,10 +43,12 @@ impl Target {
     /// Opens the store, which is made if there is none, or finds the relay that has it.
     pub(super) async fn open(place: &PlaceArgs) -> Result<Self, Failure> {
         let config = place.load()?;
+        needs_relay(&config)?;
         let mut options = command_options(&config.data_dir);
         options.limits.bytes_max = config.queue.bytes_max.get();
         options.limits.disk_free_bytes_min = config.queue.disk_free_bytes_min.get();
-        let queue = if config.data_dir.join("queue").is_dir() {
+        let is_elsewhere = config.queue.jetstream.is_some();
+        let queue = if is_elsewhere || config.data_dir.join("queue").is_dir() {
             match reach(&config.data_dir, &options).await? {
                 Found::Store(queue) => *queue,
                 Found::Relay { address, .. } => return Self::connect(address).await,

@@ -251,7 +251,12 @@ impl Lanes {
         mut shutdown: watch::Receiver<bool>,
     ) -> Result<(), QueueError> {
         let mut may_change = true;
+        // What they were made for may not be the last one any more.
+        let is_other = plans.has_changed().unwrap_or(false);
         let mut plan = Arc::clone(&plans.borrow_and_update());
+        if is_other {
+            self.provide(&plan);
+        }
         loop {
             self.reconcile(&plan);
             tokio::select! {

@@ -1,29 +1,30 @@
 //! The tasks of a relay, from an opened one. None of them ends by itself before the shutdown.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use auditrelay_dispatch::{HoldBook, Term};
-use auditrelay_ingest::{
-    Ingest, OwnDoor, RELOAD_INTERVAL,
-    log_file::{InUse, LogFileMetrics},
-};
-use auditrelay_store::QueueError;
+use auditrelay_dispatch::{self as dispatch, HoldBook};
+use auditrelay_ingest::{Ingest, OwnDoor, RELOAD_INTERVAL, log_file::LogFileMetrics};
+use auditrelay_store::{QueueError, Tenure};
 use tokio::{sync::watch, task::JoinSet};
 
-use super::{Relay, Webhook, other};
+use super::{
+    Place, Relay, Webhook,
+    lead::{Leader, tell_who_leads},
+    other,
+};
 use crate::{
     Failure, admin,
     clusters::Clusters,
     commands_port::Commands,
     current::Current,
-    import::Importer,
-    lanes::Lanes,
-    online,
-    parts::Parts,
+    door_queue::DoorQueue,
+    far::Replica,
+    jetstream_options::relay_name,
+    leader_metrics::LeaderMetrics,
     preparation::follow_files,
     reload::{ReloadMetrics, Reloader},
     status::Vitals,
-    trace::{Means, Running},
+    term::{Term, until},
     watchdog::Watchdog,
 };
 
@@ -35,59 +36,91 @@ impl Relay {
         stopped: &watch::Receiver<bool>,
     ) -> Result<(Tasks, Current), Failure> {
         let mut tasks = JoinSet::new();
-        let mut parts = Parts::new(
-            self.config.clone(),
-            &self.routes,
-            &self.templates,
-            self.queue.clone(),
-            self.hash_key.clone(),
-        )?;
-        let importer = self.doors(&mut parts, &mut tasks, stopped)?;
+        let door = match &self.place {
+            Place::Disk(queue, _) => DoorQueue::Engine(queue.clone()),
+            Place::JetStream(queue, _) => DoorQueue::Inbox(queue.inbox(), queue.clone()),
+        };
+        self.doors(&door, &mut tasks, stopped)?;
         let board = self.dispatch_metrics.board.clone();
-        let running = Running::new(self.router.duplicates(), board.clone());
-        let lanes = Lanes::new(
-            self.queue.clone(),
-            self.dispatch_metrics,
-            self.hash_key,
-            (Term::alone(), HoldBook::default()),
-            &parts.plans.borrow(),
-        );
-        let (now, key) = (parts.current.clone(), parts.hash_key.clone());
-        let means = Means::of_relay(now, key, running, lanes.shared());
-        parts.context.set_means(means);
-        tasks.spawn(until(stopped.clone(), online::follow(lanes.shared())));
-        tasks.spawn(lanes.run(parts.plans.subscribe(), stopped.clone()));
-        let router = self.router.following(parts.tables.subscribe());
-        tasks.spawn(router.run(stopped.clone()));
-        let current = parts.current.clone();
+        let leader_metrics = LeaderMetrics::new(&self.registry).map_err(other)?;
         let reload_metrics = ReloadMetrics::new(&self.registry).map_err(other)?;
-        let commands = Commands::new(Arc::clone(&parts.context), importer, self.token);
-        let parts = Arc::new(parts);
+        let parts = Arc::new(self.parts);
+        let current = parts.current.clone();
         let reloader = self.source.map(|(source, hangups)| {
+            let parts = Arc::clone(&parts);
             let reloader = Arc::new(Reloader::new(source, parts, reload_metrics, board.clone()));
             let watching = Arc::clone(&reloader).watch(hangups);
             tasks.spawn(until(stopped.clone(), watching));
             reloader
         });
-        let admin = admin::Admin {
-            queue: self.queue,
+        let replica = match &self.place {
+            Place::Disk(..) => None,
+            Place::JetStream(queue, _) => Some(Replica {
+                queue: queue.clone(),
+                name: relay_name(&current.load()),
+            }),
+        };
+        let far = replica.as_ref().map(|replica| replica.queue.clone());
+        let admin = Arc::new(admin::Admin {
+            leading: parts.leading.subscribe(),
+            door,
+            replica,
+            leader_metrics: leader_metrics.clone(),
             current: current.clone(),
             metrics: self.ledger_metrics,
-            commands,
+            commands: Commands::new(parts.leading.subscribe(), far, self.token),
             vitals: Vitals::new(board),
             reloader,
-        };
+        });
+        match self.place {
+            Place::Disk(queue, loaded) => {
+                let always = Tenure::always();
+                let posting = (dispatch::Term::alone(), HoldBook::default());
+                let term = Term::new(loaded, &parts, &self.dispatch_metrics, posting);
+                parts.leading.send_replace(Some(Arc::clone(&term.leading)));
+                leader_metrics.begins();
+                let stop = stopped.clone();
+                tasks.spawn(async move {
+                    // The relay's own grace ends it, and takes everything along.
+                    let ended = term.run(&always, stop, || Duration::MAX).await;
+                    // Whoever watches the queue tells.
+                    ended.or_else(|error| queue.check().map_err(|_| error))
+                });
+            }
+            Place::JetStream(queue, only) => {
+                let replica = relay_name(&current.load());
+                let telling = tell_who_leads(queue.clone(), replica.clone());
+                tasks.spawn(until(stopped.clone(), telling));
+                let leader = Leader {
+                    inbox: queue.inbox(),
+                    replica,
+                    margin: queue.lease_lasts() / 3,
+                    queue,
+                    parts,
+                    dispatch_metrics: self.dispatch_metrics,
+                    metrics: leader_metrics,
+                    admin: Arc::clone(&admin),
+                };
+                let stop = stopped.clone();
+                tasks.spawn(async move {
+                    let ended = leader.run(stop).await;
+                    drop(only);
+                    ended
+                });
+            }
+        }
         tasks.spawn(until(stopped.clone(), self.admin.serve(admin)));
         Ok((tasks, current))
     }
 
-    /// Where events come in: log files, imports, and the webhook.
+    /// Where events come in: log files, and the webhook.
     fn doors(
         &mut self,
-        parts: &mut Parts,
+        queue: &DoorQueue,
         tasks: &mut Tasks,
         stopped: &watch::Receiver<bool>,
-    ) -> Result<Importer, Failure> {
+    ) -> Result<(), Failure> {
+        let parts = &mut self.parts;
         let config = parts.current.load();
         let ingest_metrics = auditrelay_ingest::Metrics::new(&self.registry).map_err(other)?;
         let clusters = Clusters {
@@ -97,65 +130,40 @@ impl Relay {
         clusters.tell_apart(&config);
         let following = clusters.follow(parts.current.changes());
         tasks.spawn(until(stopped.clone(), following));
-        let in_use = InUse::default();
         let log_files = LogFileMetrics::new(&self.registry).map_err(other)?;
         follow_files(
             parts,
+            queue,
             (&log_files, &ingest_metrics),
-            &in_use,
             self.ledger_metrics.store_moved_aside.get() == 1,
             stopped,
             tasks,
         );
-        let importer = Importer::new(
-            self.queue.clone(),
-            (parts.prepared.clone(), parts.quiet.clone()),
-            self.hash_key.clone(),
-            in_use,
-            config.cluster.to_string(),
-        );
-        if let Some(Webhook { listener, keyring }) = self.webhook.take() {
-            keyring.register(&self.registry).map_err(other)?;
-            let listening = listener.local_addr().map_err(other)?;
-            let door = OwnDoor::new(listening, Arc::clone(&keyring)).map_err(other)?;
-            let (metrics, board) = (
-                &self.dispatch_metrics.watchdog,
-                &self.dispatch_metrics.board,
-            );
-            let watchdog = Watchdog::new(door, parts, metrics.clone(), board.clone());
-            tasks.spawn(until(stopped.clone(), watchdog.run()));
-            let watching = Arc::clone(&keyring).watch(RELOAD_INTERVAL);
-            tasks.spawn(until(stopped.clone(), watching));
-            let ingest = Arc::new(Ingest::new(
-                self.queue.clone(),
-                parts.prepared.clone(),
-                &config.ingest,
-                config.cluster.clone(),
-                keyring,
-                ingest_metrics,
-            ));
-            parts.ingest = Some(Arc::clone(&ingest));
-            let mut stop = stopped.clone();
-            tasks.spawn(async move {
-                let stopping = async move { drop(stop.wait_for(|stop| *stop).await) };
-                auditrelay_ingest::serve(listener, ingest, stopping).await;
-                Ok(())
-            });
-        } else {
+        let Some(Webhook { listener, keyring }) = self.webhook.take() else {
             Watchdog::warn_without_door(&config);
-        }
-        Ok(importer)
+            return Ok(());
+        };
+        keyring.register(&self.registry).map_err(other)?;
+        let listening = listener.local_addr().map_err(other)?;
+        let own_door = OwnDoor::new(listening, Arc::clone(&keyring)).map_err(other)?;
+        parts.own_door = Some(Arc::new(own_door));
+        let watching = Arc::clone(&keyring).watch(RELOAD_INTERVAL);
+        tasks.spawn(until(stopped.clone(), watching));
+        let ingest = Arc::new(Ingest::new(
+            queue.clone(),
+            parts.prepared.clone(),
+            &config.ingest,
+            config.cluster.clone(),
+            keyring,
+            ingest_metrics,
+        ));
+        parts.ingest = Some(Arc::clone(&ingest));
+        let mut stop = stopped.clone();
+        tasks.spawn(async move {
+            let stopping = async move { drop(stop.wait_for(|stop| *stop).await) };
+            auditrelay_ingest::serve(listener, ingest, stopping).await;
+            Ok(())
+        });
+        Ok(())
     }
-}
-
-/// What goes on for as long as the relay does.
-async fn until(
-    mut stopped: watch::Receiver<bool>,
-    work: impl Future<Output = ()>,
-) -> Result<(), QueueError> {
-    tokio::select! {
-        () = work => {}
-        _ = stopped.wait_for(|stop| *stop) => {}
-    }
-    Ok(())
 }

@@ -37,6 +37,14 @@ pub(super) fn judge(report: &mut Report, storage: Option<QueueError>) {
             "look at the disk; what was acknowledged is in the queue and is read again at the next start",
         );
     }
+    if let Some(why) = &report.no_leader {
+        say(
+            "no_leader",
+            None,
+            format!("nothing is routed or posted, or this replica cannot see it: {why}"),
+            "one of the relays begins to lead within seconds; if it goes on, look at their logs and at NATS. What was acknowledged is kept",
+        );
+    }
     if let Some(why) = &report.refusing {
         say(
             "refusing",

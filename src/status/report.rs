@@ -16,6 +16,14 @@ pub(crate) struct Report {
     pub(crate) version: String,
     /// False where a command read the store of a relay that is stopped.
     pub(crate) running: bool,
+    /// What this relay is called among those that are one with it; None where its queue is on a disk.
+    pub(crate) replica: Option<String>,
+    /// Who of them leads; None where nobody does, and where there is one relay.
+    pub(crate) leader: Option<String>,
+    /// This one does: the only relay always.
+    pub(crate) leads: bool,
+    /// Why nothing is known of the queue, where the relay that leads said nothing.
+    pub(crate) no_leader: Option<String>,
     pub(crate) now_unix_ms: i64,
     pub(crate) started_unix_ms: Option<i64>,
     /// Nothing needs a person.

@@ -12,7 +12,7 @@ use std::{
 
 use auditrelay_config::{Config, Destination};
 use auditrelay_dispatch::{Board, board::LaneView};
-use auditrelay_store::{Engine, Ledger, Mute, Queue, Space};
+use auditrelay_store::{Engine, Ledger, Mute, Queue, QueueError, Space};
 use secrecy::ExposeSecret;
 use tokio::time::{Instant, sleep};
 
@@ -41,6 +41,13 @@ pub(crate) struct Vitals {
     troubles: Mutex<Troubles>,
 }
 
+/// What the process says of itself.
+pub(crate) struct Own {
+    pub(crate) readings: Readings,
+    /// Why the configuration that was loaded last cannot be used, if it cannot.
+    pub(crate) not_loaded: Option<String>,
+}
+
 /// Counts at one time.
 #[derive(Debug, Clone)]
 struct Sample {
@@ -64,15 +71,23 @@ impl Vitals {
         }
     }
 
-    /// Notes counts now and then, until it is dropped.
-    pub(crate) async fn look_on(&self, queue: &Engine, metrics: &LedgerMetrics) {
+    /// Notes counts now and then, until it is dropped. `queue` is that of the term that runs, if one does.
+    pub(crate) async fn look_on(
+        &self,
+        queue: impl Fn() -> Option<Engine>,
+        metrics: &LedgerMetrics,
+    ) {
         loop {
-            let sample = Sample::of(&queue.ledger(), &self.board.lanes());
-            self.note(sample);
             let readings = metrics.readings();
             locked(&self.window).note(Counts::of(Instant::now(), &readings));
-            let storage = queue.check().err();
-            self.note_troubles(Troubles::of(&queue.space(), storage.as_ref(), &readings));
+            if let Some(queue) = queue() {
+                self.note(Sample::of(&queue.ledger(), &self.board.lanes()));
+                let storage = queue.check().err();
+                self.note_troubles(Troubles::of(&queue.space(), storage.as_ref(), &readings));
+            } else {
+                // The next term's counts are not this one's.
+                locked(&self.samples).clear();
+            }
             sleep(SAMPLE_EVERY).await;
         }
     }
@@ -102,37 +117,65 @@ impl Vitals {
         locked(&self.samples).front().cloned()
     }
 
-    /// How the relay is now. `not_loaded` is why the configuration that was loaded last cannot be used.
-    pub(crate) fn report(
-        &self,
-        queue: &Engine,
-        config: &Config,
-        readings: &Readings,
-        not_loaded: Option<String>,
-    ) -> Report {
+    /// How the relay is now.
+    pub(crate) fn report(&self, queue: &Engine, config: &Config, own: &Own) -> Report {
         let (ledger, space, lanes) = (queue.ledger(), queue.space(), self.board.lanes());
         let now = Sample::of(&ledger, &lanes);
         let before = self.before();
         let rates = before.as_ref().map(|before| now.since(before));
         let slack = budgets(config, &now, before.as_ref());
         let mut report = Report {
-            running: true,
-            started_unix_ms: Some(self.started_unix_ms),
             rates,
             slack,
-            errors: self.board.incidents(),
-            lately: Some(locked(&self.window).until(&Counts::of(Instant::now(), readings))),
             ..of_queue(queue)
         };
-        readings::fill(&mut report, readings, not_loaded);
         report.disk.queue_bytes_max = Some(space.bytes_max);
         for name in config.channels.keys() {
             let channel = report.channels.entry(name.to_string()).or_default();
             channel.configured = true;
             channel.lane = lanes.get(name.as_str()).cloned();
         }
+        self.fill_in(&mut report, own);
         attention::judge(&mut report, queue.check().err());
         report
+    }
+
+    /// How a replica is that does not lead: of the queue, the channels and the watchdog what the one that leads says, and
+    /// the rest of its own. `storage` is why batches cannot be taken here, if they cannot.
+    pub(crate) fn of_replica(
+        &self,
+        theirs: Result<Report, String>,
+        own: &Own,
+        storage: Option<QueueError>,
+    ) -> Report {
+        let no_leader = theirs.as_ref().err().cloned();
+        let mut report = theirs.unwrap_or_else(|_| Report {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            now_unix_ms: now_unix_ms(),
+            ledger: Totals {
+                balanced: true,
+                ..Totals::default()
+            },
+            ..Report::default()
+        });
+        let watchdog = report.watchdog.take();
+        self.fill_in(&mut report, own);
+        report.watchdog = watchdog;
+        report.leads = false;
+        report.no_leader = no_leader;
+        attention::judge(&mut report, storage);
+        report
+    }
+
+    /// What is the process's own.
+    fn fill_in(&self, report: &mut Report, own: &Own) {
+        let now = Counts::of(Instant::now(), &own.readings);
+        report.running = true;
+        report.started_unix_ms = Some(self.started_unix_ms);
+        report.errors = self.board.incidents();
+        report.lately = Some(locked(&self.window).until(&now));
+        report.log_files.clear();
+        readings::fill(report, &own.readings, own.not_loaded.clone());
     }
 }
 

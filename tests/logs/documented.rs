@@ -102,7 +102,7 @@ fn no_field_has_the_name_of_one_that_every_line_has() {
 #[test]
 fn a_message_has_nothing_put_in_but_what_is_configured() {
     let allowed = [
-        ("src/relay.rs", 2),
+        ("src/term.rs", 2),
         ("src/reload.rs", 1),
         ("src/serve.rs", 3),
         ("src/logs/limit.rs", 2),

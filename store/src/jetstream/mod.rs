@@ -14,6 +14,7 @@
 //!   add anything any more, whatever its clock says: the lease is for who acts outside, the stream guards itself;
 //! * who holds the lease counts its time from before it asked for it, who waits for it from after it saw it.
 
+mod ask;
 mod client;
 mod connect;
 mod error;
@@ -21,6 +22,7 @@ mod inbox;
 mod inbox_room;
 mod lease;
 pub(crate) mod ledger_stream;
+mod left;
 mod message;
 mod open;
 mod parts;
@@ -38,6 +40,7 @@ use std::{path::PathBuf, time::Duration};
 
 use secrecy::SecretString;
 
+pub use ask::{Answer, AskError, Gone, Question, Questions};
 pub use connect::JetStream;
 pub use error::JetStreamError;
 pub use inbox::Inbox;

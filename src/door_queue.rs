@@ -1,0 +1,72 @@
+//! Where the doors bring batches: the queue itself on a disk, or the inbox that the relay which leads takes them from.
+
+use auditrelay_store::{
+    Admitted, EncodedBatch, Engine, Full, InputPosition, Intake, QueueError,
+    jetstream::{Inbox, JetStream},
+};
+
+/// The queue as a door sees it; clones are the same.
+#[derive(Debug, Clone)]
+pub(crate) enum DoorQueue {
+    /// This process has the queue.
+    Engine(Engine),
+    /// Some replica has: it takes batches from there.
+    Inbox(Inbox, JetStream),
+}
+
+impl DoorQueue {
+    /// Whether a batch could be committed now.
+    ///
+    /// # Errors
+    /// Why not.
+    pub(crate) fn check(&self) -> Result<(), QueueError> {
+        let unavailable = |why: &str| Err(QueueError::Unavailable(why.into()));
+        match self {
+            Self::Engine(queue) => queue.check(),
+            Self::Inbox(_, servers) if !servers.is_connected() => unavailable(
+                "there is no connection to NATS; it is made again as soon as a server answers",
+            ),
+            Self::Inbox(_, servers) if !servers.is_durable() => unavailable(
+                "the NATS servers do not promise any more that what they acknowledge is kept",
+            ),
+            Self::Inbox(..) => Ok(()),
+        }
+    }
+}
+
+impl Intake for DoorQueue {
+    async fn append(&self, batch: EncodedBatch) -> Result<(), QueueError> {
+        match self {
+            Self::Engine(queue) => Intake::append(queue, batch).await,
+            Self::Inbox(inbox, _) => inbox.append(batch).await,
+        }
+    }
+
+    fn admit(&self, body_bytes: u64) -> Result<Admitted, Full> {
+        match self {
+            Self::Engine(queue) => Intake::admit(queue, body_bytes),
+            Self::Inbox(inbox, _) => inbox.admit(body_bytes),
+        }
+    }
+
+    async fn learn_inputs(&self) -> Result<(), QueueError> {
+        match self {
+            Self::Engine(queue) => queue.learn_inputs().await,
+            Self::Inbox(inbox, _) => inbox.learn_inputs().await,
+        }
+    }
+
+    fn inputs(&self) -> Vec<InputPosition> {
+        match self {
+            Self::Engine(queue) => Intake::inputs(queue),
+            Self::Inbox(inbox, _) => inbox.inputs(),
+        }
+    }
+
+    async fn note_inputs(&self, positions: Vec<InputPosition>) -> Result<(), QueueError> {
+        match self {
+            Self::Engine(queue) => Intake::note_inputs(queue, positions).await,
+            Self::Inbox(inbox, _) => inbox.note_inputs(positions).await,
+        }
+    }
+}

@@ -1,0 +1,307 @@
+//! Leading whenever the lease falls to this replica: term after term, until the relay stops.
+//!
+//! Contract:
+//! * a term begins when this replica holds the lease: the ledger stream is opened, which ends whatever a leader before could
+//!   still have written, and what the inbox holds is taken from where it was taken to;
+//! * a term ends with the lease, with its queue (NATS cannot be reached, another one leads), or with the relay. Only the
+//!   last ends the process. Whatever ended it, the lease is given up, so that another replica can begin at once;
+//! * at a shutdown: lanes first, which finish the post that is under way, then the queue, then the lease; all of it within a
+//!   part of `ingest.shutdown_seconds`, so that the lease is given up and does not have to run out;
+//! * a term that could not begin, or failed, is followed by a pause, which grows: meanwhile another replica may be better.
+
+use std::{sync::Arc, time::Duration};
+
+use auditrelay_dispatch::{self as dispatch, HoldBook, Metrics};
+use auditrelay_store::{
+    Engine, QueueError, StreamOptions, Tenure,
+    jetstream::{Inbox, JetStream, Leadership},
+};
+use tokio::{
+    sync::watch,
+    task::JoinSet,
+    time::{Instant, sleep, timeout},
+};
+
+use crate::{
+    admin::Admin,
+    far,
+    leader_metrics::LeaderMetrics,
+    limits::limits,
+    parts::{Parts, warn_of_orphans},
+    term::{self, Loaded, Term},
+    when::now_unix_ms,
+};
+
+/// After a term that failed; it doubles up to the other one.
+const PAUSE: Duration = Duration::from_secs(1);
+const PAUSE_MAX: Duration = Duration::from_secs(30);
+/// A term that lasted so long was no failure to begin.
+const WELL: Duration = Duration::from_secs(60);
+/// What a term whose lease has ended has to come to its end: nothing that it does counts any more.
+const OVER_GRACE: Duration = Duration::from_secs(1);
+/// How long closing the queue may take: another one may have it already.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Under what the holds of lanes are kept, and how often at the most.
+const HOLDS: &str = "holds";
+const HOLDS_PAUSE: Duration = Duration::from_millis(500);
+
+/// What a replica needs to lead.
+pub(super) struct Leader {
+    pub(super) queue: JetStream,
+    pub(super) inbox: Inbox,
+    /// What this replica is called.
+    pub(super) replica: String,
+    /// How long a post has to be able to take before the lease runs out.
+    pub(super) margin: Duration,
+    pub(super) parts: Arc<Parts>,
+    pub(super) dispatch_metrics: Metrics,
+    pub(super) metrics: LeaderMetrics,
+    pub(super) admin: Arc<Admin>,
+}
+
+/// Why a term ended.
+enum Ended {
+    /// The relay stops.
+    Stopped,
+    /// The lease ran out, or another replica has it.
+    Over,
+    /// It could not begin, or its queue failed.
+    Failed(String),
+}
+
+impl Leader {
+    /// Leads whenever it can, until `stop` says so.
+    pub(super) async fn run(self, mut stop: watch::Receiver<bool>) -> Result<(), QueueError> {
+        let mut pause = PAUSE;
+        loop {
+            let leadership = tokio::select! {
+                biased;
+                _ = stop.wait_for(|stop| *stop) => return Ok(()),
+                leadership = self.queue.lead(&self.replica) => leadership,
+            };
+            let begun = Instant::now();
+            let ended = match leadership {
+                Ok(leadership) => self.term(leadership, &stop).await,
+                Err(error) => Ended::Failed(error.to_string()),
+            };
+            if begun.elapsed() >= WELL {
+                pause = PAUSE;
+            }
+            let replica = self.replica.as_str();
+            match ended {
+                Ended::Stopped => return Ok(()),
+                Ended::Over => tracing::warn!(
+                    replica,
+                    "this replica leads no more: its lease ran out before it could be renewed; another one goes on, and \
+                     what it was posting is looked for"
+                ),
+                Ended::Failed(reason) => {
+                    tracing::warn!(
+                        replica,
+                        reason,
+                        again_seconds = pause.as_secs(),
+                        "this replica does not lead, or no more; batches are taken as long as NATS takes them, and it \
+                         tries again by itself"
+                    );
+                    tokio::select! {
+                        () = sleep(pause) => {}
+                        _ = stop.wait_for(|stop| *stop) => return Ok(()),
+                    }
+                    pause = (2 * pause).min(PAUSE_MAX);
+                }
+            }
+        }
+    }
+
+    /// One term; the lease is given up at its end.
+    async fn term(&self, leadership: Leadership, stop: &watch::Receiver<bool>) -> Ended {
+        let tenure = leadership.tenure();
+        let mut stopped = stop.clone();
+        let opening = self.open();
+        let opened = tokio::select! {
+            biased;
+            _ = stopped.wait_for(|stop| *stop) => Err(Ended::Stopped),
+            () = tenure.ended() => Err(Ended::Over),
+            opened = opening => opened.map_err(Ended::Failed),
+        };
+        let ended = match opened {
+            Ok(queue) => self.lead(queue, &tenure, stop).await,
+            Err(ended) => ended,
+        };
+        leadership.resign().await;
+        ended
+    }
+
+    /// Opens the queue, which takes as long as there is much in it; whatever another one still writes fails from then on.
+    async fn open(&self) -> Result<Engine, String> {
+        let options = StreamOptions {
+            limits: limits(&self.parts.current.load().queue),
+            ..StreamOptions::new(now_unix_ms())
+        };
+        let opened = self.queue.open(options).await;
+        opened.map_err(|error| error.to_string())
+    }
+
+    /// Leads with an open queue, which is closed afterwards.
+    async fn lead(&self, queue: Engine, tenure: &Tenure, stop: &watch::Receiver<bool>) -> Ended {
+        let mut stopped = stop.clone();
+        let loading = term::load(queue.clone(), &self.parts, &self.dispatch_metrics);
+        let loaded = tokio::select! {
+            biased;
+            _ = stopped.wait_for(|stop| *stop) => Err(Ended::Stopped),
+            () = tenure.ended() => Err(Ended::Over),
+            loaded = loading => loaded.map_err(failed),
+        };
+        let ended = match loaded {
+            Ok(loaded) => self.term_of(&queue, loaded, tenure, stop).await,
+            Err(ended) => ended,
+        };
+        self.stand_back().await;
+        match timeout(CLOSE_TIMEOUT, queue.finish()).await {
+            Ok(Ok(())) => {}
+            // Another one may have it already, which is why this one leads no more.
+            Ok(Err(error)) => tracing::debug!(%error, "the queue of a term that is over"),
+            Err(_) => tracing::debug!("the queue of a term that is over did not close in time"),
+        }
+        ended
+    }
+
+    async fn term_of(
+        &self,
+        queue: &Engine,
+        loaded: Loaded,
+        tenure: &Tenure,
+        stop: &watch::Receiver<bool>,
+    ) -> Ended {
+        let holds = self.holds().await;
+        let term = match self.begin(queue, loaded, tenure, holds.clone()).await {
+            Ok(term) => term,
+            Err(error) => return failed(error),
+        };
+        let questions = match self.queue.questions().await {
+            Ok(questions) => questions,
+            Err(error) => return Ended::Failed(error.to_string()),
+        };
+        let mut beside = JoinSet::new();
+        beside.spawn(far::answer_for(Arc::clone(&self.admin), questions));
+        beside.spawn(keep_holds(self.queue.clone(), holds));
+        self.metrics.begins();
+        tracing::info!(
+            replica = self.replica,
+            "this replica leads: it routes, posts and answers commands"
+        );
+        let mut stopped = stop.clone();
+        let ((end, ending), (end_pump, pump_ending)) =
+            (watch::channel(false), watch::channel(false));
+        let grace = || match *stop.borrow() {
+            true => self.parts.current.load().ingest.shutdown() * 2 / 3,
+            false => OVER_GRACE,
+        };
+        let pump = self.inbox.pump(queue.clone(), pump_ending);
+        let term = term.run(tenure, ending, grace);
+        tokio::pin!(term, pump);
+        let ended = tokio::select! {
+            biased;
+            _ = stopped.wait_for(|stop| *stop) => Ended::Stopped,
+            ended = &mut term => return ended.map_or_else(failed, |()| Ended::Over),
+            pumped = &mut pump => Ended::Failed(pumped.map_or_else(
+                |error| error.to_string(),
+                |()| "taking batches out of the inbox ended by itself".to_owned(),
+            )),
+        };
+        // The term looks at it until it has ended. What the pump was at is in the queue, or is taken again.
+        let _ = (end_pump.send(true), end.send(true));
+        match term.await {
+            Err(error) if !matches!(ended, Ended::Stopped) => failed(error),
+            _ => ended,
+        }
+    }
+
+    /// Makes a term's parts of the configuration in use, and lets everybody find them.
+    async fn begin(
+        &self,
+        queue: &Engine,
+        loaded: Loaded,
+        tenure: &Tenure,
+        holds: HoldBook,
+    ) -> Result<Term, QueueError> {
+        let _turn = self.parts.turn().await;
+        let config = self.parts.current.load();
+        // It may be another one than when the queue was opened.
+        queue.set_limits(limits(&config.queue)).await?;
+        let posting = dispatch::Term::begin(tenure.clone(), self.margin);
+        let posting = (posting, holds);
+        let term = Term::new(loaded, &self.parts, &self.dispatch_metrics, posting);
+        let leading = Some(Arc::clone(&term.leading));
+        self.parts.leading.send_replace(leading);
+        warn_of_orphans(&config, queue);
+        Ok(term)
+    }
+
+    /// What Slack asked whoever led before to wait for.
+    async fn holds(&self) -> HoldBook {
+        let kept = self.queue.kept(HOLDS).await;
+        let kept = kept.inspect_err(|error| {
+            // A rate limit is met once more, and heeded.
+            tracing::debug!(%error, "what Slack asked the leader before to wait for is not known");
+        });
+        let holds = kept.ok().flatten();
+        let holds = holds.and_then(|kept| serde_json::from_slice(&kept).ok());
+        HoldBook::new(holds.unwrap_or_default())
+    }
+
+    /// Nobody finds this replica leading any more, and what its metrics say of now is not so any more.
+    async fn stand_back(&self) {
+        let _turn = self.parts.turn().await;
+        if self.parts.leading.send_replace(None).is_none() {
+            return;
+        }
+        self.metrics.ends();
+        let config = self.parts.current.load();
+        for channel in config.channels.keys() {
+            self.dispatch_metrics.stop_channel(channel.as_str());
+            self.dispatch_metrics.stop_workspace(channel.as_str());
+        }
+        self.dispatch_metrics.dedup_entries.set(0);
+        self.dispatch_metrics.dedup_window_seconds.set(0);
+        self.dispatch_metrics.watchdog.every(0);
+    }
+}
+
+/// Keeps what Slack asks to wait for where whoever leads next finds it.
+async fn keep_holds(queue: JetStream, holds: HoldBook) {
+    let mut holds = holds.subscribe();
+    while holds.changed().await.is_ok() {
+        let now = serde_json::to_vec(&*holds.borrow_and_update());
+        if let Ok(now) = now
+            && let Err(error) = queue.keep(HOLDS, now).await
+        {
+            tracing::debug!(%error, "what Slack asks to wait for cannot be kept for another leader");
+        }
+        sleep(HOLDS_PAUSE).await;
+    }
+}
+
+/// Says who leads, whenever that is another replica than before.
+pub(super) async fn tell_who_leads(queue: JetStream, replica: String) {
+    let mut leader = queue.leader();
+    let mut said = None;
+    loop {
+        let now = leader.borrow_and_update().clone();
+        // That this one leads is said when it has opened the queue; that nobody does, by whoever led.
+        if now.is_some() && now != said {
+            if let Some(leader) = now.as_ref().filter(|now| **now != replica) {
+                tracing::info!(leader, "another replica leads");
+            }
+            said = now;
+        }
+        if leader.changed().await.is_err() {
+            return std::future::pending().await;
+        }
+    }
+}
+
+fn failed(error: QueueError) -> Ended {
+    Ended::Failed(error.to_string())
+}

@@ -1,0 +1,130 @@
+//! The queue of a relay that starts: on this machine's disk, or on NATS JetStream.
+
+use std::{
+    fs::{self, File, TryLockError},
+    path::Path,
+};
+
+use auditrelay_audit::HashKey;
+use auditrelay_config::Config;
+use auditrelay_store::{
+    Engine,
+    jetstream::{JetStream, JetStreamError},
+};
+
+use crate::{
+    Failure, admin,
+    data_dir::{hash_key, open_queue},
+    jetstream_options::jetstream_options,
+};
+
+/// Locked by the relay that has the data directory, where its queue is elsewhere.
+const LOCK_FILE: &str = "relay.lock";
+
+/// What a data directory tells of a relay whose queue is elsewhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Replica {
+    /// Nothing: there was none.
+    Never,
+    /// There was one, and it does not run.
+    Stopped,
+    Runs,
+}
+
+impl Replica {
+    pub(crate) fn of(data_dir: &Path) -> Self {
+        let Ok(lock) = File::open(data_dir.join(LOCK_FILE)) else {
+            return Self::Never;
+        };
+        match lock.try_lock_shared() {
+            Err(TryLockError::WouldBlock) => Self::Runs,
+            _ => Self::Stopped,
+        }
+    }
+}
+
+/// The queue.
+pub(super) enum Opened {
+    /// On the disk; whether a damaged one was moved aside.
+    Disk(Engine, bool),
+    /// On JetStream, which is connected to.
+    JetStream(JetStream, Only),
+}
+
+/// The data directory is this process's alone.
+pub(super) struct Only {
+    _lock: File,
+}
+
+impl Opened {
+    /// Opens it, or connects to it, which waits for NATS.
+    ///
+    /// # Errors
+    /// It cannot be had as the configuration says.
+    pub(super) async fn new(config: &Config, admin: &admin::Port) -> Result<Self, Failure> {
+        let address = admin.address();
+        let Some(options) = jetstream_options(config).transpose()? else {
+            tracing::info!(admin = %format_args!("http://{address}"), "opening the queue");
+            let (queue, moved_aside) = open_queue(config).await?;
+            return Ok(Self::Disk(queue, moved_aside.is_some()));
+        };
+        let only = Only::new(config)?;
+        admin.doing("connecting to NATS");
+        tracing::info!(admin = %format_args!("http://{address}"), "connecting to NATS");
+        let queue = JetStream::connect_when_there(&options).await;
+        Ok(Self::JetStream(queue.map_err(refused)?, only))
+    }
+
+    /// The queue that this process has opened.
+    pub(super) fn on_disk(&self) -> Option<Engine> {
+        match self {
+            Self::Disk(queue, _) => Some(queue.clone()),
+            Self::JetStream(..) => None,
+        }
+    }
+
+    /// Whether a damaged one was moved aside.
+    pub(super) fn is_moved_aside(&self) -> bool {
+        matches!(self, Self::Disk(_, true))
+    }
+
+    /// The key of the dedup hashes; of relays that are one it has to be one.
+    ///
+    /// # Errors
+    /// It cannot be read or made, or others have another one.
+    pub(super) async fn hash_key(&self, config: &Config) -> Result<HashKey, Failure> {
+        let key = hash_key(config)?;
+        if let Self::JetStream(queue, _) = self {
+            let agreed = queue.agree_on_key(&key.mark()).await;
+            agreed.map_err(refused)?;
+        }
+        Ok(key)
+    }
+}
+
+/// What NATS refuses is for whoever configures it, or the relay.
+fn refused(error: JetStreamError) -> Failure {
+    match error.is_of_the_moment() {
+        true => Failure::Other(error.to_string()),
+        false => Failure::Key(error.to_string()),
+    }
+}
+
+impl Only {
+    /// Makes the data directory, if there is none, and locks it.
+    fn new(config: &Config) -> Result<Self, Failure> {
+        let data_dir = &config.data_dir;
+        let path = data_dir.display();
+        let failed =
+            |error: &dyn std::fmt::Display| Failure::Disk(format!("cannot use {path}: {error}"));
+        fs::create_dir_all(data_dir).map_err(|error| failed(&error))?;
+        let lock = File::create(data_dir.join(LOCK_FILE)).map_err(|error| failed(&error))?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Self { _lock: lock }),
+            Err(TryLockError::WouldBlock) => Err(Failure::Other(format!(
+                "another relay runs on {path}; give each of them a data_dir of its own"
+            ))),
+            Err(TryLockError::Error(error)) => Err(failed(&error)),
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! Questions of any replica, or of a command, to the replica that leads: over plain NATS, nothing of it is stored.
+//!
+//! Contract:
+//! * only who leads listens on `<name>.command`; where nobody does, the server says so at once ([`AskError::NobodyLeads`]);
+//! * an answer comes to an inbox of the asker's own, in pieces of at most [`PIECE_BYTES_MAX`] and below what the server takes. Each piece
+//!   waits for the asker's word that it was taken. So a slow asker makes the answer wait, and one that went away ends it;
+//! * who answers says something every few seconds; after [`SILENCE_MAX`] without a word it is given up;
+//! * an answer has ended only with its end mark: what broke off is an error, never a short answer.
+//!
+//! Who may publish to `<name>.command` is the servers' business (permissions of users): the relay's own port asks for the token
+//! of its run before it forwards anything.
+
+use std::time::Duration;
+
+use async_nats::{Client, HeaderMap, RequestErrorKind, StatusCode, Subscriber};
+use bytes::Bytes;
+use futures_util::StreamExt;
+use tokio::time::timeout;
+
+use super::JetStream;
+
+/// Of an answer, at a time.
+const PIECE_BYTES_MAX: usize = 256 << 10;
+/// What headers may take of what the server lets a message have.
+const HEADER_BYTES: usize = 1 << 10;
+/// How long an asker has to take a piece.
+const PIECE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long an answer may be silent. A leader that was killed says nothing any more.
+const SILENCE_MAX: Duration = Duration::from_secs(10);
+/// Stands at the last piece.
+const END: &str = "Auditrelay-End";
+
+/// Why there is no answer, or no more of it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AskError {
+    /// Nobody listens.
+    #[error("no relay leads now; one begins to within seconds, try again")]
+    NobodyLeads,
+    /// It would not fit into a message.
+    #[error(
+        "the request has {bytes} bytes, and the NATS servers take {bytes_max} at the most (max_payload)"
+    )]
+    TooLarge {
+        /// Of the request.
+        bytes: usize,
+        /// That a message may have.
+        bytes_max: usize,
+    },
+    /// Whoever began to answer says nothing any more, or nothing comes through.
+    #[error("the relay that leads did not answer in time, or its answer broke off; try again")]
+    Silent,
+}
+
+/// An answer as it comes.
+#[derive(Debug)]
+pub struct Answer {
+    client: Client,
+    pieces: Subscriber,
+    has_ended: bool,
+}
+
+/// What is asked of who leads. Whoever is asked later than this is dropped asks nobody.
+#[derive(Debug)]
+pub struct Questions {
+    client: Client,
+    questions: Subscriber,
+}
+
+/// One of them.
+#[derive(Debug)]
+pub struct Question {
+    /// What is asked.
+    pub text: Bytes,
+    client: Client,
+    asker: async_nats::Subject,
+}
+
+/// The asker takes nothing any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("whoever asked has gone")]
+pub struct Gone;
+
+impl JetStream {
+    fn command_subject(&self) -> String {
+        format!("{}.command", self.options().name)
+    }
+
+    /// Asks who leads.
+    ///
+    /// # Errors
+    /// It is too large, or cannot be sent. That nobody leads is said by the answer.
+    pub async fn ask(&self, question: Vec<u8>) -> Result<Answer, AskError> {
+        let client = self.client();
+        let bytes_max = client.max_payload().saturating_sub(HEADER_BYTES);
+        if question.len() > bytes_max {
+            let bytes = question.len();
+            return Err(AskError::TooLarge { bytes, bytes_max });
+        }
+        let asked = async {
+            let inbox = client.new_inbox();
+            // Before anybody can answer.
+            let pieces = client.subscribe(inbox.clone()).await.ok()?;
+            let subject = self.command_subject();
+            let sent = client.publish_with_reply(subject, inbox, question.into());
+            sent.await.ok()?;
+            Some(pieces)
+        };
+        let pieces = timeout(SILENCE_MAX, asked).await.ok().flatten();
+        Ok(Answer {
+            client: client.clone(),
+            pieces: pieces.ok_or(AskError::Silent)?,
+            has_ended: false,
+        })
+    }
+
+    /// Listens to what is asked of who leads: for the one that does, and for as long as it does.
+    ///
+    /// # Errors
+    /// There is no connection.
+    pub async fn questions(&self) -> Result<Questions, AskError> {
+        let client = self.client().clone();
+        // One group: where a leader has not noticed yet that it leads no more, one of the two answers, not both.
+        let questions = client
+            .queue_subscribe(self.command_subject(), "leader".to_owned())
+            .await;
+        let questions = questions.map_err(|_| AskError::Silent)?;
+        // It is known to the servers before anybody is told who leads.
+        let flushed = timeout(SILENCE_MAX, client.flush()).await;
+        flushed.ok().and_then(Result::ok).ok_or(AskError::Silent)?;
+        Ok(Questions { client, questions })
+    }
+}
+
+impl Answer {
+    /// The next piece; `None` at the end.
+    ///
+    /// # Errors
+    /// It broke off, or nobody leads.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, AskError> {
+        if self.has_ended {
+            return Ok(None);
+        }
+        let piece = timeout(SILENCE_MAX, self.pieces.next()).await;
+        let piece = piece.ok().flatten().ok_or(AskError::Silent)?;
+        if piece.status == Some(StatusCode::NO_RESPONDERS) {
+            return Err(AskError::NobodyLeads);
+        }
+        let headers = piece.headers.as_ref();
+        self.has_ended = headers.is_some_and(|headers| headers.get(END).is_some());
+        if let Some(taken) = piece.reply {
+            let said = self.client.publish(taken, Bytes::new()).await;
+            said.map_err(|_| AskError::Silent)?;
+        }
+        Ok(Some(piece.payload))
+    }
+}
+
+impl Questions {
+    /// The next one; `None` when there is no connection any more, and there will be none.
+    pub async fn next(&mut self) -> Option<Question> {
+        loop {
+            let message = self.questions.next().await?;
+            // Who wants no answer is nobody of ours.
+            if let Some(asker) = message.reply {
+                return Some(Question {
+                    text: message.payload,
+                    client: self.client.clone(),
+                    asker,
+                });
+            }
+        }
+    }
+}
+
+impl Question {
+    /// Tells the next part of the answer, however long; `Ok` once the asker has taken it.
+    ///
+    /// # Errors
+    /// It takes nothing any more: what is done for it alone can end.
+    pub async fn say(&self, mut text: Bytes) -> Result<(), Gone> {
+        let room = self.client.max_payload().saturating_sub(HEADER_BYTES);
+        let piece_max = PIECE_BYTES_MAX.min(room).max(1);
+        while !text.is_empty() {
+            let piece = text.split_to(text.len().min(piece_max));
+            self.send(piece, HeaderMap::new()).await?;
+        }
+        Ok(())
+    }
+
+    /// The answer is whole.
+    ///
+    /// # Errors
+    /// The asker has gone before.
+    pub async fn end(self) -> Result<(), Gone> {
+        let mut headers = HeaderMap::new();
+        headers.insert(END, "1");
+        self.send(Bytes::new(), headers).await
+    }
+
+    async fn send(&self, piece: Bytes, headers: HeaderMap) -> Result<(), Gone> {
+        let request = async_nats::Request::new()
+            .payload(piece)
+            .headers(headers)
+            .timeout(Some(PIECE_TIMEOUT));
+        match self.client.send_request(self.asker.clone(), request).await {
+            Ok(_taken) => Ok(()),
+            Err(error) => {
+                if error.kind() != RequestErrorKind::NoResponders {
+                    tracing::debug!(%error, "an answer to another replica was not taken");
+                }
+                Err(Gone)
+            }
+        }
+    }
+}

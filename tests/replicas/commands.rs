@@ -1,0 +1,130 @@
+//! Commands and pages of a replica that does not lead are those of the one that does.
+
+use std::{fs, time::Duration};
+
+use hyper::StatusCode;
+
+use crate::{
+    Bench, command, post, status,
+    support::{PATIENCE, ids, metric, run},
+    until_leads, until_told,
+};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_is_asked_the_one_that_leads_answers() {
+    let Some(bench) = Bench::start("").await else {
+        return;
+    };
+    let one = bench.replica("one");
+    until_leads(&one, PATIENCE).await;
+    let two = bench.replica("two");
+    let told: Vec<_> = ids("a", 12).collect();
+    post(&two, &told).await;
+    until_told(&bench.slack, &told).await;
+    one.drained().await;
+    let (first, second) = (bench.folder("one"), bench.folder("two"));
+    for args in [
+        ["ledger", "--json"].as_slice(),
+        &["dead", "list", "--json"],
+        &["quarantine", "list", "--json"],
+        &["mute", "list", "--json"],
+    ] {
+        let (theirs, ours) = (command(&first, args), command(&second, args));
+        assert_eq!(theirs.0, 0, "{args:?}: {theirs:?}");
+        assert_eq!(theirs, ours, "{args:?}");
+    }
+    // What changes something, changes it there.
+    let mute = [
+        "mute", "add", "--user", "alice", "--for", "1h", "--author", "me", "--reason", "quiet",
+    ];
+    let (code, _, why) = run(
+        &second,
+        &[],
+        &[&mute, ["--config", "c.yaml"].as_slice()].concat(),
+    );
+    assert_eq!(code, 0, "{why}");
+    let (_, mutes, _) = command(&first, &["mute", "list", "--json"]);
+    assert!(mutes.contains("quiet"), "{mutes}");
+    let trace = ["trace", "a-3", "--json", "--config", "c.yaml"];
+    let (code, traced, why) = run(&second, &[], &trace);
+    assert_eq!(code, 0, "{why}");
+    assert!(
+        traced.contains("\"auditID\":\"a-3\"") || traced.contains("a-3"),
+        "{traced}"
+    );
+
+    let (ours, theirs) = (status(&two).await, status(&one).await);
+    for key in ["received", "delivered", "muted", "balanced"] {
+        assert_eq!(ours["ledger"][key], theirs["ledger"][key], "{key}");
+    }
+    assert_eq!(
+        (&ours["leads"], &theirs["leads"]),
+        (&false.into(), &true.into())
+    );
+    assert_eq!(
+        (&ours["leader"], &theirs["leader"]),
+        (&"one".into(), &"one".into())
+    );
+    let metrics = two.get("/metrics").await.1;
+    assert!(metric(&metrics, "auditrelay_leader") < 0.5);
+    assert!(metric(&metrics, "auditrelay_queue_reachable") > 0.5);
+    for absent in [
+        "auditrelay_ledger_",
+        "auditrelay_backlog_",
+        "auditrelay_queue_bytes",
+    ] {
+        assert!(!metrics.contains(absent), "{absent} in\n{metrics}");
+    }
+    // An import says where it has to be run.
+    fs::write(second.join("a.log"), "{}\n").expect("written");
+    let (code, _, why) = run(&second, &[], &["import", "a.log", "--config", "c.yaml"]);
+    assert!(code != 0 && why.contains("beside one"), "{code}: {why}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_nobody_leads_a_command_says_so_and_without_a_relay_too() {
+    let Some(bench) = Bench::start("").await else {
+        return;
+    };
+    let one = bench.replica("one");
+    until_leads(&one, PATIENCE).await;
+    let two = bench.replica("two");
+    let (first, second) = (bench.folder("one"), bench.folder("two"));
+    one.signal("-STOP");
+    // The lease runs out before that.
+    until_leads(&two, Duration::from_secs(15)).await;
+    assert_eq!(command(&second, &["ledger"]).0, 0);
+    one.kill();
+    two.kill();
+    for folder in [first, second] {
+        let (code, _, why) = command(&folder, &["ledger"]);
+        assert!(
+            code != 0 && why.contains("no relay runs on data"),
+            "{code}: {why}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_with_another_dedup_key_does_not_start() {
+    let Some(bench) = Bench::start("").await else {
+        return;
+    };
+    let one = bench.replica("one");
+    let folder = bench.folder("other");
+    fs::create_dir_all(folder.join("data")).expect("made");
+    fs::write(folder.join("data/dedup.key"), [8; 32]).expect("written");
+    bench.write_config("other");
+    let args = [
+        "serve",
+        "--listen",
+        "127.0.0.1:0",
+        "--admin-listen",
+        "127.0.0.1:0",
+        "--config",
+        "c.yaml",
+    ];
+    let (code, _, why) = run(&folder, &[], &args);
+    assert!(code == 78 && why.contains("dedup key"), "{code}: {why}");
+    assert_eq!(one.get("/readyz").await.0, StatusCode::OK);
+}

@@ -1,0 +1,113 @@
+//! Who leads, and what becomes of it.
+
+use std::time::Duration;
+
+use hyper::StatusCode;
+
+use crate::{
+    Bench, leads, post, status,
+    support::{PATIENCE, ids, metric, told},
+    until_leads, until_told,
+};
+
+/// The promise: so soon after a crash another one leads.
+const CRASH: Duration = Duration::from_secs(15);
+/// Less than the lease, which is 3 s here: so it was given up, and did not run out.
+const AT_ONCE: Duration = Duration::from_millis(2_500);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_leads_and_another_goes_on_when_it_is_killed_or_stops() {
+    let Some(bench) = Bench::start("").await else {
+        return;
+    };
+    let one = bench.replica("one");
+    until_leads(&one, PATIENCE).await;
+    let two = bench.replica("two");
+    assert!(!leads(&two).await);
+    // Either takes batches; each event is told once, whoever it comes to, and twice to both is once.
+    let (a, b): (Vec<_>, Vec<_>) = (ids("a", 6).collect(), ids("b", 6).collect());
+    post(&one, &a).await;
+    post(&two, &b).await;
+    post(&two, &a).await;
+    let all: Vec<String> = a.into_iter().chain(b).collect();
+    until_told(&bench.slack, &all).await;
+    let said = status(&two).await;
+    assert_eq!(
+        (&said["leads"], &said["leader"]),
+        (&false.into(), &"one".into())
+    );
+    assert_eq!(said["replica"], "two");
+
+    one.kill();
+    // The door of the other takes batches meanwhile.
+    let c: Vec<_> = ids("c", 6).collect();
+    post(&two, &c).await;
+    let (ready, text) = two.get("/readyz").await;
+    assert_eq!(ready, StatusCode::OK, "{text}");
+    until_leads(&two, CRASH).await;
+    until_told(&bench.slack, &c).await;
+
+    // Its lease runs out for nobody at a shutdown.
+    let mut three = bench.replica("three");
+    let mut two = two;
+    two.signal("-TERM");
+    assert!(two.wait().await.success(), "{}", two.all_logs());
+    until_leads(&three, AT_ONCE).await;
+    let d: Vec<_> = ids("d", 6).collect();
+    post(&three, &d).await;
+    until_told(&bench.slack, &d).await;
+    let ledger = three.drained().await;
+    assert_eq!(ledger["balanced"], true, "{ledger}");
+    assert_eq!(ledger["received"], 30, "{ledger}");
+    assert_eq!(ledger["duplicates"], 6, "{ledger}");
+    let (plain, marked) = told(&bench.slack);
+    assert!(plain.values().all(|times| *times == 1), "{plain:?}");
+    assert!(marked.is_empty(), "{marked:?}");
+    assert!(
+        three.logs().contains("this replica leads"),
+        "{}",
+        three.logs()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_nats_is_away_batches_are_refused_and_nothing_ends() {
+    let Some(mut bench) = Bench::start("").await else {
+        return;
+    };
+    let mut one = bench.replica("one");
+    until_leads(&one, PATIENCE).await;
+    post(&one, &ids("a", 5).collect::<Vec<_>>()).await;
+    bench.nats.kill();
+    let refused = one
+        .post("/webhook", crate::list("alice", "get", ids("b", 5)))
+        .await;
+    assert_eq!(refused.0, StatusCode::SERVICE_UNAVAILABLE, "{refused:?}");
+    // It leads no more, and lives.
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while leads(&one).await {
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "it leads without a queue"
+        );
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(one.get("/livez").await.0, StatusCode::OK);
+    assert_eq!(one.get("/readyz").await.0, StatusCode::SERVICE_UNAVAILABLE);
+    let metrics = one.get("/metrics").await.1;
+    assert!(
+        metric(&metrics, "auditrelay_queue_reachable") < 0.5,
+        "{metrics}"
+    );
+    assert!(
+        !metrics.contains("auditrelay_ledger_events_total"),
+        "{metrics}"
+    );
+    bench.nats.restart().expect("started again");
+    until_leads(&one, PATIENCE).await;
+    let c: Vec<_> = ids("c", 5).collect();
+    post(&one, &c).await;
+    until_told(&bench.slack, &c).await;
+    one.signal("-TERM");
+    assert!(one.wait().await.success(), "{}", one.all_logs());
+}

@@ -1,0 +1,129 @@
+//! Two real relays on one real nats-server: one leads, both take batches and answer commands, and whoever is left goes on.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod commands;
+mod leads;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use auditrelay_loadtest::{
+    nats::{NatsOptions, NatsServer},
+    slack::LocalSlack,
+};
+use serde_json::Value;
+use support::{PATIENCE, Running, list, metric, slack};
+use tempfile::TempDir;
+use tokio::time::{Instant, sleep};
+
+/// A server, a Slack and a folder for each replica.
+pub struct Bench {
+    pub nats: NatsServer,
+    pub slack: LocalSlack,
+    folder: TempDir,
+    config: String,
+}
+
+impl Bench {
+    /// None where there is no nats-server, which is said. `config` is added to that of each replica.
+    pub async fn start(config: &str) -> Option<Self> {
+        let nats = NatsServer::start(&NatsOptions::default()).expect("a server")?;
+        Some(Self {
+            nats,
+            slack: slack(Duration::ZERO).await,
+            folder: tempfile::tempdir().expect("a folder"),
+            config: config.to_owned(),
+        })
+    }
+
+    pub fn folder(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// A replica of this name. All of them have one dedup key.
+    pub fn replica(&self, name: &str) -> Running {
+        let folder = self.folder(name);
+        fs::create_dir_all(folder.join("data")).expect("made");
+        let key = folder.join("data/dedup.key");
+        if !key.exists() {
+            fs::write(&key, [7; 32]).expect("written");
+        }
+        self.write_config(name);
+        Running::start(&folder, &[], &["--config", "c.yaml"])
+    }
+
+    pub fn write_config(&self, name: &str) {
+        let (servers, monitoring) = (self.nats.address(), self.nats.monitoring());
+        let api_url = self.slack.api_url();
+        let text = format!(
+            "data_dir: data
+slack: {{token: xoxb-test, api_url: '{api_url}', messages_per_minute: 600}}
+channels: {{ops: {{slack_channel: COPS, message_interval_milliseconds: 100, sentences_max: 20}}}}
+queue: {{jetstream: {{servers: ['{servers}'], monitoring: ['{monitoring}'], replicas: 1, relay_name: {name}, \
+             lease_seconds: 3}}}}
+{}
+",
+            self.config
+        );
+        fs::write(self.folder(name).join("c.yaml"), text).expect("written");
+    }
+}
+
+pub async fn leads(relay: &Running) -> bool {
+    let metrics = relay.get("/metrics").await.1;
+    metric(&metrics, "auditrelay_leader") > 0.0
+}
+
+/// Waits until a relay leads.
+pub async fn until_leads(relay: &Running, within: Duration) {
+    let deadline = Instant::now() + within;
+    while !leads(relay).await {
+        assert!(
+            Instant::now() < deadline,
+            "it does not lead within {within:?}"
+        );
+        sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// Waits until so many posts of Slack tell of an audit ID, and no longer.
+pub async fn until_told(slack: &LocalSlack, ids: &[String]) {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let (plain, marked) = support::told(slack);
+        if ids
+            .iter()
+            .all(|id| plain.contains_key(id) || marked.contains_key(id))
+        {
+            return;
+        }
+        assert!(
+            Instant::now() < deadline,
+            "not told: {ids:?}, but {plain:?} {marked:?}"
+        );
+        sleep(Duration::from_millis(50)).await;
+    }
+}
+
+pub async fn post(relay: &Running, ids: &[String]) {
+    let (status, answer) = relay
+        .post("/webhook", list("alice", "get", ids.to_vec()))
+        .await;
+    assert_eq!(status, 200, "{answer}");
+}
+
+pub async fn status(relay: &Running) -> Value {
+    serde_json::from_str(&relay.get("/status").await.1).expect("JSON")
+}
+
+/// The exit code and what a command says, run beside a replica.
+pub fn command(folder: &Path, args: &[&str]) -> (i32, String, String) {
+    let mut args = args.to_vec();
+    args.extend(["--data-dir", "data"]);
+    support::run(folder, &[], &args)
+}
