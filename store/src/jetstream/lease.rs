@@ -174,3 +174,6 @@ impl Candidate {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,6 +16,7 @@
 //! the stream cannot be used now: `ResourceBusy` that another relay took over, `StorageFull` that there is no room.
 
 mod entry;
+mod list;
 mod publish;
 mod read;
 

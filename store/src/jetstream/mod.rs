@@ -77,7 +77,7 @@ pub enum Credentials {
     /// Not at all.
     #[default]
     None,
-    /// With a `.creds` file.
+    /// With a `.creds` file, which is read for each connection.
     File(PathBuf),
     /// With a user and a password.
     User(String, SecretString),

@@ -315,12 +315,9 @@ fn editable(has: &Config, needs: &Config) -> Vec<(&'static str, String, String, 
         DiscardPolicy::New => "new".to_owned(),
         DiscardPolicy::Old => "old".to_owned(),
     };
-    let limit = |limit: i64| {
-        if limit <= 0 {
-            "no limit".to_owned()
-        } else {
-            limit.to_string()
-        }
+    let limit = |limit: i64| match limit {
+        ..=0 => "no limit".to_owned(),
+        limit => limit.to_string(),
     };
     let age = |config: &Config| {
         if config.max_age.is_zero() {
@@ -331,12 +328,13 @@ fn editable(has: &Config, needs: &Config) -> Vec<(&'static str, String, String, 
     };
     let transform = |config: &Config| yes_or_no(config.subject_transform.is_some());
     let per_subject = needs.max_messages_per_subject;
+    let subjects = needs.subjects.join(",");
     vec![
         (
             "subjects",
-            has.subjects.join(" "),
-            needs.subjects.join(" "),
-            format!("--subjects='{}'", needs.subjects.join(",")),
+            has.subjects.join(","),
+            subjects.clone(),
+            format!("--subjects='{subjects}'"),
         ),
         (
             "discard",

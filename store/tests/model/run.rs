@@ -6,7 +6,7 @@ use auditrelay_audit::{EventKey, Severity};
 use auditrelay_store::{
     Accepted, Batch, Content, Counts, DeliveriesEncoder, Delivery, DeliveryBlock, EncodedBatch,
     Engine, Entry, EventToDeliver, FilteredCount, LeaseId, LeaseLimit, Limits, Marks, Queue,
-    RateCount, Routed, RoutedBlock, SledOptions,
+    RateCount, Routed, RoutedBlock, SledOptions, StreamOptions,
 };
 use tempfile::TempDir;
 
@@ -14,13 +14,21 @@ use crate::{
     compare::snapshot,
     operation::{CHANNELS, Case, Fate, Operation},
     reference::{Members, Model, To, Waits},
-    support::{burial, noise, quick_dir, texts},
+    support::{batch, burial, noise, on_jetstream::Server, quick_dir, texts},
 };
 
 const NOW_UNIX_MS: i64 = 1_700_000_000_000;
 
-pub struct Run {
+/// Where the queue of a case is.
+pub enum Medium<'a> {
+    Disk,
+    /// On a server, with this name.
+    Stream(&'a Server, String),
+}
+
+pub struct Run<'a> {
     pub dir: TempDir,
+    medium: &'a Medium<'a>,
     options: SledOptions,
     pub queue: Option<Engine>,
     pub model: Model,
@@ -30,7 +38,7 @@ pub struct Run {
     pub now_unix_ms: i64,
 }
 
-pub async fn run(case: &Case) {
+pub async fn run(case: &Case, medium: &Medium<'_>) {
     let dir = quick_dir();
     let quota = case.quota_bytes.unwrap_or(u64::MAX);
     let options = SledOptions {
@@ -48,6 +56,7 @@ pub async fn run(case: &Case) {
     };
     let mut run = Run {
         dir,
+        medium,
         options,
         queue: None,
         model: Model::default(),
@@ -64,14 +73,24 @@ pub async fn run(case: &Case) {
     run.finish().await;
 }
 
-impl Run {
+impl Run<'_> {
     pub fn queue(&self) -> &Engine {
         self.queue.as_ref().expect("it is open")
     }
 
     fn open(&mut self) {
-        let opened = Engine::open(&self.options).expect("opens");
-        self.queue = Some(opened.queue);
+        self.queue = Some(match self.medium {
+            Medium::Disk => Engine::open(&self.options).expect("opens").queue,
+            Medium::Stream(server, name) => {
+                let options = StreamOptions {
+                    limits: self.options.limits.clone(),
+                    segment_bytes: self.options.segment_bytes,
+                    snapshot_bytes: self.options.segment_bytes,
+                    ..StreamOptions::new(NOW_UNIX_MS)
+                };
+                server.open(name, options)
+            }
+        });
     }
 
     async fn step(&mut self, operation: &Operation) {
@@ -97,10 +116,21 @@ impl Run {
                 self.open();
             }
             Operation::Crash(torn_bytes) => {
-                self.crash(usize::from(*torn_bytes));
+                match self.medium {
+                    Medium::Disk => self.crash(usize::from(*torn_bytes)),
+                    Medium::Stream(..) => self.take_over().await,
+                }
                 self.verify().await;
             }
         }
+    }
+
+    /// Another relay opens the queue while this one has it: what this one does from then on fails and changes nothing.
+    async fn take_over(&mut self) {
+        let before = self.queue.take().expect("it is open");
+        self.open();
+        let late = batch(["1 too late".to_owned()]);
+        before.append(late).await.expect_err("another one writes");
     }
 
     /// Copies the folder under the open queue. What two looks in a row find was there at once, though

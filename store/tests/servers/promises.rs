@@ -133,6 +133,17 @@ async fn every_server_of_a_cluster_has_to_sync() {
         "{error:?}"
     );
 
+    // One that holds them, is there, and does not say.
+    let mut silent = options.clone();
+    if let Durability::Synced(urls) = &mut silent.durability {
+        urls[2] = "http://127.0.0.1:9".parse().unwrap();
+    }
+    let error = refused(&silent).await;
+    assert!(
+        matches!(&error, JetStreamError::Monitoring { address, .. } if address == "127.0.0.1:9"),
+        "{error:?}"
+    );
+
     // One that syncs no more.
     cluster.servers[1].options_mut().sync_always = false;
     cluster.servers[1].restart().unwrap();

@@ -11,11 +11,15 @@ use std::time::Duration;
 use crate::{one, refused, server};
 
 async fn context(server: &NatsServer) -> Context {
-    jetstream::new(async_nats::connect(server.address()).await.unwrap())
+    jetstream::new(
+        async_nats::connect(server.address())
+            .await
+            .expect("it answers"),
+    )
 }
 
 async fn config(context: &Context, stream: &str) -> Config {
-    let stream = context.get_stream(stream).await.unwrap();
+    let stream = context.get_stream(stream).await.expect("it is there");
     stream.cached_info().config.clone()
 }
 
