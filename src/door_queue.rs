@@ -1,9 +1,18 @@
 //! Where the doors bring batches: the queue itself on a disk, or the inbox that the relay which leads takes them from.
+//!
+//! Invariant: nothing is acknowledged while servers are known not to keep what they acknowledge: they are asked anew
+//! whenever there is a connection again, as a server may have been started with other settings.
+
+use std::time::Duration;
 
 use auditrelay_store::{
     Admitted, EncodedBatch, Engine, Full, InputPosition, Intake, QueueError,
     jetstream::{Inbox, JetStream},
 };
+use tokio::time::sleep;
+
+/// How often the connection is looked at.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// The queue as a door sees it; clones are the same.
 #[derive(Debug, Clone)]
@@ -34,11 +43,27 @@ impl DoorQueue {
     }
 }
 
+/// Asks the servers anew what they promise, whenever there is a connection again.
+pub(crate) async fn ask_after_each_connection(servers: JetStream) {
+    let mut was_connected = true;
+    loop {
+        sleep(LOOK).await;
+        let is_connected = servers.is_connected();
+        if is_connected && !was_connected {
+            servers.ask_whether_durable().await;
+        }
+        was_connected = is_connected;
+    }
+}
+
 impl Intake for DoorQueue {
     async fn append(&self, batch: EncodedBatch) -> Result<(), QueueError> {
         match self {
             Self::Engine(queue) => Intake::append(queue, batch).await,
-            Self::Inbox(inbox, _) => inbox.append(batch).await,
+            Self::Inbox(inbox, _) => {
+                self.check()?;
+                inbox.append(batch).await
+            }
         }
     }
 

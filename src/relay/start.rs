@@ -17,7 +17,7 @@ use crate::{
     clusters::Clusters,
     commands_port::Commands,
     current::Current,
-    door_queue::DoorQueue,
+    door_queue::{DoorQueue, ask_after_each_connection},
     far::Replica,
     jetstream_options::relay_name,
     leader_metrics::LeaderMetrics,
@@ -91,6 +91,8 @@ impl Relay {
                 let replica = relay_name(&current.load());
                 let telling = tell_who_leads(queue.clone(), replica.clone());
                 tasks.spawn(until(stopped.clone(), telling));
+                let asking = ask_after_each_connection(queue.clone());
+                tasks.spawn(until(stopped.clone(), asking));
                 let leader = Leader {
                     inbox: queue.inbox(),
                     replica,

@@ -1,5 +1,6 @@
 //! Real NATS servers as the queue: who may connect, what is refused and with which words, and what is created.
 
+mod ask;
 mod credentials;
 mod jwt;
 mod permissions;

@@ -139,6 +139,14 @@ async fn what_the_page_allows_is_enough_and_of_use() {
     let inbox = one.inbox();
     let (stop, pumping) = pump(&inbox, &engine);
     passes(&inbox, &engine).await;
+    one.keep("holds", b"{}".to_vec()).await.expect("kept");
+    let mut questions = one.questions().await.expect("it listens");
+    let mut answer = one.ask(b"what?".to_vec()).await.expect("asked");
+    let question = questions.next().await.expect("one");
+    let (ended, piece) = tokio::join!(question.end(), answer.next());
+    ended.expect("taken");
+    piece.expect("an answer");
+    drop(questions);
     // More room than there is, which the second one gives.
     let larger = JetStreamOptions {
         inbox_bytes_max: 128 << 20,
