@@ -9,11 +9,12 @@ use tokio::{task::block_in_place, time::sleep};
 use crate::{
     bench::{ApiServers, Bench, Promise},
     number, say,
-    support::PATIENCE,
     undo::{self, Lost, Sizes},
 };
 
 const LEASE_SECONDS: u32 = 3;
+/// How long a stream is looked for that may be gone.
+const GONE: Duration = Duration::from_secs(5);
 
 /// A bench whose servers are looked at.
 struct Traced {
@@ -141,7 +142,7 @@ async fn without_syncs_the_same_loss_is_found() {
     let begun = tokio::time::Instant::now();
     // A stream that is gone altogether is never there, until a relay makes it anew.
     let mut after = traced.last("auditrelay-ledger");
-    while after.is_none() && begun.elapsed() < PATIENCE / 6 {
+    while after.is_none() && begun.elapsed() < GONE {
         sleep(Duration::from_millis(100)).await;
         after = traced.last("auditrelay-ledger");
     }

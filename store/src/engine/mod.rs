@@ -140,7 +140,10 @@ struct Inner {
 impl Drop for Inner {
     fn drop(&mut self) {
         self.jobs = None;
-        if let Some(thread) = self.thread.take()
+        // A writer on a stream may wait for servers that do not answer. It ends by itself then, and whoever opens the
+        // stream next has ended what it could still write: whoever drops this, maybe a thread of a runtime, does not wait.
+        if self.data_dir.is_some()
+            && let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {
             tracing::error!(
@@ -295,14 +298,16 @@ impl Engine {
         self.0.shared.check()
     }
 
-    /// Ends the queue of a process that ends: what was begun is committed, and how the store was left is
-    /// noted. Its files stay open, since sled panics when it closes them on a disk that fails.
+    /// Ends the queue: what was begun is committed, and how the store was left is noted. Files stay open until the
+    /// process ends, since sled panics when it closes them on a disk that fails.
     ///
     /// # Errors
     /// The storage's first failure.
     pub async fn finish(self) -> Result<(), QueueError> {
         let finished = self.write(Op::Finish).await;
-        std::mem::forget(self);
+        if self.0.data_dir.is_some() {
+            std::mem::forget(self);
+        }
         finished.map(drop)
     }
 
