@@ -12,8 +12,8 @@ use auditrelay_config::{Config, Overrides, load};
 use auditrelay_dispatch::{HoldBook, Holds, Metrics, Router, Routes, Term, template::Templates};
 use auditrelay_loadtest::slack::{LocalSlack, Options};
 use auditrelay_store::{
-    BatchEncoder, Content, Engine, LeaseLimit, Ledger, Queue, QueueError, SledOptions, Tenure,
-    TenureHolder,
+    BatchEncoder, Content, Engine, LeaseLimit, Ledger, Limits, Queue, QueueError, SledOptions,
+    Tenure, TenureHolder,
 };
 use prometheus::Registry;
 use tokio::{
@@ -56,7 +56,15 @@ async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
 async fn opened(folder: &Path) -> Engine {
     let mut queue = None;
     until("the queue opens", || {
-        let opened = Engine::open(&SledOptions::new(folder, 0)).ok();
+        let options = SledOptions {
+            limits: Limits {
+                detail_ms: 3_600_000,
+                detail_bytes_max: 1 << 20,
+                ..Limits::default()
+            },
+            ..SledOptions::new(folder, 0)
+        };
+        let opened = Engine::open(&options).ok();
         queue = opened.map(|opened| opened.queue);
         queue.is_some()
     })

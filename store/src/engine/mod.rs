@@ -140,10 +140,10 @@ struct Inner {
 impl Drop for Inner {
     fn drop(&mut self) {
         self.jobs = None;
-        // A writer on a stream may wait for servers that do not answer. It ends by itself then, and whoever opens the
-        // stream next has ended what it could still write: whoever drops this, maybe a thread of a runtime, does not wait.
-        if self.data_dir.is_some()
-            && let Some(thread) = self.thread.take()
+        // On a stream it ends by itself, when the servers have answered what it asked last; whoever opens the store
+        // next does not have to wait for that.
+        if let Some(thread) = self.thread.take()
+            && self.data_dir.is_some()
             && thread.join().is_err()
         {
             tracing::error!(
@@ -298,8 +298,9 @@ impl Engine {
         self.0.shared.check()
     }
 
-    /// Ends the queue: what was begun is committed, and how the store was left is noted. Files stay open until the
-    /// process ends, since sled panics when it closes them on a disk that fails.
+    /// Ends the queue of a process that ends: what was begun is committed, and how the store was left is
+    /// noted. Its files stay open, since sled panics when it closes them on a disk that fails; of a queue on a stream
+    /// nothing stays, as its process goes on.
     ///
     /// # Errors
     /// The storage's first failure.

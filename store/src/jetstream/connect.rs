@@ -187,7 +187,7 @@ impl JetStream {
     /// The watch of the lease, which runs from when it is asked for first.
     pub(super) fn lease(&self) -> &LeaseWatch {
         self.0.lease.get_or_init(|| {
-            let client = self.0.client.clone();
+            let client = self.client().clone();
             LeaseWatch::start(self.handle(), client, self.register(), self.0.options.lease)
         })
     }
@@ -201,6 +201,20 @@ impl JetStream {
     /// for its acknowledgement: it may be stored long after that was given up.
     pub fn is_connected(&self) -> bool {
         self.0.client.connection_state() == State::Connected
+    }
+
+    /// Whether an acknowledgement can be had now, and is a promise.
+    ///
+    /// # Errors
+    /// Why not.
+    pub(crate) fn promises(&self) -> Result<(), &'static str> {
+        match (self.is_connected(), self.is_durable()) {
+            (false, _) => Err("there is no connection to a NATS server"),
+            (_, false) => {
+                Err("the NATS servers do not promise any more that what they acknowledge is kept")
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Whether the servers, when they were last asked, kept what is asked of them for an acknowledged message. It is

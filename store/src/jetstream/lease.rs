@@ -152,6 +152,7 @@ impl Candidate {
             }
             let free = seen.free_at(self.lease);
             if seen.is_known && now >= free {
+                self.value.since = jiff::Timestamp::now().to_string();
                 match self.register.write(&self.value, seen.revision).await {
                     Written::Is(revision) => return (revision, now),
                     Written::Not => self.unsure_since = None,

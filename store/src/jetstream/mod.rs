@@ -30,6 +30,7 @@ mod promises;
 mod publish;
 mod pump;
 pub(crate) mod segments;
+mod settings;
 mod shared_key;
 mod streams;
 mod take;

@@ -269,7 +269,7 @@ pub(super) fn note(inner: &Inner, answer: Result<(), JetStreamError>) {
             if inner.set_durable(false) {
                 tracing::error!(
                     %error,
-                    "NATS no longer keeps acknowledged messages as it did at the start: batches are accepted, and could be lost when servers lose power"
+                    "NATS no longer keeps acknowledged messages as it did at the start: what it acknowledges could be lost when servers lose power, so batches are refused until it does again"
                 );
             }
         }

@@ -39,7 +39,7 @@ async fn three_create_them_at_once_as_they_have_to_be() {
     c.unwrap();
     let context = context(&server).await;
     let inbox = config(&context, "relay-inbox").await;
-    assert_eq!(inbox.subjects, ["relay.inbox"]);
+    assert_eq!(inbox.subjects, ["relay.inbox", "relay.inbox.>"]);
     assert_eq!(inbox.retention, RetentionPolicy::WorkQueue);
     assert_eq!(inbox.max_bytes, 64 << 20);
     let ledger = config(&context, "relay-ledger").await;

@@ -20,7 +20,7 @@ use super::{
 /// NATS: what a consumer of headers only says of the payload.
 const MESSAGE_SIZE: HeaderName = HeaderName::from_static("Nats-Msg-Size");
 /// Messages asked for at once; only their headers come.
-const HEADERS_AT_ONCE: usize = 4_000;
+const HEADERS_AT_ONCE: usize = 1_000;
 /// Lists that do not agree with the leader's counts before that is an error.
 const LISTS_MAX: usize = 3;
 
@@ -57,30 +57,26 @@ impl LedgerStream {
             is_headers_only: true,
             at_once: HEADERS_AT_ONCE,
         };
-        let last = self.last();
-        self.scan(
-            &plan,
-            1,
-            async || Ok(Some(last)),
-            |message| {
-                let suffix = self.suffix(message);
-                let subject = subjects.get(suffix).cloned().unwrap_or_else(|| {
-                    let subject: Arc<str> = suffix.into();
-                    subjects.insert(subject.clone());
-                    subject
-                });
-                if &*subject != FENCE {
-                    let size = || {
-                        let headers = message.headers.as_ref()?;
-                        headers.get(MESSAGE_SIZE)?.as_str().parse().ok()
-                    };
-                    let entry = entry(message, subject.clone());
-                    let entry = entry.filter(|entry| size() == Some(entry.bytes));
-                    entries.push((entry, subject));
-                }
-                Ok(())
-            },
-        )
+        // Not simply this writer's last one: that may be purged.
+        let end = async || self.last_of(&plan.subject).await;
+        self.scan(&plan, 1, end, |message| {
+            let suffix = self.suffix(message);
+            let subject = subjects.get(suffix).cloned().unwrap_or_else(|| {
+                let subject: Arc<str> = suffix.into();
+                subjects.insert(subject.clone());
+                subject
+            });
+            if &*subject != FENCE {
+                let size = || {
+                    let headers = message.headers.as_ref()?;
+                    headers.get(MESSAGE_SIZE)?.as_str().parse().ok()
+                };
+                let entry = entry(message, subject.clone());
+                let entry = entry.filter(|entry| size() == Some(entry.bytes));
+                entries.push((entry, subject));
+            }
+            Ok(())
+        })
         .await?;
         let strange = entries.iter().filter(|(entry, _)| entry.is_none()).count();
         if strange > 0 {

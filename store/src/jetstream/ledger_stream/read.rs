@@ -21,7 +21,7 @@ use super::{Entry, LedgerStream, PATIENCE, entry::Said};
 /// connection.
 const PAYLOADS_AT_ONCE: usize = 64;
 /// How long a consumer has nothing to say before another one is tried.
-const SILENCE: Duration = Duration::from_secs(1);
+pub(super) const SILENCE: Duration = Duration::from_secs(1);
 
 /// Why one attempt came to nothing.
 #[derive(Debug)]
@@ -122,16 +122,13 @@ impl LedgerStream {
         Ok(read)
     }
 
-    /// The last message of a subject, as the stream's leader says.
-    async fn last_of(&self, subject: &str) -> io::Result<Option<u64>> {
+    /// The last message of a subject, or of all that match, as the stream's leader says.
+    pub(super) async fn last_of(&self, subject: &str) -> io::Result<Option<u64>> {
         let what = || format!("the last message of {subject}");
-        patiently(PATIENCE, what, async || {
+        self.consistent(what, async || {
             match self.stream.get_last_raw_message_by_subject(subject).await {
                 Ok(last) => Ok(Some(last.sequence)),
-                Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => {
-                    self.check_current().await?;
-                    Ok(None)
-                }
+                Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Ok(None),
                 Err(error) => Err(Attempt::again(error)),
             }
         })
