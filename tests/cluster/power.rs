@@ -1,6 +1,6 @@
 //! Power lost under nats-servers: what they had not synced is gone (see `undo` for what is modelled).
 
-use std::{path::Path, process::Command, time::Duration};
+use std::{process::Command, time::Duration};
 
 use auditrelay_loadtest::nats::NatsOptions;
 use serde_json::Value;
@@ -9,7 +9,7 @@ use tokio::{task::block_in_place, time::sleep};
 use crate::{
     bench::{ApiServers, Bench, Promise},
     number, say,
-    undo::{self, Lost, Sizes},
+    undo::{self, Lost, Sizes, Trace},
 };
 
 const LEASE_SECONDS: u32 = 3;
@@ -57,17 +57,20 @@ impl Traced {
             .iter()
             .map(|at| nats[*at].id().expect("it runs"))
             .collect();
+        let traces: Vec<Trace> = ids
+            .iter()
+            .map(|id| Trace::of(self.folder.path(), *id))
+            .collect();
         // All of them before any is waited for.
         let kill = ids.iter().map(|id| format!("kill -KILL {id};"));
         let kill = Command::new("sh")
             .args(["-c", &kill.collect::<String>()])
             .status();
         assert!(kill.expect("a shell").success());
-        for (at, id) in servers.iter().zip(ids) {
+        for (at, trace) in servers.iter().zip(&traces) {
             block_in_place(|| nats[*at].kill());
             let store = nats[*at].store_dir();
             let part = (!takes_all).then_some(&mut self.rng);
-            let trace: (&Path, u32) = (self.folder.path(), id);
             let lost = undo::lose_power(trace, (&store, &self.before[*at]), part).await;
             self.sum.syncs += lost.syncs;
             self.sum.files += lost.files;

@@ -92,13 +92,49 @@ pub fn sizes(folder: &Path) -> Sizes {
     sizes
 }
 
+/// The trace of a process that runs.
+pub struct Trace {
+    file: PathBuf,
+    tracer: u32,
+}
+
+impl Trace {
+    pub fn of(folder: &Path, process: u32) -> Self {
+        let status = fs::read_to_string(format!("/proc/{process}/status")).expect("it runs");
+        let tracer = status
+            .lines()
+            .find_map(|line| line.strip_prefix("TracerPid:"));
+        Self {
+            file: folder.join(format!("trace.{process}")),
+            tracer: tracer
+                .and_then(|text| text.trim().parse().ok())
+                .expect("a tracer"),
+        }
+    }
+
+    /// All of it, once strace has ended, as it does after what it looks at.
+    async fn whole(&self) -> String {
+        let runs = || {
+            let stat = fs::read_to_string(format!("/proc/{}/stat", self.tracer));
+            stat.is_ok_and(|stat| !stat.contains(") Z "))
+        };
+        let ending = async {
+            while runs() {
+                sleep(Duration::from_millis(10)).await;
+            }
+        };
+        timeout(PATIENCE, ending).await.expect("strace ends");
+        fs::read_to_string(&self.file).expect("a trace")
+    }
+}
+
 /// Takes from the files of a server that was killed what it had not synced: all of it, or a part by chance.
 pub async fn lose_power(
-    (trace, process): (&Path, u32),
+    trace: &Trace,
     (store, before): (&Path, &Sizes),
     mut part: Option<&mut fastrand::Rng>,
 ) -> Lost {
-    let text = finished(&trace.join(format!("trace.{process}")), process).await;
+    let text = trace.whole().await;
     let mut files = Files::new(before);
     for line in text.lines() {
         files.line(line);
@@ -124,22 +160,6 @@ pub async fn lose_power(
         lost.bytes += found.len() - left;
     }
     lost
-}
-
-/// The trace, once the process is known to have ended.
-async fn finished(trace: &Path, process: u32) -> String {
-    let end = format!("{process} +++ killed by SIGKILL +++");
-    let reading = async {
-        loop {
-            // It is made by the tracer.
-            let text = fs::read_to_string(trace).unwrap_or_default();
-            if text.contains(&end) {
-                return text;
-            }
-            sleep(Duration::from_millis(20)).await;
-        }
-    };
-    timeout(PATIENCE, reading).await.expect("strace ends")
 }
 
 struct Files {
