@@ -9,10 +9,13 @@ use auditrelay_store::{
     Admitted, EncodedBatch, Engine, Full, InputPosition, Intake, QueueError,
     jetstream::{Inbox, JetStream},
 };
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 /// How often the connection is looked at.
 const LOOK: Duration = Duration::from_millis(100);
+/// How often, and for how long, servers are asked after there is a connection again.
+const ASKED_EVERY: Duration = Duration::from_millis(500);
+const ASKED_FOR: Duration = Duration::from_secs(15);
 
 /// The queue as a door sees it; clones are the same.
 #[derive(Debug, Clone)]
@@ -43,16 +46,22 @@ impl DoorQueue {
     }
 }
 
-/// Asks the servers anew what they promise, whenever there is a connection again.
+/// Asks the servers anew what they promise, whenever there is a connection again; several times, as one that has just
+/// started does not answer everything yet, and another one may have been started too.
 pub(crate) async fn ask_after_each_connection(servers: JetStream) {
     let mut was_connected = true;
+    let mut asked_until = None;
     loop {
         sleep(LOOK).await;
         let is_connected = servers.is_connected();
         if is_connected && !was_connected {
-            servers.ask_whether_durable().await;
+            asked_until = Some(Instant::now() + ASKED_FOR);
         }
         was_connected = is_connected;
+        if is_connected && asked_until.is_some_and(|until| Instant::now() < until) {
+            servers.ask_whether_durable().await;
+            sleep(ASKED_EVERY).await;
+        }
     }
 }
 

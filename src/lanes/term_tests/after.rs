@@ -68,7 +68,7 @@ async fn what_comes_to_the_channel_late_is_looked_for_until_it_can_not_come_any_
     )
     .await;
     until("looked for", || next.looks("absent") == 1).await;
-    assert_eq!(slack.posts().len(), 0, "the test says nothing");
+    assert_eq!(slack.posts().len(), 0, "repeated at once, or not late");
     next.until_delivered(1).await;
     assert_eq!((next.looks("found"), next.looks("absent")), (1, 1));
     assert_eq!(slack.posts().len(), 1, "repeated");

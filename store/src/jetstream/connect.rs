@@ -220,7 +220,7 @@ impl JetStream {
     /// Whether the servers, when they were last asked, kept what is asked of them for an acknowledged message. It is
     /// asked again every few minutes; a server may have been started anew with other settings.
     pub fn is_durable(&self) -> bool {
-        self.0.is_durable.load(Relaxed)
+        self.0.is_durable()
     }
 }
 
@@ -239,6 +239,10 @@ impl Inner {
 
     pub(super) fn handle(&self) -> &Handle {
         self.runtime.handle()
+    }
+
+    pub(super) fn is_durable(&self) -> bool {
+        self.is_durable.load(Relaxed)
     }
 
     /// Remembers it, and says whether it was otherwise before.

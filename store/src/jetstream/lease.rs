@@ -155,7 +155,8 @@ impl Candidate {
                 self.value.since = jiff::Timestamp::now().to_string();
                 match self.register.write(&self.value, seen.revision).await {
                     Written::Is(revision) => return (revision, now),
-                    Written::Not => self.unsure_since = None,
+                    // It may be one of the earlier tries that is there.
+                    Written::Not => {}
                     Written::Unknown => {
                         self.unsure_since.get_or_insert(now);
                     }

@@ -289,15 +289,6 @@ impl LedgerStream {
         Ok(())
     }
 
-    /// What the whole stream takes, as its leader says.
-    ///
-    /// # Errors
-    /// The stream cannot be reached.
-    pub(crate) fn bytes(&self) -> io::Result<u64> {
-        let info = self.jetstream.block_on(self.info())?;
-        Ok(info.state.bytes)
-    }
-
     async fn info(&self) -> io::Result<async_nats::jetstream::stream::Info> {
         let what = || "the state of the ledger stream".to_owned();
         patiently(PATIENCE, what, async || {

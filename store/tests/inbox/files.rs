@@ -53,7 +53,14 @@ async fn blocks_that_are_given_again_are_taken_once_and_what_was_read_is_known_t
     inbox.note_inputs(vec![ended.clone()]).await.expect("noted");
     let since = InputPosition::new("since".to_owned(), "x".repeat(3_000)).expect("short");
     inbox.note_inputs(vec![since.clone()]).await.expect("noted");
-    let known = sorted(vec![ended, position("b", 10, ""), since]);
+    // A block behind the notes, so that it is the engine's only once the pump came to the question.
+    inbox.append(lines("c", &[10])).await.expect("durable");
+    let known = sorted(vec![
+        ended,
+        position("b", 10, ""),
+        position("c", 10, ""),
+        since,
+    ]);
     assert_eq!(sorted(inbox.inputs()), known, "what it appended itself");
 
     // Another replica begins while nobody leads, and all of that is in the inbox still.
@@ -79,14 +86,16 @@ async fn blocks_that_are_given_again_are_taken_once_and_what_was_read_is_known_t
         taken(&engine).await.iter().any(|json| json == "\"end\"")
     })
     .await;
-    let expected = ["a-10", "a-20", "a-30", "b-10", "a-40", "a-50", "end"];
+    let expected = [
+        "a-10", "a-20", "a-30", "b-10", "a-40", "c-10", "a-50", "end",
+    ];
     let expected = expected.map(|one| format!("\"{one}\""));
     assert_eq!(taken(&engine).await, expected);
     let reached = sorted(next.inputs());
     assert_eq!(reached[0], ("a".to_owned(), "{\"offset\":50}".to_owned()));
     assert_eq!(
         reached.len(),
-        3,
+        4,
         "the pump's own place is no file: {reached:?}"
     );
     pumping.end().await;

@@ -104,8 +104,13 @@ async fn of_three_candidates_one_leads_and_the_next_one_follows_in_time() {
     leads.resign().await;
     println!("resigned in {:?}", resigned.elapsed());
     told(&watcher, None).await;
-    let (_, held) = watcher.register().read().await.unwrap();
-    assert_eq!(held, Held::Free);
+    let key = watcher.register();
+    let is_free = async {
+        while !matches!(key.read().await, Ok((_, Held::Free))) {
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(HAND_OVER, is_free).await.unwrap();
 }
 
 #[tokio::test]

@@ -69,24 +69,11 @@ pub(super) struct Plan {
 }
 
 impl LedgerStream {
-    /// All messages of a subject from a sequence on, with their payloads, up to this writer's last one.
+    /// All messages of a subject from a sequence on, with their payloads, up to a sequence, whose message is there unless
+    /// it is told that it went meanwhile: then what was read until then.
     ///
     /// # Errors
     /// The stream cannot be reached; `InvalidData` where a payload is not as long as it says.
-    pub(crate) fn read_all(
-        &self,
-        subject: &str,
-        from_seq: u64,
-    ) -> io::Result<Vec<(Entry, Vec<u8>)>> {
-        let of_stream = format!("{}{subject}", self.prefix);
-        self.read(subject, from_seq, async || self.last_of(&of_stream).await)
-    }
-
-    /// The same up to a sequence, whose message is there unless it is told that it went meanwhile: then what was read
-    /// until then.
-    ///
-    /// # Errors
-    /// As of [`LedgerStream::read_all`].
     pub(crate) fn read_some(
         &self,
         subject: &str,
@@ -97,7 +84,8 @@ impl LedgerStream {
         self.read(subject, from_seq, async || Ok(is_there().then_some(to_seq)))
     }
 
-    fn read(
+    /// The same up to an end that is asked for.
+    pub(super) fn read(
         &self,
         subject: &str,
         from_seq: u64,
@@ -235,7 +223,7 @@ impl LedgerStream {
     }
 }
 
-fn take_next(
+pub(super) fn take_next(
     message: &Message,
     next: &mut u64,
     delivered: &mut u64,
