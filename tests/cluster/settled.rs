@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use auditrelay_loadtest::slack::{Outcome, Post};
+use auditrelay_loadtest::slack::{Attempt, Outcome, Post};
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
@@ -184,15 +184,30 @@ impl Bench {
             (0, 0),
             "Slack forgot"
         );
-        let refused: Vec<_> = recorded
+        let is_refused = |one: &Attempt| matches!(one.outcome, Outcome::RateLimited { .. });
+        let Some(first) = recorded.attempts.iter().find(|one| is_refused(one)) else {
+            return;
+        };
+        let around = |one: &&Attempt| {
+            one.channel == first.channel && one.elapsed_ms.abs_diff(first.elapsed_ms) < 2_000
+        };
+        let around: Vec<String> = recorded
             .attempts
             .iter()
-            .filter(|one| matches!(one.outcome, Outcome::RateLimited { .. }))
+            .filter(around)
+            .map(|one| format!("{} ms {}: {:?}", one.elapsed_ms, one.method, one.outcome))
             .collect();
-        let logs = self.told_by_relays();
-        assert!(
-            refused.is_empty(),
-            "Slack refused for its rate: {refused:?}\n{logs}"
+        let all = recorded
+            .attempts
+            .iter()
+            .filter(|one| is_refused(one))
+            .count();
+        panic!(
+            "Slack refused {all} times for its rate, first at {} (Unix ms) in {:?}: {around:#?}\nposts {:?}\n{}",
+            first.received_unix_ms,
+            first.channel,
+            self.posts.around(first.received_unix_ms),
+            self.told_by_relays()
         );
     }
 }
