@@ -202,7 +202,11 @@ async fn what_the_page_allows_is_enough_and_of_use() {
         ["$JS.API.STREAM.UPDATE.KV_auditrelay-lease"],
         "{seen:#?}"
     );
+    may_not_delete(&server).await;
+}
 
+/// A stream, with the relays' user.
+async fn may_not_delete(server: &NatsServer) {
     let with =
         async_nats::ConnectOptions::with_user_and_password("auditrelay".into(), "secret".into());
     let client = with.connect(server.address()).await.expect("connected");
