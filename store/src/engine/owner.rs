@@ -136,6 +136,7 @@ impl Owner {
             now_unix_ms,
             index_bytes: 0,
         };
+        *locked(&owner.shared.seen_at_open) = counters.seen;
         let bytes = counters
             .unrouted
             .iter()
@@ -189,6 +190,12 @@ impl Owner {
             let (store, logs) = (disk.store_dir(), &self.database.logs);
             closed::write(&store, &self.totals, self.waiting, logs);
         }
+    }
+
+    pub(super) fn next_seq(&mut self) -> u64 {
+        let seq = self.totals.next_seq;
+        self.totals.next_seq += 1;
+        seq
     }
 
     /// The next job; `Timeout` when there is something to tidy up and nothing else to do.

@@ -48,6 +48,11 @@ impl Queue for Engine {
     }
 
     async fn seen(&self) -> Result<Vec<SeenBlock>, QueueError> {
+        self.0.shared.check()?;
+        let at_open = locked(&self.0.shared.seen_at_open).take();
+        if let Some(seen) = at_open {
+            return Ok(seen);
+        }
         self.read(|inner| read::seen(&inner.index.db(), &inner.logs.seen))
             .await
     }

@@ -97,23 +97,28 @@ pub(super) fn seen(db: &Db, log: &LogFiles) -> Result<Vec<SeenBlock>, ReadError>
     let totals = totals(db)?;
     let oldest = log.segments().map_err(LogError::Io)?.first().copied();
     let from = oldest.map_or(START, |segment| Position { segment, offset: 0 });
-    let mut places = Vec::new();
-    scan(log, from, |header, place, _| {
-        if header.seq > totals.seen_forgotten {
-            places.push(place);
+    let mut blocks = Ok(Vec::new());
+    scan(log, from, |header, _, payload| {
+        if header.seq > totals.seen_forgotten
+            && let Ok(read) = &mut blocks
+        {
+            match seen_block(header.seq, payload) {
+                Ok(block) => read.push(block),
+                Err(damaged) => blocks = Err(damaged),
+            }
         }
     })?;
-    let mut reader = Reader::new(log.clone());
-    let read = |place| {
-        let record = reader.read(place)?;
-        let (seen_unix_ms, keys) = codec::unpack_seen(record.payload())?;
-        Ok(SeenBlock {
-            seq: record.header.seq,
-            seen_unix_ms,
-            keys,
-        })
-    };
-    places.into_iter().map(read).collect()
+    Ok(blocks?)
+}
+
+/// A record of seen keys.
+pub(super) fn seen_block(seq: u64, payload: &[u8]) -> Result<SeenBlock, Damaged> {
+    let (seen_unix_ms, keys) = codec::unpack_seen(payload)?;
+    Ok(SeenBlock {
+        seq,
+        seen_unix_ms,
+        keys,
+    })
 }
 
 pub(super) fn seal(db: &Db, channel: &str) -> Result<Option<Seal>, ReadError> {

@@ -20,14 +20,14 @@ use super::{
     index::{self, Named},
     inputs, keys,
     mutes::{self, Mutes},
-    rates,
+    rates, read,
     records::{ChannelRow, Held, START, Totals, small},
     shared::UnroutedBlock,
     snapshot,
     threads::{self, Threads},
 };
 use crate::{
-    codec,
+    SeenBlock, codec,
     frame::{self, Damaged, Kind},
     log::{Log, LogFiles, Position, ScanError, Scanned, scan},
 };
@@ -40,6 +40,8 @@ pub(super) struct Counters {
     pub(super) holdings: Holdings,
     /// The last block whose keys are in a segment of the log of seen keys.
     pub(super) seen_segments: BTreeMap<u64, u64>,
+    /// The keys themselves, where reading them again would cost much.
+    pub(super) seen: Option<Vec<SeenBlock>>,
     /// When a segment of appended events was last written to, Unix time in milliseconds.
     pub(super) events_written: BTreeMap<u64, i64>,
     pub(super) fallbacks: BTreeMap<String, u64>,
@@ -171,6 +173,7 @@ pub(super) fn read_index(db: &Db) -> Result<Counters, Unsound> {
         unrouted: VecDeque::new(),
         holdings: Holdings::default(),
         seen_segments: BTreeMap::new(),
+        seen: None,
         events_written: BTreeMap::new(),
         fallbacks: fall_back::all(db)?,
         threads: threads::all(db)?,
@@ -233,6 +236,7 @@ pub(super) fn open_logs(
         unrouted,
         holdings,
         seen_segments,
+        seen,
         events_written,
         reached,
         ..
@@ -273,7 +277,8 @@ pub(super) fn open_logs(
             return Err(Unsound::Damaged(reason.to_owned()));
         }
     }
-    look_at_seen(names, totals, seen_segments)?;
+    let keeps = names.seen.is_on_stream();
+    *seen = look_at_seen(names, totals, seen_segments, keeps)?;
     Ok(logs)
 }
 
@@ -313,21 +318,33 @@ fn look_at_events(
     Ok(scanned)
 }
 
-/// Reads the log of seen keys, and which of its files goes to which block.
+/// Reads the log of seen keys, and which of its files goes to which block; `keeps` what it reads, if it is to.
 fn look_at_seen(
     names: &LogNames,
     totals: &Totals,
     seen_segments: &mut BTreeMap<u64, u64>,
-) -> Result<(), Unsound> {
+    keeps: bool,
+) -> Result<Option<Vec<SeenBlock>>, Unsound> {
     for segment in names.seen.segments()? {
         seen_segments.insert(segment, 0);
     }
     let oldest = seen_segments.keys().next().copied();
     let from = oldest.map_or(START, |segment| Position { segment, offset: 0 });
     let mut is_own = true;
-    let scanned = scan(&names.seen, from, |header, place, _| {
+    let mut blocks = keeps.then(|| Ok(Vec::new()));
+    let scanned = scan(&names.seen, from, |header, place, payload| {
         is_own &= header.kind == Kind::Seen as u8;
         seen_segments.insert(place.start.segment, header.seq);
+        // What is behind the end belongs to a commit that was never completed.
+        if header.seq > totals.seen_forgotten
+            && place.start < totals.seen_end
+            && let Some(Ok(read)) = &mut blocks
+        {
+            match read::seen_block(header.seq, payload) {
+                Ok(block) => read.push(block),
+                Err(damaged) => blocks = Some(Err(damaged)),
+            }
+        }
     })?;
     if !is_own {
         let reason = "the log of seen keys has records of another log";
@@ -337,7 +354,7 @@ fn look_at_seen(
         let reason = "the log of seen keys ends before what was committed";
         return Err(Unsound::Damaged(reason.to_owned()));
     }
-    Ok(())
+    Ok(blocks.transpose()?)
 }
 
 /// Opens sled's files. Their lock may outlive a queue of this same process for a moment, since sled's

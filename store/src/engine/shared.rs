@@ -20,11 +20,7 @@ use super::{
     room::Room,
     tidy::bytes_before,
 };
-use crate::{
-    Backlog, Ledger, Limits, QueueError, Space,
-    frame::Damaged,
-    log::{Log, Place},
-};
+use crate::{Backlog, Ledger, Limits, QueueError, SeenBlock, Space, frame::Damaged, log::Place};
 
 pub(super) use crate::locked;
 
@@ -41,6 +37,9 @@ pub(super) struct Shared {
     /// Oldest first; 48 bytes for a block of a few hundred events.
     pub(super) unrouted: Mutex<VecDeque<UnroutedBlock>>,
     pub(super) appended: Notify,
+    /// The keys as the opening read them, until something is added to them or they are asked for: a router that starts
+    /// needs all of them, and a stream is not read for them twice.
+    pub(super) seen_at_open: Mutex<Option<Vec<SeenBlock>>>,
     /// How far inputs were read, durably.
     pub(super) inputs: Mutex<Told>,
     /// As of the last commit.
@@ -76,6 +75,7 @@ impl Shared {
             room: Room::new(data_dir.map(Path::to_owned), limits),
             unrouted: Mutex::default(),
             appended: Notify::new(),
+            seen_at_open: Mutex::default(),
             inputs: Mutex::default(),
             mutes: Mutex::default(),
             mutes_changes: watch::channel(0).0,
@@ -230,8 +230,7 @@ impl Owner {
     pub(super) fn publish_space(&self, touched: &BTreeSet<String>) {
         let logs = &self.database.logs;
         let files = [&logs.events, &logs.deliveries, &logs.seen];
-        let of_log = |log: &&Log| log.sizes().values().sum::<u64>() + log.files().overhead_bytes();
-        let bytes: u64 = files.iter().map(of_log).sum();
+        let bytes: u64 = files.iter().flat_map(|log| log.sizes().values()).sum();
         self.shared.room.set_used(bytes + self.index_bytes);
         let mut space = locked(&self.shared.space);
         for name in touched {

@@ -85,6 +85,7 @@ impl Owner {
             Op::Route(routed) => self.route(routed, round)?,
             Op::Copies(deliveries) => self.deliver_all(&deliveries, Class::Copies, round),
             Op::ForgetSeen { seq } => {
+                locked(&self.shared.seen_at_open).take();
                 self.totals.seen_forgotten = self.totals.seen_forgotten.max(seq);
             }
             Op::Seal {
@@ -182,9 +183,9 @@ impl Owner {
         if block.keys.is_empty() {
             return;
         }
+        locked(&self.shared.seen_at_open).take();
         let bytes = codec::pack_seen(block.seen_unix_ms, &block.keys);
-        let items = block.keys.len() as u32;
-        let log = &mut self.database.logs.seen;
+        let (items, log) = (block.keys.len() as u32, &mut self.database.logs.seen);
         let place = log.append(Kind::Seen, block.seq, items, bytes.len() as u32, &[&bytes]);
         self.seen_segments.insert(place.start.segment, block.seq);
     }
@@ -385,12 +386,6 @@ impl Owner {
             *all += count;
             *state += count;
         });
-    }
-
-    pub(super) fn next_seq(&mut self) -> u64 {
-        let seq = self.totals.next_seq;
-        self.totals.next_seq += 1;
-        seq
     }
 }
 

@@ -240,13 +240,18 @@ fn load(stream: Arc<LedgerStream>, entries: &[Entry]) -> Result<StreamIndex, Uns
         stream,
     };
     let mut as_of = None;
-    if let Some((_, stored)) = appends(&index.stream, SNAPSHOT, entries)?.pop() {
+    let of = |subject: &'static str| entries.iter().filter(move |one| &*one.subject == subject);
+    // What the last snapshot replaces may be about to go, and is not asked for.
+    let last = bounds(of(SNAPSHOT)).pop();
+    if let Some((_, stored)) = appends(&index.stream, SNAPSHOT, Vec::from_iter(last))?.pop() {
         let (header, payload) = frame::decode(&stored)?;
         index.rows.apply(Changes::read(payload)?);
         index.snapshot_bytes = stored.len() as u64;
         as_of = Some(header.seq);
     }
-    for (_, stored) in appends(&index.stream, INDEX, entries)? {
+    let first = last.map_or(0, |(first, _)| first);
+    let changes = bounds(of(INDEX).filter(|one| one.seq > first));
+    for (_, stored) in appends(&index.stream, INDEX, changes)? {
         let (header, payload) = frame::decode(&stored)?;
         if as_of.is_some_and(|as_of| header.seq <= as_of) {
             continue;
@@ -265,13 +270,12 @@ fn load(stream: Arc<LedgerStream>, entries: &[Entry]) -> Result<StreamIndex, Uns
     Ok(index)
 }
 
-/// What was appended on a subject, whole, with the sequence of its first message.
+/// Appends on a subject, by the first and last sequence of each: what they hold, with the first sequence.
 fn appends(
     stream: &LedgerStream,
     subject: &str,
-    entries: &[Entry],
+    whole: Vec<(u64, u64)>,
 ) -> io::Result<Vec<(u64, Vec<u8>)>> {
-    let whole = bounds(entries.iter().filter(|entry| &*entry.subject == subject));
     let (Some(first), Some(last)) = (whole.first(), whole.last()) else {
         return Ok(Vec::new());
     };
@@ -301,3 +305,7 @@ fn bounds<'a>(entries: impl Iterator<Item = &'a Entry>) -> Vec<(u64, u64)> {
     }
     whole
 }
+
+#[cfg(test)]
+#[path = "stream_tests.rs"]
+mod tests;

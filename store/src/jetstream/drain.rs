@@ -29,13 +29,16 @@ impl Inbox {
         let (_never, mut stop) = watch::channel(false);
         let mut until = Instant::now() + PATIENCE;
         let mut pump: Option<Pump<'_>> = None;
+        let mut behind_since = None;
         loop {
             let turned = match &mut pump {
                 Some(pump) => pump.turn(&mut stop).await,
-                None => Pump::begin(&self.0, engine).await.map(|begun| {
-                    pump = Some(begun);
-                    true
-                }),
+                None => Pump::begin(&self.0, engine, &mut behind_since)
+                    .await
+                    .map(|begun| {
+                        pump = Some(begun);
+                        true
+                    }),
             };
             match (turned, &pump) {
                 (Ok(true), _) => until = Instant::now() + PATIENCE,

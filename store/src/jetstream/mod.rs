@@ -37,7 +37,7 @@ mod shared_key;
 mod streams;
 mod take;
 #[cfg(test)]
-mod test_support;
+pub(crate) mod test_support;
 
 use std::{path::PathBuf, time::Duration};
 

@@ -124,7 +124,7 @@ impl Importing {
             mark,
         } = self;
         engine.check()?;
-        // It joins its writer.
+        // All that was asked of it is done; what it may still tidy up ends with the fence of who leads next.
         tokio::task::spawn_blocking(move || drop(engine))
             .await
             .map_err(io::Error::other)?;

@@ -17,7 +17,8 @@
 //! # What the sequence belongs to
 //! It is stored with the time at which the stream was created. If the stream is another one, or has gone back behind what
 //! was taken of it (servers that lost what they had acknowledged), it is read from its beginning: what is taken twice the
-//! router knows, what would be passed over nobody would.
+//! router knows, what would be passed over nobody would. A server that was just elected may say less than there is, so
+//! that is believed only when it is said for [`DOUBT`].
 
 use std::time::Duration;
 
@@ -54,6 +55,9 @@ pub(super) const REST: Duration = Duration::from_millis(250);
 /// How often what is done is deleted while there is more to do.
 const PURGE: Duration = Duration::from_secs(1);
 
+/// How long a stream that ends before what was taken of it is asked again.
+const DOUBT: Duration = Duration::from_secs(15);
+
 /// Why a round ended early.
 pub(super) enum Failed {
     /// The servers did not do something; it is tried again.
@@ -82,11 +86,13 @@ impl Inbox {
         let mut wakes = self.0.servers.client().subscribe(self.0.wakes()).await.ok();
         let mut pump: Option<Pump<'_>> = None;
         let mut is_said = false;
+        let mut behind_since = None;
         while !*stop.borrow() {
             let turned = match &mut pump {
                 Some(pump) => pump.turn(&mut stop).await,
-                None => match Pump::begin(&self.0, &engine).await {
+                None => match Pump::begin(&self.0, &engine, &mut behind_since).await {
                     Ok(begun) => {
+                        behind_since = None;
                         pump = Some(begun);
                         Ok(true)
                     }
@@ -160,18 +166,29 @@ pub(super) fn servers(error: impl std::fmt::Display) -> Failed {
 }
 
 impl<'d> Pump<'d> {
-    pub(super) async fn begin(door: &'d Door, engine: &'d Engine) -> Result<Self, Failed> {
+    /// `behind_since` is when the stream was first found to end before what was taken of it.
+    pub(super) async fn begin(
+        door: &'d Door,
+        engine: &'d Engine,
+        behind_since: &mut Option<Instant>,
+    ) -> Result<Self, Failed> {
         let context = door.servers.context();
         let inbox = &door.servers.streams().inbox;
         let stream = context.get_stream_no_info(inbox).await.map_err(servers)?;
         let info = stream.get_info().await.map_err(servers)?;
         let created = info.created.unix_timestamp_nanos();
+        let last = info.state.last_sequence;
+        if taken(engine).is_some_and(|(of, seq)| of == created && seq > last)
+            && behind_since.get_or_insert_with(Instant::now).elapsed() < DOUBT
+        {
+            return Err(servers("it ends before what was taken of it"));
+        }
         Ok(Self {
             door,
             engine,
             stream,
             created,
-            done: done(engine, created, info.state.last_sequence),
+            done: done(engine, created, last),
             next: 1,
             parts: Parts::default(),
             purged: 0,
@@ -183,7 +200,7 @@ impl<'d> Pump<'d> {
     pub(super) async fn turn(&mut self, stop: &mut watch::Receiver<bool>) -> Result<bool, Failed> {
         let info = self.stream.get_info().await.map_err(servers)?;
         if !self.is_still(&info) {
-            *self = Self::begin(self.door, self.engine).await?;
+            return Err(servers("it is not as it was"));
         }
         let messages = self.read(&info).await?;
         let has_some = !messages.is_empty();
@@ -275,15 +292,17 @@ impl<'d> Pump<'d> {
     }
 }
 
+/// What the engine has taken: when the stream of it was created, and its sequence.
+fn taken(engine: &Engine) -> Option<(i128, u64)> {
+    let inputs = engine.inputs();
+    let position = inputs.iter().find(|one| one.input == INPUT)?;
+    let (of, seq) = position.state.split_once('/')?;
+    Some((of.parse().ok()?, seq.parse().ok()?))
+}
+
 /// Up to which sequence of the stream of this time the engine has everything.
 fn done(engine: &Engine, created: i128, last: u64) -> u64 {
-    let inputs = engine.inputs();
-    let position = inputs.iter().find(|one| one.input == INPUT);
-    let read = position.and_then(|one| {
-        let (of, seq) = one.state.split_once('/')?;
-        Some((of.parse::<i128>().ok()?, seq.parse::<u64>().ok()?))
-    });
-    match read {
+    match taken(engine) {
         None => 0,
         Some((of, seq)) if of == created && seq <= last => seq,
         Some((_, seq)) => {

@@ -116,7 +116,16 @@ impl Case {
 }
 
 async fn begun<'d>(door: &'d Door, engine: &'d Engine) -> Pump<'d> {
-    done(Pump::begin(door, engine).await)
+    let mut behind_since = None;
+    loop {
+        match Pump::begin(door, engine, &mut behind_since).await {
+            // As if it had been so for long.
+            Err(Failed::Servers(_)) if behind_since.is_some() => {
+                behind_since = Instant::now().checked_sub(Duration::from_secs(60));
+            }
+            begun => return done(begun),
+        }
+    }
 }
 
 fn done<T>(result: Result<T, Failed>) -> T {

@@ -7,7 +7,8 @@
 //! * what [`Segments::write`] returned `Ok` for is durable, and is read back by offset as it would be from a file;
 //! * of two messages for the same bytes the later one counts, and everything behind where it begins is gone: so a log that
 //!   was cut off and goes on needs nothing deleted, and a new leader sees it as the old one did;
-//! * a segment goes whole. Who reads it meanwhile finds it missing, as a file.
+//! * a segment goes whole. Who reads it meanwhile finds it missing, as a file; one whose beginning is gone was about to
+//!   go, and is none. Whether it was needed, the index says.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -140,6 +141,10 @@ impl Segments {
             let number = entry.subject.strip_prefix(log);
             let number = number.and_then(|rest| rest.strip_prefix('.')?.parse::<u64>().ok());
             let Some(number) = number else { continue };
+            // Removed but for its end, by a server that did not come to it: it is gone, as if it had.
+            if entry.offset > 0 && !table.contains_key(&number) {
+                continue;
+            }
             let segment = table.entry(number).or_default();
             segment.modified_unix_ms = entry.stored_unix_ms;
             let piece = Piece {
@@ -174,10 +179,12 @@ impl Segments {
         self.look(segment, Segment::length)
     }
 
-    /// What the stream counts of a log beside its bytes: of many small commits that is more than these.
-    pub(crate) fn overhead_bytes(&self) -> u64 {
+    /// What the stream counts of a segment beside its bytes.
+    pub(crate) fn overhead_bytes(&self, segment: u64) -> u64 {
         let table = locked(&self.table);
-        let pieces: usize = table.values().map(|segment| segment.pieces.len()).sum();
+        let pieces = table
+            .get(&segment)
+            .map_or(0, |segment| segment.pieces.len());
         pieces as u64 * MESSAGE_BYTES
     }
 
@@ -213,13 +220,6 @@ impl Segments {
             locked(&self.cache).put(piece.seq, payload.into());
         }
         Ok(())
-    }
-
-    /// Cuts off what is behind a length, until the next write says so durably.
-    pub(crate) fn cut(&self, segment: u64, to: u64) {
-        if let Some(segment) = locked(&self.table).get_mut(&segment) {
-            segment.cut(to);
-        }
     }
 
     pub(crate) fn remove(&self, segment: u64) -> io::Result<()> {

@@ -58,6 +58,8 @@ impl Pump<'_> {
                 Read::Later => {
                     self.append(blocks, stop).await?;
                     self.next = seq;
+                    // Nothing behind it is taken for now: what is before it must not fill the inbox.
+                    self.purge().await?;
                     return Err(Failed::Servers(format!(
                         "message {seq} was written by a later version of the relay; let one of that version lead"
                     )));

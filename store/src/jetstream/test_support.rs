@@ -7,16 +7,16 @@ use auditrelay_loadtest::nats::{NatsCluster, NatsOptions, NatsServer};
 use super::{Credentials, Durability, JetStream, JetStreamOptions, Tls};
 
 /// A lone server that syncs, where there is the program.
-pub(super) fn server() -> Option<NatsServer> {
+pub(crate) fn server() -> Option<NatsServer> {
     NatsServer::start(&NatsOptions::default()).unwrap()
 }
 
 /// Three of them that are one cluster.
-pub(super) fn cluster() -> Option<NatsCluster> {
+pub(crate) fn cluster() -> Option<NatsCluster> {
     NatsCluster::start(3, &NatsOptions::default()).unwrap()
 }
 
-pub(super) fn options(servers: Vec<String>, monitoring: &[String]) -> JetStreamOptions {
+pub(crate) fn options(servers: Vec<String>, monitoring: &[String]) -> JetStreamOptions {
     let monitoring = monitoring.iter().map(|url| url.parse().unwrap());
     JetStreamOptions {
         replicas: if servers.len() < 3 { 1 } else { 3 },
@@ -32,12 +32,12 @@ pub(super) fn options(servers: Vec<String>, monitoring: &[String]) -> JetStreamO
     }
 }
 
-pub(super) fn options_of(server: &NatsServer) -> JetStreamOptions {
+pub(crate) fn options_of(server: &NatsServer) -> JetStreamOptions {
     options(vec![server.address()], &[server.monitoring()])
 }
 
 /// A connection of its own, for plain threads.
-pub(super) fn connect(options: &JetStreamOptions) -> JetStream {
+pub(crate) fn connect(options: &JetStreamOptions) -> JetStream {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();

@@ -39,6 +39,11 @@ impl LogFiles {
         Self { at, name }
     }
 
+    /// Whether reading asks servers.
+    pub(crate) fn is_on_stream(&self) -> bool {
+        matches!(self.at, At::Stream(_))
+    }
+
     /// The file of a segment; on a stream what its subject ends in.
     pub(crate) fn path(&self, segment: u64) -> PathBuf {
         match &self.at {
@@ -75,11 +80,11 @@ impl LogFiles {
         }
     }
 
-    /// What it takes to hold all of them, beside their bytes.
-    pub(crate) fn overhead_bytes(&self) -> u64 {
+    /// What it takes to hold a segment beside its bytes: on a stream many small commits cost more than these.
+    pub(super) fn overhead_bytes(&self, segment: u64) -> u64 {
         match &self.at {
             At::Dir(_) => 0,
-            At::Stream(segments) => segments.overhead_bytes(),
+            At::Stream(segments) => segments.overhead_bytes(segment),
         }
     }
 
@@ -194,7 +199,7 @@ impl Tail {
         }
     }
 
-    /// Cuts off what is behind a length.
+    /// Cuts off what is behind a length, durably: the next segment says how long this one is.
     pub(super) fn cut(&mut self, to: u64) -> io::Result<()> {
         match self {
             Self::File(file) => file.set_len(to),
@@ -203,7 +208,8 @@ impl Tail {
                 segment,
                 length,
             } => {
-                segments.cut(*segment, to);
+                // Nothing at an offset: what was there counts no more.
+                segments.write(*segment, to, &[])?;
                 *length = to;
                 Ok(())
             }

@@ -71,7 +71,7 @@ pub(crate) struct Log {
     durable: Position,
     pending: Vec<u8>,
     segment_bytes: u64,
-    /// Bytes of each segment that there is, the one that is written to included.
+    /// What each segment that there is takes, in bytes, the one that is written to included.
     sizes: BTreeMap<u64, u64>,
 }
 
@@ -110,6 +110,9 @@ impl Log {
             }
         }
         begin::check(&files, &sizes)?;
+        for (segment, bytes) in &mut sizes {
+            *bytes += files.overhead_bytes(*segment);
+        }
         Ok(Self {
             files,
             tail,
@@ -158,7 +161,7 @@ impl Log {
         }
         self.tail.append(&self.pending)?;
         self.durable = self.end();
-        self.sizes.insert(self.durable.segment, self.durable.offset);
+        self.measure();
         self.pending.clear();
         // A storm's buffer is not kept for ever.
         self.pending.shrink_to(1024 * 1024);
@@ -168,7 +171,8 @@ impl Log {
     /// Begins another segment where this one is full, or where `is_sparse` says that little of it is of
     /// use any more; between commits. Says whether it did.
     pub(crate) fn roll(&mut self, is_sparse: impl Fn(Position) -> bool) -> io::Result<bool> {
-        let is_full = self.durable.offset >= self.segment_bytes;
+        let taken = self.sizes.get(&self.durable.segment);
+        let is_full = taken >= Some(&self.segment_bytes);
         let is_worth_it = self.durable.offset >= self.segment_bytes / SPARSE_FRACTION;
         let begins = is_full || (is_worth_it && is_sparse(self.durable));
         if !begins {
@@ -178,8 +182,14 @@ impl Log {
         self.tail = self.files.follow(self.durable)?;
         let offset = BEGIN_BYTES;
         self.durable = Position { segment, offset };
-        self.sizes.insert(segment, offset);
+        self.measure();
         Ok(true)
+    }
+
+    fn measure(&mut self) {
+        let Position { segment, offset } = self.durable;
+        let bytes = offset + self.files.overhead_bytes(segment);
+        self.sizes.insert(segment, bytes);
     }
 
     /// Removes a segment that nothing points to.
@@ -189,7 +199,7 @@ impl Log {
         Ok(())
     }
 
-    /// Bytes of each segment, by its number.
+    /// What each segment takes, in bytes, by its number: at least as much as is in it.
     pub(crate) fn sizes(&self) -> &BTreeMap<u64, u64> {
         &self.sizes
     }

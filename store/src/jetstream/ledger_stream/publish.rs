@@ -98,6 +98,9 @@ pub(super) async fn publish(
     messages: &[Outgoing],
     until: Instant,
 ) -> Result<(), Refusal> {
+    // For as long as nothing gets on: a large append may take its time.
+    let patience = until.saturating_duration_since(Instant::now());
+    let mut until = until;
     let mut rest = messages;
     let mut pause = Duration::from_millis(50);
     while !rest.is_empty() {
@@ -114,10 +117,11 @@ pub(super) async fn publish(
                 }
             }
         }
-        let Some(problem) = problem else { continue };
         if rest.len() < before {
             pause = Duration::from_millis(50);
+            until = Instant::now() + patience;
         }
+        let Some(problem) = problem else { continue };
         let text = match problem {
             Problem::Refused(refusal) => return Err(refusal),
             Problem::Again(text) => text,
