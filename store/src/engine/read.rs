@@ -97,23 +97,22 @@ pub(super) fn seen(db: &Db, log: &LogFiles) -> Result<Vec<SeenBlock>, ReadError>
     let totals = totals(db)?;
     let oldest = log.segments().map_err(LogError::Io)?.first().copied();
     let from = oldest.map_or(START, |segment| Position { segment, offset: 0 });
-    let mut places = Vec::new();
-    scan(log, from, |header, place, _| {
+    // Taken as they pass by: read again one by one, each would be a question to the servers of a stream.
+    let mut blocks = Vec::new();
+    scan(log, from, |header, _, payload| {
         if header.seq > totals.seen_forgotten {
-            places.push(place);
+            blocks.push((header.seq, codec::unpack_seen(payload)));
         }
     })?;
-    let mut reader = Reader::new(log.clone());
-    let read = |place| {
-        let record = reader.read(place)?;
-        let (seen_unix_ms, keys) = codec::unpack_seen(record.payload())?;
+    let block = |(seq, unpacked)| {
+        let (seen_unix_ms, keys) = unpacked?;
         Ok(SeenBlock {
-            seq: record.header.seq,
+            seq,
             seen_unix_ms,
             keys,
         })
     };
-    places.into_iter().map(read).collect()
+    blocks.into_iter().map(block).collect()
 }
 
 pub(super) fn seal(db: &Db, channel: &str) -> Result<Option<Seal>, ReadError> {
