@@ -1,9 +1,21 @@
 //! Where the doors bring batches: the queue itself on a disk, or the inbox that the relay which leads takes them from.
+//!
+//! Servers are asked anew what they promise whenever there is a connection again, as one may have been started with other
+//! settings; while it is known that they do not keep what they acknowledge, nothing is.
+
+use std::time::Duration;
 
 use auditrelay_store::{
     Admitted, EncodedBatch, Engine, Full, InputPosition, Intake, QueueError,
     jetstream::{Inbox, JetStream},
 };
+use tokio::time::{Instant, sleep};
+
+/// How often the connection is looked at.
+const LOOK: Duration = Duration::from_millis(100);
+/// How often, and for how long, servers are asked after there is a connection again.
+const ASKED_EVERY: Duration = Duration::from_millis(500);
+const ASKED_FOR: Duration = Duration::from_secs(15);
 
 /// The queue as a door sees it; clones are the same.
 #[derive(Debug, Clone)]
@@ -20,16 +32,30 @@ impl DoorQueue {
     /// # Errors
     /// Why not.
     pub(crate) fn check(&self) -> Result<(), QueueError> {
-        let unavailable = |why: &str| Err(QueueError::Unavailable(why.into()));
         match self {
             Self::Engine(queue) => queue.check(),
-            Self::Inbox(_, servers) if !servers.is_connected() => unavailable(
-                "there is no connection to NATS; it is made again as soon as a server answers",
-            ),
-            Self::Inbox(_, servers) if !servers.is_durable() => unavailable(
-                "the NATS servers do not promise any more that what they acknowledge is kept",
-            ),
-            Self::Inbox(..) => Ok(()),
+            Self::Inbox(_, servers) => servers
+                .promises()
+                .map_err(|why| QueueError::Unavailable(why.into())),
+        }
+    }
+}
+
+/// Asks the servers anew what they promise, whenever there is a connection again; several times, as one that has just
+/// started does not answer everything yet, and another one may have been started too.
+pub(crate) async fn ask_after_each_connection(servers: JetStream) {
+    let mut was_connected = true;
+    let mut asked_until = None;
+    loop {
+        sleep(LOOK).await;
+        let is_connected = servers.is_connected();
+        if is_connected && !was_connected {
+            asked_until = Some(Instant::now() + ASKED_FOR);
+        }
+        was_connected = is_connected;
+        if is_connected && asked_until.is_some_and(|until| Instant::now() < until) {
+            servers.ask_whether_durable().await;
+            sleep(ASKED_EVERY).await;
         }
     }
 }

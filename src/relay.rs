@@ -64,7 +64,7 @@ struct Webhook {
 /// Where the queue is.
 enum Place {
     /// On this machine's disk, and open: this relay is the only one, and leads as long as it runs.
-    Disk(Engine, Loaded),
+    Disk(Engine, Box<Loaded>),
     /// On NATS JetStream: whichever of several relays leads opens it.
     JetStream(JetStream, Only),
 }
@@ -143,7 +143,7 @@ impl Relay {
             Opened::Disk(queue, _) => {
                 admin.doing("reading which events were received lately");
                 let loaded = term::load(queue.clone(), &parts, &dispatch_metrics).await?;
-                Place::Disk(queue, loaded)
+                Place::Disk(queue, Box::new(loaded))
             }
             Opened::JetStream(queue, only) => Place::JetStream(queue, only),
         };

@@ -1,4 +1,5 @@
-//! A lane that is to end ends: it waits for an answer to what it has posted, and for nothing else.
+//! A lane that is to end ends: it waits for an answer to what it has posted, and for nothing else. One whose term is over
+//! does not wait for that either, and gives nothing back.
 
 use std::{
     io::Write,
@@ -15,11 +16,11 @@ use auditrelay_dispatch::{
     Destination, Lane, Message, Metrics, Receipt, Router, Routes, SendError, Templates, Term,
     board::WaitsFor, destination::Found, lane::Setup, pace::Place, render::Style,
 };
-use auditrelay_store::{BatchEncoder, Content, Engine, LeaseLimit, Queue, SledOptions};
+use auditrelay_store::{BatchEncoder, Content, Engine, LeaseLimit, Queue, SledOptions, Tenure};
 use prometheus::Registry;
 use tokio::{
     sync::{Semaphore, watch},
-    time::timeout,
+    time::{Instant, timeout},
 };
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -87,8 +88,14 @@ async fn until(mut holds: impl FnMut() -> bool) {
     waiting.await.expect("it comes");
 }
 
+/// Why a lane ends.
+enum By {
+    Word,
+    Term,
+}
+
 /// Ends a lane where it waits, and says whether what it had is still leased.
-async fn ended(loses: bool) -> bool {
+async fn ended(loses: bool, by: By) -> bool {
     let folder = tempfile::tempdir().expect("a folder");
     let opened = Engine::open(&SledOptions::new(folder.path(), 0));
     let (queue, config) = (opened.expect("opens").queue, config());
@@ -101,6 +108,7 @@ async fn ended(loses: bool) -> bool {
     let (name, channel) = config.channels.first_key_value().expect("one");
     let [posts, looks] = [(); 2].map(|()| Arc::new(AtomicUsize::new(0)));
     let rendering = Arc::new(Semaphore::new(1));
+    let (holder, tenure) = Tenure::until(Instant::now() + 100 * PATIENCE);
     let setup = Setup {
         queue: queue.clone(),
         channel: name.as_str(),
@@ -112,7 +120,7 @@ async fn ended(loses: bool) -> bool {
         key: HashKey::new([2; 32]),
         metrics: metrics.clone(),
         rendering: Arc::clone(&rendering),
-        term: Term::alone(),
+        term: Term::begin(tenure, Duration::ZERO),
     };
     let destination = Fake {
         loses,
@@ -134,7 +142,10 @@ async fn ended(loses: bool) -> bool {
         drop(permit);
         until(|| waits_for(WaitsFor::Pace)).await;
     }
-    stop.send(true).expect("it runs");
+    match by {
+        By::Word => stop.send(true).expect("it runs"),
+        By::Term => drop(holder),
+    }
     let lane = timeout(PATIENCE, lane).await.expect("it ends");
     lane.expect("no panic").expect("no error");
     assert_eq!(posts.load(Ordering::Relaxed), 1);
@@ -151,10 +162,16 @@ async fn ended(loses: bool) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_waits_for_its_turn_is_given_back() {
-    assert!(!ended(false).await);
+    assert!(!ended(false, By::Word).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_for_its_turn_when_the_term_is_over_is_not_given_back() {
+    assert!(ended(false, By::Term).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_may_have_been_posted_is_kept_when_the_look_is_cut_short() {
-    assert!(ended(true).await);
+    assert!(ended(true, By::Word).await);
+    assert!(ended(true, By::Term).await);
 }

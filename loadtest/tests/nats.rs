@@ -5,21 +5,32 @@ use async_nats::jetstream::{self, stream::Config};
 use auditrelay_loadtest::nats::{NatsCluster, NatsOptions, NatsServer};
 
 async fn store(address: &str, replicas: usize) -> jetstream::Context {
-    let client = async_nats::connect(address).await.unwrap();
+    let client = async_nats::connect(address)
+        .await
+        .expect("the server does it");
     let context = jetstream::new(client);
     let stream = Config {
         name: "kept".to_owned(),
         num_replicas: replicas,
         ..Config::default()
     };
-    context.create_stream(stream).await.unwrap();
-    let sent = context.publish("kept", "message".into()).await.unwrap();
-    sent.await.unwrap();
+    context
+        .create_stream(stream)
+        .await
+        .expect("the server does it");
+    let sent = context
+        .publish("kept", "message".into())
+        .await
+        .expect("the server does it");
+    sent.await.expect("the server does it");
     context
 }
 
 async fn stored(context: &jetstream::Context) -> u64 {
-    let stream = context.get_stream("kept").await.unwrap();
+    let stream = context
+        .get_stream("kept")
+        .await
+        .expect("the server does it");
     stream.cached_info().state.messages
 }
 

@@ -157,7 +157,7 @@ impl Leader {
             Ok(loaded) => self.term_of(&queue, loaded, tenure, stop).await,
             Err(ended) => ended,
         };
-        self.stand_back().await;
+        self.stand_back();
         match timeout(CLOSE_TIMEOUT, queue.finish()).await {
             Ok(Ok(())) => {}
             // Another one may have it already, which is why this one leads no more.
@@ -252,8 +252,7 @@ impl Leader {
     }
 
     /// Nobody finds this replica leading any more, and what its metrics say of now is not so any more.
-    async fn stand_back(&self) {
-        let _turn = self.parts.turn().await;
+    fn stand_back(&self) {
         if self.parts.leading.send_replace(None).is_none() {
             return;
         }

@@ -3,6 +3,7 @@
 use std::{
     fs::{self, File, TryLockError},
     path::Path,
+    time::Duration,
 };
 
 use auditrelay_audit::HashKey;
@@ -11,12 +12,16 @@ use auditrelay_store::{
     Engine,
     jetstream::{JetStream, JetStreamError},
 };
+use tokio::time::sleep;
 
 use crate::{
     Failure, admin,
     data_dir::{hash_key, open_queue},
     jetstream_options::jetstream_options,
 };
+
+/// How soon NATS is asked again while the relay starts.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// Locked by the relay that has the data directory, where its queue is elsewhere.
 const LOCK_FILE: &str = "relay.lock";
@@ -95,8 +100,20 @@ impl Opened {
     pub(super) async fn hash_key(&self, config: &Config) -> Result<HashKey, Failure> {
         let key = hash_key(config)?;
         if let Self::JetStream(queue, _) = self {
-            let agreed = queue.agree_on_key(&key.mark()).await;
-            agreed.map_err(refused)?;
+            // Where NATS changes its mind meanwhile (a server is lost, a stream has no leader yet) it is asked again, as it is
+            // when it is connected to.
+            let mut is_said = false;
+            loop {
+                match queue.agree_on_key(&key.mark()).await {
+                    Err(error) if error.is_of_the_moment() => {
+                        if !std::mem::replace(&mut is_said, true) {
+                            tracing::warn!(%error, "NATS cannot be the queue yet; it is tried again every second");
+                        }
+                        sleep(AGAIN).await;
+                    }
+                    agreed => break agreed.map_err(refused)?,
+                }
+            }
         }
         Ok(key)
     }

@@ -2,13 +2,13 @@
 
 use std::{sync::Arc, time::Duration};
 
-use auditrelay_dispatch::{self as dispatch, HoldBook};
+use auditrelay_dispatch::{self as dispatch, HoldBook, Metrics};
 use auditrelay_ingest::{Ingest, OwnDoor, RELOAD_INTERVAL, log_file::LogFileMetrics};
-use auditrelay_store::{QueueError, Tenure};
+use auditrelay_store::{Engine, QueueError, Tenure, jetstream::JetStream};
 use tokio::{sync::watch, task::JoinSet};
 
 use super::{
-    Place, Relay, Webhook,
+    Only, Place, Relay, Webhook,
     lead::{Leader, tell_who_leads},
     other,
 };
@@ -17,18 +17,82 @@ use crate::{
     clusters::Clusters,
     commands_port::Commands,
     current::Current,
-    door_queue::DoorQueue,
+    door_queue::{DoorQueue, ask_after_each_connection},
     far::Replica,
     jetstream_options::relay_name,
     leader_metrics::LeaderMetrics,
+    parts::Parts,
     preparation::follow_files,
     reload::{ReloadMetrics, Reloader},
     status::Vitals,
-    term::{Term, until},
+    term::{Loaded, Term, until},
     watchdog::Watchdog,
 };
 
 type Tasks = JoinSet<Result<(), QueueError>>;
+
+/// What terms need of what lives as long as the process.
+struct Front {
+    parts: Arc<Parts>,
+    dispatch_metrics: Metrics,
+    leader_metrics: LeaderMetrics,
+    admin: Arc<admin::Admin>,
+}
+
+impl Front {
+    /// Leads from now on until the end.
+    fn lead(
+        self,
+        queue: Engine,
+        loaded: Loaded,
+        tasks: &mut Tasks,
+        stopped: &watch::Receiver<bool>,
+    ) {
+        let posting = (dispatch::Term::alone(), HoldBook::default());
+        let term = Term::new(loaded, &self.parts, &self.dispatch_metrics, posting);
+        let leading = Some(Arc::clone(&term.leading));
+        self.parts.leading.send_replace(leading);
+        self.leader_metrics.begins();
+        let stop = stopped.clone();
+        tasks.spawn(async move {
+            // The relay's own grace ends it, and takes everything along.
+            let ended = term.run(&Tenure::always(), stop, || Duration::MAX).await;
+            // Whoever watches the queue tells.
+            ended.or_else(|error| queue.check().map_err(|_| error))
+        });
+    }
+
+    /// Leads whenever it is this replica's turn.
+    fn lead_in_turn(
+        self,
+        queue: JetStream,
+        only: Only,
+        tasks: &mut Tasks,
+        stopped: &watch::Receiver<bool>,
+    ) {
+        let replica = relay_name(&self.parts.current.load());
+        let telling = tell_who_leads(queue.clone(), replica.clone());
+        tasks.spawn(until(stopped.clone(), telling));
+        let asking = ask_after_each_connection(queue.clone());
+        tasks.spawn(until(stopped.clone(), asking));
+        let leader = Leader {
+            inbox: queue.inbox(),
+            replica,
+            margin: queue.lease_lasts() / 3,
+            queue,
+            parts: self.parts,
+            dispatch_metrics: self.dispatch_metrics,
+            metrics: self.leader_metrics,
+            admin: self.admin,
+        };
+        let stop = stopped.clone();
+        tasks.spawn(async move {
+            let ended = leader.run(stop).await;
+            drop(only);
+            ended
+        });
+    }
+}
 
 impl Relay {
     pub(super) fn start(
@@ -72,42 +136,15 @@ impl Relay {
             vitals: Vitals::new(board),
             reloader,
         });
+        let front = Front {
+            parts,
+            dispatch_metrics: self.dispatch_metrics,
+            leader_metrics,
+            admin: Arc::clone(&admin),
+        };
         match self.place {
-            Place::Disk(queue, loaded) => {
-                let always = Tenure::always();
-                let posting = (dispatch::Term::alone(), HoldBook::default());
-                let term = Term::new(loaded, &parts, &self.dispatch_metrics, posting);
-                parts.leading.send_replace(Some(Arc::clone(&term.leading)));
-                leader_metrics.begins();
-                let stop = stopped.clone();
-                tasks.spawn(async move {
-                    // The relay's own grace ends it, and takes everything along.
-                    let ended = term.run(&always, stop, || Duration::MAX).await;
-                    // Whoever watches the queue tells.
-                    ended.or_else(|error| queue.check().map_err(|_| error))
-                });
-            }
-            Place::JetStream(queue, only) => {
-                let replica = relay_name(&current.load());
-                let telling = tell_who_leads(queue.clone(), replica.clone());
-                tasks.spawn(until(stopped.clone(), telling));
-                let leader = Leader {
-                    inbox: queue.inbox(),
-                    replica,
-                    margin: queue.lease_lasts() / 3,
-                    queue,
-                    parts,
-                    dispatch_metrics: self.dispatch_metrics,
-                    metrics: leader_metrics,
-                    admin: Arc::clone(&admin),
-                };
-                let stop = stopped.clone();
-                tasks.spawn(async move {
-                    let ended = leader.run(stop).await;
-                    drop(only);
-                    ended
-                });
-            }
+            Place::Disk(queue, loaded) => front.lead(queue, *loaded, &mut tasks, stopped),
+            Place::JetStream(queue, only) => front.lead_in_turn(queue, only, &mut tasks, stopped),
         }
         tasks.spawn(until(stopped.clone(), self.admin.serve(admin)));
         Ok((tasks, current))

@@ -76,7 +76,23 @@ fn head(report: &Report) -> String {
     };
     let since = report.started_unix_ms.unwrap_or(report.now_unix_ms);
     let up = output::duration(report.now_unix_ms - since);
-    format!("auditrelay {version}: {state}; running for {up}\n")
+    format!(
+        "auditrelay {version}{}: {state}; running for {up}\n",
+        replica(report)
+    )
+}
+
+/// Of several relays: which one this is, and who leads.
+fn replica(report: &Report) -> String {
+    let Some(name) = &report.replica else {
+        return String::new();
+    };
+    let name = output::line(name, 63);
+    match &report.leader {
+        _ if report.leads => format!(" on {name}, which leads"),
+        Some(leader) => format!(" on {name} ({} leads)", output::line(leader, 63)),
+        None => format!(" on {name} (nobody leads)"),
+    }
 }
 
 /// `12,345`.

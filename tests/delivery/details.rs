@@ -240,7 +240,9 @@ async fn a_relay_that_is_killed_between_replies_goes_on_where_it_was() {
     let slack = quick().await;
     // Two or three replies a round, and some that are left.
     let members = names("member", 400 * rounds);
-    let mut relay = relay(folder.path(), &slack, CONFIG);
+    // So long each relay waits for what the one before may have posted.
+    let config = CONFIG.replace("timeout_seconds: 2", "timeout_seconds: 1");
+    let mut relay = relay(folder.path(), &slack, &config);
     gather(&relay, &slack, &members).await;
     for round in 0..rounds {
         let before = replies(&slack).len();
@@ -251,7 +253,7 @@ async fn a_relay_that_is_killed_between_replies_goes_on_where_it_was() {
         until("more replies", || replies(&slack).len() > before + 1).await;
         relay.kill();
         assert!(!complete(&slack), "nothing was left to do");
-        relay = crate::relay(folder.path(), &slack, CONFIG);
+        relay = crate::relay(folder.path(), &slack, &config);
     }
     until("all replies", || complete(&slack)).await;
     relay.drained().await;
@@ -260,7 +262,7 @@ async fn a_relay_that_is_killed_between_replies_goes_on_where_it_was() {
     // What is finished is not taken up again.
     relay.kill();
     let posts = slack.posts().len();
-    let relay = crate::relay(folder.path(), &slack, CONFIG);
+    let relay = crate::relay(folder.path(), &slack, &config);
     let new = names("new", 1);
     assert_eq!(relay.post("/webhook", deletions(&new)).await.0, 200);
     relay.drained().await;

@@ -75,6 +75,14 @@ async fn whoever_is_asked_the_one_that_leads_answers() {
     ] {
         assert!(!metrics.contains(absent), "{absent} in\n{metrics}");
     }
+    let (_, shown, why) = run(&second, &[], &["status", "--config", "c.yaml"]);
+    assert!(shown.contains(" on two (one leads): "), "{shown}{why}");
+    // What is of a process is asked of that one.
+    let debug = ["log-filter", "debug", "--data-dir", "data"];
+    assert_eq!(run(&second, &[], &debug).0, 0);
+    let filter = |folder| run(folder, &[], &["log-filter", "--data-dir", "data"]).1;
+    assert!(filter(&second).contains("debug"), "{}", filter(&second));
+    assert!(!filter(&first).contains("debug"), "{}", filter(&first));
     // An import says where it has to be run.
     fs::write(second.join("a.log"), "{}\n").expect("written");
     let (code, _, why) = run(&second, &[], &["import", "a.log", "--config", "c.yaml"]);

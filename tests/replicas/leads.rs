@@ -111,3 +111,69 @@ async fn while_nats_is_away_batches_are_refused_and_nothing_ends() {
     one.signal("-TERM");
     assert!(one.wait().await.success(), "{}", one.all_logs());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn servers_that_keep_less_than_before_are_told_nothing() {
+    let Some(mut bench) = Bench::start("").await else {
+        return;
+    };
+    let one = bench.replica("one");
+    until_leads(&one, PATIENCE).await;
+    post(&one, &ids("a", 3).collect::<Vec<_>>()).await;
+    bench.nats.options_mut().sync_always = false;
+    bench.nats.restart().expect("started again");
+    // A moment is needed to find it out; from then on nothing is acknowledged.
+    let refusing = "do not promise any more";
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        let (ready, text) = one.get("/readyz").await;
+        if ready == StatusCode::SERVICE_UNAVAILABLE && text.contains(refusing) {
+            break;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "{text}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let refused = one
+        .post("/webhook", crate::list("alice", "get", ids("b", 3)))
+        .await;
+    assert_eq!(refused.0, StatusCode::SERVICE_UNAVAILABLE, "{refused:?}");
+    bench.nats.options_mut().sync_always = true;
+    bench.nats.restart().expect("started again");
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while one.get("/readyz").await.0 != StatusCode::OK {
+        assert!(tokio::time::Instant::now() < deadline, "it stays unready");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let c: Vec<_> = ids("c", 3).collect();
+    post(&one, &c).await;
+    until_told(&bench.slack, &c).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_the_one_that_leads_sends_the_watchdogs_events() {
+    let Some(bench) = Bench::start("watchdog: {channel: ops, interval_seconds: 60}").await else {
+        return;
+    };
+    let one = bench.replica("one");
+    until_leads(&one, PATIENCE).await;
+    let two = bench.replica("two");
+    let sent = "auditrelay_watchdog_sent_total{outcome=\"accepted\"}";
+    let delivered = "auditrelay_watchdog_last_delivered_timestamp_seconds";
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while metric(&one.get("/metrics").await.1, delivered) < 1.0 {
+        assert!(tokio::time::Instant::now() < deadline, "none is delivered");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let metrics = two.get("/metrics").await.1;
+    assert!(metric(&metrics, sent) < 0.5, "{metrics}");
+    let interval = "auditrelay_watchdog_interval_seconds";
+    assert!(metric(&metrics, interval) < 0.5, "{metrics}");
+    one.kill();
+    until_leads(&two, CRASH).await;
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while metric(&two.get("/metrics").await.1, delivered) < 1.0 {
+        assert!(tokio::time::Instant::now() < deadline, "none is delivered");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(metric(&two.get("/metrics").await.1, interval) > 59.0);
+}

@@ -24,16 +24,16 @@ use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
 /// A server, a Slack and a folder for each replica.
-pub struct Bench {
-    pub nats: NatsServer,
-    pub slack: LocalSlack,
+pub(crate) struct Bench {
+    pub(crate) nats: NatsServer,
+    pub(crate) slack: LocalSlack,
     folder: TempDir,
     config: String,
 }
 
 impl Bench {
     /// None where there is no nats-server, which is said. `config` is added to that of each replica.
-    pub async fn start(config: &str) -> Option<Self> {
+    pub(crate) async fn start(config: &str) -> Option<Self> {
         let nats = NatsServer::start(&NatsOptions::default()).expect("a server")?;
         Some(Self {
             nats,
@@ -43,12 +43,12 @@ impl Bench {
         })
     }
 
-    pub fn folder(&self, name: &str) -> PathBuf {
+    pub(crate) fn folder(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
     /// A replica of this name. All of them have one dedup key.
-    pub fn replica(&self, name: &str) -> Running {
+    pub(crate) fn replica(&self, name: &str) -> Running {
         let folder = self.folder(name);
         fs::create_dir_all(folder.join("data")).expect("made");
         let key = folder.join("data/dedup.key");
@@ -59,7 +59,7 @@ impl Bench {
         Running::start(&folder, &[], &["--config", "c.yaml"])
     }
 
-    pub fn write_config(&self, name: &str) {
+    pub(crate) fn write_config(&self, name: &str) {
         let (servers, monitoring) = (self.nats.address(), self.nats.monitoring());
         let api_url = self.slack.api_url();
         let text = format!(
@@ -76,13 +76,13 @@ queue: {{jetstream: {{servers: ['{servers}'], monitoring: ['{monitoring}'], repl
     }
 }
 
-pub async fn leads(relay: &Running) -> bool {
+pub(crate) async fn leads(relay: &Running) -> bool {
     let metrics = relay.get("/metrics").await.1;
     metric(&metrics, "auditrelay_leader") > 0.0
 }
 
 /// Waits until a relay leads.
-pub async fn until_leads(relay: &Running, within: Duration) {
+pub(crate) async fn until_leads(relay: &Running, within: Duration) {
     let deadline = Instant::now() + within;
     while !leads(relay).await {
         assert!(
@@ -94,7 +94,7 @@ pub async fn until_leads(relay: &Running, within: Duration) {
 }
 
 /// Waits until so many posts of Slack tell of an audit ID, and no longer.
-pub async fn until_told(slack: &LocalSlack, ids: &[String]) {
+pub(crate) async fn until_told(slack: &LocalSlack, ids: &[String]) {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let (plain, marked) = support::told(slack);
@@ -112,19 +112,19 @@ pub async fn until_told(slack: &LocalSlack, ids: &[String]) {
     }
 }
 
-pub async fn post(relay: &Running, ids: &[String]) {
+pub(crate) async fn post(relay: &Running, ids: &[String]) {
     let (status, answer) = relay
         .post("/webhook", list("alice", "get", ids.to_vec()))
         .await;
     assert_eq!(status, 200, "{answer}");
 }
 
-pub async fn status(relay: &Running) -> Value {
+pub(crate) async fn status(relay: &Running) -> Value {
     serde_json::from_str(&relay.get("/status").await.1).expect("JSON")
 }
 
 /// The exit code and what a command says, run beside a replica.
-pub fn command(folder: &Path, args: &[&str]) -> (i32, String, String) {
+pub(crate) fn command(folder: &Path, args: &[&str]) -> (i32, String, String) {
     let mut args = args.to_vec();
     args.extend(["--data-dir", "data"]);
     support::run(folder, &[], &args)

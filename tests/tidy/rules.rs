@@ -58,6 +58,13 @@ pub(crate) fn imports(text: &str) -> BTreeSet<String> {
         .collect()
 }
 
+/// Whether a source file is compiled for tests only; manifests hold that nothing else can see a dev-dependency.
+pub(crate) fn is_for_tests(path: &str) -> bool {
+    let name = path.rsplit('/').next().unwrap_or_default();
+    let names = ["tests.rs", "test_support.rs"];
+    names.contains(&name) || name.ends_with("_tests.rs") || path.contains("/tests/")
+}
+
 pub(crate) fn forbidden(imported: &BTreeSet<String>, allowed: &[&str], path: &str) -> Vec<String> {
     // Within a package its own name is no import.
     let own = path.split('/').next().unwrap_or_default();
@@ -272,6 +279,15 @@ mod tests {
             1
         );
         assert!(forbidden(&set(&["store"]), &[], "store/src/x.rs").is_empty());
+        for (path, is_test) in [
+            ("store/src/x/tests.rs", true),
+            ("store/src/x/tests/killed.rs", true),
+            ("store/src/x_tests.rs", true),
+            ("store/src/attests.rs", false),
+            ("store/src/x.rs", false),
+        ] {
+            assert_eq!(is_for_tests(path), is_test, "{path}");
+        }
         assert_eq!(
             members("[workspace]\nmembers = [\".\", \"audit\"]\nx = [\"y\"]"),
             [".", "audit"]

@@ -3,7 +3,7 @@
 //! Contract: best effort. A digest is told when its message is accepted, whatever becomes of its details,
 //! and it names the command that lists them. They are posted while nothing else waits, one reply at a
 //! time, at the channel's pace; the queue remembers how many are done, so a restart goes on where it was.
-//! A reply that may have been posted is looked for before it is repeated. A failure holds the details alone,
+//! A reply that may have been posted is looked for before it is repeated; a file is shared once (`file.rs`). A failure holds the details alone,
 //! but for the channel's own rate limit: what is new does not wait for them.
 
 use std::collections::VecDeque;
@@ -17,24 +17,22 @@ use super::{
     ready::turn,
     stop::{Stop, unless_stopped},
 };
-use crate::{
-    Destination, Message, SendError,
-    destination::{Attachment, Found},
-    details::{listing, replies},
-    retry::Retry,
-};
+use crate::{Destination, Message, SendError, destination::Found, details::replies, retry::Retry};
 
 /// More tries in a row are in vain.
 const TRIES_MAX: u32 = 8;
 
-const NOT_KEPT: &str = "what the digest stood for is not kept any more (queue.digest_detail_hours)";
+pub(super) const NOT_KEPT: &str =
+    "what the digest stood for is not kept any more (queue.digest_detail_hours)";
 
 /// Digests whose details are not all posted yet.
 #[derive(Debug)]
 pub(super) struct Details {
-    threads: VecDeque<Thread>,
+    pub(super) threads: VecDeque<Thread>,
     /// The replies of the first of them.
     replies: Option<Replies>,
+    /// The digest whose file this lane shares.
+    pub(super) shares: Option<u64>,
     /// The next reply may have been posted.
     unsure: bool,
     /// By somebody else.
@@ -54,7 +52,7 @@ struct Replies {
 }
 
 /// What to do with a thread.
-enum Step {
+pub(super) enum Step {
     /// So many parts are done.
     Done(u32),
     /// There is nothing more to do for it.
@@ -68,6 +66,7 @@ impl Details {
         Self {
             threads: VecDeque::new(),
             replies: None,
+            shares: None,
             unsure: false,
             inherited: false,
             retry,
@@ -100,7 +99,7 @@ impl Details {
             .is_some_and(|until| until > Instant::now())
     }
 
-    fn succeeded(&mut self) {
+    pub(super) fn succeeded(&mut self) {
         self.unsure = false;
         self.inherited = false;
         self.failed = 0;
@@ -237,21 +236,23 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
                 self.accepted("details");
                 Ok(next)
             }
-            Some(Err(error)) => {
-                self.count(error.as_str());
-                if let SendError::Later {
-                    after,
-                    limited: true,
-                    reason,
-                } = error
-                {
-                    // It holds for whatever the channel would post.
-                    self.later(after, true, &reason);
-                    return Ok(Step::Again);
-                }
-                Ok(self.details_refused(error, thread))
-            }
+            Some(Err(error)) => Ok(self.reply_refused(error, thread)),
         }
+    }
+
+    fn reply_refused(&mut self, error: SendError, thread: &Thread) -> Step {
+        self.count(error.as_str());
+        if let SendError::Later {
+            after,
+            limited: true,
+            reason,
+        } = error
+        {
+            // It holds for whatever the channel would post.
+            self.later(after, true, &reason);
+            return Step::Again;
+        }
+        self.details_refused(error, thread)
     }
 
     async fn make_replies(&self, thread: &Thread) -> Result<Option<Replies>, QueueError> {
@@ -280,53 +281,8 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
         }))
     }
 
-    async fn post_file(&mut self, thread: &Thread, stop: &mut Stop) -> Result<Step, QueueError> {
-        let Some(text) = self.make_listing(thread).await? else {
-            return Ok(self.give_up(thread, NOT_KEPT));
-        };
-        let file = Attachment {
-            thread: thread.thread.clone(),
-            name: format!("auditrelay-{}.txt", thread.message),
-            text,
-        };
-        if unless_stopped(stop, turn(&self.term, &mut self.pace))
-            .await
-            .is_none()
-        {
-            return Ok(Step::Again);
-        }
-        self.note_post();
-        let post = self.destination.attach(&file);
-        match self.within_term(post).await {
-            None | Some(Err(SendError::Withheld)) => Ok(Step::Again),
-            Some(Ok(())) => {
-                self.details.succeeded();
-                self.accepted("details");
-                Ok(Step::Finished)
-            }
-            Some(Err(error)) => {
-                self.count(error.as_str());
-                match error {
-                    // It may be there, and one list is enough.
-                    SendError::Unknown { reason, .. } => Ok(self.give_up(thread, &reason)),
-                    other => Ok(self.details_refused(other, thread)),
-                }
-            }
-        }
-    }
-
-    async fn make_listing(&self, thread: &Thread) -> Result<Option<String>, QueueError> {
-        // Released when the text of the members is.
-        let _permit = self.rendering.acquire().await;
-        let Some((_, members)) = self.told(thread).await? else {
-            return Ok(None);
-        };
-        let text = tokio::task::spawn_blocking(move || listing(&members)).await;
-        Ok(text.ok().filter(|text| !text.is_empty()))
-    }
-
     /// What the digest stood for; `None` where that is not known any more.
-    async fn told(
+    pub(super) async fn told(
         &self,
         thread: &Thread,
     ) -> Result<Option<(i64, auditrelay_store::Members)>, QueueError> {
@@ -340,7 +296,7 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
         }
     }
 
-    fn details_refused(&mut self, error: SendError, thread: &Thread) -> Step {
+    pub(super) fn details_refused(&mut self, error: SendError, thread: &Thread) -> Step {
         self.board.failed(error.as_str(), &error.to_string());
         let (after, reason) = match error {
             SendError::Later { after, reason, .. } => (after, reason),
@@ -376,7 +332,7 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
         given_up.with_label_values(&[&self.channel]).inc();
     }
 
-    fn give_up(&self, thread: &Thread, reason: &str) -> Step {
+    pub(super) fn give_up(&self, thread: &Thread, reason: &str) -> Step {
         tracing::warn!(
             channel = self.channel,
             message_id = thread.message,

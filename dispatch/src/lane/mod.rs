@@ -8,6 +8,7 @@
 //! It ends with its term (`term.rs`), and from then on changes nothing, here or in the queue.
 
 mod details;
+mod file;
 mod look;
 mod memory;
 mod outcome;

@@ -55,6 +55,8 @@ pub struct NatsOptions {
     pub lines: String,
     /// Environment of the servers: of all of them, or of the one with this index.
     pub environment: Vec<(Option<usize>, OsString, OsString)>,
+    /// A program that becomes the server: it is given the server's own program and its arguments.
+    pub wrapper: Option<PathBuf>,
 }
 
 impl Default for NatsOptions {
@@ -69,6 +71,7 @@ impl Default for NatsOptions {
             tls: None,
             lines: String::new(),
             environment: Vec::new(),
+            wrapper: None,
         }
     }
 }

@@ -65,7 +65,14 @@ impl NatsServer {
             .environment
             .iter()
             .filter(|(at, ..)| at.is_none_or(|at| at == self.place.index));
-        let child = Command::new(&self.program)
+        let mut command = match &self.options.wrapper {
+            Some(wrapper) => Command::new(wrapper),
+            None => Command::new(&self.program),
+        };
+        if self.options.wrapper.is_some() {
+            command.arg(&self.program);
+        }
+        let child = command
             .arg("--config")
             .arg(&file)
             .envs(environment.map(|(_, name, value)| (name, value)))

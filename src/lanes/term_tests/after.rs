@@ -1,7 +1,8 @@
 //! A term that ends when a message has left: it is not acked, and whoever leads next finds out.
 
 use auditrelay_dispatch::Holds;
-use auditrelay_loadtest::slack::{Effect, Fault, LocalSlack, Options};
+use auditrelay_loadtest::slack::{Effect, Fault, LocalSlack, Options, Via};
+use auditrelay_store::Queue;
 
 use super::{Leader, SECOND, attempts, config, lasting, slack, until};
 
@@ -67,7 +68,7 @@ async fn what_comes_to_the_channel_late_is_looked_for_until_it_can_not_come_any_
     )
     .await;
     until("looked for", || next.looks("absent") == 1).await;
-    assert_eq!(slack.posts().len(), 0, "the test says nothing");
+    assert_eq!(slack.posts().len(), 0, "repeated at once, or not late");
     next.until_delivered(1).await;
     assert_eq!((next.looks("found"), next.looks("absent")), (1, 1));
     assert_eq!(slack.posts().len(), 1, "repeated");
@@ -107,5 +108,44 @@ async fn where_the_history_cannot_be_read_it_is_repeated_and_says_so() {
         .map(|text| text.contains("Possibly repeated"))
         .collect();
     assert_eq!(marked, [false, true], "{texts:?}");
+    next.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_that_was_being_shared_is_not_shared_again() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let slack = slack(Options::default()).await;
+    let text = CONFIG.replace("CAAAA,", "CAAAA, digest_details: file, sentences_max: 1,");
+    let config = config(&slack, &text);
+    // Two events become a digest, as the first try holds the channel until both are there.
+    slack.inject(Fault::new(Effect::RetryAfter { seconds: 1 }));
+    let milliseconds = 3_000;
+    let late = Fault::new(Effect::Delay { milliseconds });
+    slack.inject(late.of("files.completeUploadExternal"));
+    let (holder, term) = lasting(60 * SECOND, SECOND);
+    let leader = Leader::begin(folder.path(), &config, term, Holds::default()).await;
+    leader.append(1).await;
+    leader.append(2).await;
+    let shared = || {
+        let posts = slack.posts().into_iter();
+        posts.filter(|post| post.via == Via::File).count()
+    };
+    until("shared", || shared() == 1).await;
+    drop(holder);
+    leader.lanes.await.expect("no panic").expect("no error");
+    leader.stop.send_replace(true);
+    leader.router.await.expect("no panic").expect("no error");
+    drop(leader.queue);
+    let (_holder, term) = lasting(60 * SECOND, SECOND);
+    let next = Leader::begin(folder.path(), &config, term, Holds::default()).await;
+    let given_up = || {
+        next.metrics
+            .details_given_up
+            .with_label_values(&["a"])
+            .get()
+    };
+    until("given up", || given_up() == 1).await;
+    assert_eq!(shared(), 1, "shared again");
+    assert!(next.queue.threads("a").await.expect("read").is_empty());
     next.stop().await;
 }

@@ -14,14 +14,14 @@ use std::{
 
 use super::{
     SledOptions,
+    aside::{move_aside, newest_aside},
     db::{Changes, Db},
     flush::Flushes,
     index::{self, Index},
     keys,
     records::{START, Totals},
-    recover::{Counters, Store, Unsound, open_sound},
+    recover::{Counters, Unsound, open_sound},
     remains::Remains,
-    salvage,
     shared::Shared,
     snapshot,
     stream::StreamIndex,
@@ -104,7 +104,7 @@ pub enum OpenError {
     },
 }
 
-fn io_error(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> OpenError {
+pub(super) fn io_error(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> OpenError {
     let path = path.to_owned();
     move |error| OpenError::Io { what, path, error }
 }
@@ -288,53 +288,6 @@ impl Disk {
     }
 }
 
-/// Puts a damaged store out of the way and begins an empty one, whose ledger says what the damaged one
-/// still had to deliver.
-fn move_aside(
-    options: &SledOptions,
-    dir: &Path,
-    reason: String,
-    flushes: &Flushes,
-) -> Result<(Store, Option<MovedAside>), OpenError> {
-    let data_dir = &options.data_dir;
-    let path = free_name(data_dir, options.now_unix_ms);
-    fs::rename(dir, &path).map_err(io_error("move aside", dir))?;
-    remove_mark(data_dir)?;
-    let aside = MovedAside {
-        kept_events: Remains::of(&path).map(|remains| remains.kept),
-        path,
-        reason,
-    };
-    create(options, dir, Some(&aside), flushes)?;
-    let store = open_sound(options, dir).map_err(|unsound| OpenError::Unusable {
-        path: dir.to_owned(),
-        reason: unsound.to_string(),
-    })?;
-    Ok((store, Some(aside)))
-}
-
-/// `queue.corrupt-` and the time, with a number behind it if that is taken.
-fn free_name(data_dir: &Path, now_unix_ms: i64) -> PathBuf {
-    let time = jiff::Timestamp::from_millisecond(now_unix_ms).unwrap_or_default();
-    let name = format!("{CORRUPT}{}", time.strftime("%Y%m%dT%H%M%SZ"));
-    let names = (2..).map(|n| data_dir.join(format!("{name}-{n}")));
-    let first = data_dir.join(&name);
-    // Nor may it be the name of one that was salvaged: what is done of it is known by its name.
-    let is_free = |path: &PathBuf| !path.exists() && !salvage::done_name(path).exists();
-    let free = std::iter::once(first.clone()).chain(names).find(is_free);
-    free.unwrap_or(first)
-}
-
-/// The last store that was moved aside and is still there.
-fn newest_aside(data_dir: &Path) -> Option<PathBuf> {
-    let entries = fs::read_dir(data_dir).ok()?.flatten();
-    let is_aside = |path: &PathBuf| {
-        let name = path.file_name().and_then(|name| name.to_str());
-        path.is_dir() && name.is_some_and(|name| name.starts_with(CORRUPT))
-    };
-    entries.map(|entry| entry.path()).filter(is_aside).max()
-}
-
 /// Makes an index's files durable, and opens the one that is written to. sled itself never syncs its
 /// `conf`, and does not open without it.
 pub(super) fn sync_index(index: &Path) -> io::Result<File> {
@@ -370,7 +323,7 @@ fn lock(data_dir: &Path) -> Result<File, OpenError> {
 /// Makes an empty store beside its place and renames it when it is whole, so that a store without
 /// totals is always a damaged one: sled opens a file of noise as an empty database. What a store held
 /// that was moved aside is lost, from the first moment on and until it is salvaged.
-fn create(
+pub(super) fn create(
     options: &SledOptions,
     dir: &Path,
     instead_of: Option<&MovedAside>,
@@ -428,7 +381,7 @@ pub(super) fn mark_damaged(data_dir: &Path, reason: &str) {
     }
 }
 
-fn remove_mark(data_dir: &Path) -> Result<(), OpenError> {
+pub(super) fn remove_mark(data_dir: &Path) -> Result<(), OpenError> {
     let mark = data_dir.join(DAMAGED_MARK);
     match fs::remove_file(&mark) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {

@@ -159,6 +159,7 @@ impl Owner {
     pub(super) fn renew_index(&mut self) -> Result<(), String> {
         if let Medium::Stream(stream) = &mut self.database.medium {
             let renewed = stream.renew(self.totals.commits);
+            self.index_bytes = stream.bytes();
             return renewed.map_err(|error| format!("a snapshot of the index: {error}"));
         }
         if self.totals.commits.is_multiple_of(COMMITS_PER_LOOK) {

@@ -13,6 +13,7 @@
 //! so counters are kept; its cache defaults to 1 GiB, so it is set; one tree, as `apply_batch` is atomic
 //! per tree ([`keys`]).
 
+mod aside;
 mod carve;
 mod closed;
 mod compact;
@@ -140,7 +141,10 @@ struct Inner {
 impl Drop for Inner {
     fn drop(&mut self) {
         self.jobs = None;
+        // On a stream it ends by itself, when the servers have answered what it asked last; whoever opens the store
+        // next does not have to wait for that.
         if let Some(thread) = self.thread.take()
+            && self.data_dir.is_some()
             && thread.join().is_err()
         {
             tracing::error!(
@@ -296,13 +300,16 @@ impl Engine {
     }
 
     /// Ends the queue of a process that ends: what was begun is committed, and how the store was left is
-    /// noted. Its files stay open, since sled panics when it closes them on a disk that fails.
+    /// noted. Its files stay open, since sled panics when it closes them on a disk that fails; of a queue on a stream
+    /// nothing stays, as its process goes on.
     ///
     /// # Errors
     /// The storage's first failure.
     pub async fn finish(self) -> Result<(), QueueError> {
         let finished = self.write(Op::Finish).await;
-        std::mem::forget(self);
+        if self.0.data_dir.is_some() {
+            std::mem::forget(self);
+        }
         finished.map(drop)
     }
 

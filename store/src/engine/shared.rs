@@ -20,7 +20,11 @@ use super::{
     room::Room,
     tidy::bytes_before,
 };
-use crate::{Backlog, Ledger, Limits, QueueError, Space, frame::Damaged, log::Place};
+use crate::{
+    Backlog, Ledger, Limits, QueueError, Space,
+    frame::Damaged,
+    log::{Log, Place},
+};
 
 pub(super) use crate::locked;
 
@@ -226,7 +230,8 @@ impl Owner {
     pub(super) fn publish_space(&self, touched: &BTreeSet<String>) {
         let logs = &self.database.logs;
         let files = [&logs.events, &logs.deliveries, &logs.seen];
-        let bytes: u64 = files.iter().flat_map(|log| log.sizes().values()).sum();
+        let of_log = |log: &&Log| log.sizes().values().sum::<u64>() + log.files().overhead_bytes();
+        let bytes: u64 = files.iter().map(of_log).sum();
         self.shared.room.set_used(bytes + self.index_bytes);
         let mut space = locked(&self.shared.space);
         for name in touched {

@@ -304,8 +304,8 @@ impl Owner {
             self.remember(&SeenBlock { seq, ..block });
         }
         if let Some((store, done)) = &restored.salvaged {
-            let stored = frame::single(Kind::Salvage, self.totals.next_seq, &codec::plain(done));
-            round.batch.insert(keys::salvage(store), stored);
+            let done = frame::single(Kind::Salvage, self.totals.next_seq, &codec::plain(done));
+            round.batch.insert(keys::salvage(store), done);
         }
         self.totals.lost = self.totals.lost.saturating_sub(restored.found);
         if let Some(counters) = restored.counters {

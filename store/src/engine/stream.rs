@@ -27,15 +27,15 @@ use crate::{
     jetstream::{
         IMPORTING,
         ledger_stream::{Entry, LedgerStream, whole},
-        segments::Segments,
+        segments::{MESSAGE_BYTES, Segments},
     },
     log::LogFiles,
 };
 
 const INDEX: &str = "index";
 const SNAPSHOT: &str = "snapshot";
-/// Changes are not replaced by a snapshot below this, nor below twice the snapshot before.
-const CHANGES_BYTES_MIN: u64 = 4 << 20;
+/// Below so many bytes of changes a snapshot is not worth it.
+const SNAPSHOT_BYTES: u64 = 4 << 20;
 
 /// How a queue is opened on a ledger stream.
 #[derive(Debug, Clone)]
@@ -44,6 +44,9 @@ pub struct StreamOptions {
     pub limits: Limits,
     /// A log goes on in a new segment beyond this size, in bytes.
     pub segment_bytes: u64,
+    /// Changes of the index are replaced by a snapshot beyond this size, in bytes, and beyond twice the snapshot
+    /// before.
+    pub snapshot_bytes: u64,
     /// Now, Unix time in milliseconds.
     pub now_unix_ms: i64,
 }
@@ -54,6 +57,7 @@ impl StreamOptions {
         Self {
             limits: Limits::default(),
             segment_bytes: crate::log::SEGMENT_BYTES,
+            snapshot_bytes: SNAPSHOT_BYTES,
             now_unix_ms,
         }
     }
@@ -66,12 +70,16 @@ pub(super) struct StreamIndex {
     /// Of changes since the snapshot, and of the snapshot.
     changes_bytes: u64,
     snapshot_bytes: u64,
+    /// Commits since the snapshot.
+    changes: u64,
+    /// See [`StreamOptions::snapshot_bytes`].
+    snapshot_bytes_min: u64,
 }
 
 impl StreamIndex {
-    /// What it takes on the stream.
+    /// What it takes on the stream, roughly.
     pub(super) fn bytes(&self) -> u64 {
-        self.changes_bytes + self.snapshot_bytes
+        self.changes_bytes + self.snapshot_bytes + self.changes * MESSAGE_BYTES
     }
 
     /// Commits changes; see [`Database::commit`].
@@ -79,13 +87,15 @@ impl StreamIndex {
         let stored = framed(Kind::Changes, commits, &changes.stored());
         self.stream.append(INDEX, 0, &stored)?;
         self.changes_bytes += stored.len() as u64;
+        self.changes += 1;
         self.rows.apply(changes);
         Ok(())
     }
 
     /// Writes a snapshot where that is worth it, and removes what it replaces.
     pub(super) fn renew(&mut self, commits: u64) -> io::Result<()> {
-        if self.changes_bytes < CHANGES_BYTES_MIN.max(2 * self.snapshot_bytes) {
+        let changes_bytes = self.changes_bytes + self.changes * MESSAGE_BYTES;
+        if changes_bytes < self.snapshot_bytes_min.max(2 * self.snapshot_bytes) {
             return Ok(());
         }
         self.write_snapshot(commits)
@@ -100,6 +110,7 @@ impl StreamIndex {
         }
         self.snapshot_bytes = stored.len() as u64;
         self.changes_bytes = 0;
+        self.changes = 0;
         Ok(())
     }
 }
@@ -176,6 +187,7 @@ fn open(
     }
     let names = names(&stream, &entries)?;
     let mut index = load(stream, &entries)?;
+    index.snapshot_bytes_min = options.snapshot_bytes;
     let db = Db::Memory(index.rows.clone());
     if db.get(keys::TOTALS)?.is_none() {
         begin(&names, &mut index, &entries)?;
@@ -223,6 +235,8 @@ fn load(stream: Arc<LedgerStream>, entries: &[Entry]) -> Result<StreamIndex, Uns
         rows: Rows::default(),
         changes_bytes: 0,
         snapshot_bytes: 0,
+        changes: 0,
+        snapshot_bytes_min: SNAPSHOT_BYTES,
         stream,
     };
     let mut as_of = None;
@@ -245,6 +259,7 @@ fn load(stream: Arc<LedgerStream>, entries: &[Entry]) -> Result<StreamIndex, Uns
         }
         index.rows.apply(Changes::read(payload)?);
         index.changes_bytes += stored.len() as u64;
+        index.changes += 1;
         as_of = Some(header.seq);
     }
     Ok(index)

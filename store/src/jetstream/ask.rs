@@ -3,7 +3,8 @@
 //! Contract:
 //! * only who leads listens on `<name>.command`; where nobody does, the server says so at once ([`AskError::NobodyLeads`]);
 //! * an answer comes to an inbox of the asker's own, in pieces of at most [`PIECE_BYTES_MAX`] and below what the server takes. Each piece
-//!   waits for the asker's word that it was taken. So a slow asker makes the answer wait, and one that went away ends it;
+//!   waits for the asker's word that it was taken. So a slow asker makes the answer wait, and one that went away, or takes nothing for
+//!   [`PIECE_TIMEOUT`], ends it;
 //! * who answers says something every few seconds; after [`SILENCE_MAX`] without a word it is given up;
 //! * an answer has ended only with its end mark: what broke off is an error, never a short answer.
 //!

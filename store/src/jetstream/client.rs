@@ -6,6 +6,7 @@
 use std::{
     error::Error as _,
     io,
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -14,7 +15,7 @@ use std::{
 };
 
 use async_nats::{
-    Client, ClientError, ConnectErrorKind, ConnectOptions, Event,
+    Auth, AuthError, Client, ClientError, ConnectErrorKind, ConnectOptions, Event,
     jetstream::{
         ErrorCode,
         account::Account,
@@ -23,7 +24,8 @@ use async_nats::{
     },
     rustls,
 };
-use secrecy::ExposeSecret as _;
+use nkeys::KeyPair;
+use secrecy::{ExposeSecret as _, SecretString};
 use tokio::time::Instant;
 
 use super::{
@@ -119,7 +121,8 @@ fn shown(options: &JetStreamOptions) -> String {
 /// Connects once to whichever server takes it.
 pub(super) async fn connect(options: &JetStreamOptions) -> Result<Client, JetStreamError> {
     let is_refused = Arc::new(AtomicBool::new(false));
-    let mut with = ConnectOptions::new()
+    let mut with = as_whom(&options.credentials)
+        .await?
         .name("auditrelay")
         .connection_timeout(CONNECTION)
         .ping_interval(PING)
@@ -130,20 +133,6 @@ pub(super) async fn connect(options: &JetStreamOptions) -> Result<Client, JetStr
             let is_refused = is_refused.clone();
             async move { report(&event, &is_refused) }
         });
-    with = match &options.credentials {
-        Credentials::None => with,
-        Credentials::User(user, password) => {
-            with.user_and_password(user.clone(), password.expose_secret().to_owned())
-        }
-        Credentials::Token(token) => with.token(token.expose_secret().to_owned()),
-        Credentials::File(path) => {
-            let file = |error: io::Error| JetStreamError::File {
-                path: path.clone(),
-                why: error.to_string(),
-            };
-            with.credentials_file(path).await.map_err(file)?
-        }
-    };
     if let Some(path) = &options.tls.ca_file {
         readable(path).await?;
         with = with.add_root_certificates(path.clone());
@@ -161,7 +150,58 @@ pub(super) async fn connect(options: &JetStreamOptions) -> Result<Client, JetStr
     Ok(client)
 }
 
-async fn readable(path: &std::path::Path) -> Result<(), JetStreamError> {
+async fn as_whom(credentials: &Credentials) -> Result<ConnectOptions, JetStreamError> {
+    let path = match credentials {
+        Credentials::None => return Ok(ConnectOptions::new()),
+        Credentials::User(user, password) => {
+            let password = password.expose_secret().to_owned();
+            return Ok(ConnectOptions::with_user_and_password(
+                user.clone(),
+                password,
+            ));
+        }
+        Credentials::Token(token) => {
+            return Ok(ConnectOptions::with_token(token.expose_secret().to_owned()));
+        }
+        Credentials::File(path) => path.clone(),
+    };
+    let refused = |why: String| JetStreamError::File {
+        path: path.clone(),
+        why,
+    };
+    credentials_of(&path).await.map_err(refused)?;
+    // Read for each connection: such credentials expire, and are then written anew.
+    Ok(ConnectOptions::with_auth_callback(move |nonce| {
+        let path = path.clone();
+        async move {
+            let (token, key) = credentials_of(&path).await.map_err(AuthError::new)?;
+            let mut auth = Auth::new();
+            auth.signature = Some(key.sign(&nonce).map_err(AuthError::new)?);
+            auth.jwt = Some(token);
+            Ok(auth)
+        }
+    }))
+}
+
+/// The signed token of a `.creds` file and the key that proves it is the relay's; says what is wrong without quoting it.
+async fn credentials_of(path: &Path) -> Result<(String, KeyPair), String> {
+    let text = tokio::fs::read_to_string(path)
+        .await
+        .map_err(|error| error.to_string())?;
+    let text = SecretString::from(text);
+    let below = |heading: &str| {
+        let mut lines = text.expose_secret().lines().map(str::trim);
+        lines.find(|line| line.starts_with("---") && line.contains(heading))?;
+        lines.find(|line| !line.is_empty())
+    };
+    let token =
+        below("BEGIN NATS USER JWT").ok_or("it holds no token of a user (NATS USER JWT)")?;
+    let seed = below("BEGIN USER NKEY SEED").ok_or("it holds no key (USER NKEY SEED)")?;
+    let key = KeyPair::from_seed(seed).map_err(|_| "its key (USER NKEY SEED) is damaged")?;
+    Ok((token.to_owned(), key))
+}
+
+async fn readable(path: &Path) -> Result<(), JetStreamError> {
     match tokio::fs::File::open(path).await {
         Ok(_) => Ok(()),
         Err(error) => Err(JetStreamError::File {
@@ -258,7 +298,12 @@ fn check_version(client: &Client) -> Result<(), JetStreamError> {
 /// One line when the connection ends and one when it is there again, one for a refusal meanwhile; the rest is what
 /// somebody looks for on purpose.
 fn report(event: &Event, is_refused: &AtomicBool) {
-    let refusal = ConnectErrorKind::AuthorizationViolation.to_string();
+    let refusals = [
+        ConnectErrorKind::AuthorizationViolation,
+        ConnectErrorKind::Authentication,
+    ]
+    .map(|kind| kind.to_string());
+    let is_refusal = |why: &str| refusals.iter().any(|refusal| why.starts_with(refusal));
     match event {
         Event::Disconnected => tracing::warn!(
             "the connection to NATS is lost; it is made again as soon as a server answers, batches are refused until then"
@@ -267,7 +312,7 @@ fn report(event: &Event, is_refused: &AtomicBool) {
             is_refused.store(false, Relaxed);
             tracing::info!("connected to NATS");
         }
-        Event::ClientError(ClientError::Other(why)) if why.starts_with(&refusal) => {
+        Event::ClientError(ClientError::Other(why)) if is_refusal(why) => {
             if !is_refused.swap(true, Relaxed) {
                 tracing::error!(
                     "NATS refuses the relay's credentials, which it took before; they are tried again, batches are refused until then"

@@ -187,7 +187,7 @@ impl JetStream {
     /// The watch of the lease, which runs from when it is asked for first.
     pub(super) fn lease(&self) -> &LeaseWatch {
         self.0.lease.get_or_init(|| {
-            let client = self.0.client.clone();
+            let client = self.client().clone();
             LeaseWatch::start(self.handle(), client, self.register(), self.0.options.lease)
         })
     }
@@ -203,10 +203,24 @@ impl JetStream {
         self.0.client.connection_state() == State::Connected
     }
 
+    /// Whether an acknowledgement can be had now, and is a promise.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn promises(&self) -> Result<(), &'static str> {
+        match (self.is_connected(), self.is_durable()) {
+            (false, _) => Err("there is no connection to a NATS server"),
+            (_, false) => {
+                Err("the NATS servers do not promise any more that what they acknowledge is kept")
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Whether the servers, when they were last asked, kept what is asked of them for an acknowledged message. It is
     /// asked again every few minutes; a server may have been started anew with other settings.
     pub fn is_durable(&self) -> bool {
-        self.0.is_durable.load(Relaxed)
+        self.0.is_durable()
     }
 }
 
@@ -225,6 +239,10 @@ impl Inner {
 
     pub(super) fn handle(&self) -> &Handle {
         self.runtime.handle()
+    }
+
+    pub(super) fn is_durable(&self) -> bool {
+        self.is_durable.load(Relaxed)
     }
 
     /// Remembers it, and says whether it was otherwise before.

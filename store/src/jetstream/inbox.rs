@@ -159,10 +159,7 @@ impl Intake for Inbox {
 
 impl Door {
     fn connected(&self) -> Result<(), QueueError> {
-        if self.servers.is_connected() {
-            return Ok(());
-        }
-        Err(away("there is no connection to a NATS server"))
+        self.servers.promises().map_err(away)
     }
 
     /// Does it on the connection's own runtime, to its end whatever becomes of who waits for it.

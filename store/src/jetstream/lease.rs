@@ -152,9 +152,11 @@ impl Candidate {
             }
             let free = seen.free_at(self.lease);
             if seen.is_known && now >= free {
+                self.value.since = jiff::Timestamp::now().to_string();
                 match self.register.write(&self.value, seen.revision).await {
                     Written::Is(revision) => return (revision, now),
-                    Written::Not => self.unsure_since = None,
+                    // It may be one of the earlier tries that is there.
+                    Written::Not => {}
                     Written::Unknown => {
                         self.unsure_since.get_or_insert(now);
                     }
@@ -174,3 +176,6 @@ impl Candidate {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

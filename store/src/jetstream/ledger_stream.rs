@@ -16,6 +16,7 @@
 //! the stream cannot be used now: `ResourceBusy` that another relay took over, `StorageFull` that there is no room.
 
 mod entry;
+mod list;
 mod publish;
 mod read;
 
@@ -30,8 +31,10 @@ use std::{
 
 use async_nats::{
     HeaderMap,
+    datetime::DateTime,
     jetstream::{
         Context,
+        message::StreamMessage,
         stream::{RawMessageErrorKind, Stream},
     },
 };
@@ -210,20 +213,7 @@ impl LedgerStream {
     /// # Errors
     /// `NotFound` where there is none of that sequence, `InvalidData` where it is not as long as it says.
     pub(crate) fn get(&self, seq: u64) -> io::Result<Vec<u8>> {
-        let what = || format!("message {seq} of the ledger stream");
-        let found = self
-            .jetstream
-            .block_on(patiently(PATIENCE, what, async || {
-                match self.stream.get_raw_message(seq).await {
-                    Ok(found) => Ok(found),
-                    Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => {
-                        self.check_current().await?;
-                        let text = format!("message {seq} of the ledger stream is gone");
-                        Err(Attempt::Over(io::Error::new(io::ErrorKind::NotFound, text)))
-                    }
-                    Err(error) => Err(Attempt::again(error)),
-                }
-            }))?;
+        let found = self.jetstream.block_on(self.get_async(seq))?;
         let said = Said::read(&found.headers).ok_or_else(|| {
             let text = format!("message {seq} of the ledger stream is not a relay's");
             io::Error::new(io::ErrorKind::InvalidData, text)
@@ -232,13 +222,50 @@ impl LedgerStream {
         Ok(found.payload.into())
     }
 
-    /// A server that was just elected may not have everything yet: it is asked again.
-    async fn check_current(&self) -> Result<(), Attempt> {
+    async fn get_async(&self, seq: u64) -> io::Result<StreamMessage> {
+        let what = || format!("message {seq} of the ledger stream");
+        let ask = async || match self.stream.get_raw_message(seq).await {
+            Ok(found) => Ok(Some(found)),
+            Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Ok(None),
+            Err(error) => Err(Attempt::again(error)),
+        };
+        // What is there is right, whoever says so.
+        if let Ok(Some(found)) = ask().await {
+            return Ok(found);
+        }
+        self.consistent(what, ask).await?.ok_or_else(|| {
+            let text = format!("message {seq} of the ledger stream is gone");
+            io::Error::new(io::ErrorKind::NotFound, text)
+        })
+    }
+
+    /// An answer of a leader that has everything: one that was just elected may not have it yet.
+    async fn consistent<T>(
+        &self,
+        what: impl Fn() -> String,
+        ask: impl AsyncFn() -> Result<T, Attempt>,
+    ) -> io::Result<T> {
+        patiently(PATIENCE, what, async || {
+            let before = self.current_leader().await?;
+            let answer = ask().await?;
+            if self.current_leader().await? == before {
+                Ok(answer)
+            } else {
+                Err(Attempt::again("the stream's leader changed"))
+            }
+        })
+        .await
+    }
+
+    /// Who leads the stream, with all that this writer wrote, and since when.
+    async fn current_leader(&self) -> Result<Option<(Option<String>, Option<DateTime>)>, Attempt> {
         let info = self.stream.get_info().await.map_err(Attempt::again)?;
         if info.state.last_sequence < self.last() {
             return Err(Attempt::again("the stream's leader is behind"));
         }
-        Ok(())
+        Ok(info
+            .cluster
+            .map(|cluster| (cluster.leader, cluster.leader_since)))
     }
 
     /// Deletes messages of a subject: all of them, or those below a sequence. Doing it twice does it once; an error
@@ -260,15 +287,6 @@ impl LedgerStream {
                 purged.map_err(Attempt::again)
             }))?;
         Ok(())
-    }
-
-    /// What the whole stream takes, as its leader says.
-    ///
-    /// # Errors
-    /// The stream cannot be reached.
-    pub(crate) fn bytes(&self) -> io::Result<u64> {
-        let info = self.jetstream.block_on(self.info())?;
-        Ok(info.state.bytes)
     }
 
     async fn info(&self) -> io::Result<async_nats::jetstream::stream::Info> {

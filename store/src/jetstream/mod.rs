@@ -32,6 +32,7 @@ mod promises;
 mod publish;
 mod pump;
 pub(crate) mod segments;
+mod settings;
 mod shared_key;
 mod streams;
 mod take;
@@ -82,7 +83,7 @@ pub enum Credentials {
     /// Not at all.
     #[default]
     None,
-    /// With a `.creds` file.
+    /// With a `.creds` file, which is read for each connection.
     File(PathBuf),
     /// With a user and a password.
     User(String, SecretString),

@@ -39,6 +39,8 @@ const ANSWER: Duration = Duration::from_secs(5);
 const ANSWER_BYTES_MAX: usize = 1 << 20;
 /// How often the question is repeated.
 const REPEAT: Duration = Duration::from_secs(60);
+/// How often while something is wrong.
+const REPEAT_SOON: Duration = Duration::from_secs(5);
 /// Who was not heard by the leader of a stream for so long is away. (`offline` is said about a minute later.)
 const AWAY: Duration = Duration::from_secs(5);
 /// With so many replicas a message is on another server when one loses what it had not synced.
@@ -225,18 +227,26 @@ fn shown(url: &Url) -> String {
     )
 }
 
-/// Repeats the question for as long as the connection's value lives.
+/// Repeats the question for as long as the connection's value lives. What is wrong counts when it is said twice: while
+/// a stream moves a moment's answer may be half of it. It is asked sooner then, and so is whether it has ended.
 pub(super) fn watch(inner: &Arc<Inner>) {
     let weak = Arc::downgrade(inner);
     inner.handle().spawn(async move {
+        let mut is_doubted = false;
         loop {
-            tokio::time::sleep(REPEAT).await;
+            tokio::time::sleep(if is_doubted { REPEAT_SOON } else { REPEAT }).await;
             let Some(asked) = ask_again(&weak) else {
                 return;
             };
             let answer = asked.await;
             let Some(inner) = weak.upgrade() else { return };
-            note(&inner, answer);
+            let is_wrong = answer
+                .as_ref()
+                .is_err_and(|error| !error.is_of_the_moment());
+            if !is_wrong || is_doubted {
+                note(&inner, answer);
+            }
+            is_doubted = is_wrong || !inner.is_durable();
         }
     });
 }
@@ -269,7 +279,7 @@ pub(super) fn note(inner: &Inner, answer: Result<(), JetStreamError>) {
             if inner.set_durable(false) {
                 tracing::error!(
                     %error,
-                    "NATS no longer keeps acknowledged messages as it did at the start: batches are accepted, and could be lost when servers lose power"
+                    "NATS no longer keeps acknowledged messages as it did at the start: what it acknowledges could be lost when servers lose power, so batches are refused until it does again"
                 );
             }
         }

@@ -192,7 +192,7 @@ impl<'d> Pump<'d> {
         if !has_some || is_due {
             self.purge().await?;
         }
-        self.give_up_stale().await?;
+        self.give_up_stale(Instant::now()).await;
         Ok(has_some)
     }
 
@@ -259,8 +259,8 @@ impl<'d> Pump<'d> {
         Ok(())
     }
 
-    async fn give_up_stale(&mut self) -> Result<(), Failed> {
-        for (id, last) in self.parts.stale(Instant::now()) {
+    async fn give_up_stale(&mut self, now: Instant) {
+        for (id, last) in self.parts.stale(now) {
             let servers = &self.door.servers;
             let subject = format!("{}.{id}", servers.streams().inbox_subject);
             let word: PublishMessage = message::given_up()
@@ -272,7 +272,6 @@ impl<'d> Pump<'d> {
                 tracing::debug!(%error, "a block of which parts are missing is not given up yet");
             }
         }
-        Ok(())
     }
 }
 
@@ -298,3 +297,7 @@ fn done(engine: &Engine, created: i128, last: u64) -> u64 {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "pump_tests.rs"]
+mod tests;

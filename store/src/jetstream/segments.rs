@@ -20,6 +20,8 @@ use crate::locked;
 
 /// What was written or read last is kept, up to so many bytes: a batch is routed right after it was appended.
 const CACHE_BYTES_MAX: usize = 16 << 20;
+/// About what servers count of a message beside its payload: its subject, headers and their own record's.
+pub(crate) const MESSAGE_BYTES: u64 = 256;
 /// How much is asked of the servers at once by who reads in order.
 const WINDOW_BYTES: u64 = 2 << 20;
 
@@ -170,6 +172,13 @@ impl Segments {
 
     pub(crate) fn length(&self, segment: u64) -> io::Result<u64> {
         self.look(segment, Segment::length)
+    }
+
+    /// What the stream counts of a log beside its bytes: of many small commits that is more than these.
+    pub(crate) fn overhead_bytes(&self) -> u64 {
+        let table = locked(&self.table);
+        let pieces: usize = table.values().map(|segment| segment.pieces.len()).sum();
+        pieces as u64 * MESSAGE_BYTES
     }
 
     pub(crate) fn modified_unix_ms(&self, segment: u64) -> io::Result<i64> {

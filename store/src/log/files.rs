@@ -75,6 +75,14 @@ impl LogFiles {
         }
     }
 
+    /// What it takes to hold all of them, beside their bytes.
+    pub(crate) fn overhead_bytes(&self) -> u64 {
+        match &self.at {
+            At::Dir(_) => 0,
+            At::Stream(segments) => segments.overhead_bytes(),
+        }
+    }
+
     /// When a segment was last written to, Unix time in milliseconds.
     pub(crate) fn modified_unix_ms(&self, segment: u64) -> io::Result<i64> {
         let modified = match &self.at {

@@ -77,12 +77,12 @@ macro_rules! contract {
         )*)*
 
         mod jetstream {
-            use super::on_jetstream::{OnStream, Server};
+            use super::on_jetstream::{OnStream, Running};
 
             $($(
                 #[tokio::test]
                 async fn $test() {
-                    let Some(_server) = Server::start() else { return };
+                    let Some(_running) = Running::start() else { return };
                     super::$module::$test::<OnStream>().await;
                 }
             )*)*

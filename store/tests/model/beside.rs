@@ -4,7 +4,7 @@ use auditrelay_store::{FellBack, Queue, Thread};
 
 use crate::{operation::CHANNELS, reference::To, run::Run};
 
-impl Run {
+impl Run<'_> {
     /// Where quotas drop what waits, the model does not know what there is to copy.
     pub async fn fall_back(&mut self, from: &str, to: &str) {
         if self.drops {

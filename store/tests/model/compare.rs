@@ -15,7 +15,7 @@ use crate::{
     run::Run,
 };
 
-impl Run {
+impl Run<'_> {
     pub fn compare(&self) {
         let ledger = self.queue().ledger();
         assert!(ledger.is_balanced(), "{ledger:?}");

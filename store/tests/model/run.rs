@@ -12,6 +12,7 @@ use tempfile::TempDir;
 
 use crate::{
     compare::snapshot,
+    medium::Medium,
     operation::{CHANNELS, Case, Fate, Operation},
     reference::{Members, Model, To, Waits},
     support::{burial, noise, quick_dir, texts},
@@ -19,8 +20,9 @@ use crate::{
 
 const NOW_UNIX_MS: i64 = 1_700_000_000_000;
 
-pub struct Run {
+pub struct Run<'a> {
     pub dir: TempDir,
+    medium: &'a Medium<'a>,
     options: SledOptions,
     pub queue: Option<Engine>,
     pub model: Model,
@@ -30,7 +32,7 @@ pub struct Run {
     pub now_unix_ms: i64,
 }
 
-pub async fn run(case: &Case) {
+pub async fn run(case: &Case, medium: &Medium<'_>) {
     let dir = quick_dir();
     let quota = case.quota_bytes.unwrap_or(u64::MAX);
     let options = SledOptions {
@@ -48,6 +50,7 @@ pub async fn run(case: &Case) {
     };
     let mut run = Run {
         dir,
+        medium,
         options,
         queue: None,
         model: Model::default(),
@@ -64,14 +67,13 @@ pub async fn run(case: &Case) {
     run.finish().await;
 }
 
-impl Run {
+impl Run<'_> {
     pub fn queue(&self) -> &Engine {
         self.queue.as_ref().expect("it is open")
     }
 
-    fn open(&mut self) {
-        let opened = Engine::open(&self.options).expect("opens");
-        self.queue = Some(opened.queue);
+    pub fn open(&mut self) {
+        self.queue = Some(self.medium.open(&self.options));
     }
 
     async fn step(&mut self, operation: &Operation) {
@@ -97,7 +99,10 @@ impl Run {
                 self.open();
             }
             Operation::Crash(torn_bytes) => {
-                self.crash(usize::from(*torn_bytes));
+                match self.medium {
+                    Medium::Disk => self.crash(usize::from(*torn_bytes)),
+                    Medium::Stream(..) => self.take_over().await,
+                }
                 self.verify().await;
             }
         }

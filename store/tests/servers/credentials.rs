@@ -78,7 +78,9 @@ async fn a_file_of_credentials() {
         lines: operator.lines(),
         ..NatsOptions::default()
     };
-    let Some(server) = server(with) else { return };
+    let Some(mut server) = server(with) else {
+        return;
+    };
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("relay.creds");
     let mut options = one(&server);
@@ -104,7 +106,22 @@ async fn a_file_of_credentials() {
     assert!(!format!("{error} {error:?}").contains(&strange_seed));
 
     fs::write(&path, file).unwrap();
-    assert!(JetStream::connect(&options).await.unwrap().is_connected());
+    let relay = JetStream::connect(&options).await.unwrap();
+    assert!(relay.is_connected());
+
+    // A file that is written anew counts from the next connection on.
+    let other = Operator::new();
+    server.options_mut().lines = other.lines();
+    server.kill();
+    // Streams of an account that is no more would keep it from being ready.
+    fs::remove_dir_all(server.store_dir()).unwrap();
+    server.restart().unwrap();
+    until("the server has refused it", async || {
+        !relay.is_connected() && server.log().contains("authentication error")
+    })
+    .await;
+    fs::write(&path, other.user().0).unwrap();
+    until("it is connected again", async || relay.is_connected()).await;
 }
 
 /// A relay that runs is not ended by a password that is being changed.

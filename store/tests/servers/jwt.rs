@@ -55,7 +55,7 @@ impl Operator {
             &user.public_key(),
             json!({"type": "user", "version": 2, "pub": {}, "sub": {}, "subs": -1, "data": -1, "payload": -1}),
         );
-        let seed = user.seed().unwrap();
+        let seed = user.seed().expect("it is a key of its own");
         let file = format!(
             "-----BEGIN NATS USER JWT-----\n{token}\n------END NATS USER JWT------\n\n\
              -----BEGIN USER NKEY SEED-----\n{seed}\n------END USER NKEY SEED------\n"
@@ -71,6 +71,7 @@ fn sign(by: &KeyPair, subject: &str, nats: Value) -> String {
         "jti": subject, "iat": 1_700_000_000, "iss": by.public_key(), "name": subject, "sub": subject, "nats": nats
     }));
     let signed = format!("{head}.{claims}");
-    let signature = URL_SAFE_NO_PAD.encode(by.sign(signed.as_bytes()).unwrap());
+    let signature =
+        URL_SAFE_NO_PAD.encode(by.sign(signed.as_bytes()).expect("it is a key of its own"));
     format!("{signed}.{signature}")
 }

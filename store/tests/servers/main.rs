@@ -1,10 +1,15 @@
 //! Real NATS servers as the queue: who may connect, what is refused and with which words, and what is created.
 
+mod ask;
 mod credentials;
 mod jwt;
+mod permissions;
 mod promises;
 mod refusals;
+mod shared_key;
 mod streams;
+#[path = "../support/mod.rs"]
+mod support;
 mod tls;
 
 use std::time::Duration;
@@ -29,7 +34,7 @@ fn options(servers: &[&NatsServer], replicas: usize) -> JetStreamOptions {
         durability: Durability::Synced(
             servers
                 .iter()
-                .map(|server| server.monitoring().parse().unwrap())
+                .map(|server| server.monitoring().parse().expect("an address"))
                 .collect(),
         ),
     }
@@ -44,7 +49,7 @@ fn every(cluster: &NatsCluster, replicas: usize) -> JetStreamOptions {
 }
 
 fn server(with: NatsOptions) -> Option<NatsServer> {
-    NatsServer::start(&with).unwrap()
+    NatsServer::start(&with).expect("it starts")
 }
 
 async fn refused(options: &JetStreamOptions) -> JetStreamError {

@@ -1,9 +1,12 @@
 //! What servers promise for what they acknowledge: nothing begins without it, and what changes later is noticed.
 
 use auditrelay_loadtest::nats::{NatsCluster, NatsOptions};
-use auditrelay_store::jetstream::{Durability, JetStream, JetStreamError};
+use auditrelay_store::{
+    Intake as _, QueueError,
+    jetstream::{Durability, JetStream, JetStreamError},
+};
 
-use crate::{every, one, refused, server, until};
+use crate::{every, one, refused, server, support, until};
 
 fn lax() -> NatsOptions {
     NatsOptions {
@@ -47,16 +50,29 @@ async fn one_server_has_to_sync() {
     );
     let relay = JetStream::connect(&one(&server)).await.unwrap();
     assert!(relay.ask_whether_durable().await);
+    let inbox = relay.inbox();
+    let batch = || support::batch(["{}".to_owned()]);
+    inbox.append(batch()).await.unwrap();
 
     // It is started anew with other settings, and then again with the right ones.
     server.options_mut().sync_always = false;
     server.restart().unwrap();
     until("it is noticed", async || !relay.ask_whether_durable().await).await;
     assert!(!relay.is_durable());
+    until("it is connected again", async || relay.is_connected()).await;
+    let answer = inbox.append(batch()).await;
+    assert!(
+        matches!(&answer, Err(QueueError::Unavailable(why)) if why.contains("do not promise any more")),
+        "{answer:?}"
+    );
     server.options_mut().sync_always = true;
     server.restart().unwrap();
     until("it is noticed again", async || {
         relay.ask_whether_durable().await
+    })
+    .await;
+    until("batches are taken again", async || {
+        inbox.append(batch()).await.is_ok()
     })
     .await;
 }
@@ -130,6 +146,17 @@ async fn every_server_of_a_cluster_has_to_sync() {
     let error = refused(&two).await;
     assert!(
         matches!(&error, JetStreamError::NotMonitored { server } if server == cluster.servers[2].name()),
+        "{error:?}"
+    );
+
+    // One that holds them, is there, and does not say.
+    let mut silent = options.clone();
+    if let Durability::Synced(urls) = &mut silent.durability {
+        urls[2] = "http://127.0.0.1:9".parse().unwrap();
+    }
+    let error = refused(&silent).await;
+    assert!(
+        matches!(&error, JetStreamError::Monitoring { address, .. } if address == "127.0.0.1:9"),
         "{error:?}"
     );
 

@@ -70,7 +70,17 @@ async fn a_relay_waits_for_servers_that_start_later_and_not_for_those_that_refus
     server.kill();
     let error = refused(&options).await;
     assert!(error.is_of_the_moment(), "{error:?}");
+    let nobody = TcpListener::bind(server.address().replace("nats://", ""))
+        .await
+        .unwrap();
     let waits = tokio::spawn(async move { JetStream::connect_when_there(&options).await });
+    // It tries, and it tries again.
+    for _ in 0..2 {
+        let tried = tokio::time::timeout(BOUND, nobody.accept()).await;
+        drop(tried.unwrap().unwrap());
+    }
+    assert!(!waits.is_finished());
+    drop(nobody);
     server.restart().unwrap();
     let relay = waits.await.unwrap().unwrap();
     assert!(relay.is_connected());
@@ -78,15 +88,17 @@ async fn a_relay_waits_for_servers_that_start_later_and_not_for_those_that_refus
 
 /// Says what a server of a version says, and nothing more.
 async fn of_version(version: &str) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = format!("nats://{}", listener.local_addr().unwrap());
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = format!("nats://{}", listener.local_addr().expect("a port"));
     let info = format!(
         "INFO {{\"server_id\":\"A\",\"server_name\":\"old\",\"version\":\"{version}\",\"proto\":1,\"headers\":true,\
          \"max_payload\":1048576,\"jetstream\":true}}\r\n"
     );
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
-            stream.write_all(info.as_bytes()).await.unwrap();
+            if stream.write_all(info.as_bytes()).await.is_err() {
+                continue;
+            }
             let mut said = [0; 4_096];
             while stream.read(&mut said).await.is_ok_and(|read| read > 0) {
                 if stream.write_all(b"PONG\r\n").await.is_err() {

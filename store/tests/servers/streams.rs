@@ -11,11 +11,15 @@ use std::time::Duration;
 use crate::{one, refused, server};
 
 async fn context(server: &NatsServer) -> Context {
-    jetstream::new(async_nats::connect(server.address()).await.unwrap())
+    jetstream::new(
+        async_nats::connect(server.address())
+            .await
+            .expect("it answers"),
+    )
 }
 
 async fn config(context: &Context, stream: &str) -> Config {
-    let stream = context.get_stream(stream).await.unwrap();
+    let stream = context.get_stream(stream).await.expect("it is there");
     stream.cached_info().config.clone()
 }
 
@@ -35,7 +39,7 @@ async fn three_create_them_at_once_as_they_have_to_be() {
     c.unwrap();
     let context = context(&server).await;
     let inbox = config(&context, "relay-inbox").await;
-    assert_eq!(inbox.subjects, ["relay.inbox"]);
+    assert_eq!(inbox.subjects, ["relay.inbox", "relay.inbox.>"]);
     assert_eq!(inbox.retention, RetentionPolicy::WorkQueue);
     assert_eq!(inbox.max_bytes, 64 << 20);
     let ledger = config(&context, "relay-ledger").await;

@@ -19,11 +19,15 @@ struct Authority {
 impl Authority {
     fn new(folder: &Path, name: &str) -> Self {
         let folder = folder.join(name);
-        fs::create_dir(&folder).unwrap();
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        fs::create_dir(&folder).expect("a file or a certificate");
+        let mut params = CertificateParams::new(Vec::new()).expect("a file or a certificate");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-        fs::write(folder.join("ca.pem"), issuer.pem()).unwrap();
+        let issuer = CertifiedIssuer::self_signed(
+            params,
+            KeyPair::generate().expect("a file or a certificate"),
+        )
+        .expect("a file or a certificate");
+        fs::write(folder.join("ca.pem"), issuer.pem()).expect("a file or a certificate");
         Self { issuer, folder }
     }
 
@@ -33,15 +37,18 @@ impl Authority {
 
     /// A certificate and its key.
     fn issue(&self, name: &str) -> (PathBuf, PathBuf) {
-        let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
-        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        let key = KeyPair::generate().expect("a file or a certificate");
+        let params =
+            CertificateParams::new(vec![name.to_owned()]).expect("a file or a certificate");
+        let certificate = params
+            .signed_by(&key, &self.issuer)
+            .expect("a file or a certificate");
         let (cert_file, key_file) = (
             self.folder.join(format!("{name}.pem")),
             self.folder.join(format!("{name}.key")),
         );
-        fs::write(&cert_file, certificate.pem()).unwrap();
-        fs::write(&key_file, key.serialize_pem()).unwrap();
+        fs::write(&cert_file, certificate.pem()).expect("a file or a certificate");
+        fs::write(&key_file, key.serialize_pem()).expect("a file or a certificate");
         (cert_file, key_file)
     }
 }

@@ -4,6 +4,7 @@
 
 pub mod filled;
 pub mod harm;
+pub mod on_jetstream;
 
 use std::{
     borrow::Cow,

@@ -31,7 +31,8 @@ pub(super) struct Keeper {
 }
 
 /// What became of a renewal.
-enum Renewal {
+#[derive(Debug)]
+pub(super) enum Renewal {
     Done,
     Unanswered,
     /// Somebody else has it.
@@ -86,7 +87,7 @@ impl Keeper {
     }
 
     /// Once. It may be dropped at any point: it is unsure then whether it was written.
-    async fn renew(&mut self, holder: &TenureHolder) -> Renewal {
+    pub(super) async fn renew(&mut self, holder: &TenureHolder) -> Renewal {
         let begun = Instant::now();
         if begun >= self.until {
             return Renewal::Late;

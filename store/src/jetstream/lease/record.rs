@@ -26,7 +26,7 @@ pub(super) struct Value {
     pub(super) replica: String,
     /// Random: this hold of it, and no other.
     pub(super) tenure: String,
-    /// Since when, for people.
+    /// When it was asked for, for people.
     pub(super) since: String,
     /// It was given up.
     pub(super) is_released: bool,
@@ -37,7 +37,7 @@ impl Value {
         Self {
             replica: replica.to_owned(),
             tenure: nuid::next().to_string(),
-            since: jiff::Timestamp::now().to_string(),
+            since: String::new(),
             is_released: false,
         }
     }
@@ -116,7 +116,9 @@ impl Register {
             Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => {
                 let info = self.stream.get_info().await;
                 let info = info.map_err(|error| error.to_string())?;
-                let is_new = info.state.last_sequence == 0;
+                // As many messages as were ever written: none was deleted, so this key never had one. (The dedup key's
+                // mark is in the bucket too.)
+                let is_new = info.state.last_sequence == info.state.messages;
                 Ok((0, if is_new { Held::Free } else { Held::ByUnknown }))
             }
             Err(error) => Err(error.to_string()),

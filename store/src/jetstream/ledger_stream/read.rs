@@ -3,41 +3,25 @@
 //! Invariants:
 //! * the end is what the stream's leader says it is, and everything up to it was seen, or there is an error;
 //! * the server numbers what a consumer delivers. After a number that is missing, a consumer that is gone or one that
-//!   has nothing to say, another one goes on where the last one was;
-//! * a list is compared with the leader's own counts, subject by subject. A server that lags may still have messages
-//!   that are purged: these are the oldest of their subject, and left out.
+//!   has nothing to say, another one goes on where the last one was.
 
-use std::{
-    collections::{HashMap, HashSet},
-    io,
-    sync::Arc,
-    time::Duration,
-};
+use std::{io, sync::Arc, time::Duration};
 
-use async_nats::{
-    header::HeaderName,
-    jetstream::{
-        Message,
-        consumer::{AckPolicy, DeliverPolicy, ReplayPolicy, pull},
-        stream::RawMessageErrorKind,
-    },
+use async_nats::jetstream::{
+    Message,
+    consumer::{AckPolicy, DeliverPolicy, ReplayPolicy, pull},
+    stream::RawMessageErrorKind,
 };
-use futures_util::{StreamExt as _, TryStreamExt as _};
+use futures_util::StreamExt as _;
 use tokio::time::{Instant, timeout};
 
-use super::{Entry, FENCE, LedgerStream, PATIENCE, entry::Said};
+use super::{Entry, LedgerStream, PATIENCE, entry::Said};
 
-/// NATS: what a consumer of headers only says of the payload.
-const MESSAGE_SIZE: HeaderName = HeaderName::from_static("Nats-Msg-Size");
-/// Messages asked for at once where only their headers come.
-const HEADERS_AT_ONCE: usize = 4_000;
 /// Messages asked for at once where their payloads come: 32 MiB at most, which is below what a server holds for one
 /// connection.
 const PAYLOADS_AT_ONCE: usize = 64;
 /// How long a consumer has nothing to say before another one is tried.
-const SILENCE: Duration = Duration::from_secs(1);
-/// Lists that do not agree with the leader's counts before that is an error.
-const LISTS_MAX: usize = 3;
+pub(super) const SILENCE: Duration = Duration::from_secs(1);
 
 /// Why one attempt came to nothing.
 #[derive(Debug)]
@@ -78,117 +62,18 @@ pub(super) async fn patiently<T>(
 }
 
 /// What is read, by how many messages at once.
-struct Plan {
-    subject: String,
-    is_headers_only: bool,
-    at_once: usize,
+pub(super) struct Plan {
+    pub(super) subject: String,
+    pub(super) is_headers_only: bool,
+    pub(super) at_once: usize,
 }
 
 impl LedgerStream {
-    /// All messages up to this writer's last one, oldest first, without fences: also parts of appends that are not
-    /// whole. For a writer that just took over and does not write meanwhile.
-    ///
-    /// # Errors
-    /// The stream cannot be reached, or what it lists is not what it says it has.
-    pub(crate) fn list(&self) -> io::Result<Vec<Entry>> {
-        self.jetstream.block_on(self.list_async())
-    }
-
-    async fn list_async(&self) -> io::Result<Vec<Entry>> {
-        let mut missing = String::new();
-        for _ in 0..LISTS_MAX {
-            let counts = self.counts().await?;
-            let mut entries = self.list_once().await?;
-            match keep_what_is_counted(&mut entries, counts) {
-                Ok(()) => return Ok(entries.into_iter().filter_map(|(entry, _)| entry).collect()),
-                Err(subject) => missing = subject,
-            }
-        }
-        let text = format!("the ledger stream has messages of {missing} that it does not list");
-        Err(io::Error::new(io::ErrorKind::TimedOut, text))
-    }
-
-    /// Entries and their subjects; there is no entry where a message is not a relay's.
-    async fn list_once(&self) -> io::Result<Vec<(Option<Entry>, Arc<str>)>> {
-        let mut subjects: HashSet<Arc<str>> = HashSet::new();
-        let mut entries = Vec::new();
-        let plan = Plan {
-            subject: format!("{}>", self.prefix),
-            is_headers_only: true,
-            at_once: HEADERS_AT_ONCE,
-        };
-        let last = self.last();
-        self.scan(
-            &plan,
-            1,
-            async || Ok(Some(last)),
-            |message| {
-                let suffix = self.suffix(message);
-                let subject = subjects.get(suffix).cloned().unwrap_or_else(|| {
-                    let subject: Arc<str> = suffix.into();
-                    subjects.insert(subject.clone());
-                    subject
-                });
-                if &*subject != FENCE {
-                    let size = || {
-                        let headers = message.headers.as_ref()?;
-                        headers.get(MESSAGE_SIZE)?.as_str().parse().ok()
-                    };
-                    let entry = entry(message, subject.clone());
-                    let entry = entry.filter(|entry| size() == Some(entry.bytes));
-                    entries.push((entry, subject));
-                }
-                Ok(())
-            },
-        )
-        .await?;
-        let strange = entries.iter().filter(|(entry, _)| entry.is_none()).count();
-        if strange > 0 {
-            tracing::warn!(
-                messages = strange,
-                "the ledger stream has messages that are not the relay's; they are left out, publish nothing to it"
-            );
-        }
-        Ok(entries)
-    }
-
-    /// How many messages each subject has, as the stream's leader says.
-    async fn counts(&self) -> io::Result<HashMap<String, usize>> {
-        let what = || "the subjects of the ledger stream".to_owned();
-        patiently(PATIENCE, what, async || {
-            let filter = format!("{}>", self.prefix);
-            let info = self.stream.info_with_subjects(filter).await;
-            let mut info = info.map_err(Attempt::again)?;
-            if info.info.state.last_sequence < self.last() {
-                return Err(Attempt::again("the stream's leader is behind"));
-            }
-            let mut counts = HashMap::new();
-            while let Some((subject, count)) = info.try_next().await.map_err(Attempt::again)? {
-                counts.insert(self.strip(&subject).to_owned(), count);
-            }
-            Ok(counts)
-        })
-        .await
-    }
-
-    /// All messages of a subject from a sequence on, with their payloads, up to this writer's last one.
+    /// All messages of a subject from a sequence on, with their payloads, up to a sequence, whose message is there unless
+    /// it is told that it went meanwhile: then what was read until then.
     ///
     /// # Errors
     /// The stream cannot be reached; `InvalidData` where a payload is not as long as it says.
-    pub(crate) fn read_all(
-        &self,
-        subject: &str,
-        from_seq: u64,
-    ) -> io::Result<Vec<(Entry, Vec<u8>)>> {
-        let of_stream = format!("{}{subject}", self.prefix);
-        self.read(subject, from_seq, async || self.last_of(&of_stream).await)
-    }
-
-    /// The same up to a sequence, whose message is there unless it is told that it went meanwhile: then what was read
-    /// until then.
-    ///
-    /// # Errors
-    /// As of [`LedgerStream::read_all`].
     pub(crate) fn read_some(
         &self,
         subject: &str,
@@ -199,7 +84,8 @@ impl LedgerStream {
         self.read(subject, from_seq, async || Ok(is_there().then_some(to_seq)))
     }
 
-    fn read(
+    /// The same up to an end that is asked for.
+    pub(super) fn read(
         &self,
         subject: &str,
         from_seq: u64,
@@ -224,16 +110,13 @@ impl LedgerStream {
         Ok(read)
     }
 
-    /// The last message of a subject, as the stream's leader says.
-    async fn last_of(&self, subject: &str) -> io::Result<Option<u64>> {
+    /// The last message of a subject, or of all that match, as the stream's leader says.
+    pub(super) async fn last_of(&self, subject: &str) -> io::Result<Option<u64>> {
         let what = || format!("the last message of {subject}");
-        patiently(PATIENCE, what, async || {
+        self.consistent(what, async || {
             match self.stream.get_last_raw_message_by_subject(subject).await {
                 Ok(last) => Ok(Some(last.sequence)),
-                Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => {
-                    self.check_current().await?;
-                    Ok(None)
-                }
+                Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Ok(None),
                 Err(error) => Err(Attempt::again(error)),
             }
         })
@@ -242,7 +125,7 @@ impl LedgerStream {
 
     /// Takes every message of a plan, in order, up to its end; the end is asked for again whenever a consumer does
     /// not come to it, as what was the last message may be purged.
-    async fn scan(
+    pub(super) async fn scan(
         &self,
         plan: &Plan,
         from_seq: u64,
@@ -307,8 +190,11 @@ impl LedgerStream {
                 let Ok(message) = timeout(SILENCE * 2, batch.next()).await else {
                     break Err(Attempt::again("its server does not answer"));
                 };
-                let Some(message) = message else { break Ok(()) };
-                let message = message.map_err(Attempt::again)?;
+                let message = match message {
+                    Some(Ok(message)) => message,
+                    Some(Err(error)) => break Err(Attempt::again(error)),
+                    None => break Ok(()),
+                };
                 if let Err(error) = take_next(&message, next, &mut delivered, take) {
                     break Err(error);
                 }
@@ -328,16 +214,16 @@ impl LedgerStream {
         outcome
     }
 
-    fn suffix<'m>(&self, message: &'m Message) -> &'m str {
+    pub(super) fn suffix<'m>(&self, message: &'m Message) -> &'m str {
         self.strip(message.subject.as_str())
     }
 
-    fn strip<'s>(&self, subject: &'s str) -> &'s str {
+    pub(super) fn strip<'s>(&self, subject: &'s str) -> &'s str {
         subject.strip_prefix(&self.prefix).unwrap_or(subject)
     }
 }
 
-fn take_next(
+pub(super) fn take_next(
     message: &Message,
     next: &mut u64,
     delivered: &mut u64,
@@ -357,7 +243,7 @@ fn said(message: &Message) -> Option<Said> {
     Said::read(message.headers.as_ref()?)
 }
 
-fn entry(message: &Message, subject: Arc<str>) -> Option<Entry> {
+pub(super) fn entry(message: &Message, subject: Arc<str>) -> Option<Entry> {
     let said = said(message)?;
     let info = message.info().ok()?;
     Some(Entry {
@@ -369,61 +255,4 @@ fn entry(message: &Message, subject: Arc<str>) -> Option<Entry> {
         bytes: said.bytes,
         stored_unix_ms: (info.published.unix_timestamp_nanos() / 1_000_000) as i64,
     })
-}
-
-/// Leaves out what the leader does not count any more, the oldest of each subject. Names a subject that has more than
-/// is listed.
-fn keep_what_is_counted<T>(
-    entries: &mut Vec<(T, Arc<str>)>,
-    mut counts: HashMap<String, usize>,
-) -> Result<(), String> {
-    counts.remove(FENCE);
-    let mut surplus: HashMap<Arc<str>, usize> = HashMap::new();
-    for (_, subject) in entries.iter() {
-        match counts.get_mut(&**subject) {
-            Some(count) if *count > 0 => *count -= 1,
-            _ => *surplus.entry(subject.clone()).or_default() += 1,
-        }
-    }
-    if let Some((subject, _)) = counts.into_iter().find(|(_, count)| *count > 0) {
-        return Err(subject);
-    }
-    if !surplus.is_empty() {
-        entries.retain(|(_, subject)| match surplus.get_mut(subject) {
-            Some(count) if *count > 0 => {
-                *count -= 1;
-                false
-            }
-            _ => true,
-        });
-    }
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_list_is_what_the_leader_counts() {
-        let listed = |seqs: &[(u64, &str)]| -> Vec<(u64, Arc<str>)> {
-            seqs.iter()
-                .map(|(seq, subject)| (*seq, (*subject).into()))
-                .collect()
-        };
-        let counts = |counts: &[(&str, usize)]| {
-            let counts = counts
-                .iter()
-                .map(|(subject, count)| ((*subject).to_owned(), *count));
-            counts.collect::<HashMap<_, _>>()
-        };
-        let mut entries = listed(&[(1, "a"), (2, "b"), (3, "a"), (4, "a")]);
-        // Purged on the leader, listed by one that lags: the oldest of "a" and all of "b".
-        keep_what_is_counted(&mut entries, counts(&[("a", 2), ("fence", 1)])).unwrap();
-        assert_eq!(entries, listed(&[(3, "a"), (4, "a")]));
-        let missing = keep_what_is_counted(&mut entries, counts(&[("a", 3)])).unwrap_err();
-        assert_eq!(missing, "a");
-        let missing = keep_what_is_counted(&mut entries, counts(&[("a", 2), ("c", 1)]));
-        assert_eq!(missing.unwrap_err(), "c");
-    }
 }

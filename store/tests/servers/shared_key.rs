@@ -1,33 +1,22 @@
 //! Relays that are one agree on their key: on a real nats-server, as many as begin at once.
 
-use std::time::Duration;
-
 use auditrelay_loadtest::nats::{NatsOptions, NatsServer};
-use auditrelay_store::jetstream::{
-    Credentials, Durability, JetStream, JetStreamError, JetStreamOptions, Tls,
-};
+use auditrelay_store::jetstream::{JetStream, JetStreamError, JetStreamOptions};
 
-const MIB: u64 = 1 << 20;
+use super::{one, server};
 
 fn options(server: &NatsServer, name: &str) -> JetStreamOptions {
     JetStreamOptions {
-        servers: vec![server.address()],
-        credentials: Credentials::None,
-        tls: Tls::default(),
-        replicas: 1,
         name: name.to_owned(),
-        inbox_bytes_max: MIB,
-        ledger_bytes_max: MIB,
-        lease: Duration::from_secs(6),
-        append_timeout: Duration::from_millis(800),
-        durability: Durability::Synced(vec![server.monitoring().parse().expect("a URL")]),
+        ..one(server)
     }
 }
 
 #[tokio::test]
 async fn the_first_key_counts_and_another_is_refused() {
-    let server = NatsServer::start(&NatsOptions::default()).expect("a server that starts");
-    let Some(server) = server else { return };
+    let Some(server) = server(NatsOptions::default()) else {
+        return;
+    };
     let one = JetStream::connect(&options(&server, "a"))
         .await
         .expect("connected");
@@ -60,8 +49,9 @@ async fn the_first_key_counts_and_another_is_refused() {
 
 #[tokio::test]
 async fn of_many_that_begin_at_once_with_different_keys_one_wins() {
-    let server = NatsServer::start(&NatsOptions::default()).expect("a server that starts");
-    let Some(server) = server else { return };
+    let Some(server) = server(NatsOptions::default()) else {
+        return;
+    };
     let mut relays = Vec::new();
     for _ in 0..4 {
         relays.push(

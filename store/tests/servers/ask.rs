@@ -1,0 +1,92 @@
+//! What is asked of who leads comes to it, and the answer comes back whole or not at all.
+
+use std::time::Duration;
+
+use auditrelay_loadtest::nats::NatsOptions;
+use auditrelay_store::jetstream::{AskError, Gone, JetStream};
+use bytes::Bytes;
+
+use super::{one, server};
+
+const PAYLOAD: u64 = 64 << 10;
+
+async fn two() -> Option<(impl Drop, JetStream, JetStream)> {
+    // Small, so that an answer comes in pieces.
+    let server = server(NatsOptions {
+        payload_bytes_max: Some(PAYLOAD),
+        ..NatsOptions::default()
+    })?;
+    let (asks, leads) = (
+        JetStream::connect(&one(&server)).await.expect("connected"),
+        JetStream::connect(&one(&server)).await.expect("connected"),
+    );
+    Some((server, asks, leads))
+}
+
+fn text(bytes: usize) -> Bytes {
+    (0..bytes).map(|at| (at % 251) as u8).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_larger_than_a_message_comes_whole() {
+    let Some((_server, asks, leads)) = two().await else {
+        return;
+    };
+    let mut questions = leads.questions().await.expect("it listens");
+    let answering = tokio::spawn(async move {
+        let question = questions.next().await.expect("one");
+        assert_eq!(question.text, "what?");
+        for bytes in [10, 1_000_000, 0, 77] {
+            question.say(text(bytes)).await.expect("taken");
+        }
+        question.end().await.expect("taken");
+    });
+    let mut answer = asks.ask(b"what?".to_vec()).await.expect("asked");
+    let mut heard = Vec::new();
+    while let Some(piece) = answer.next().await.expect("whole") {
+        assert!(piece.len() < PAYLOAD as usize);
+        heard.extend_from_slice(&piece);
+    }
+    let said = [text(10), text(1_000_000), text(77)].concat();
+    assert!(heard == said, "{} of {}", heard.len(), said.len());
+    answering.await.expect("answered");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_goes_away_ends_the_answer_and_the_leader_goes_on() {
+    let Some((_server, asks, leads)) = two().await else {
+        return;
+    };
+    let mut questions = leads.questions().await.expect("it listens");
+    let mut answer = asks.ask(b"one".to_vec()).await.expect("asked");
+    let question = questions.next().await.expect("one");
+    let (said, heard) = tokio::join!(question.say(text(5)), answer.next());
+    said.expect("taken");
+    assert_eq!(heard.expect("a piece").expect("not the end"), text(5));
+    drop(answer);
+    // Until the server knows that nobody listens there a piece may still find its way, and is not taken.
+    assert_eq!(question.say(text(5)).await, Err(Gone));
+    let _answer = asks.ask(b"two".to_vec()).await.expect("asked");
+    assert_eq!(questions.next().await.expect("another").text, "two");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_nobody_leads_that_is_said_at_once_and_what_breaks_off_is_no_answer() {
+    let Some((_server, asks, leads)) = two().await else {
+        return;
+    };
+    let mut answer = asks.ask(b"what?".to_vec()).await.expect("asked");
+    let at_once = tokio::time::timeout(Duration::from_secs(5), answer.next());
+    assert_eq!(at_once.await.expect("at once"), Err(AskError::NobodyLeads));
+    let large = asks.ask(vec![b'x'; PAYLOAD as usize]).await;
+    assert!(matches!(large, Err(AskError::TooLarge { .. })), "{large:?}");
+
+    let mut questions = leads.questions().await.expect("it listens");
+    let mut answer = asks.ask(b"what?".to_vec()).await.expect("asked");
+    let question = questions.next().await.expect("one");
+    let (said, heard) = tokio::join!(question.say(text(5)), answer.next());
+    said.expect("taken");
+    assert_eq!(heard.expect("a piece").expect("not the end"), text(5));
+    drop(question);
+    assert_eq!(answer.next().await, Err(AskError::Silent));
+}
