@@ -143,6 +143,12 @@ async fn settled(relay: &Running, events: u64) -> Value {
     }
 }
 
+/// Nothing gets through from here on.
+pub fn archive(slack: &LocalSlack) {
+    let code = "is_archived".into();
+    slack.inject(Fault::new(Effect::Error { code }).times(10_000));
+}
+
 /// Leaves something of everything in a queue; what is to be told of it.
 async fn fill(relay: &Running, folder: &Path, slack: &LocalSlack) -> Vec<String> {
     let post = async |body: String| {
@@ -166,9 +172,7 @@ async fn fill(relay: &Running, folder: &Path, slack: &LocalSlack) -> Vec<String>
     let early: Vec<String> = ids("early", 4).collect();
     post(list("alice", "get", early.clone())).await;
     settled(relay, 10).await;
-    // Nothing gets through from here on.
-    let code = "is_archived".into();
-    slack.inject(Fault::new(Effect::Error { code }).times(10_000));
+    archive(slack);
     let late: Vec<String> = ids("late", 30).collect();
     post(list("alice", "get", late.clone())).await;
     early.into_iter().chain(late).collect()

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::{
     Bench, leads,
-    moving::{CONFIG, command, start, stderr, stop},
+    moving::{CONFIG, archive, command, start, stderr, stop},
     support::{PATIENCE, Running, ids, list, run},
     until_leads, until_told,
 };
@@ -88,11 +88,7 @@ async fn half_an_import_is_led_by_nobody_and_begun_anew() {
         bench.place_on_streams("one", "moved"),
     );
     // What waits for a channel that nobody can post to yet.
-    let code = "is_archived".into();
-    let archived = auditrelay_loadtest::slack::Effect::Error { code };
-    bench
-        .slack
-        .inject(auditrelay_loadtest::slack::Fault::new(archived).times(10_000));
+    archive(&bench.slack);
     let mut old = start(&disk);
     let held: Vec<String> = ids("held", 6).collect();
     for id in &held {
@@ -165,11 +161,7 @@ async fn an_export_while_a_relay_takes_batches_has_no_end() {
         bench.place_on_streams("one", "moved"),
         bench.place_on_streams("two", "moved"),
     );
-    let code = "is_archived".into();
-    let archived = auditrelay_loadtest::slack::Effect::Error { code };
-    bench
-        .slack
-        .inject(auditrelay_loadtest::slack::Fault::new(archived).times(10_000));
+    archive(&bench.slack);
     let mut one = start(&first);
     until_leads(&one, PATIENCE).await;
     // More than a pipe holds.

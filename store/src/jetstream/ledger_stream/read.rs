@@ -19,7 +19,9 @@ use super::{Entry, LedgerStream, PATIENCE, entry::Said};
 
 /// Messages asked for at once where their payloads come: 32 MiB at most, which is below what a server holds for one
 /// connection.
-const PAYLOADS_AT_ONCE: usize = 64;
+const PAYLOADS_AT_ONCE: usize = 1_000;
+/// The same, in bytes.
+const BYTES_AT_ONCE: usize = 8 << 20;
 /// How long a consumer has nothing to say before another one is tried.
 pub(super) const SILENCE: Duration = Duration::from_secs(1);
 
@@ -180,7 +182,8 @@ impl LedgerStream {
         let name = consumer.cached_info().name.clone();
         let mut delivered = 0;
         let outcome = loop {
-            let batch = consumer.batch().max_messages(plan.at_once).expires(SILENCE);
+            let batch = consumer.batch().max_messages(plan.at_once);
+            let batch = batch.max_bytes(BYTES_AT_ONCE).expires(SILENCE);
             let mut batch = match batch.messages().await {
                 Ok(batch) => batch,
                 Err(error) => break Err(Attempt::again(error)),
