@@ -6,7 +6,7 @@ use hyper::StatusCode;
 
 use crate::{
     Bench, command, post, status,
-    support::{PATIENCE, ids, metric, run},
+    support::{PATIENCE, Running, ids, metric, run},
     until_leads, until_told,
 };
 
@@ -53,7 +53,24 @@ async fn whoever_is_asked_the_one_that_leads_answers() {
         "{traced}"
     );
 
-    let (ours, theirs) = (status(&two).await, status(&one).await);
+    of_the_leader_but_for_its_own(&one, &two).await;
+    let (_, shown, why) = run(&second, &[], &["status", "--config", "c.yaml"]);
+    assert!(shown.contains(" on two (one leads): "), "{shown}{why}");
+    // What is of a process is asked of that one.
+    let debug = ["log-filter", "debug", "--data-dir", "data"];
+    assert_eq!(run(&second, &[], &debug).0, 0);
+    let filter = |folder| run(folder, &[], &["log-filter", "--data-dir", "data"]).1;
+    assert!(filter(&second).contains("debug"), "{}", filter(&second));
+    assert!(!filter(&first).contains("debug"), "{}", filter(&first));
+    // An import says where it has to be run.
+    fs::write(second.join("a.log"), "{}\n").expect("written");
+    let (code, _, why) = run(&second, &[], &["import", "a.log", "--config", "c.yaml"]);
+    assert!(code != 0 && why.contains("beside one"), "{code}: {why}");
+}
+
+/// What a replica that does not lead says of itself and of the queue.
+async fn of_the_leader_but_for_its_own(one: &Running, two: &Running) {
+    let (ours, theirs) = (status(two).await, status(one).await);
     for key in ["received", "delivered", "muted", "balanced"] {
         assert_eq!(ours["ledger"][key], theirs["ledger"][key], "{key}");
     }
@@ -75,18 +92,6 @@ async fn whoever_is_asked_the_one_that_leads_answers() {
     ] {
         assert!(!metrics.contains(absent), "{absent} in\n{metrics}");
     }
-    let (_, shown, why) = run(&second, &[], &["status", "--config", "c.yaml"]);
-    assert!(shown.contains(" on two (one leads): "), "{shown}{why}");
-    // What is of a process is asked of that one.
-    let debug = ["log-filter", "debug", "--data-dir", "data"];
-    assert_eq!(run(&second, &[], &debug).0, 0);
-    let filter = |folder| run(folder, &[], &["log-filter", "--data-dir", "data"]).1;
-    assert!(filter(&second).contains("debug"), "{}", filter(&second));
-    assert!(!filter(&first).contains("debug"), "{}", filter(&first));
-    // An import says where it has to be run.
-    fs::write(second.join("a.log"), "{}\n").expect("written");
-    let (code, _, why) = run(&second, &[], &["import", "a.log", "--config", "c.yaml"]);
-    assert!(code != 0 && why.contains("beside one"), "{code}: {why}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

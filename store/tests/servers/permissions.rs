@@ -125,6 +125,17 @@ async fn passes(inbox: &Inbox, engine: &Engine) {
     }
 }
 
+/// Leaves a value to whoever leads next, asks who leads, and answers.
+async fn leaves_and_asks(relay: &JetStream) {
+    relay.keep("holds", b"{}".to_vec()).await.expect("kept");
+    let mut questions = relay.questions().await.expect("it listens");
+    let mut answer = relay.ask(b"what?".to_vec()).await.expect("asked");
+    let question = questions.next().await.expect("one");
+    let (ended, piece) = tokio::join!(question.end(), answer.next());
+    ended.expect("taken");
+    piece.expect("an answer");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_page_allows_is_enough_and_of_use() {
     let block = documented();
@@ -139,14 +150,7 @@ async fn what_the_page_allows_is_enough_and_of_use() {
     let inbox = one.inbox();
     let (stop, pumping) = pump(&inbox, &engine);
     passes(&inbox, &engine).await;
-    one.keep("holds", b"{}".to_vec()).await.expect("kept");
-    let mut questions = one.questions().await.expect("it listens");
-    let mut answer = one.ask(b"what?".to_vec()).await.expect("asked");
-    let question = questions.next().await.expect("one");
-    let (ended, piece) = tokio::join!(question.end(), answer.next());
-    ended.expect("taken");
-    piece.expect("an answer");
-    drop(questions);
+    leaves_and_asks(&one).await;
     // More room than there is, which the second one gives.
     let larger = JetStreamOptions {
         inbox_bytes_max: 128 << 20,
@@ -198,7 +202,11 @@ async fn what_the_page_allows_is_enough_and_of_use() {
         ["$JS.API.STREAM.UPDATE.KV_auditrelay-lease"],
         "{seen:#?}"
     );
+    may_not_delete(&server).await;
+}
 
+/// A stream, with the relays' user.
+async fn may_not_delete(server: &NatsServer) {
     let with =
         async_nats::ConnectOptions::with_user_and_password("auditrelay".into(), "secret".into());
     let client = with.connect(server.address()).await.expect("connected");
