@@ -48,15 +48,16 @@ async fn another_one_leads_soon_after_a_crash_and_at_once_after_a_shutdown() {
 }
 
 /// Waits until a relay has posted so many more messages.
-async fn posts_more(bench: &Bench, relay: usize, posts: usize) {
+async fn posts_more(bench: &mut Bench, relay: usize, posts: usize) {
     let wanted = bench.posts.of(relay) + posts;
     let posting = async {
         while bench.posts.of(relay) < wanted {
             sleep(Duration::from_millis(5)).await;
         }
     };
-    let posting = timeout(PATIENCE, posting).await;
-    posting.unwrap_or_else(|_| panic!("r{relay} does not post"));
+    if timeout(PATIENCE, posting).await.is_err() {
+        panic!("r{relay} does not post\n{}", bench.told_by_relays());
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -66,7 +67,7 @@ async fn a_leader_stopped_past_its_lease_posts_nothing_more_and_follows() {
     };
     let (first, _) = bench.until_one_leads(PATIENCE).await;
     let api_servers = ApiServers::start(&bench.service);
-    posts_more(&bench, first, 5).await;
+    posts_more(&mut bench, first, 5).await;
     // A message is there and its answer under way when it is stopped; so is one that is not there, and never will be.
     let held = Effect::Delay {
         milliseconds: HELD_MILLISECONDS,
@@ -76,7 +77,7 @@ async fn a_leader_stopped_past_its_lease_posts_nothing_more_and_follows() {
         milliseconds: HELD_MILLISECONDS,
     };
     bench.slack.inject(Fault::new(hung).on("CWRITES"));
-    posts_more(&bench, first, 2).await;
+    posts_more(&mut bench, first, 2).await;
     bench.stop_relay(first);
     let stopped = Instant::now();
     let (second, _) = bench.until_one_leads(CRASH).await;
@@ -86,10 +87,10 @@ async fn a_leader_stopped_past_its_lease_posts_nothing_more_and_follows() {
         "r{second} led after {took:?}"
     );
     // The one that leads now is known to post before the other one comes back, with a backlog to post.
-    posts_more(&bench, second, 5).await;
+    posts_more(&mut bench, second, 5).await;
     let (posts, terms) = (bench.posts.of(first), bench.terms());
     bench.cont_relay(first);
-    posts_more(&bench, second, 15).await;
+    posts_more(&mut bench, second, 15).await;
     assert_eq!(bench.posts.of(first), posts, "it posted after its lease");
     assert_eq!(bench.leaders().await, [second]);
     bench.nobody_ended();

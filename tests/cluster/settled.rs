@@ -7,11 +7,13 @@ use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
 use crate::{
-    bench::{ApiServers, Bench, RELAYS, ask, command},
+    bench::{ApiServers, Bench, MESSAGE_INTERVAL_MILLISECONDS, RELAYS, ask, command},
     say,
     support::{PATIENCE, ids_in, told},
 };
 
+/// In which the messages of a channel are counted.
+const WINDOW_MILLISECONDS: u64 = 3_000;
 /// A backlog of a whole run is told at ten messages a second.
 const QUIET_WITHIN: Duration = Duration::from_secs(180);
 
@@ -184,31 +186,32 @@ impl Bench {
             (0, 0),
             "Slack forgot"
         );
-        let is_refused = |one: &Attempt| matches!(one.outcome, Outcome::RateLimited { .. });
-        let Some(first) = recorded.attempts.iter().find(|one| is_refused(one)) else {
-            return;
-        };
-        let around = |one: &&Attempt| {
-            one.channel == first.channel && one.elapsed_ms.abs_diff(first.elapsed_ms) < 2_000
-        };
-        let around: Vec<String> = recorded
-            .attempts
-            .iter()
-            .filter(around)
-            .map(|one| format!("{} ms {}: {:?}", one.elapsed_ms, one.method, one.outcome))
-            .collect();
-        let all = recorded
-            .attempts
-            .iter()
-            .filter(|one| is_refused(one))
-            .count();
-        panic!(
-            "Slack refused {all} times for its rate, first at {} (Unix ms) in {:?}: {around:#?}\nposts {:?}\n{}",
-            first.received_unix_ms,
-            first.channel,
-            self.posts.around(first.received_unix_ms),
-            self.told_by_relays()
+        let is_refused = |one: &&Attempt| matches!(one.outcome, Outcome::RateLimited { .. });
+        let refused: Vec<_> = recorded.attempts.iter().filter(is_refused).collect();
+        let logs = self.told_by_relays();
+        assert!(
+            refused.is_empty(),
+            "Slack refused for its rate: {refused:?}\n{logs}"
         );
+        // One message of a channel is under way at a time, so of those that were sent within their pace one more at the most
+        // arrives in a window than fits, and one of whoever led before.
+        let fit = WINDOW_MILLISECONDS / MESSAGE_INTERVAL_MILLISECONDS;
+        let at_most = usize::try_from(fit).expect("few") + 3;
+        let mut channels: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
+        for post in &recorded.posts {
+            channels
+                .entry(&post.channel)
+                .or_default()
+                .push(post.elapsed_ms);
+        }
+        for (channel, times) in channels {
+            let mut windows = times.windows(at_most + 1);
+            let dense = windows.find(|some| some[at_most] - some[0] < WINDOW_MILLISECONDS);
+            assert!(
+                dense.is_none(),
+                "{channel} got more than its pace: {dense:?}\n{logs}"
+            );
+        }
     }
 }
 

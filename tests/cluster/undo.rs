@@ -14,7 +14,7 @@
 //! itself. What was there at the start of a server counts as durable.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     fs::{self, OpenOptions},
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
@@ -64,12 +64,13 @@ enum Call {
     },
 }
 
-/// What a loss came to.
-#[derive(Debug, Default, Clone, Copy)]
+/// What losses came to.
+#[derive(Debug, Default)]
 pub struct Lost {
     pub syncs: u64,
-    pub files: u64,
-    pub bytes: u64,
+    /// Bytes by the names of files: blocks of streams and of Raft's logs (`.blk`), and what is only there to start sooner
+    /// (`index.db`).
+    pub bytes: BTreeMap<String, u64>,
 }
 
 /// How long each file is, below a folder.
@@ -133,16 +134,14 @@ pub async fn lose_power(
     trace: &Trace,
     (store, before): (&Path, &Sizes),
     mut part: Option<&mut fastrand::Rng>,
-) -> Lost {
+    lost: &mut Lost,
+) {
     let text = trace.whole().await;
     let mut files = Files::new(before);
     for line in text.lines() {
         files.line(line);
     }
-    let mut lost = Lost {
-        syncs: files.syncs,
-        ..Lost::default()
-    };
+    lost.syncs += files.syncs;
     for (path, file) in files.files {
         let Ok(found) = fs::metadata(&path) else {
             continue;
@@ -156,10 +155,9 @@ pub async fn lose_power(
         };
         let opened = OpenOptions::new().write(true).open(&path);
         opened.and_then(|file| file.set_len(left)).expect("cut");
-        lost.files += 1;
-        lost.bytes += found.len() - left;
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        *lost.bytes.entry(name.into_owned()).or_default() += found.len() - left;
     }
-    lost
 }
 
 struct Files {

@@ -4,7 +4,6 @@ use std::{
     io,
     net::SocketAddr,
     sync::{Arc, Mutex},
-    time::SystemTime,
 };
 
 use tokio::{
@@ -14,33 +13,24 @@ use tokio::{
 
 const POST: &[u8] = b"POST /api/chat.postMessage";
 
-/// Which relay posted and when (Unix time, ms), in the order in which it came to Slack.
+/// Which relay posted, in the order in which it came to Slack.
 #[derive(Clone, Default)]
-pub struct Posts(Arc<Mutex<Vec<(usize, u64)>>>);
+pub struct Posts(Arc<Mutex<Vec<usize>>>);
 
 impl Posts {
     pub fn of(&self, relay: usize) -> usize {
         let posts = self.0.lock().expect("no panic");
-        posts.iter().filter(|one| one.0 == relay).count()
-    }
-
-    /// Posts of the two seconds before and after.
-    pub fn around(&self, unix_ms: u64) -> Vec<(usize, u64)> {
-        let posts = self.0.lock().expect("no panic");
-        let near = posts.iter().filter(|one| one.1.abs_diff(unix_ms) < 2_000);
-        near.copied().collect()
+        posts.iter().filter(|one| **one == relay).count()
     }
 
     fn note(&self, relay: usize) {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-        let unix_ms = now.expect("after 1970").as_millis() as u64;
-        self.0.lock().expect("no panic").push((relay, unix_ms));
+        self.0.lock().expect("no panic").push(relay);
     }
 
     /// How often another relay posted than the one before.
     pub fn changes(&self) -> usize {
         let posts = self.0.lock().expect("no panic");
-        posts.windows(2).filter(|two| two[0].0 != two[1].0).count()
+        posts.windows(2).filter(|two| two[0] != two[1]).count()
     }
 }
 
