@@ -260,6 +260,12 @@ async fn an_inbox_that_is_another_one_is_read_from_its_beginning() {
     let again = JetStream::connect(case.servers.options()).await;
     let again = again.expect("it connects").inbox();
     again.append(event(4, "4")).await.expect("durable");
+    let turned = pump.turn(&mut stop).await;
+    assert!(
+        matches!(turned, Err(Failed::Servers(_))),
+        "it is another one"
+    );
+    let mut pump = begun(&case.inbox.0, &engine).await;
     while case.taken(&engine).await.len() < 4 {
         done(pump.turn(&mut stop).await);
     }

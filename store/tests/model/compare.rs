@@ -7,7 +7,7 @@ use std::{
 };
 
 use auditrelay_audit::Severity;
-use auditrelay_store::{DeadFilter, Queue};
+use auditrelay_store::{Counts, DeadFilter, Queue};
 
 use crate::{
     operation::{CHANNELS, Fate},
@@ -160,4 +160,12 @@ pub fn snapshot(dir: &Path) -> io::Result<BTreeMap<PathBuf, Vec<u8>>> {
         }
     }
     Ok(files)
+}
+
+/// Counts more.
+pub fn add(counts: &mut Counts, more: &Counts) {
+    counts.duplicates += more.duplicates;
+    counts.filtered += more.filtered;
+    counts.quarantined += more.quarantined;
+    counts.routed += more.routed;
 }

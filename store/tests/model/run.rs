@@ -11,7 +11,7 @@ use auditrelay_store::{
 use tempfile::TempDir;
 
 use crate::{
-    compare::snapshot,
+    compare::{add, snapshot},
     medium::Medium,
     operation::{CHANNELS, Case, Fate, Operation},
     reference::{Members, Model, To, Waits},
@@ -383,13 +383,6 @@ fn key_of(text: &str) -> EventKey {
         identity: number,
         fingerprint: u128::from(number).to_be_bytes(),
     }
-}
-
-fn add(counts: &mut Counts, more: &Counts) {
-    counts.duplicates += more.duplicates;
-    counts.filtered += more.filtered;
-    counts.quarantined += more.quarantined;
-    counts.routed += more.routed;
 }
 
 fn push(encoder: &mut DeliveriesEncoder, route: &str, json: &str) {

@@ -17,10 +17,9 @@ use tokio::time::{Instant, timeout};
 
 use super::{Entry, LedgerStream, PATIENCE, entry::Said};
 
-/// Messages asked for at once where their payloads come: 32 MiB at most, which is below what a server holds for one
-/// connection.
+/// Messages asked for at once where their payloads come.
 const PAYLOADS_AT_ONCE: usize = 1_000;
-/// The same, in bytes.
+/// The same, in bytes: below what a server holds for one connection.
 const BYTES_AT_ONCE: usize = 8 << 20;
 /// How long a consumer has nothing to say before another one is tried.
 pub(super) const SILENCE: Duration = Duration::from_secs(1);
