@@ -88,8 +88,9 @@ fn refused(error: JetStreamError) -> Failure {
     }
 }
 
-fn options() -> StreamOptions {
+fn options(leadership: &Leadership) -> StreamOptions {
     StreamOptions {
+        tenure: leadership.tenure(),
         limits: command_limits(),
         ..StreamOptions::new(now_unix_ms())
     }
@@ -123,7 +124,7 @@ impl Outgoing {
     }
 
     async fn of(held: &Held) -> Result<(Engine, Inbox, u64), Failure> {
-        let engine = held.queue.open(options()).await?;
+        let engine = held.queue.open(options(&held.leadership)).await?;
         let inbox = held.queue.inbox();
         let last = inbox.drain(&engine).await.map_err(MoveError::from);
         let last = last.map_err(|error| export::failure(error, "take the inbox in"))?;
@@ -181,7 +182,7 @@ impl Incoming {
         let begun = async {
             let agreed = held.queue.agree_on_key(&key.mark()).await;
             agreed.map_err(refused)?;
-            let begun = held.queue.begin_import(options()).await;
+            let begun = held.queue.begin_import(options(&held.leadership)).await;
             begun.map_err(|error| export::failure(error, "import"))
         };
         match begun.await {

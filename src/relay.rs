@@ -33,6 +33,7 @@ use crate::{
     term::{self, Loaded, drain},
 };
 
+mod holds;
 mod lead;
 mod open;
 mod start;

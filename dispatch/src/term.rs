@@ -12,7 +12,10 @@
 //! * the last of its requests begun `margin` before its tenure ended, which was before this term began;
 //! * a request is given up after `slack.timeout_seconds`, and the kernel gives up bytes that nobody confirms as soon;
 //! * so a look counts that begins `slack.timeout_seconds - margin` after the term began ([`Term::settled`]). One before
-//!   that may find the message, which is an answer; where it does not, the lane looks again then.
+//!   that may find the message, which is an answer; where it does not, the lane looks again then;
+//! * whoever led before may have been configured otherwise, so the lease says how long its requests take beyond its
+//!   tenure, and the longer one counts ([`Term::after`]). A `slack.timeout_seconds` that is made longer by a reload is said
+//!   with the next renewal.
 //!
 //! The same holds on a disk, where a term begins with the process: the one before was killed, and what it had sent may
 //! not be at Slack yet.
@@ -39,6 +42,8 @@ pub struct Term {
     tenure: Tenure,
     margin: Duration,
     begun: Instant,
+    /// How long from then on requests of others may last, as they said.
+    others_last: Duration,
 }
 
 impl Term {
@@ -48,7 +53,14 @@ impl Term {
             tenure,
             margin,
             begun: Instant::now(),
+            others_last: Duration::ZERO,
         }
+    }
+
+    /// The same, after others whose requests may last so long from its beginning on, as they said.
+    pub fn after(mut self, others_last: Duration) -> Self {
+        self.others_last = others_last;
+        self
     }
 
     /// That of a relay which is alone; it begins now.
@@ -79,6 +91,7 @@ impl Term {
     /// From when on no request of whoever posted before it is under way, where they take so long at the most.
     pub fn settled(&self, request_max: Duration) -> Instant {
         let left = request_max.saturating_sub(self.margin);
+        let left = left.max(self.others_last);
         self.begun.checked_add(left).unwrap_or(self.begun)
     }
 }
@@ -113,6 +126,10 @@ mod tests {
         tokio::time::advance(SECOND).await;
         assert_eq!(term.settled(10 * SECOND), begun + 7 * SECOND);
         assert_eq!(term.settled(SECOND), begun);
+        // Those of the one before take longer, as it said.
+        let term = term.after(40 * SECOND);
+        assert_eq!(term.settled(10 * SECOND), begun + 40 * SECOND);
+        assert_eq!(term.settled(60 * SECOND), begun + 57 * SECOND);
         let alone = Term::alone();
         assert_eq!(alone.settled(10 * SECOND), Instant::now() + 10 * SECOND);
     }

@@ -5,8 +5,8 @@
 //!   still have written, and what the inbox holds is taken from where it was taken to;
 //! * a term ends with the lease, with its queue (NATS cannot be reached, another one leads), or with the relay. Only the
 //!   last ends the process. Whatever ended it, the lease is given up, so that another replica can begin at once;
-//! * at a shutdown: lanes first, which finish the post that is under way, then the queue, then the lease; all of it within a
-//!   part of `ingest.shutdown_seconds`, so that the lease is given up and does not have to run out;
+//! * at a shutdown: lanes first, which finish the post that is under way, then what Slack asked to wait for, the queue, and the
+//!   lease; each has its part of `ingest.shutdown_seconds`, so that the lease is given up and does not have to run out;
 //! * a term that could not begin, or failed, is followed by a pause, which grows: meanwhile another replica may be better.
 
 use std::{sync::Arc, time::Duration};
@@ -14,7 +14,7 @@ use std::{sync::Arc, time::Duration};
 use auditrelay_dispatch::{self as dispatch, HoldBook, Metrics};
 use auditrelay_store::{
     Engine, QueueError, StreamOptions, Tenure,
-    jetstream::{Inbox, JetStream, Leadership},
+    jetstream::{Inbox, JetStream, Leadership, Requests},
 };
 use tokio::{
     sync::watch,
@@ -22,6 +22,7 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
+use super::holds::{self, Keeping};
 use crate::{
     admin::Admin,
     far,
@@ -41,10 +42,17 @@ const WELL: Duration = Duration::from_secs(60);
 const OVER_GRACE: Duration = Duration::from_secs(1);
 /// How long closing the queue may take: another one may have it already.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long giving the lease up may take; it runs out by itself then.
+const RESIGN_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Under what the holds of lanes are kept, and how often at the most.
+/// What each step of a shutdown may take of `ingest.shutdown_seconds`, in twelfths; together they are all of it.
+const LANES_PART: u32 = 8;
+const HOLDS_PART: u32 = 1;
+const CLOSE_PART: u32 = 2;
+const RESIGN_PART: u32 = 1;
+
+/// Under what the holds of lanes are kept.
 const HOLDS: &str = "holds";
-const HOLDS_PAUSE: Duration = Duration::from_millis(500);
 
 /// What a replica needs to lead.
 pub(super) struct Leader {
@@ -78,7 +86,7 @@ impl Leader {
             let leadership = tokio::select! {
                 biased;
                 _ = stop.wait_for(|stop| *stop) => return Ok(()),
-                leadership = self.queue.lead(&self.replica) => leadership,
+                leadership = self.queue.lead_with(&self.replica, self.requests()) => leadership,
             };
             let begun = Instant::now();
             let ended = match leadership {
@@ -114,11 +122,29 @@ impl Leader {
         }
     }
 
+    /// What those that are begun here mean to whoever leads next.
+    fn requests(&self) -> Requests {
+        let current = self.parts.current.clone();
+        Requests::new(move || current.load().slack.timeout(), self.margin)
+    }
+
+    /// What a step at the end of a term may take: as long as it usually may, and its part where the relay stops.
+    fn at_most(&self, usual: Duration, twelfths: u32, stop: &watch::Receiver<bool>) -> Duration {
+        match *stop.borrow() {
+            true => usual.min(self.part(twelfths)),
+            false => usual,
+        }
+    }
+
+    fn part(&self, twelfths: u32) -> Duration {
+        self.parts.current.load().ingest.shutdown() * twelfths / 12
+    }
+
     /// One term; the lease is given up at its end.
     async fn term(&self, leadership: Leadership, stop: &watch::Receiver<bool>) -> Ended {
         let tenure = leadership.tenure();
         let mut stopped = stop.clone();
-        let opening = self.open();
+        let opening = self.open(&tenure);
         let opened = tokio::select! {
             biased;
             _ = stopped.wait_for(|stop| *stop) => Err(Ended::Stopped),
@@ -126,16 +152,19 @@ impl Leader {
             opened = opening => opened.map_err(Ended::Failed),
         };
         let ended = match opened {
-            Ok(queue) => self.lead(queue, &tenure, stop).await,
+            Ok(queue) => self.lead(queue, &leadership, stop).await,
             Err(ended) => ended,
         };
-        leadership.resign().await;
+        let at_most = self.at_most(RESIGN_TIMEOUT, RESIGN_PART, stop);
+        // It goes on for as long as the process does.
+        let _in_time = timeout(at_most, leadership.resign()).await;
         ended
     }
 
     /// Opens the queue, which takes as long as there is much in it; whatever another one still writes fails from then on.
-    async fn open(&self) -> Result<Engine, String> {
+    async fn open(&self, tenure: &Tenure) -> Result<Engine, String> {
         let options = StreamOptions {
+            tenure: tenure.clone(),
             limits: limits(&self.parts.current.load().queue),
             ..StreamOptions::new(now_unix_ms())
         };
@@ -144,8 +173,14 @@ impl Leader {
     }
 
     /// Leads with an open queue, which is closed afterwards.
-    async fn lead(&self, queue: Engine, tenure: &Tenure, stop: &watch::Receiver<bool>) -> Ended {
+    async fn lead(
+        &self,
+        queue: Engine,
+        leadership: &Leadership,
+        stop: &watch::Receiver<bool>,
+    ) -> Ended {
         let mut stopped = stop.clone();
+        let tenure = leadership.tenure();
         let loading = term::load(queue.clone(), &self.parts, &self.dispatch_metrics);
         let loaded = tokio::select! {
             biased;
@@ -154,11 +189,12 @@ impl Leader {
             loaded = loading => loaded.map_err(failed),
         };
         let ended = match loaded {
-            Ok(loaded) => self.term_of(&queue, loaded, tenure, stop).await,
+            Ok(loaded) => self.with_holds(&queue, loaded, leadership, stop).await,
             Err(ended) => ended,
         };
         self.stand_back();
-        match timeout(CLOSE_TIMEOUT, queue.finish()).await {
+        let at_most = self.at_most(CLOSE_TIMEOUT, CLOSE_PART, stop);
+        match timeout(at_most, queue.finish()).await {
             Ok(Ok(())) => {}
             // Another one may have it already, which is why this one leads no more.
             Ok(Err(error)) => tracing::debug!(%error, "the queue of a term that is over"),
@@ -167,15 +203,37 @@ impl Leader {
         ended
     }
 
+    /// Goes on with what Slack asked whoever led before to wait for, and leaves it to whoever leads next.
+    async fn with_holds(
+        &self,
+        queue: &Engine,
+        loaded: Loaded,
+        leadership: &Leadership,
+        stop: &watch::Receiver<bool>,
+    ) -> Ended {
+        let holds = self.holds().await;
+        let mut keeping = Keeping::new(holds.subscribe(), |now| self.keep_holds(now));
+        let ended = tokio::select! {
+            ended = self.term_of(queue, loaded, leadership, holds.clone(), stop) => ended,
+            never = keeping.run() => match never {},
+        };
+        // Otherwise it is another one's to say.
+        if !leadership.tenure().has_ended() {
+            let at_most = self.at_most(holds::LAST, HOLDS_PART, stop);
+            keeping.end(at_most).await;
+        }
+        ended
+    }
+
     async fn term_of(
         &self,
         queue: &Engine,
         loaded: Loaded,
-        tenure: &Tenure,
+        leadership: &Leadership,
+        holds: HoldBook,
         stop: &watch::Receiver<bool>,
     ) -> Ended {
-        let holds = self.holds().await;
-        let term = match self.begin(queue, loaded, tenure, holds.clone()).await {
+        let term = match self.begin(queue, loaded, leadership, holds).await {
             Ok(term) => term,
             Err(error) => return failed(error),
         };
@@ -185,7 +243,6 @@ impl Leader {
         };
         let mut beside = JoinSet::new();
         beside.spawn(far::answer_for(Arc::clone(&self.admin), questions));
-        beside.spawn(keep_holds(self.queue.clone(), holds));
         self.metrics.begins();
         tracing::info!(
             replica = self.replica,
@@ -195,11 +252,12 @@ impl Leader {
         let ((end, ending), (end_pump, pump_ending)) =
             (watch::channel(false), watch::channel(false));
         let grace = || match *stop.borrow() {
-            true => self.parts.current.load().ingest.shutdown() * 2 / 3,
+            true => self.part(LANES_PART),
             false => OVER_GRACE,
         };
         let pump = self.inbox.pump(queue.clone(), pump_ending);
-        let term = term.run(tenure, ending, grace);
+        let tenure = leadership.tenure();
+        let term = term.run(&tenure, ending, grace);
         tokio::pin!(term, pump);
         let ended = tokio::select! {
             biased;
@@ -223,14 +281,15 @@ impl Leader {
         &self,
         queue: &Engine,
         loaded: Loaded,
-        tenure: &Tenure,
+        leadership: &Leadership,
         holds: HoldBook,
     ) -> Result<Term, QueueError> {
         let _turn = self.parts.turn().await;
         let config = self.parts.current.load();
         // It may be another one than when the queue was opened.
         queue.set_limits(limits(&config.queue)).await?;
-        let posting = dispatch::Term::begin(tenure.clone(), self.margin);
+        let posting = dispatch::Term::begin(leadership.tenure(), self.margin);
+        let posting = posting.after(leadership.others_requests());
         let posting = (posting, holds);
         let term = Term::new(loaded, &self.parts, &self.dispatch_metrics, posting);
         let leading = Some(Arc::clone(&term.leading));
@@ -251,6 +310,15 @@ impl Leader {
         HoldBook::new(holds.unwrap_or_default())
     }
 
+    /// Where whoever leads next finds it; says whether it is there.
+    async fn keep_holds(&self, holds: Vec<u8>) -> bool {
+        let kept = self.queue.keep(HOLDS, holds).await;
+        let kept = kept.inspect_err(|error| {
+            tracing::debug!(%error, "what Slack asks to wait for cannot be kept for another leader");
+        });
+        kept.is_ok()
+    }
+
     /// Nobody finds this replica leading any more, and what its metrics say of now is not so any more.
     fn stand_back(&self) {
         if self.parts.leading.send_replace(None).is_none() {
@@ -265,20 +333,6 @@ impl Leader {
         self.dispatch_metrics.dedup_entries.set(0);
         self.dispatch_metrics.dedup_window_seconds.set(0);
         self.dispatch_metrics.watchdog.every(0);
-    }
-}
-
-/// Keeps what Slack asks to wait for where whoever leads next finds it.
-async fn keep_holds(queue: JetStream, holds: HoldBook) {
-    let mut holds = holds.subscribe();
-    while holds.changed().await.is_ok() {
-        let now = serde_json::to_vec(&*holds.borrow_and_update());
-        if let Ok(now) = now
-            && let Err(error) = queue.keep(HOLDS, now).await
-        {
-            tracing::debug!(%error, "what Slack asks to wait for cannot be kept for another leader");
-        }
-        sleep(HOLDS_PAUSE).await;
     }
 }
 

@@ -99,6 +99,31 @@ async fn a_failure_before_the_file_is_shared_begins_it_again() {
     assert_eq!(metric(&metrics, details), 1.0);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relay_that_was_killed_begins_a_file_again_that_was_not_shared() {
+    for step in [STEPS[0], STEPS[2]] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let slack = started(options()).await;
+        slack.inject(Fault::new(Effect::RetryAfter { seconds: 50 }).of(step));
+        let first = relay(folder.path(), &slack, CONFIG);
+        let members = names("member", 300);
+        gather(&first, &slack, &members).await;
+        let is_tried = || slack.attempts().iter().any(|one| one.method == step);
+        until("an attempt", is_tried).await;
+        // When the next event is delivered, the lane has noted the answer.
+        let next = deletions(&names("next", 1));
+        assert_eq!(first.post("/webhook", next).await.0, 200);
+        first.drained().await;
+        assert!(shared(&slack).is_empty());
+        first.kill();
+        let mut second = relay(folder.path(), &slack, CONFIG);
+        until("a file", || !shared(&slack).is_empty()).await;
+        check(&slack, &members);
+        let logs = second.logs();
+        assert!(!logs.contains(GIVEN_UP), "{logs}");
+    }
+}
+
 /// Waits for the line that says so, lets the lane do something else, and counts such lines.
 async fn given_up(relay: &mut Running) -> String {
     let deadline = tokio::time::Instant::now() + crate::support::PATIENCE;

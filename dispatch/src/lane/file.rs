@@ -1,7 +1,8 @@
 //! The complete list behind a digest as a file.
 //!
 //! Contract: shared at most once, as nothing finds a file again: that it is under way is noted before it is, and whoever
-//! follows a lane that ended then, a process that was killed or a relay that led, takes it for shared.
+//! follows a lane that ended then, a process that was killed or a relay that led, takes it for shared. An answer that
+//! says that it is not is noted too, so that whoever follows then begins it again.
 
 use auditrelay_store::{Queue, QueueError, Thread};
 
@@ -46,7 +47,11 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
         self.note_post();
         let post = self.destination.attach(&file);
         match self.within_term(post).await {
-            None | Some(Err(SendError::Withheld)) => Ok(Step::Again),
+            None => Ok(Step::Again),
+            Some(Err(SendError::Withheld)) => {
+                self.note_not_shared(thread.message).await?;
+                Ok(Step::Again)
+            }
             Some(Ok(())) => {
                 self.details.succeeded();
                 self.accepted("details");
@@ -57,7 +62,13 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
                 match error {
                     // It may be there, and one list is enough.
                     SendError::Unknown { reason, .. } => Ok(self.give_up(thread, &reason)),
-                    other => Ok(self.details_refused(other, thread)),
+                    other => {
+                        let step = self.details_refused(other, thread);
+                        if matches!(step, Step::Again) {
+                            self.note_not_shared(thread.message).await?;
+                        }
+                        Ok(step)
+                    }
                 }
             }
         }
@@ -77,13 +88,22 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
         if self.details.shares == Some(message) {
             return Ok(());
         }
-        let noted = self
-            .queue
-            .note_thread(&self.channel, message, Some(UNDER_WAY));
-        noted.await?;
+        self.note_done(message, UNDER_WAY).await?;
         self.details.shares = Some(message);
+        Ok(())
+    }
+
+    async fn note_not_shared(&mut self, message: u64) -> Result<(), QueueError> {
+        self.note_done(message, 0).await?;
+        self.details.shares = None;
+        Ok(())
+    }
+
+    async fn note_done(&mut self, message: u64, done: u32) -> Result<(), QueueError> {
+        let noted = self.queue.note_thread(&self.channel, message, Some(done));
+        noted.await?;
         if let Some(front) = self.details.threads.front_mut() {
-            front.done = UNDER_WAY;
+            front.done = done;
         }
         Ok(())
     }

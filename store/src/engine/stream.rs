@@ -22,7 +22,7 @@ use super::{
     recover::{Counters, Unsound, open_logs, read_index},
 };
 use crate::{
-    Limits,
+    Limits, Tenure,
     frame::{self, Header, Kind},
     jetstream::{
         IMPORTING,
@@ -49,16 +49,19 @@ pub struct StreamOptions {
     pub snapshot_bytes: u64,
     /// Now, Unix time in milliseconds.
     pub now_unix_ms: i64,
+    /// Whose end ends the opening: after it nothing is taken over any more from whoever leads then.
+    pub tenure: Tenure,
 }
 
 impl StreamOptions {
-    /// Without limits.
+    /// Without limits, by one that is alone.
     pub fn new(now_unix_ms: i64) -> Self {
         Self {
             limits: Limits::default(),
             segment_bytes: crate::log::SEGMENT_BYTES,
             snapshot_bytes: SNAPSHOT_BYTES,
             now_unix_ms,
+            tenure: Tenure::always(),
         }
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! One key of a bucket, `<name>-lease`, whose value is written by compare-and-set of its revision:
 //! * a candidate takes the lease when there is none, when it was given up, or when its revision did not change for as
-//!   long as a lease lasts, counted by the candidate's own clock from after it saw that revision;
+//!   long as a lease lasts, counted by the candidate's own clock from after it saw that revision. Where the one who holds it
+//!   and the candidate do not agree how long that is, the longer one counts: the value has the holder's;
 //! * who holds it writes it anew every quarter of a lease. Its tenure lasts until [`MARGIN`] less than a lease after
 //!   the instant *before* it sent the last renewal that was acknowledged.
 //!
@@ -20,6 +21,7 @@
 
 mod keep;
 mod record;
+mod requests;
 mod watch;
 
 use std::{sync::Arc, time::Duration};
@@ -32,11 +34,13 @@ use tokio::{
 use self::{
     keep::{Keeper, Order},
     record::{Value, Written},
+    requests::Said,
     watch::Seen,
 };
 use super::{JetStream, JetStreamError};
 use crate::Tenure;
 
+pub use self::requests::Requests;
 pub(super) use self::{record::Register, watch::LeaseWatch};
 
 /// This part of a lease (one of so many) is not used: clocks do not run equally fast.
@@ -49,6 +53,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 #[derive(Debug)]
 pub struct Leadership {
     tenure: Tenure,
+    others_requests: Duration,
     orders: Option<oneshot::Sender<Order>>,
 }
 
@@ -56,6 +61,11 @@ impl Leadership {
     /// Whether, and for how long, this process may act outside.
     pub fn tenure(&self) -> Tenure {
         self.tenure.clone()
+    }
+
+    /// How long from now on requests of those who led before may still be under way, as they said.
+    pub fn others_requests(&self) -> Duration {
+        self.others_requests
     }
 
     /// Gives the lease up: the tenure ends now, and the others see it at once. Takes at most a few seconds; a lease that
@@ -71,16 +81,31 @@ impl Leadership {
 }
 
 impl JetStream {
-    /// Waits until this replica leads. Servers that cannot be reached are waited for.
+    /// Waits until this replica leads, which asks nothing of anybody outside meanwhile. Servers that cannot be reached are
+    /// waited for.
     ///
     /// # Errors
     /// The relay is ending.
     pub async fn lead(&self, replica: &str) -> Result<Leadership, JetStreamError> {
+        self.lead_with(replica, Requests::none()).await
+    }
+
+    /// The same for one that does: whoever leads next is told of such requests.
+    ///
+    /// # Errors
+    /// The relay is ending.
+    pub async fn lead_with(
+        &self,
+        replica: &str,
+        requests: Requests,
+    ) -> Result<Leadership, JetStreamError> {
         let (won, leads) = oneshot::channel();
+        let lease = self.options().lease;
         let candidate = Candidate {
             register: self.register(),
-            lease: self.options().lease,
-            value: Value::new(replica),
+            lease,
+            value: Value::new(replica, lease),
+            requests: Said::new(requests),
             seen: self.lease().seen(),
             nudge: self.lease().nudge(),
             unsure_since: None,
@@ -101,6 +126,7 @@ struct Candidate {
     register: Register,
     lease: Duration,
     value: Value,
+    requests: Said,
     seen: channel::Receiver<Seen>,
     nudge: Arc<Notify>,
     /// When a claim was sent first whose answer did not come.
@@ -110,7 +136,7 @@ struct Candidate {
 impl Candidate {
     /// Until it leads, and while it does; or until nobody waits for it any more.
     async fn run(mut self, mut won: oneshot::Sender<Leadership>) {
-        let (revision, sent) = tokio::select! {
+        let (revision, sent, others_requests) = tokio::select! {
             claimed = self.claim() => claimed,
             () = won.closed() => return,
         };
@@ -119,6 +145,7 @@ impl Candidate {
         let (orders, ordered) = oneshot::channel();
         let leadership = Leadership {
             tenure,
+            others_requests,
             orders: Some(orders),
         };
         // Whoever does not wait any more drops it with its orders, which ends the keeper.
@@ -127,6 +154,7 @@ impl Candidate {
             register: self.register,
             lease: self.lease,
             value: self.value,
+            requests: self.requests,
             revision,
             until,
             unsure_since: None,
@@ -139,8 +167,9 @@ impl Candidate {
         }
     }
 
-    /// Waits until the lease can be taken, and takes it: its revision, and the instant before it was asked for.
-    async fn claim(&mut self) -> (u64, Instant) {
+    /// Waits until the lease can be taken, and takes it: its revision, the instant before it was asked for, and how long
+    /// requests of those before may last.
+    async fn claim(&mut self) -> (u64, Instant, Duration) {
         loop {
             let seen = self.seen.borrow_and_update().clone();
             let now = Instant::now();
@@ -148,13 +177,17 @@ impl Candidate {
             if let (true, Some(sent)) = (is_own, self.unsure_since)
                 && now < sent + self.lease - self.lease / MARGIN
             {
-                return (seen.revision, sent);
+                // It was written with what those before it said.
+                self.requests.others_last(seen.requests());
+                return (seen.revision, sent, seen.requests());
             }
             let free = seen.free_at(self.lease);
             if seen.is_known && now >= free {
                 self.value.since = jiff::Timestamp::now().to_string();
-                match self.register.write(&self.value, seen.revision).await {
-                    Written::Is(revision) => return (revision, now),
+                self.requests.others_last(seen.requests());
+                let value = self.value.with_requests(self.requests.while_held());
+                match self.register.write(&value, seen.revision).await {
+                    Written::Is(revision) => return (revision, now, seen.requests()),
                     // It may be one of the earlier tries that is there.
                     Written::Not => {}
                     Written::Unknown => {

@@ -2,7 +2,7 @@
 //! wrote before it.
 //!
 //! Contract of [`LedgerStream`], whose calls block and are for plain threads:
-//! * [`LedgerStream::take_over`] writes a fence. Nobody who wrote before can write after it: each message is published
+//! * [`LedgerStream::take_over_while`] writes a fence. Nobody who wrote before can write after it: each message is published
 //!   under the condition that the last one of the stream is its writer's own (`Nats-Expected-Last-Sequence`, which the
 //!   servers check where they store). Neither clocks nor leases matter for that;
 //! * [`LedgerStream::append`] returns once all of it is acknowledged, in order. Its errors are sticky: what became of a
@@ -90,11 +90,15 @@ impl LedgerStream {
         &self.jetstream.streams().ledger
     }
 
-    /// Writes a fence: from here on nobody else can write, until somebody takes over from this one.
+    /// Writes a fence: from here on nobody else can write, until somebody takes over from this one. Asks before each try
+    /// whether it may: one that was delayed for long must not end the term of who leads by then.
     ///
     /// # Errors
-    /// The stream cannot be reached, or others take over all the time.
-    pub(crate) fn take_over(jetstream: &JetStream) -> io::Result<Self> {
+    /// The stream cannot be reached, others take over all the time, or it may not any more.
+    pub(crate) fn take_over_while(
+        jetstream: &JetStream,
+        may: impl Fn() -> bool,
+    ) -> io::Result<Self> {
         let streams = jetstream.streams();
         let mut context = jetstream.context().clone();
         context.set_timeout(TRY);
@@ -113,17 +117,23 @@ impl LedgerStream {
             last: AtomicU64::new(0),
             ended: Mutex::new(None),
         };
-        ledger.fence = ledger.jetstream.block_on(ledger.write_fence())?;
+        ledger.fence = ledger.jetstream.block_on(ledger.write_fence(may))?;
         ledger.last.store(ledger.fence, Ordering::Release);
         // Who fenced before is fenced off by the last fence alone.
         ledger.purge(FENCE, Some(ledger.fence))?;
         Ok(ledger)
     }
 
-    async fn write_fence(&self) -> io::Result<u64> {
+    async fn write_fence(&self, may: impl Fn() -> bool) -> io::Result<u64> {
         let mut fenced = 0;
         for _ in 0..FENCES_MAX {
             let after = self.info().await?.state.last_sequence;
+            // After it was seen: what a next leader writes then comes after it, and this fence is refused.
+            if !may() {
+                return Err(io::Error::other(
+                    "the opening was given up, as this replica is not to lead any more",
+                ));
+            }
             let fence = self.outgoing(FENCE, after, Said::whole(0, 0), Bytes::new());
             let until = Instant::now() + APPEND_PATIENCE;
             match publish(&self.context, &self.stream, &[fence], until).await {

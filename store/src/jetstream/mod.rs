@@ -47,7 +47,7 @@ pub use ask::{Answer, AskError, Gone, Question, Questions};
 pub use connect::JetStream;
 pub use error::JetStreamError;
 pub use inbox::Inbox;
-pub use lease::Leadership;
+pub use lease::{Leadership, Requests};
 pub use moving::Importing;
 pub(crate) use moving::MARK as IMPORTING;
 pub(crate) use pump::INPUT as INBOX_INPUT;

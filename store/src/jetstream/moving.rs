@@ -59,7 +59,8 @@ fn begin(jetstream: &JetStream, options: &StreamOptions) -> Result<(Engine, u64)
         stream: jetstream.streams().ledger.clone(),
         error,
     };
-    let taken = LedgerStream::take_over(jetstream).map_err(away)?;
+    let may = || options.tenure.lasts(Duration::ZERO);
+    let taken = LedgerStream::take_over_while(jetstream, may).map_err(away)?;
     let entries = taken.list().map_err(away)?;
     let taken = if entries.iter().any(|entry| &*entry.subject == MARK) {
         taken
@@ -70,7 +71,7 @@ fn begin(jetstream: &JetStream, options: &StreamOptions) -> Result<(Engine, u64)
             return Err(MoveError::NotEmpty);
         }
         drop(engine);
-        LedgerStream::take_over(jetstream).map_err(away)?
+        LedgerStream::take_over_while(jetstream, may).map_err(away)?
     };
     let mark = taken.append(MARK, 0, &[]).map_err(away)?;
     let mark = mark.first().map_or(0, |mark| mark.seq);

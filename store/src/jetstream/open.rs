@@ -1,7 +1,16 @@
 //! Opening the queue that the ledger stream holds.
 //!
 //! Contract: whoever opens it takes it over. A queue that another relay had open until then fails with its next commit,
-//! and nothing that it does counts any more; what it had leased comes back as resumed, as after a restart.
+//! and nothing that it does counts any more; what it had leased comes back as resumed, as after a restart. Whoever gave
+//! it up, or whose tenure has ended, takes nothing over: the thread that opens cannot be ended from outside, so it asks.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use super::{JetStream, ledger_stream::LedgerStream};
 use crate::{Engine, OpenError, StreamOptions};
@@ -14,8 +23,14 @@ impl JetStream {
     /// The servers do not answer, others take over all the time, or what they hold is damaged.
     pub async fn open(&self, options: StreamOptions) -> Result<Engine, OpenError> {
         let (jetstream, stream) = (self.clone(), self.streams().ledger.clone());
+        let waiting = Waiting::default();
+        let is_given_up = Arc::clone(&waiting.is_given_up);
         let opened = tokio::task::spawn_blocking(move || {
-            let taken = LedgerStream::take_over(&jetstream);
+            let may = || {
+                let is_given_up = is_given_up.load(Ordering::Acquire);
+                !is_given_up && options.tenure.lasts(Duration::ZERO)
+            };
+            let taken = LedgerStream::take_over_while(&jetstream, may);
             let taken = taken.map_err(|error| OpenError::Unreachable {
                 stream: jetstream.streams().ledger.clone(),
                 error,
@@ -30,5 +45,86 @@ impl JetStream {
             let error = std::io::Error::other(what);
             Err(OpenError::Unreachable { stream, error })
         })
+    }
+}
+
+/// Who waits for an opening; dropped, it is given up.
+#[derive(Default)]
+struct Waiting {
+    is_given_up: Arc<AtomicBool>,
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.is_given_up.store(true, Ordering::Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{runtime::Runtime, time::timeout};
+
+    use super::*;
+    use crate::{
+        Tenure,
+        jetstream::test_support::{connect, options_of, server},
+    };
+
+    /// Whether who leads can still write.
+    fn leads(leader: &LedgerStream, offset: u64) -> bool {
+        leader.append("events.1", offset, b"x").is_ok()
+    }
+
+    #[test]
+    fn an_opening_that_was_delayed_takes_nothing_from_who_leads_by_then() {
+        let Some(mut server) = server() else { return };
+        let jetstream = connect(&options_of(&server));
+        let healthy = LedgerStream::take_over(&jetstream).unwrap();
+        assert!(leads(&healthy, 0));
+
+        // Its tenure has ended.
+        let runtime = Runtime::new().unwrap();
+        let (holder, tenure) = Tenure::until(tokio::time::Instant::now() + Duration::from_secs(60));
+        drop(holder);
+        let over = StreamOptions {
+            tenure,
+            ..StreamOptions::new(0)
+        };
+        let error = runtime.block_on(jetstream.open(over)).err();
+        let error = error.expect("it is refused").to_string();
+        assert!(error.contains("not to lead any more"), "{error}");
+        assert!(leads(&healthy, 1));
+
+        // Another one takes over while it writes its fence.
+        let fenced = std::cell::RefCell::new(Vec::new());
+        let may = || {
+            let is_first = fenced.borrow().is_empty();
+            if is_first {
+                fenced
+                    .borrow_mut()
+                    .push(LedgerStream::take_over(&jetstream).unwrap());
+            }
+            is_first
+        };
+        LedgerStream::take_over_while(&jetstream, may).expect_err("it is refused");
+        let healthy = fenced.into_inner().remove(0);
+        assert!(leads(&healthy, 2));
+
+        // Nobody waits for it any more.
+        server.stop().unwrap();
+        let opening = jetstream.open(StreamOptions::new(0));
+        let given_up =
+            runtime.block_on(async { timeout(Duration::from_millis(300), opening).await });
+        assert!(given_up.is_err());
+        server.cont().unwrap();
+        // Waits for the thread that opens.
+        drop(runtime);
+        assert!(leads(&healthy, 3));
+
+        // One that may does.
+        let runtime = Runtime::new().unwrap();
+        let opened = runtime.block_on(jetstream.open(StreamOptions::new(0)));
+        assert!(!leads(&healthy, 4));
+        drop(opened);
     }
 }

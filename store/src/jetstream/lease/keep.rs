@@ -7,6 +7,7 @@ use tokio::{sync::oneshot, time::Instant};
 use super::{
     MARGIN, PAUSE, RESIGN_PATIENCE,
     record::{Register, Value, Written},
+    requests::Said,
 };
 use crate::TenureHolder;
 
@@ -22,6 +23,7 @@ pub(super) struct Keeper {
     pub(super) register: Register,
     pub(super) lease: Duration,
     pub(super) value: Value,
+    pub(super) requests: Said,
     /// The one that it wrote last, as far as it knows.
     pub(super) revision: u64,
     /// When the tenure is over.
@@ -94,7 +96,8 @@ impl Keeper {
         }
         // Before it is sent: this is from when on a lease counts.
         let unsure_since = *self.unsure_since.get_or_insert(begun);
-        let sent = match self.register.write(&self.value, self.revision).await {
+        let value = self.value.with_requests(self.requests.while_held());
+        let sent = match self.register.write(&value, self.revision).await {
             Written::Is(revision) => {
                 self.revision = revision;
                 begun
@@ -133,7 +136,7 @@ impl Keeper {
     pub(super) async fn release(mut self) {
         let released = Value {
             is_released: true,
-            ..self.value.clone()
+            ..self.value.with_requests(self.requests.once_released())
         };
         let give_up = async {
             loop {

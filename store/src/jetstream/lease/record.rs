@@ -3,6 +3,10 @@
 //! Read from the stream's leader, not from a replica that may lag; written under the condition of its revision. A value
 //! that no relay wrote, and a key that was deleted by hand, count as held by somebody who is not known: whoever held
 //! it finds out with its next renewal only.
+//!
+//! Relays are exchanged one by one, so those of one queue may be configured differently, or be of different builds, for a
+//! while. So the value says what others have to reckon with, and what an earlier build left out is taken from the
+//! reader's own configuration.
 
 use std::time::Duration;
 
@@ -18,6 +22,8 @@ use serde::{Deserialize, Serialize};
 /// How long one question waits for its answer, at most and at least.
 const TRY_MAX: Duration = Duration::from_millis(1_500);
 const TRY_MIN: Duration = Duration::from_millis(250);
+/// What a value says is believed up to here: no configuration has as much.
+const SAID_MAX: Duration = Duration::from_secs(120);
 
 /// What the key says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,24 +36,43 @@ pub(super) struct Value {
     pub(super) since: String,
     /// It was given up.
     pub(super) is_released: bool,
+    /// How long the lease lasts without a renewal, in milliseconds.
+    #[serde(default)]
+    pub(super) lease_ms: u64,
+    /// How long requests that were begun under it, or before, may be under way after its end, in milliseconds.
+    #[serde(default)]
+    pub(super) requests_ms: u64,
 }
 
 impl Value {
-    pub(super) fn new(replica: &str) -> Self {
+    pub(super) fn new(replica: &str, lease: Duration) -> Self {
         Self {
             replica: replica.to_owned(),
             tenure: nuid::next().to_string(),
             since: String::new(),
             is_released: false,
+            lease_ms: in_ms(lease),
+            requests_ms: 0,
         }
     }
+
+    pub(super) fn with_requests(&self, last: Duration) -> Self {
+        Self {
+            requests_ms: in_ms(last),
+            ..self.clone()
+        }
+    }
+}
+
+fn in_ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Who holds the lease, as the key says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Held {
-    /// Nobody: it was never held, or given up.
-    Free,
+    /// Nobody: it was never held, or given up by this one.
+    Free(Option<Value>),
     By(Value),
     ByUnknown,
 }
@@ -55,7 +80,7 @@ pub(super) enum Held {
 impl Held {
     fn read(payload: &[u8]) -> Self {
         match serde_json::from_slice::<Value>(payload) {
-            Ok(value) if value.is_released => Self::Free,
+            Ok(value) if value.is_released => Self::Free(Some(value)),
             Ok(value) => Self::By(value),
             Err(_) => Self::ByUnknown,
         }
@@ -63,6 +88,26 @@ impl Held {
 
     pub(super) fn is_by(&self, tenure: &str) -> bool {
         matches!(self, Self::By(value) if value.tenure == tenure)
+    }
+
+    /// How long it lasts without a renewal, for one whose own leases last so long: the longer of both, as two that do not
+    /// agree must not lead at once.
+    pub(super) fn lasts(&self, own: Duration) -> Duration {
+        match self {
+            Self::Free(_) => Duration::ZERO,
+            Self::By(value) => own.max(Duration::from_millis(value.lease_ms).min(SAID_MAX)),
+            Self::ByUnknown => own,
+        }
+    }
+
+    /// How long requests may be under way after its end.
+    pub(super) fn requests(&self) -> Duration {
+        match self {
+            Self::By(value) | Self::Free(Some(value)) => {
+                Duration::from_millis(value.requests_ms).min(SAID_MAX)
+            }
+            Self::Free(None) | Self::ByUnknown => Duration::ZERO,
+        }
     }
 }
 
@@ -119,7 +164,14 @@ impl Register {
                 // As many messages as were ever written: none was deleted, so this key never had one. (The dedup key's
                 // mark is in the bucket too.)
                 let is_new = info.state.last_sequence == info.state.messages;
-                Ok((0, if is_new { Held::Free } else { Held::ByUnknown }))
+                Ok((
+                    0,
+                    if is_new {
+                        Held::Free(None)
+                    } else {
+                        Held::ByUnknown
+                    },
+                ))
             }
             Err(error) => Err(error.to_string()),
         }
@@ -127,7 +179,7 @@ impl Register {
 
     /// Writes it if its revision is this one.
     pub(super) async fn write(&self, value: &Value, revision: u64) -> Written {
-        let value = serde_json::to_vec(value).expect("strings and a bool are JSON");
+        let value = serde_json::to_vec(value).expect("strings, numbers and a bool are JSON");
         let message = PublishMessage::build()
             .payload(value.into())
             .expected_last_subject_sequence(revision);
@@ -141,5 +193,43 @@ impl Register {
             Err(error) if error.kind() == PublishErrorKind::WrongLastSequence => Written::Not,
             Err(_) => Written::Unknown,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_earlier_build_wrote_is_read_and_the_longer_lease_counts() {
+        const SECOND: Duration = Duration::from_secs(1);
+        let earlier = br#"{"replica":"a","tenure":"t","since":"","is_released":false}"#;
+        let held = Held::read(earlier);
+        assert!(held.is_by("t"), "{held:?}");
+        assert_eq!(held.lasts(6 * SECOND), 6 * SECOND);
+        assert_eq!(held.requests(), Duration::ZERO);
+
+        let value = Value::new("a", 10 * SECOND).with_requests(50 * SECOND);
+        let written = serde_json::to_vec(&value).unwrap();
+        let held = Held::read(&written);
+        assert_eq!(held.lasts(3 * SECOND), 10 * SECOND);
+        assert_eq!(held.lasts(20 * SECOND), 20 * SECOND);
+        assert_eq!(held.requests(), 50 * SECOND);
+        // Who gave it up may still have requests under way.
+        let released = Value {
+            is_released: true,
+            ..value.clone()
+        };
+        let held = Held::read(&serde_json::to_vec(&released).unwrap());
+        assert_eq!(
+            (held.lasts(SECOND), held.requests()),
+            (Duration::ZERO, 50 * SECOND)
+        );
+        // Nobody waits for ever, whatever somebody wrote there.
+        let wrong = value.with_requests(Duration::MAX);
+        assert_eq!(
+            Held::read(&serde_json::to_vec(&wrong).unwrap()).requests(),
+            SAID_MAX
+        );
     }
 }

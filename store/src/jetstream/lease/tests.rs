@@ -106,7 +106,7 @@ async fn of_three_candidates_one_leads_and_the_next_one_follows_in_time() {
     told(&watcher, None).await;
     let key = watcher.register();
     let is_free = async {
-        while !matches!(key.read().await, Ok((_, Held::Free))) {
+        while !matches!(key.read().await, Ok((_, Held::Free(_)))) {
             sleep(Duration::from_millis(20)).await;
         }
     };
@@ -144,18 +144,19 @@ async fn a_candidate_waits_a_whole_lease_from_when_it_saw_what_it_takes() {
 /// A keeper that just took the lease.
 async fn keeper(jetstream: &JetStream) -> (Keeper, TenureHolder, Tenure) {
     let register = jetstream.register();
-    let value = Value::new("kept");
+    let lease = jetstream.options().lease;
+    let value = Value::new("kept", lease);
     let (revision, _) = register.read().await.unwrap();
     let Written::Is(revision) = register.write(&value, revision).await else {
         panic!("it is not written");
     };
-    let lease = jetstream.options().lease;
     let until = Instant::now() + lease / 2;
     let (holder, tenure) = Tenure::until(until);
     let keeper = Keeper {
         register,
         lease,
         value,
+        requests: Said::new(Requests::none()),
         revision,
         until,
         unsure_since: None,
@@ -196,7 +197,7 @@ async fn a_renewal_counts_from_before_it_was_sent() {
     assert_eq!(keeper.revision, revision);
 
     // Another one has it.
-    let other = Value::new("other");
+    let other = Value::new("other", keeper.lease);
     keeper.register.write(&other, keeper.revision).await;
     let renewal = keeper.renew(&holder).await;
     assert!(matches!(renewal, Renewal::Lost), "{renewal:?}");
@@ -237,6 +238,50 @@ async fn a_tenure_is_renewed_ends_without_servers_and_another_begins_with_them()
     let leads = timeout(HAND_OVER, again).await.unwrap().unwrap().unwrap();
     assert!(leads.tenure().lasts(Duration::ZERO) && !tenure.lasts(Duration::ZERO));
     told(&jetstream, Some("one")).await;
+}
+
+#[tokio::test]
+async fn a_candidate_with_shorter_leases_waits_for_the_longer_one() {
+    let Some(server) = server() else { return };
+    let holder = connect(&server, 6).await;
+    let hasty = JetStreamOptions {
+        lease: Duration::from_millis(400),
+        ..options(&server, 0)
+    };
+    let hasty = JetStream::connect(&hasty).await.unwrap();
+    let leads = holder.lead("holder").await.unwrap();
+    let tenure = leads.tenure();
+    // More than its own lease between two renewals, several times.
+    let candidate = hasty.clone();
+    let mut waits = tokio::spawn(async move { candidate.lead("hasty").await.unwrap() });
+    let early = timeout(Duration::from_millis(3_500), &mut waits).await;
+    assert!(early.is_err(), "two lead at once");
+    assert!(tenure.lasts(Duration::ZERO));
+    // Who does not lead says all the while who does.
+    assert_eq!(hasty.leader().borrow().as_deref(), Some("holder"));
+    drop(leads);
+    let leads = timeout(HAND_OVER, waits).await.unwrap().unwrap();
+    assert!(leads.tenure().lasts(Duration::ZERO) && !tenure.lasts(Duration::ZERO));
+}
+
+#[tokio::test]
+async fn the_next_one_learns_how_long_requests_of_those_before_may_last() {
+    const SECOND: Duration = Duration::from_secs(1);
+    let Some(server) = server() else { return };
+    let first = connect(&server, 2).await;
+    let second = connect(&server, 2).await;
+    let slow = Requests::new(|| 50 * SECOND, SECOND);
+    let leads = first.lead_with("slow", slow).await.unwrap();
+    assert_eq!(leads.others_requests(), Duration::ZERO);
+    // As if it had crashed.
+    drop(leads);
+    let leads = second.lead("asks nothing").await.unwrap();
+    assert_eq!(leads.others_requests(), 49 * SECOND);
+    leads.resign().await;
+    let quick = Requests::new(|| SECOND, Duration::ZERO);
+    let leads = first.lead_with("quick", quick).await.unwrap();
+    let left = leads.others_requests();
+    assert!(left > 30 * SECOND && left <= 49 * SECOND, "{left:?}");
 }
 
 /// Where the process below finds its server: its address and its monitoring port.

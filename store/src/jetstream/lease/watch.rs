@@ -36,12 +36,14 @@ impl Seen {
         self.held.is_by(&value.tenure)
     }
 
-    /// From when on it may be taken, if it stays as it is.
-    pub(super) fn free_at(&self, lease: Duration) -> Instant {
-        match self.held {
-            Held::Free => self.since,
-            Held::By(_) | Held::ByUnknown => self.since + lease,
-        }
+    /// From when on it may be taken by one whose leases last so long, if it stays as it is.
+    pub(super) fn free_at(&self, own_lease: Duration) -> Instant {
+        self.since + self.held.lasts(own_lease)
+    }
+
+    /// How long requests of whoever holds it, or held it, may be under way after its end.
+    pub(super) fn requests(&self) -> Duration {
+        self.held.requests()
     }
 }
 
@@ -166,7 +168,8 @@ impl Watching {
     fn tell_leader(&self) {
         let seen = self.seen.borrow().clone();
         let now = Instant::now();
-        let is_current = now < seen.free_at(self.lease) && now < self.read + self.lease;
+        let lasts = seen.held.lasts(self.lease);
+        let is_current = now < seen.free_at(self.lease) && now < self.read + lasts;
         let leader = match seen.held {
             Held::By(value) if is_current => Some(value.replica),
             _ => None,

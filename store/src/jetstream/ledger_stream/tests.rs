@@ -12,6 +12,11 @@ use super::*;
 use crate::jetstream::test_support::{connect, options_of, server};
 
 impl LedgerStream {
+    /// Writes a fence, as one that may.
+    pub(crate) fn take_over(jetstream: &JetStream) -> io::Result<Self> {
+        Self::take_over_while(jetstream, || true)
+    }
+
     /// All messages of a subject from a sequence on, up to the last one that its leader has.
     fn read_all(&self, subject: &str, from_seq: u64) -> io::Result<Vec<(Entry, Vec<u8>)>> {
         let all = format!("{}{subject}", self.prefix);
