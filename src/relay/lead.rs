@@ -126,7 +126,7 @@ impl Leader {
             opened = opening => opened.map_err(Ended::Failed),
         };
         let ended = match opened {
-            Ok(queue) => self.lead(queue, &tenure, stop).await,
+            Ok(queue) => self.lead(queue, &leadership, stop).await,
             Err(ended) => ended,
         };
         leadership.resign().await;
@@ -144,8 +144,13 @@ impl Leader {
     }
 
     /// Leads with an open queue, which is closed afterwards.
-    async fn lead(&self, queue: Engine, tenure: &Tenure, stop: &watch::Receiver<bool>) -> Ended {
-        let mut stopped = stop.clone();
+    async fn lead(
+        &self,
+        queue: Engine,
+        leadership: &Leadership,
+        stop: &watch::Receiver<bool>,
+    ) -> Ended {
+        let (tenure, mut stopped) = (leadership.tenure(), stop.clone());
         let loading = term::load(queue.clone(), &self.parts, &self.dispatch_metrics);
         let loaded = tokio::select! {
             biased;
@@ -154,7 +159,7 @@ impl Leader {
             loaded = loading => loaded.map_err(failed),
         };
         let ended = match loaded {
-            Ok(loaded) => self.term_of(&queue, loaded, tenure, stop).await,
+            Ok(loaded) => self.term_of(&queue, loaded, leadership, stop).await,
             Err(ended) => ended,
         };
         self.stand_back();
@@ -171,15 +176,15 @@ impl Leader {
         &self,
         queue: &Engine,
         loaded: Loaded,
-        tenure: &Tenure,
+        leadership: &Leadership,
         stop: &watch::Receiver<bool>,
     ) -> Ended {
-        let holds = self.holds().await;
-        let term = match self.begin(queue, loaded, tenure, holds.clone()).await {
+        let (tenure, holds) = (leadership.tenure(), self.holds().await);
+        let term = match self.begin(queue, loaded, &tenure, holds.clone()).await {
             Ok(term) => term,
             Err(error) => return failed(error),
         };
-        let questions = match self.queue.questions().await {
+        let questions = match self.queue.questions(leadership).await {
             Ok(questions) => questions,
             Err(error) => return Ended::Failed(error.to_string()),
         };
@@ -199,7 +204,7 @@ impl Leader {
             false => OVER_GRACE,
         };
         let pump = self.inbox.pump(queue.clone(), pump_ending);
-        let term = term.run(tenure, ending, grace);
+        let term = term.run(&tenure, ending, grace);
         tokio::pin!(term, pump);
         let ended = tokio::select! {
             biased;
@@ -257,13 +262,7 @@ impl Leader {
             return;
         }
         self.metrics.ends();
-        let config = self.parts.current.load();
-        for channel in config.channels.keys() {
-            self.dispatch_metrics.stop_channel(channel.as_str());
-            self.dispatch_metrics.stop_workspace(channel.as_str());
-        }
-        self.dispatch_metrics.dedup_entries.set(0);
-        self.dispatch_metrics.dedup_window_seconds.set(0);
+        self.dispatch_metrics.no_lanes();
         self.dispatch_metrics.watchdog.every(0);
     }
 }

@@ -49,6 +49,8 @@ const PAUSE: Duration = Duration::from_millis(200);
 #[derive(Debug)]
 pub struct Leadership {
     tenure: Tenure,
+    /// The random ID that stands in the lease.
+    id: String,
     orders: Option<oneshot::Sender<Order>>,
 }
 
@@ -56,6 +58,11 @@ impl Leadership {
     /// Whether, and for how long, this process may act outside.
     pub fn tenure(&self) -> Tenure {
         self.tenure.clone()
+    }
+
+    /// Tells this hold of the lease from every other one.
+    pub(super) fn id(&self) -> &str {
+        &self.id
     }
 
     /// Gives the lease up: the tenure ends now, and the others see it at once. Takes at most a few seconds; a lease that
@@ -119,6 +126,7 @@ impl Candidate {
         let (orders, ordered) = oneshot::channel();
         let leadership = Leadership {
             tenure,
+            id: self.value.tenure.clone(),
             orders: Some(orders),
         };
         // Whoever does not wait any more drops it with its orders, which ends the keeper.

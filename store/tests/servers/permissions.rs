@@ -140,7 +140,11 @@ async fn what_the_page_allows_is_enough_and_of_use() {
     let (stop, pumping) = pump(&inbox, &engine);
     passes(&inbox, &engine).await;
     one.keep("holds", b"{}".to_vec()).await.expect("kept");
-    let mut questions = one.questions().await.expect("it listens");
+    let mut questions = one.questions(&leads).await.expect("it listens");
+    until("who leads is known", async || {
+        one.leader().borrow().is_some()
+    })
+    .await;
     let mut answer = one.ask(b"what?".to_vec()).await.expect("asked");
     let question = questions.next().await.expect("one");
     let (ended, piece) = tokio::join!(question.end(), answer.next());
