@@ -5,7 +5,8 @@
 //!
 //! Invariants:
 //! * who asks has shown the token of the replica's own run before;
-//! * nobody leads for a moment at every change: a question is asked again for [`PATIENCE`], then refused with words;
+//! * nobody leads for a moment at every change: a question is asked again for [`PATIENCE`], then refused with words. With the
+//!   wait for an answer to begin that is less than a command waits for this replica;
 //! * whoever goes away ends the work, as on the leader's own port: the answer is not taken any more, and the leader hears of it.
 
 mod answer;
@@ -137,7 +138,9 @@ async fn page(queue: &JetStream, asked: &Asked) -> Result<Value, Refused> {
 fn refused(error: &AskError) -> Refused {
     let status = match error {
         AskError::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-        AskError::NobodyLeads | AskError::Silent => StatusCode::SERVICE_UNAVAILABLE,
+        AskError::Away | AskError::NobodyLeads | AskError::Silent => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
     };
     (status, error.to_string())
 }

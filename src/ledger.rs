@@ -43,7 +43,7 @@ async fn read_ledger(data_dir: &Path) -> Result<Value, Failure> {
             let verified = queue.verify().await;
             Ok(json(&queue.ledger(), &queue.mutes(), verified.err()))
         }
-        Found::Relay { ledger, .. } => Ok(ledger),
+        Found::Relay { page, .. } => Ok(page),
     }
 }
 

@@ -4,6 +4,7 @@
 //!   or stops: it is waited for, for a while.
 //! * An address may be of a relay that was killed: it counts only if whoever answers there knows its token.
 //! * A relay whose queue is on NATS JetStream has no store here: it is asked, and where none runs a command says so.
+//! * A relay is found by a page that it answers with ([`Page`]): `status` asks for nothing that needs somebody to lead.
 //! * A command leaves a damaged store where it is, and gives up nothing that the relay's own limits would
 //!   let go: what is kept and for how long is the relay's business.
 
@@ -28,6 +29,7 @@ use crate::{
     Failure,
     data_dir::sled_options,
     relay::{ADMIN_ADDRESS_FILE, Replica},
+    status,
 };
 
 /// How long somebody may have the store without answering.
@@ -109,21 +111,35 @@ fn no_relay(data_dir: &Path) -> Failure {
     ))
 }
 
+/// A page by which a relay is found: where it is, and a key of it.
+pub(crate) type Page = (&'static str, &'static str);
+
+/// Of the relay that leads.
+pub(crate) const LEDGER: Page = ("/ledger", "balanced");
+/// Of any relay.
+pub(crate) const STATUS: Page = (status::PATH, "ledger");
+
 /// Who has the queue.
 pub(crate) enum Found {
     /// This process.
     Store(Box<Engine>),
-    /// A relay that runs, and its ledger.
-    Relay {
-        address: AdminAddress,
-        ledger: Value,
-    },
+    /// A relay that runs, and the page that was asked for.
+    Relay { address: AdminAddress, page: Value },
 }
 
 /// Opens the store, or finds the relay that has it.
 pub(crate) async fn reach(data_dir: &Path, options: &SledOptions) -> Result<Found, Failure> {
+    reach_page(data_dir, options, LEDGER).await
+}
+
+/// The same by another page.
+pub(crate) async fn reach_page(
+    data_dir: &Path,
+    options: &SledOptions,
+    page: Page,
+) -> Result<Found, Failure> {
     if !data_dir.join("queue").is_dir() || Replica::of(data_dir) == Replica::Runs {
-        return reach_replica(data_dir).await;
+        return reach_replica(data_dir, page).await;
     }
     let asked = Instant::now();
     loop {
@@ -134,10 +150,11 @@ pub(crate) async fn reach(data_dir: &Path, options: &SledOptions) -> Result<Foun
         };
         let written = AdminAddress::read(data_dir);
         if let Some(address) = &written {
-            let ledger = fetch(address, "/ledger").await;
-            if let Some(ledger) = ledger.filter(|ledger| ledger.get("balanced").is_some()) {
+            let (path, key) = page;
+            let told = fetch(address, path).await;
+            if let Some(page) = told.filter(|told| told.get(key).is_some()) {
                 let address = address.clone();
-                return Ok(Found::Relay { address, ledger });
+                return Ok(Found::Relay { address, page });
             }
         }
         if asked.elapsed() > IN_USE_TIMEOUT {
@@ -153,7 +170,7 @@ pub(crate) async fn reach(data_dir: &Path, options: &SledOptions) -> Result<Foun
 }
 
 /// Finds the relay whose queue is elsewhere.
-async fn reach_replica(data_dir: &Path) -> Result<Found, Failure> {
+async fn reach_replica(data_dir: &Path, (path_of_page, _): Page) -> Result<Found, Failure> {
     let path = data_dir.display();
     let asked = Instant::now();
     loop {
@@ -167,13 +184,13 @@ async fn reach_replica(data_dir: &Path) -> Result<Found, Failure> {
             }
         };
         let answer = match &address {
-            Some(address) => ask(address, "/ledger").await,
+            Some(address) => ask(address, path_of_page).await,
             None => None,
         };
         match (address, answer) {
             (Some(address), Some((StatusCode::OK, body))) => {
-                let ledger = serde_json::from_slice(&body).map_err(|_| silent(&address))?;
-                return Ok(Found::Relay { address, ledger });
+                let page = serde_json::from_slice(&body).map_err(|_| silent(&address))?;
+                return Ok(Found::Relay { address, page });
             }
             (_, Some((status, reason))) => {
                 let reason = String::from_utf8_lossy(&reason);

@@ -16,7 +16,10 @@ use std::{
 use auditrelay_config::Config;
 use auditrelay_dispatch::{Metrics, Routes, Templates};
 use auditrelay_ingest::Keyring;
-use auditrelay_store::{Engine, Queue, QueueError, jetstream::JetStream};
+use auditrelay_store::{
+    Engine, Queue, QueueError,
+    jetstream::{Inbox, JetStream},
+};
 use prometheus::Registry;
 use tokio::{
     net::TcpListener,
@@ -67,7 +70,8 @@ enum Place {
     /// On this machine's disk, and open: this relay is the only one, and leads as long as it runs.
     Disk(Engine, Box<Loaded>),
     /// On NATS JetStream: whichever of several relays leads opens it.
-    JetStream(JetStream, Only),
+    /// Its inbox is one: doors and the leader have clones of it, so that doors see what the leader's engine knows.
+    JetStream(JetStream, Inbox, Only),
 }
 
 /// An opened relay.
@@ -146,7 +150,10 @@ impl Relay {
                 let loaded = term::load(queue.clone(), &parts, &dispatch_metrics).await?;
                 Place::Disk(queue, Box::new(loaded))
             }
-            Opened::JetStream(queue, only) => Place::JetStream(queue, only),
+            Opened::JetStream(queue, only) => {
+                let inbox = queue.inbox();
+                Place::JetStream(queue, inbox, only)
+            }
         };
         let webhook = match keyring {
             Some(keyring) => Some(Webhook {

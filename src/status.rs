@@ -17,7 +17,7 @@ use std::{path::Path, process::ExitCode};
 use crate::{
     Failure,
     output::{say, say_json},
-    reach::{Found, command_options, fetch, reach, silent},
+    reach::{Found, STATUS, command_options, reach_page},
 };
 
 pub(crate) use args::StatusArgs;
@@ -45,21 +45,16 @@ pub(crate) async fn run(args: &StatusArgs) -> Result<ExitCode, Failure> {
 
 /// The running relay's report, or what a stopped one's store tells.
 async fn read(data_dir: &Path) -> Result<Report, Failure> {
-    match reach(data_dir, &command_options(data_dir)).await? {
+    match reach_page(data_dir, &command_options(data_dir), STATUS).await? {
         Found::Store(queue) => {
             let mut report = vitals::of_queue(&queue);
             attention::judge(&mut report, queue.check().err());
             Ok(report)
         }
-        Found::Relay { address, .. } => {
-            let answer = fetch(&address, PATH)
-                .await
-                .ok_or_else(|| silent(&address))?;
-            serde_json::from_value(answer).map_err(|error| {
-                Failure::Other(format!(
-                    "the relay's answer cannot be read, is it another version? {error}"
-                ))
-            })
-        }
+        Found::Relay { page, .. } => serde_json::from_value(page).map_err(|error| {
+            Failure::Other(format!(
+                "the relay's answer cannot be read, is it another version? {error}"
+            ))
+        }),
     }
 }

@@ -237,7 +237,7 @@ impl Leader {
             Ok(term) => term,
             Err(error) => return failed(error),
         };
-        let questions = match self.queue.questions().await {
+        let questions = match self.queue.questions(leadership).await {
             Ok(questions) => questions,
             Err(error) => return Ended::Failed(error.to_string()),
         };
@@ -325,13 +325,7 @@ impl Leader {
             return;
         }
         self.metrics.ends();
-        let config = self.parts.current.load();
-        for channel in config.channels.keys() {
-            self.dispatch_metrics.stop_channel(channel.as_str());
-            self.dispatch_metrics.stop_workspace(channel.as_str());
-        }
-        self.dispatch_metrics.dedup_entries.set(0);
-        self.dispatch_metrics.dedup_window_seconds.set(0);
+        self.dispatch_metrics.no_lanes();
         self.dispatch_metrics.watchdog.every(0);
     }
 }

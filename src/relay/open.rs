@@ -12,13 +12,18 @@ use auditrelay_store::{
     Engine,
     jetstream::{JetStream, JetStreamError},
 };
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::{
     Failure, admin,
     data_dir::{hash_key, open_queue},
     jetstream_options::jetstream_options,
 };
+
+/// How long a data directory that is locked is waited for, and how often it is tried: a command locks it for a moment to see
+/// whether a relay runs.
+const LOCK_PATIENCE: Duration = Duration::from_secs(1);
+const LOCK_PAUSE: Duration = Duration::from_millis(50);
 
 /// How soon NATS is asked again while the relay starts.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -73,7 +78,7 @@ impl Opened {
             let (queue, moved_aside) = open_queue(config).await?;
             return Ok(Self::Disk(queue, moved_aside.is_some()));
         };
-        let only = Only::new(config)?;
+        let only = Only::new(&config.data_dir).await?;
         admin.doing("connecting to NATS");
         tracing::info!(admin = %format_args!("http://{address}"), "connecting to NATS");
         let queue = JetStream::connect_when_there(&options).await;
@@ -129,19 +134,51 @@ fn refused(error: JetStreamError) -> Failure {
 
 impl Only {
     /// Makes the data directory, if there is none, and locks it.
-    fn new(config: &Config) -> Result<Self, Failure> {
-        let data_dir = &config.data_dir;
+    async fn new(data_dir: &Path) -> Result<Self, Failure> {
         let path = data_dir.display();
         let failed =
             |error: &dyn std::fmt::Display| Failure::Disk(format!("cannot use {path}: {error}"));
         fs::create_dir_all(data_dir).map_err(|error| failed(&error))?;
         let lock = File::create(data_dir.join(LOCK_FILE)).map_err(|error| failed(&error))?;
-        match lock.try_lock() {
-            Ok(()) => Ok(Self { _lock: lock }),
-            Err(TryLockError::WouldBlock) => Err(Failure::Other(format!(
-                "another relay runs on {path}; give each of them a data_dir of its own"
-            ))),
-            Err(TryLockError::Error(error)) => Err(failed(&error)),
+        let asked = Instant::now();
+        loop {
+            match lock.try_lock() {
+                Ok(()) => return Ok(Self { _lock: lock }),
+                Err(TryLockError::WouldBlock) if asked.elapsed() < LOCK_PATIENCE => {
+                    sleep(LOCK_PAUSE).await;
+                }
+                Err(TryLockError::WouldBlock) => {
+                    return Err(Failure::Other(format!(
+                        "another relay runs on {path}; give each of them a data_dir of its own"
+                    )));
+                }
+                Err(TryLockError::Error(error)) => return Err(failed(&error)),
+            }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_command_that_looks_for_a_relay_is_not_taken_for_one() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path();
+        let only = Only::new(path).await.expect("alone");
+        assert_eq!(Replica::of(path), Replica::Runs);
+        let refused = Only::new(path).await.err().expect("not alone");
+        assert!(refused.to_string().contains("another relay runs"));
+        drop(only);
+        assert_eq!(Replica::of(path), Replica::Stopped);
+        let looking = File::open(path.join(LOCK_FILE)).expect("there");
+        looking.try_lock_shared().expect("locked");
+        let looks = async {
+            sleep(LOCK_PATIENCE / 2).await;
+            drop(looking);
+        };
+        let (only, ()) = tokio::join!(Only::new(path), looks);
+        only.expect("alone again");
     }
 }

@@ -4,7 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use auditrelay_dispatch::{self as dispatch, HoldBook, Metrics};
 use auditrelay_ingest::{Ingest, OwnDoor, RELOAD_INTERVAL, log_file::LogFileMetrics};
-use auditrelay_store::{Engine, QueueError, Tenure, jetstream::JetStream};
+use auditrelay_store::{
+    Engine, QueueError, Tenure,
+    jetstream::{Inbox, JetStream},
+};
 use tokio::{sync::watch, task::JoinSet};
 
 use super::{
@@ -57,15 +60,18 @@ impl Front {
         tasks.spawn(async move {
             // The relay's own grace ends it, and takes everything along.
             let ended = term.run(&Tenure::always(), stop, || Duration::MAX).await;
-            // Whoever watches the queue tells.
-            ended.or_else(|error| queue.check().map_err(|_| error))
+            match queue.check() {
+                Ok(()) => ended,
+                // Whoever watches the queue tells.
+                Err(_) => Ok(()),
+            }
         });
     }
 
     /// Leads whenever it is this replica's turn.
     fn lead_in_turn(
         self,
-        queue: JetStream,
+        (queue, inbox): (JetStream, Inbox),
         only: Only,
         tasks: &mut Tasks,
         stopped: &watch::Receiver<bool>,
@@ -76,7 +82,7 @@ impl Front {
         let asking = ask_after_each_connection(queue.clone());
         tasks.spawn(until(stopped.clone(), asking));
         let leader = Leader {
-            inbox: queue.inbox(),
+            inbox,
             replica,
             margin: queue.lease_lasts() / 3,
             queue,
@@ -102,7 +108,7 @@ impl Relay {
         let mut tasks = JoinSet::new();
         let door = match &self.place {
             Place::Disk(queue, _) => DoorQueue::Engine(queue.clone()),
-            Place::JetStream(queue, _) => DoorQueue::Inbox(queue.inbox(), queue.clone()),
+            Place::JetStream(queue, inbox, _) => DoorQueue::Inbox(inbox.clone(), queue.clone()),
         };
         self.doors(&door, &mut tasks, stopped)?;
         let board = self.dispatch_metrics.board.clone();
@@ -119,7 +125,7 @@ impl Relay {
         });
         let replica = match &self.place {
             Place::Disk(..) => None,
-            Place::JetStream(queue, _) => Some(Replica {
+            Place::JetStream(queue, ..) => Some(Replica {
                 queue: queue.clone(),
                 name: relay_name(&current.load()),
             }),
@@ -144,7 +150,9 @@ impl Relay {
         };
         match self.place {
             Place::Disk(queue, loaded) => front.lead(queue, *loaded, &mut tasks, stopped),
-            Place::JetStream(queue, only) => front.lead_in_turn(queue, only, &mut tasks, stopped),
+            Place::JetStream(queue, inbox, only) => {
+                front.lead_in_turn((queue, inbox), only, &mut tasks, stopped);
+            }
         }
         tasks.spawn(until(stopped.clone(), self.admin.serve(admin)));
         Ok((tasks, current))

@@ -2,10 +2,13 @@
 
 use std::{fs, time::Duration};
 
+use auditrelay_store::jetstream::JetStream;
 use hyper::StatusCode;
+use serde_json::Value;
+use tokio::time::{Instant, sleep};
 
 use crate::{
-    Bench, command, post, status,
+    Bench, command, leads, post, status,
     support::{PATIENCE, Running, ids, metric, run},
     until_leads, until_told,
 };
@@ -95,27 +98,73 @@ async fn of_the_leader_but_for_its_own(one: &Running, two: &Running) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn where_nobody_leads_a_command_says_so_and_without_a_relay_too() {
+async fn where_nobody_leads_status_tells_it_and_commands_say_so() {
+    let Some(bench) = Bench::start("").await else {
+        return;
+    };
+    // Who holds the lease here answers nobody.
+    let servers = JetStream::connect(&bench.options()).await;
+    let servers = servers.expect("connected");
+    let held = servers.lead("nobody").await.expect("the lease");
+    let two = bench.replica("two");
+    let folder = bench.folder("two");
+    let asked = |args: &'static [&'static str]| {
+        let folder = folder.clone();
+        tokio::task::spawn_blocking(move || command(&folder, args))
+    };
+    let (status, ledger, mutes) = tokio::join!(
+        asked(&["status", "--json"]),
+        asked(&["ledger"]),
+        asked(&["mute", "list"])
+    );
+    let nobody = "no relay leads now";
+    let (code, told, why) = status.expect("no panic");
+    assert_eq!(code, 1, "{told}{why}");
+    let told: Value = serde_json::from_str(&told).expect("JSON");
+    assert!(told["no_leader"].to_string().contains(nobody), "{told}");
+    assert_eq!(told["replica"], "two", "{told}");
+    for refused in [ledger, mutes] {
+        let (code, _, why) = refused.expect("no panic");
+        assert!(code != 0 && why.contains(nobody), "{code}: {why}");
+    }
+    held.resign().await;
+    until_leads(&two, PATIENCE).await;
+    let (_, told, why) = command(&folder, &["status", "--json"]);
+    let told: Value = serde_json::from_str(&told).expect(&why);
+    assert_eq!(told["no_leader"], Value::Null, "{told}");
+    assert_eq!(command(&folder, &["ledger"]).0, 0);
+    two.kill();
+    let (code, _, why) = command(&folder, &["ledger"]);
+    assert!(
+        code != 0 && why.contains("no relay runs on data"),
+        "{code}: {why}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_hangs_is_asked_nothing_once_another_one_leads() {
     let Some(bench) = Bench::start("").await else {
         return;
     };
     let one = bench.replica("one");
     until_leads(&one, PATIENCE).await;
-    let two = bench.replica("two");
-    let (first, second) = (bench.folder("one"), bench.folder("two"));
+    let (two, three) = (bench.replica("two"), bench.replica("three"));
+    // Its connection stays.
     one.signal("-STOP");
-    // The lease runs out before that.
-    until_leads(&two, Duration::from_secs(15)).await;
-    assert_eq!(command(&second, &["ledger"]).0, 0);
-    one.kill();
-    two.kill();
-    for folder in [first, second] {
-        let (code, _, why) = command(&folder, &["ledger"]);
-        assert!(
-            code != 0 && why.contains("no relay runs on data"),
-            "{code}: {why}"
-        );
+    let deadline = Instant::now() + PATIENCE;
+    let other = loop {
+        match (leads(&two).await, leads(&three).await) {
+            (true, _) => break "three",
+            (_, true) => break "two",
+            _ => assert!(Instant::now() < deadline, "nobody leads"),
+        }
+        sleep(Duration::from_millis(50)).await;
+    };
+    for _ in 0..8 {
+        let (code, _, why) = command(&bench.folder(other), &["mute", "list"]);
+        assert_eq!(code, 0, "{why}");
     }
+    one.kill();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use hyper::StatusCode;
 
 use crate::{
-    Bench, leads, post, status,
+    Bench, command, leads, post, status,
     support::{PATIENCE, ids, metric, told},
     until_leads, until_told,
 };
@@ -103,6 +103,16 @@ async fn while_nats_is_away_batches_are_refused_and_nothing_ends() {
         !metrics.contains("auditrelay_ledger_events_total"),
         "{metrics}"
     );
+    // Nobody can be asked, which is no reason to be silent.
+    let (folder, away) = (bench.folder("one"), "no connection to a NATS server");
+    let (code, told, why) = command(&folder, &["status", "--json"]);
+    assert_eq!(code, 1, "{told}{why}");
+    let told: serde_json::Value = serde_json::from_str(&told).expect("JSON");
+    assert!(told["no_leader"].to_string().contains(away), "{told}");
+    for args in [["ledger"].as_slice(), &["mute", "list"]] {
+        let (code, _, why) = command(&folder, args);
+        assert!(code != 0 && why.contains(away), "{args:?}: {code}: {why}");
+    }
     bench.nats.restart().expect("started again");
     until_leads(&one, PATIENCE).await;
     let c: Vec<_> = ids("c", 5).collect();

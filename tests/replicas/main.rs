@@ -4,6 +4,7 @@
 mod support;
 
 mod commands;
+mod files;
 mod leads;
 mod moving;
 mod moving_refused;
@@ -18,6 +19,7 @@ use auditrelay_loadtest::{
     nats::{NatsOptions, NatsServer},
     slack::LocalSlack,
 };
+use auditrelay_store::jetstream::{Credentials, Durability, JetStreamOptions, Tls};
 use serde_json::Value;
 use support::{PATIENCE, Running, list, metric, slack};
 use tempfile::TempDir;
@@ -41,6 +43,23 @@ impl Bench {
             folder: tempfile::tempdir().expect("a folder"),
             config: config.to_owned(),
         })
+    }
+
+    /// The queue of the replicas, for a test that acts as one of them.
+    pub(crate) fn options(&self) -> JetStreamOptions {
+        let monitoring = self.nats.monitoring().parse().expect("an address");
+        JetStreamOptions {
+            servers: vec![self.nats.address()],
+            credentials: Credentials::None,
+            tls: Tls::default(),
+            replicas: 1,
+            name: "auditrelay".to_owned(),
+            inbox_bytes_max: 64 << 20,
+            ledger_bytes_max: 256 << 20,
+            lease: Duration::from_secs(3),
+            append_timeout: Duration::from_secs(5),
+            durability: Durability::Synced(vec![monitoring]),
+        }
     }
 
     pub(crate) fn folder(&self, name: &str) -> PathBuf {

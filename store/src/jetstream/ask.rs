@@ -1,14 +1,18 @@
 //! Questions of any replica, or of a command, to the replica that leads: over plain NATS, nothing of it is stored.
 //!
 //! Contract:
-//! * only who leads listens on `<name>.command`; where nobody does, the server says so at once ([`AskError::NobodyLeads`]);
+//! * who leads listens on `<name>.command.<tenure>`, whose last part is the random ID that stands in its lease, and whoever asks looks it
+//!   up there. So one that hangs, and is still connected, gets no question any more once another one has the lease; where nobody
+//!   listens, the server says so at once ([`AskError::NobodyLeads`]);
 //! * an answer comes to an inbox of the asker's own, in pieces of at most [`PIECE_BYTES_MAX`] and below what the server takes. Each piece
 //!   waits for the asker's word that it was taken. So a slow asker makes the answer wait, and one that went away, or takes nothing for
 //!   [`PIECE_TIMEOUT`], ends it;
-//! * who answers says something every few seconds; after [`SILENCE_MAX`] without a word it is given up;
+//! * who answers says something at once, and then every few seconds: after [`FIRST_MAX`] without the first word, and [`SILENCE_MAX`]
+//!   without the next one, it is given up;
+//! * without a connection nobody is asked, which is said at once ([`AskError::Away`]);
 //! * an answer has ended only with its end mark: what broke off is an error, never a short answer.
 //!
-//! Who may publish to `<name>.command` is the servers' business (permissions of users): the relay's own port asks for the token
+//! Who may publish to `<name>.command.>` is the servers' business (permissions of users): the relay's own port asks for the token
 //! of its run before it forwards anything.
 
 use std::time::Duration;
@@ -16,9 +20,9 @@ use std::time::Duration;
 use async_nats::{Client, HeaderMap, RequestErrorKind, StatusCode, Subscriber};
 use bytes::Bytes;
 use futures_util::StreamExt;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
-use super::JetStream;
+use super::{JetStream, Leadership};
 
 /// Of an answer, at a time.
 const PIECE_BYTES_MAX: usize = 256 << 10;
@@ -26,7 +30,9 @@ const PIECE_BYTES_MAX: usize = 256 << 10;
 const HEADER_BYTES: usize = 1 << 10;
 /// How long an asker has to take a piece.
 const PIECE_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long an answer may be silent. A leader that was killed says nothing any more.
+/// How long an answer may take to begin: well below what a command waits for the relay that it asks.
+const FIRST_MAX: Duration = Duration::from_secs(3);
+/// How long an answer may be silent then. A leader that was killed says nothing any more.
 const SILENCE_MAX: Duration = Duration::from_secs(10);
 /// Stands at the last piece.
 const END: &str = "Auditrelay-End";
@@ -34,6 +40,9 @@ const END: &str = "Auditrelay-End";
 /// Why there is no answer, or no more of it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AskError {
+    /// There is no connection to a NATS server.
+    #[error("this relay has no connection to a NATS server, and cannot ask the one that leads")]
+    Away,
     /// Nobody listens.
     #[error("no relay leads now; one begins to within seconds, try again")]
     NobodyLeads,
@@ -57,6 +66,8 @@ pub enum AskError {
 pub struct Answer {
     client: Client,
     pieces: Subscriber,
+    /// Until when it has to begin, if it has not.
+    begins_until: Option<Instant>,
     has_ended: bool,
 }
 
@@ -82,14 +93,14 @@ pub struct Question {
 pub struct Gone;
 
 impl JetStream {
-    fn command_subject(&self) -> String {
-        format!("{}.command", self.options().name)
+    fn command_subject(&self, tenure: &str) -> String {
+        format!("{}.command.{tenure}", self.options().name)
     }
 
     /// Asks who leads.
     ///
     /// # Errors
-    /// It is too large, or cannot be sent. That nobody leads is said by the answer.
+    /// It is too large, or cannot be sent, or nobody leads; the last may be said by the answer only.
     pub async fn ask(&self, question: Vec<u8>) -> Result<Answer, AskError> {
         let client = self.client();
         let bytes_max = client.max_payload().saturating_sub(HEADER_BYTES);
@@ -97,19 +108,25 @@ impl JetStream {
             let bytes = question.len();
             return Err(AskError::TooLarge { bytes, bytes_max });
         }
+        if !self.is_connected() {
+            return Err(AskError::Away);
+        }
+        let tenure = self.lease().tenure().ok_or(AskError::NobodyLeads)?;
+        let subject = self.command_subject(&tenure);
+        let until = Instant::now() + FIRST_MAX;
         let asked = async {
             let inbox = client.new_inbox();
             // Before anybody can answer.
             let pieces = client.subscribe(inbox.clone()).await.ok()?;
-            let subject = self.command_subject();
             let sent = client.publish_with_reply(subject, inbox, question.into());
             sent.await.ok()?;
             Some(pieces)
         };
-        let pieces = timeout(SILENCE_MAX, asked).await.ok().flatten();
+        let pieces = timeout_at(until, asked).await.ok().flatten();
         Ok(Answer {
             client: client.clone(),
             pieces: pieces.ok_or(AskError::Silent)?,
+            begins_until: Some(until),
             has_ended: false,
         })
     }
@@ -118,14 +135,12 @@ impl JetStream {
     ///
     /// # Errors
     /// There is no connection.
-    pub async fn questions(&self) -> Result<Questions, AskError> {
+    pub async fn questions(&self, leadership: &Leadership) -> Result<Questions, AskError> {
         let client = self.client().clone();
-        // One group: where a leader has not noticed yet that it leads no more, one of the two answers, not both.
-        let questions = client
-            .queue_subscribe(self.command_subject(), "leader".to_owned())
-            .await;
+        let subject = self.command_subject(leadership.id());
+        let questions = client.subscribe(subject).await;
         let questions = questions.map_err(|_| AskError::Silent)?;
-        // It is known to the servers before anybody is told who leads.
+        // The server knows it before this replica says that it leads.
         let flushed = timeout(SILENCE_MAX, client.flush()).await;
         flushed.ok().and_then(Result::ok).ok_or(AskError::Silent)?;
         Ok(Questions { client, questions })
@@ -141,7 +156,9 @@ impl Answer {
         if self.has_ended {
             return Ok(None);
         }
-        let piece = timeout(SILENCE_MAX, self.pieces.next()).await;
+        let begins_until = self.begins_until.take();
+        let until = begins_until.unwrap_or_else(|| Instant::now() + SILENCE_MAX);
+        let piece = timeout_at(until, self.pieces.next()).await;
         let piece = piece.ok().flatten().ok_or(AskError::Silent)?;
         if piece.status == Some(StatusCode::NO_RESPONDERS) {
             return Err(AskError::NobodyLeads);

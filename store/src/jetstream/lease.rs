@@ -54,6 +54,8 @@ const PAUSE: Duration = Duration::from_millis(200);
 pub struct Leadership {
     tenure: Tenure,
     others_requests: Duration,
+    /// The random ID that stands in the lease.
+    id: String,
     orders: Option<oneshot::Sender<Order>>,
 }
 
@@ -66,6 +68,11 @@ impl Leadership {
     /// How long from now on requests of those who led before may still be under way, as they said.
     pub fn others_requests(&self) -> Duration {
         self.others_requests
+    }
+
+    /// Tells this hold of the lease from every other one.
+    pub(super) fn id(&self) -> &str {
+        &self.id
     }
 
     /// Gives the lease up: the tenure ends now, and the others see it at once. Takes at most a few seconds; a lease that
@@ -146,6 +153,7 @@ impl Candidate {
         let leadership = Leadership {
             tenure,
             others_requests,
+            id: self.value.tenure.clone(),
             orders: Some(orders),
         };
         // Whoever does not wait any more drops it with its orders, which ends the keeper.

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use auditrelay_loadtest::nats::NatsOptions;
-use auditrelay_store::jetstream::{AskError, Gone, JetStream};
+use auditrelay_store::jetstream::{AskError, Gone, JetStream, Leadership, Questions};
 use bytes::Bytes;
 
-use super::{one, server};
+use super::{one, server, until};
 
 const PAYLOAD: u64 = 64 << 10;
 
@@ -23,6 +23,21 @@ async fn two() -> Option<(impl Drop, JetStream, JetStream)> {
     Some((server, asks, leads))
 }
 
+/// One leads and listens, and another one knows.
+async fn listens(leads: &JetStream, asks: &JetStream) -> (Leadership, Questions) {
+    let led = leads.lead("one").await.expect("it leads");
+    let questions = leads.questions(&led).await.expect("it listens");
+    is_known(asks, "one").await;
+    (led, questions)
+}
+
+async fn is_known(asks: &JetStream, leader: &str) {
+    until("who leads is known", async || {
+        asks.leader().borrow().as_deref() == Some(leader)
+    })
+    .await;
+}
+
 fn text(bytes: usize) -> Bytes {
     (0..bytes).map(|at| (at % 251) as u8).collect()
 }
@@ -32,7 +47,7 @@ async fn an_answer_larger_than_a_message_comes_whole() {
     let Some((_server, asks, leads)) = two().await else {
         return;
     };
-    let mut questions = leads.questions().await.expect("it listens");
+    let (_led, mut questions) = listens(&leads, &asks).await;
     let answering = tokio::spawn(async move {
         let question = questions.next().await.expect("one");
         assert_eq!(question.text, "what?");
@@ -57,7 +72,7 @@ async fn whoever_goes_away_ends_the_answer_and_the_leader_goes_on() {
     let Some((_server, asks, leads)) = two().await else {
         return;
     };
-    let mut questions = leads.questions().await.expect("it listens");
+    let (_led, mut questions) = listens(&leads, &asks).await;
     let mut answer = asks.ask(b"one".to_vec()).await.expect("asked");
     let question = questions.next().await.expect("one");
     let (said, heard) = tokio::join!(question.say(text(5)), answer.next());
@@ -75,13 +90,19 @@ async fn where_nobody_leads_that_is_said_at_once_and_what_breaks_off_is_no_answe
     let Some((_server, asks, leads)) = two().await else {
         return;
     };
+    let asked = asks.ask(b"what?".to_vec()).await;
+    assert_eq!(asked.expect_err("nobody"), AskError::NobodyLeads);
+    // It has the lease, and does not listen.
+    let led = leads.lead("two").await.expect("it leads");
+    is_known(&asks, "two").await;
     let mut answer = asks.ask(b"what?".to_vec()).await.expect("asked");
     let at_once = tokio::time::timeout(Duration::from_secs(5), answer.next());
     assert_eq!(at_once.await.expect("at once"), Err(AskError::NobodyLeads));
     let large = asks.ask(vec![b'x'; PAYLOAD as usize]).await;
     assert!(matches!(large, Err(AskError::TooLarge { .. })), "{large:?}");
 
-    let mut questions = leads.questions().await.expect("it listens");
+    led.resign().await;
+    let (_led, mut questions) = listens(&leads, &asks).await;
     let mut answer = asks.ask(b"what?".to_vec()).await.expect("asked");
     let question = questions.next().await.expect("one");
     let (said, heard) = tokio::join!(question.say(text(5)), answer.next());
@@ -89,4 +110,39 @@ async fn where_nobody_leads_that_is_said_at_once_and_what_breaks_off_is_no_answe
     assert_eq!(heard.expect("a piece").expect("not the end"), text(5));
     drop(question);
     assert_eq!(answer.next().await, Err(AskError::Silent));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_hangs_is_asked_nothing_any_more_once_another_one_leads() {
+    let Some((_server, asks, hangs)) = two().await else {
+        return;
+    };
+    let (led, _hanging) = listens(&hangs, &asks).await;
+    led.resign().await;
+    // Its connection is there, and its subscription.
+    let led = asks.lead("two").await.expect("it leads");
+    let mut questions = asks.questions(&led).await.expect("it listens");
+    is_known(&asks, "two").await;
+    for number in 0..16_u8 {
+        let mut answer = asks.ask(vec![number]).await.expect("asked");
+        let answering = async {
+            let question = questions.next().await.expect("one");
+            assert_eq!(question.text, vec![number]);
+            question.end().await.expect("taken");
+        };
+        let (heard, ()) = tokio::join!(answer.next(), answering);
+        assert_eq!(heard.expect("answered"), Some(Bytes::new()));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_connection_that_is_said_at_once() {
+    let Some((server, asks, leads)) = two().await else {
+        return;
+    };
+    let (_led, _questions) = listens(&leads, &asks).await;
+    drop(server);
+    until("it knows", async || !asks.is_connected()).await;
+    let asked = asks.ask(b"what?".to_vec()).await;
+    assert_eq!(asked.expect_err("nobody"), AskError::Away);
 }

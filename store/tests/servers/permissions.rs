@@ -10,7 +10,7 @@ use auditrelay_audit::Severity;
 use auditrelay_loadtest::nats::{NatsOptions, NatsServer};
 use auditrelay_store::{
     Accepted, Engine, Intake, Queue, QueueError, StreamOptions,
-    jetstream::{Credentials, Inbox, JetStream, JetStreamOptions},
+    jetstream::{Credentials, Inbox, JetStream, JetStreamOptions, Leadership},
 };
 use futures_util::StreamExt as _;
 use tokio::{sync::watch, task::JoinHandle};
@@ -126,9 +126,13 @@ async fn passes(inbox: &Inbox, engine: &Engine) {
 }
 
 /// Leaves a value to whoever leads next, asks who leads, and answers.
-async fn leaves_and_asks(relay: &JetStream) {
+async fn leaves_and_asks(relay: &JetStream, leads: &Leadership) {
     relay.keep("holds", b"{}".to_vec()).await.expect("kept");
-    let mut questions = relay.questions().await.expect("it listens");
+    let mut questions = relay.questions(leads).await.expect("it listens");
+    until("who leads is known", async || {
+        relay.leader().borrow().is_some()
+    })
+    .await;
     let mut answer = relay.ask(b"what?".to_vec()).await.expect("asked");
     let question = questions.next().await.expect("one");
     let (ended, piece) = tokio::join!(question.end(), answer.next());
@@ -150,7 +154,7 @@ async fn what_the_page_allows_is_enough_and_of_use() {
     let inbox = one.inbox();
     let (stop, pumping) = pump(&inbox, &engine);
     passes(&inbox, &engine).await;
-    leaves_and_asks(&one).await;
+    leaves_and_asks(&one, &leads).await;
     // More room than there is, which the second one gives.
     let larger = JetStreamOptions {
         inbox_bytes_max: 128 << 20,

@@ -97,6 +97,16 @@ impl LeaseWatch {
         self.leader.clone()
     }
 
+    /// The random ID of the hold of who leads, as this replica saw it last.
+    pub(in crate::jetstream) fn tenure(&self) -> Option<String> {
+        let leads = self.leader.borrow().is_some();
+        match &self.seen.borrow().held {
+            // It becomes a part of a subject; what no relay wrote may be anything.
+            Held::By(value) if leads && is_id(&value.tenure) => Some(value.tenure.clone()),
+            _ => None,
+        }
+    }
+
     /// Lets it read at once.
     pub(super) fn nudge(&self) -> Arc<Notify> {
         self.nudge.clone()
@@ -180,6 +190,10 @@ impl Watching {
             is_new
         });
     }
+}
+
+fn is_id(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
 
 /// Waits for news, and takes all that there are.
