@@ -6,11 +6,15 @@
 use auditrelay_store::jetstream::InboxHolds;
 use prometheus::{GaugeVec, IntCounter, IntGauge, IntGaugeVec, Registry};
 
-use crate::metrics::{Register, gauge_value};
+use crate::{
+    metrics::{Register, gauge_value},
+    when::now_unix_ms,
+};
 
 #[derive(Clone)]
 pub(crate) struct LeaderMetrics {
     leader: IntGauge,
+    since: IntGauge,
     changes: IntCounter,
     reachable: IntGauge,
     pub(crate) inbox: InboxMetrics,
@@ -35,6 +39,10 @@ impl LeaderMetrics {
         registry.register(Box::new(changes.clone()))?;
         Ok(Self {
             leader: leader.with_label_values(&[queue]),
+            since: register.gauge(
+                "auditrelay_leader_since_timestamp_seconds",
+                "When this replica began to lead; 0 while it does not.",
+            )?,
             changes,
             reachable: register.gauge(
                 "auditrelay_queue_reachable",
@@ -47,12 +55,14 @@ impl LeaderMetrics {
     /// This replica leads from now on.
     pub(crate) fn begins(&self) {
         self.leader.set(1);
+        self.since.set(now_unix_ms() / 1_000);
         self.changes.inc();
     }
 
     /// It leads no more.
     pub(crate) fn ends(&self) {
         self.leader.set(0);
+        self.since.set(0);
     }
 
     /// Whether the queue can be reached.

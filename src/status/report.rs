@@ -242,6 +242,8 @@ pub(crate) struct Watchdog {
     pub(crate) interval_seconds: u64,
     /// None before the first since the start.
     pub(crate) last_delivered_unix_ms: Option<i64>,
+    /// Since when the relay that sends them leads.
+    pub(crate) leads_since_unix_ms: Option<i64>,
 }
 
 /// A mute that holds something back.
