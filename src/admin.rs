@@ -90,6 +90,7 @@ impl Admin {
 
     fn metrics(&self, format: Format) -> Result<Vec<u8>, prometheus::Error> {
         self.leader_metrics.reaches(self.door.check().is_ok());
+        self.leader_metrics.inbox.copy(self.door.inbox());
         let Some(leading) = self.leading() else {
             return self.metrics.text_of_door(format);
         };
@@ -146,6 +147,7 @@ impl Admin {
         let config = self.current.load();
         let mut report = self.vitals.report(queue, &config, &self.own());
         report.leads = true;
+        report.inbox = self.door.inbox().map(Into::into);
         if let Some(replica) = &self.replica {
             report.replica = Some(replica.name.clone());
             report.leader = Some(replica.name.clone());
@@ -163,6 +165,7 @@ impl Admin {
             .of_replica(theirs, &self.own(), self.door.check().err());
         report.replica = Some(replica.name.clone());
         report.leader = replica.leader();
+        report.inbox = self.door.inbox().map(Into::into);
         report
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use auditrelay_store::{
     Admitted, EncodedBatch, Engine, Full, InputPosition, Intake, QueueError,
-    jetstream::{Inbox, JetStream},
+    jetstream::{Inbox, InboxHolds, JetStream},
 };
 use tokio::time::{Instant, sleep};
 
@@ -27,6 +27,22 @@ pub(crate) enum DoorQueue {
 }
 
 impl DoorQueue {
+    /// What the inbox holds, where there is one and its servers said so lately.
+    pub(crate) fn inbox(&self) -> Option<InboxHolds> {
+        match self {
+            Self::Engine(_) => None,
+            Self::Inbox(inbox, _) => inbox.holds(),
+        }
+    }
+
+    /// Keeps that current, until it is dropped.
+    pub(crate) async fn look_on(self) {
+        match self {
+            Self::Engine(_) => std::future::pending().await,
+            Self::Inbox(inbox, _) => inbox.look_on().await,
+        }
+    }
+
     /// Whether a batch could be committed now.
     ///
     /// # Errors

@@ -19,6 +19,12 @@ pub(crate) fn jetstream_options(config: &Config) -> Option<Result<JetStreamOptio
     Some(options(config, jetstream))
 }
 
+/// What relays that are one call their queue; nothing where it is on the disk.
+pub(crate) fn queue_name(config: &Config) -> String {
+    let jetstream = config.queue.jetstream.as_ref();
+    jetstream.map_or(String::new(), |jetstream| jetstream.name.to_string())
+}
+
 fn options(config: &Config, jetstream: &JetStreamConfig) -> Result<JetStreamOptions, Failure> {
     let inbox_bytes_max = jetstream.inbox_bytes_max.get();
     Ok(JetStreamOptions {

@@ -8,6 +8,13 @@ export const JOB = 'job=~"$job"';
 /** An expression that is 0 where its metric has no series yet, but only while a relay is scraped: no false comfort. */
 export const orZero = (expr) => `${expr} or 0 * max(auditrelay_build_info{${JOB}})`;
 
+/**
+ * What the door does: 2 while a relay cannot reach its queue, 1 while one refuses for want of room, else 0. Of several relays on one
+ * queue only the one that leads has `auditrelay_queue_refusing`, and without a leader none.
+ */
+export const DOOR_STATE = `2 * max(1 - auditrelay_queue_reachable{${JOB}}) > 0 or max(auditrelay_queue_refusing{${JOB}}) ` +
+  `or 0 * max(auditrelay_queue_reachable{${JOB}})`;
+
 /** `rate` of a counter, summed by these labels ("" for all). */
 export const perSecond = (by, selector) => `sum ${by === "" ? "" : `by (${by}) `}(rate(${selector}[$__rate_interval]))`;
 

@@ -1,6 +1,6 @@
 // The overview: what somebody looks at first, on a bad day above all.
 
-import { JOB, board, deadLastHour, deadPerSecond, lastHour, orZero, perSecond, quantile } from "./board.mjs";
+import { DOOR_STATE, JOB, board, deadLastHour, deadPerSecond, lastHour, orZero, perSecond, quantile } from "./board.mjs";
 import { SEVERITIES, bars, colours, series, stat, states, table, words } from "./panels.mjs";
 
 const CHANNEL = `${JOB}, channel=~"$channel"`;
@@ -30,10 +30,10 @@ const NOW = {
       queries: [[`min(up{${JOB}})`]],
     }),
     stat({
-      title: "Door", unit: "none", steps: ["green", 1, "red"], runbook: ["AuditRelayRefusingEvents"],
-      says: "Whether new batches are taken, or refused because the queue or the disk is full. Refusing for longer than 90 s loses events.",
-      mappings: words({ 0: ["accepting", "green"], 1: ["refusing", "red"] }),
-      queries: [[`max(auditrelay_queue_refusing{${JOB}})`]],
+      title: "Door", unit: "none", steps: ["green", 1, "red"], runbook: ["AuditRelayRefusingEvents", "AuditRelayQueueUnreachable"],
+      says: "Whether new batches are taken, refused as the queue or the disk is full, or a relay cannot reach NATS. Refusing for longer than 90 s loses events.",
+      mappings: words({ 0: ["accepting", "green"], 1: ["refusing", "red"], 2: ["unreachable", "red"] }),
+      queries: [[DOOR_STATE]],
     }),
     stat({
       title: "Oldest waiting", unit: "s", decimals: 0, steps: ["green", 120, "yellow", 300, "red"],

@@ -1,6 +1,6 @@
 // The page of the queue and its disk, and of the door that fills it.
 
-import { JOB, board, lastHour, orZero, perSecond, quantile } from "./board.mjs";
+import { DOOR_STATE, JOB, board, lastHour, orZero, perSecond, quantile } from "./board.mjs";
 import { SEVERITIES, colours, series, stat, table, words } from "./panels.mjs";
 
 const REFUSING = ["AuditRelayRefusingEvents"];
@@ -12,10 +12,10 @@ const DOOR = {
   title: "Is the door open, and how fast does it answer?",
   panels: [
     stat({
-      title: "Door", unit: "none", steps: ["green", 1, "red"], runbook: REFUSING,
-      says: "Whether new batches are taken, or refused because the queue or the disk is full.",
-      mappings: words({ 0: ["accepting", "green"], 1: ["refusing", "red"] }),
-      queries: [[`max(auditrelay_queue_refusing{${JOB}})`]],
+      title: "Door", unit: "none", steps: ["green", 1, "red"], runbook: [...REFUSING, "AuditRelayQueueUnreachable"],
+      says: "Whether new batches are taken, refused as the queue or the disk is full, or a relay cannot reach NATS.",
+      mappings: words({ 0: ["accepting", "green"], 1: ["refusing", "red"], 2: ["unreachable", "red"] }),
+      queries: [[DOOR_STATE]],
     }),
     stat({
       title: "Refused, 1 h", unit: "short", decimals: 0, steps: ["green", 1, "yellow", 100, "red"], runbook: REFUSING,

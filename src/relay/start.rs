@@ -22,7 +22,7 @@ use crate::{
     current::Current,
     door_queue::{DoorQueue, ask_after_each_connection},
     far::Replica,
-    jetstream_options::relay_name,
+    jetstream_options::{queue_name, relay_name},
     leader_metrics::LeaderMetrics,
     parts::Parts,
     preparation::follow_files,
@@ -112,7 +112,8 @@ impl Relay {
         };
         self.doors(&door, &mut tasks, stopped)?;
         let board = self.dispatch_metrics.board.clone();
-        let leader_metrics = LeaderMetrics::new(&self.registry).map_err(other)?;
+        let name = queue_name(&self.parts.current.load());
+        let leader_metrics = LeaderMetrics::new(&self.registry, &name).map_err(other)?;
         let reload_metrics = ReloadMetrics::new(&self.registry).map_err(other)?;
         let parts = Arc::new(self.parts);
         let current = parts.current.clone();
@@ -165,6 +166,7 @@ impl Relay {
         tasks: &mut Tasks,
         stopped: &watch::Receiver<bool>,
     ) -> Result<(), Failure> {
+        tasks.spawn(until(stopped.clone(), queue.clone().look_on()));
         let parts = &mut self.parts;
         let config = parts.current.load();
         let ingest_metrics = auditrelay_ingest::Metrics::new(&self.registry).map_err(other)?;

@@ -100,7 +100,10 @@ fn of_configuration(report: &Report, say: &mut impl FnMut(&str, Option<&str>, St
         }
     }
     if let Some(watchdog) = &report.watchdog {
-        let since = watchdog.last_delivered_unix_ms.or(report.started_unix_ms);
+        // One that was delivered when the relay led before says nothing of now.
+        let since = watchdog.last_delivered_unix_ms;
+        let since = since.max(watchdog.leads_since_unix_ms);
+        let since = since.or(report.started_unix_ms);
         let late_ms = report.now_unix_ms - since.unwrap_or(report.now_unix_ms);
         let interval_ms =
             i64::try_from(watchdog.interval_seconds).unwrap_or(i64::MAX / 1_000) * 1_000;

@@ -59,6 +59,7 @@ fn watchdog(readings: &Readings) -> Option<Watchdog> {
     Some(Watchdog {
         interval_seconds: gauge("auditrelay_watchdog_interval_seconds")? as u64,
         last_delivered_unix_ms: last.map(unix_ms),
+        leads_since_unix_ms: gauge("auditrelay_leader_since_timestamp_seconds").map(unix_ms),
     })
 }
 

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use auditrelay_dispatch::board::{Incident, LaneView};
+use auditrelay_store::jetstream::InboxHolds;
 use serde::{Deserialize, Serialize};
 
 /// How the relay is.
@@ -36,6 +37,8 @@ pub(crate) struct Report {
     pub(crate) ledger: Totals,
     pub(crate) rates: Option<Rates>,
     pub(crate) disk: Disk,
+    /// None where the queue is on a disk, and while it is not known.
+    pub(crate) inbox: Option<Inbox>,
     pub(crate) channels: BTreeMap<String, Channel>,
     /// What each token may post, and does.
     pub(crate) slack: Vec<Budget>,
@@ -96,6 +99,27 @@ pub(crate) struct Rates {
     pub(crate) received_per_second: f64,
     pub(crate) delivered_per_second: f64,
     pub(crate) messages_per_minute: f64,
+}
+
+/// What relays that are one took, and the one that leads has not taken over.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Inbox {
+    pub(crate) bytes: u64,
+    pub(crate) bytes_max: u64,
+    pub(crate) messages: u64,
+    pub(crate) oldest_age_seconds: f64,
+}
+
+impl From<InboxHolds> for Inbox {
+    fn from(holds: InboxHolds) -> Self {
+        Self {
+            bytes: holds.bytes,
+            bytes_max: holds.bytes_max,
+            messages: holds.messages,
+            oldest_age_seconds: holds.oldest_age.as_secs_f64(),
+        }
+    }
 }
 
 /// Space, in bytes.
@@ -218,6 +242,8 @@ pub(crate) struct Watchdog {
     pub(crate) interval_seconds: u64,
     /// None before the first since the start.
     pub(crate) last_delivered_unix_ms: Option<i64>,
+    /// Since when the relay that sends them leads.
+    pub(crate) leads_since_unix_ms: Option<i64>,
 }
 
 /// A mute that holds something back.

@@ -4,7 +4,7 @@
 
 use auditrelay_dispatch::board::{LaneState, LaneView};
 
-use super::report::{ActiveMute, Channel, LogFile, Rates, Report};
+use super::report::{ActiveMute, Channel, Inbox, LogFile, Rates, Report};
 use crate::{
     health::bytes,
     output::{self, count},
@@ -113,6 +113,7 @@ fn subjects(report: &Report) -> String {
         ("events", events(report)),
         ("queue", format!("{used}{most}, {free} free on its disk")),
     ];
+    lines.extend(report.inbox.iter().map(|one| ("inbox", inbox(one))));
     for budget in &report.slack {
         let names = named(&budget.channels);
         let (posts, most) = (budget.posts_last_minute, budget.messages_per_minute_max);
@@ -137,6 +138,16 @@ fn subjects(report: &Report) -> String {
     lines
         .map(|(name, text)| format!("{name:<10}{text}\n"))
         .collect()
+}
+
+/// What was acknowledged, and is not among the events above yet.
+fn inbox(inbox: &Inbox) -> String {
+    let (holds, most) = (bytes(inbox.bytes), bytes(inbox.bytes_max));
+    let oldest = match inbox.messages {
+        0 => String::new(),
+        _ => format!(", oldest {:.1} s", inbox.oldest_age_seconds),
+    };
+    format!("{holds} of at most {most} not taken over yet{oldest}")
 }
 
 fn events(report: &Report) -> String {

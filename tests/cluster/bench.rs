@@ -208,7 +208,9 @@ routes:
                 continue;
             };
             let metrics = ask(running.admin, "/metrics").await.map(|(_, text)| text);
-            if metrics.is_some_and(|text| text.contains("\nauditrelay_leader 1")) {
+            if metrics
+                .is_some_and(|text| text.contains("\nauditrelay_leader{queue=\"auditrelay\"} 1"))
+            {
                 leaders.push(at);
             }
         }

@@ -57,7 +57,10 @@ async fn whoever_is_asked_the_one_that_leads_answers() {
     );
 
     of_the_leader_but_for_its_own(&one, &two).await;
+    // Of the inbox, which is one for both, either knows.
+    until_inbox_is_known(&two).await;
     let (_, shown, why) = run(&second, &[], &["status", "--config", "c.yaml"]);
+    assert!(shown.contains("\ninbox "), "{shown}{why}");
     assert!(shown.contains(" on two (one leads): "), "{shown}{why}");
     // What is of a process is asked of that one.
     let debug = ["log-filter", "debug", "--data-dir", "data"];
@@ -86,7 +89,7 @@ async fn of_the_leader_but_for_its_own(one: &Running, two: &Running) {
         (&"one".into(), &"one".into())
     );
     let metrics = two.get("/metrics").await.1;
-    assert!(metric(&metrics, "auditrelay_leader") < 0.5);
+    assert!(metric(&metrics, "auditrelay_leader{queue=\"auditrelay\"}") < 0.5);
     assert!(metric(&metrics, "auditrelay_queue_reachable") > 0.5);
     for absent in [
         "auditrelay_ledger_",
@@ -189,4 +192,21 @@ async fn a_replica_with_another_dedup_key_does_not_start() {
     let (code, _, why) = run(&folder, &[], &args);
     assert!(code == 78 && why.contains("dedup key"), "{code}: {why}");
     assert_eq!(one.get("/readyz").await.0, StatusCode::OK);
+}
+
+/// Waits until a relay says what its inbox takes, as a metric and in its status.
+async fn until_inbox_is_known(relay: &crate::support::Running) {
+    let max = "auditrelay_inbox_bytes_max{queue=\"auditrelay\"}";
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let (metrics, said) = (relay.get("/metrics").await.1, status(relay).await);
+        if metrics.contains(max) && said["inbox"]["bytes_max"].is_u64() {
+            assert!(metric(&metrics, max) > 1.0);
+            let oldest = "auditrelay_inbox_oldest_age_seconds{queue=\"auditrelay\"}";
+            assert!(metric(&metrics, oldest) < 60.0);
+            return;
+        }
+        assert!(Instant::now() < deadline, "{said}\n{metrics}");
+        sleep(Duration::from_millis(50)).await;
+    }
 }

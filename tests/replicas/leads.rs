@@ -178,8 +178,13 @@ async fn only_the_one_that_leads_sends_the_watchdogs_events() {
     assert!(metric(&metrics, sent) < 0.5, "{metrics}");
     let interval = "auditrelay_watchdog_interval_seconds";
     assert!(metric(&metrics, interval) < 0.5, "{metrics}");
+    let since = "auditrelay_leader_since_timestamp_seconds";
+    assert!(metric(&metrics, since) < 0.5, "{metrics}");
+    let said = &status(&two).await["watchdog"];
+    assert!(said["leads_since_unix_ms"].is_i64(), "{said}");
     one.kill();
     until_leads(&two, CRASH).await;
+    assert!(metric(&two.get("/metrics").await.1, since) > 1.0);
     let deadline = tokio::time::Instant::now() + PATIENCE;
     while metric(&two.get("/metrics").await.1, delivered) < 1.0 {
         assert!(tokio::time::Instant::now() < deadline, "none is delivered");

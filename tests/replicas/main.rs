@@ -97,7 +97,7 @@ queue: {{jetstream: {{servers: ['{servers}'], monitoring: ['{monitoring}'], repl
 
 pub(crate) async fn leads(relay: &Running) -> bool {
     let metrics = relay.get("/metrics").await.1;
-    metric(&metrics, "auditrelay_leader") > 0.0
+    metric(&metrics, "auditrelay_leader{queue=\"auditrelay\"}") > 0.0
 }
 
 /// Waits until a relay leads.

@@ -93,6 +93,7 @@ fn a_configuration_that_does_not_count_and_a_silent_watchdog_are_said() {
     changed.watchdog = Some(Watchdog {
         interval_seconds: 300,
         last_delivered_unix_ms: Some(150_000),
+        leads_since_unix_ms: None,
     });
     assert!(kinds(changed.clone(), None).is_empty());
     changed.reload = Some(Reload {
@@ -102,8 +103,19 @@ fn a_configuration_that_does_not_count_and_a_silent_watchdog_are_said() {
     changed.watchdog = Some(Watchdog {
         interval_seconds: 300,
         last_delivered_unix_ms: None,
+        leads_since_unix_ms: Some(90_000),
     });
-    assert_eq!(kinds(changed, None), ["reload", "restart", "watchdog"]);
+    assert_eq!(
+        kinds(changed.clone(), None),
+        ["reload", "restart", "watchdog"]
+    );
+    // It has just begun to lead, and did so once before.
+    changed.watchdog = Some(Watchdog {
+        interval_seconds: 300,
+        last_delivered_unix_ms: Some(1_000),
+        leads_since_unix_ms: Some(950_000),
+    });
+    assert_eq!(kinds(changed, None), ["reload", "restart"]);
 }
 
 #[test]

@@ -45,6 +45,27 @@ fn report() -> Report {
 }
 
 #[test]
+fn what_waits_in_an_inbox_is_a_line() {
+    let mut report = report();
+    let mut inbox = Inbox {
+        bytes: 12 << 10,
+        bytes_max: 2 << 30,
+        messages: 3,
+        oldest_age_seconds: 0.31,
+    };
+    report.inbox = Some(inbox);
+    let line = "\ninbox     12.0 KiB of at most 2.0 GiB not taken over yet, oldest 0.3 s\n";
+    assert!(table(&report).contains(line), "{}", table(&report));
+    inbox = Inbox {
+        bytes_max: 2 << 30,
+        ..Inbox::default()
+    };
+    report.inbox = Some(inbox);
+    let line = "\ninbox     0 bytes of at most 2.0 GiB not taken over yet\n";
+    assert!(table(&report).contains(line), "{}", table(&report));
+}
+
+#[test]
 fn a_relay_that_is_well_is_said_in_a_few_lines() {
     assert_eq!(
         table(&report()),

@@ -279,24 +279,6 @@ impl Door {
         positions.iter().for_each(|position| known.note(position));
     }
 
-    /// Asks the servers how full the inbox is.
-    async fn measure(&self) {
-        let stream = self
-            .servers
-            .context()
-            .get_stream(&*self.servers.streams().inbox)
-            .await;
-        let told = stream.map(|stream| {
-            let info = stream.cached_info();
-            let max = u64::try_from(info.config.max_bytes).unwrap_or(u64::MAX);
-            (info.state.bytes, max)
-        });
-        if let Err(error) = &told {
-            tracing::debug!(%error, "how full the inbox is could not be asked");
-        }
-        self.room.tell(told.ok());
-    }
-
     /// Asks the leader, and waits a while for its answer.
     async fn learn(&self) -> Result<(), QueueError> {
         let until = Instant::now() + ANSWER_WAIT;

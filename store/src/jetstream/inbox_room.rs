@@ -14,6 +14,7 @@ use std::{
 
 use tokio::time::Instant;
 
+use super::inbox_look::{FORGET, InboxHolds};
 use crate::{Admitted, Full};
 
 /// How old what is known may be before it is asked again.
@@ -33,6 +34,8 @@ pub(super) struct InboxRoom {
 struct Known {
     /// What is stored, and at most; none while nobody said so.
     used: Option<(u64, u64)>,
+    /// The servers' last answer, and when it came.
+    holds: Option<(Instant, InboxHolds)>,
     told: Option<Instant>,
     asked: Option<Instant>,
     is_refusing: bool,
@@ -57,13 +60,22 @@ impl InboxRoom {
     }
 
     /// The servers said what is stored, and how much may be; nothing if they could not be asked.
-    pub(super) fn tell(&self, used: Option<(u64, u64)>) {
+    pub(super) fn tell(&self, holds: Option<InboxHolds>) {
+        let now = Instant::now();
         let mut known = self.known();
         known.asked = None;
-        if used.is_some() {
-            known.used = used;
+        if let Some(holds) = holds {
+            known.used = Some((holds.bytes, holds.bytes_max));
+            known.holds = Some((now, holds));
         }
-        known.told = Some(Instant::now());
+        known.told = Some(now);
+    }
+
+    /// What they said, unless that is long ago.
+    pub(super) fn holds(&self) -> Option<InboxHolds> {
+        let holds = self.known().holds;
+        let holds = holds.filter(|(told, _)| told.elapsed() < FORGET);
+        holds.map(|(_, holds)| holds)
     }
 
     /// So many bytes were stored.
@@ -123,19 +135,27 @@ impl InboxRoom {
 mod tests {
     use super::*;
 
+    fn full(bytes: u64, bytes_max: u64) -> Option<InboxHolds> {
+        Some(InboxHolds {
+            bytes,
+            bytes_max,
+            ..InboxHolds::default()
+        })
+    }
+
     #[tokio::test(start_paused = true)]
     async fn what_is_reserved_and_stored_counts_and_it_opens_below_the_low_water_mark() {
         let room = InboxRoom::default();
         drop(room.admit(u64::MAX).expect("nothing is known yet"));
-        room.tell(Some((400, 1_000)));
+        room.tell(full(400, 1_000));
         let first = room.admit(500).expect("900 of 1,000");
         room.admit(101).expect_err("1,001 of 1,000");
         drop(first);
         room.stored(550);
         room.admit(60).expect_err("1,010 of 1,000");
-        room.tell(Some((910, 1_000)));
+        room.tell(full(910, 1_000));
         room.admit(1).expect_err("above nine tenths");
-        room.tell(Some((890, 1_000)));
+        room.tell(full(890, 1_000));
         drop(room.admit(10).expect("900 of 1,000"));
         room.is_full();
         room.admit(1).expect_err("the servers said so");
@@ -145,7 +165,7 @@ mod tests {
     async fn it_is_asked_once_a_second_and_by_one_at_a_time() {
         let room = InboxRoom::default();
         assert!(room.is_to_ask() && !room.is_to_ask());
-        room.tell(Some((1, 2)));
+        room.tell(full(1, 2));
         assert!(!room.is_to_ask());
         tokio::time::advance(FRESH).await;
         assert!(room.is_to_ask() && !room.is_to_ask());
@@ -155,5 +175,20 @@ mod tests {
         assert!(room.is_to_ask());
         tokio::time::advance(ANSWER).await;
         assert!(room.is_to_ask(), "nobody answered");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_said_long_ago_is_not_known() {
+        let room = InboxRoom::default();
+        assert_eq!(room.holds(), None);
+        room.tell(full(1, 2));
+        room.tell(None);
+        assert_eq!(room.holds(), full(1, 2));
+        // What this replica stored since is for who asks for room.
+        room.stored(1);
+        assert_eq!(room.holds(), full(1, 2));
+        tokio::time::advance(FORGET).await;
+        room.tell(None);
+        assert_eq!(room.holds(), None);
     }
 }

@@ -82,3 +82,60 @@ async fn an_engine_without_room_makes_the_pump_rest_and_nothing_is_lost() {
     pumping.end().await;
     assert_eq!(taken(&engine).await, acknowledged);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_in_it_is_known_to_a_replica_that_takes_no_batch() {
+    let Some(mut server) = server() else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let options = options(&server);
+    let inbox = connect(&options).await.inbox();
+    let other = connect(&options).await.inbox();
+    assert_eq!(other.holds(), None, "nobody asked");
+    let looking = tokio::spawn({
+        let other = other.clone();
+        async move { other.look_on().await }
+    });
+    let holds = async |messages: u64| {
+        until("it is asked", async || {
+            other
+                .holds()
+                .is_some_and(|holds| holds.messages == messages)
+        })
+        .await;
+        other.holds().expect("known")
+    };
+    let empty = holds(0).await;
+    assert_eq!((empty.bytes, empty.oldest_age), (0, Duration::ZERO));
+    assert_eq!(empty.bytes_max, options.inbox_bytes_max);
+    for n in 0..2 {
+        let json = format!("\"{}\"", noise(10_000, n));
+        inbox.append(batch(&json)).await.expect("durable");
+    }
+    let two = holds(2).await;
+    assert!(two.bytes > 10_000, "{two:?}");
+    until("it grows old", async || {
+        let now = other.holds().expect("known");
+        now.oldest_age > two.oldest_age && now.oldest_age > Duration::from_millis(100)
+    })
+    .await;
+    let engine = engine(folder.path());
+    let pumping = pump(&inbox, &engine);
+    let taken = holds(0).await;
+    assert_eq!((taken.bytes, taken.oldest_age), (0, Duration::ZERO));
+    pumping.end().await;
+    assert_eq!(engine.ledger().received, 2);
+    // Who looks on lives through a server that is away.
+    server.kill();
+    server.restart().expect("started again");
+    inbox_takes(&inbox).await;
+    holds(1).await;
+    looking.abort();
+}
+
+/// Appends a batch once the connection is there again.
+async fn inbox_takes(inbox: &auditrelay_store::jetstream::Inbox) {
+    until("it is connected", async || {
+        inbox.append(batch("{}")).await.is_ok()
+    })
+    .await;
+}
