@@ -62,7 +62,10 @@ impl Drop for Waiting {
 
 #[cfg(test)]
 mod tests {
-    use tokio::{runtime::Runtime, time::timeout};
+    use tokio::{
+        runtime::{Builder, Runtime},
+        time::timeout,
+    };
 
     use super::*;
     use crate::{
@@ -77,7 +80,7 @@ mod tests {
 
     #[test]
     fn an_opening_that_was_delayed_takes_nothing_from_who_leads_by_then() {
-        let Some(mut server) = server() else { return };
+        let Some(server) = server() else { return };
         let jetstream = connect(&options_of(&server));
         let healthy = LedgerStream::take_over(&jetstream).unwrap();
         assert!(leads(&healthy, 0));
@@ -97,12 +100,13 @@ mod tests {
 
         // Another one takes over while it writes its fence.
         let fenced = std::cell::RefCell::new(Vec::new());
+        // On a thread of its own, as this one drives a runtime then.
+        let take_over = || LedgerStream::take_over(&jetstream).unwrap();
         let may = || {
             let is_first = fenced.borrow().is_empty();
             if is_first {
-                fenced
-                    .borrow_mut()
-                    .push(LedgerStream::take_over(&jetstream).unwrap());
+                let taken = std::thread::scope(|scope| scope.spawn(take_over).join());
+                fenced.borrow_mut().push(taken.unwrap());
             }
             is_first
         };
@@ -110,15 +114,22 @@ mod tests {
         let healthy = fenced.into_inner().remove(0);
         assert!(leads(&healthy, 2));
 
-        // Nobody waits for it any more.
-        server.stop().unwrap();
+        // Nobody waits for it any more when its thread comes to it: there is one, and it is busy until then.
+        let runtime = Builder::new_current_thread()
+            .enable_all()
+            .max_blocking_threads(1)
+            .build()
+            .unwrap();
+        let (release, busy) = std::sync::mpsc::channel::<()>();
+        let busy = runtime.spawn_blocking(move || busy.recv());
         let opening = jetstream.open(StreamOptions::new(0));
         let given_up =
-            runtime.block_on(async { timeout(Duration::from_millis(300), opening).await });
+            runtime.block_on(async { timeout(Duration::from_millis(50), opening).await });
         assert!(given_up.is_err());
-        server.cont().unwrap();
-        // Waits for the thread that opens.
-        drop(runtime);
+        drop(release);
+        runtime.block_on(busy).unwrap().unwrap_err();
+        let after_it = runtime.spawn_blocking(|| ());
+        runtime.block_on(after_it).unwrap();
         assert!(leads(&healthy, 3));
 
         // One that may does.
