@@ -35,7 +35,7 @@ async fn connect(server: &NatsServer) -> JetStream {
         ledger_bytes_max: 8 << 30,
         lease: Duration::from_secs(6),
         append_timeout: Duration::from_secs(5),
-        durability: Durability::Synced(vec![server.monitoring().parse().unwrap()]),
+        durability: Durability::Synced(vec![server.monitoring().parse().expect("a URL")]),
     };
     JetStream::connect(&options).await.expect("connected")
 }
@@ -72,7 +72,6 @@ async fn see(queue: &Engine, from: u64, count: u64) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[expect(clippy::print_stdout, reason = "figures for who asked for a large one")]
 async fn another_relay_opens_a_large_queue_in_time() {
     let Some(server) = NatsServer::start(&NatsOptions::default()).unwrap() else {
         return;

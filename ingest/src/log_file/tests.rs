@@ -268,11 +268,10 @@ async fn a_queue_that_is_full_or_away_makes_reading_rest_and_each_line_is_taken_
     let blocks = Queue::unrouted(&queue.engine, 100).await.expect("blocks");
     let ids = blocks.iter().flat_map(|block| {
         let texts = block.texts().expect("whole");
-        let ids = (0..block.items.len()).map(move |item| {
+        (0..block.items.len()).map(move |item| {
             let read: serde_json::Value = serde_json::from_str(texts.get(item)).expect("JSON");
             read["auditID"].as_str().expect("an ID").to_owned()
-        });
-        ids
+        })
     });
     assert_eq!(ids.collect::<Vec<_>>(), ["a", "b", "c", "d", "e"]);
 }
