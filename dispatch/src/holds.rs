@@ -5,7 +5,7 @@
 //! Tokens and webhooks stand in it as keyed hashes alone. What is over is left out, so that it is bounded by the places
 //! that are held at a time.
 //!
-//! Times are of the wall clock. Where the next one's clock is ahead by more than [`CLOCKS_APART`], it waits for so much
+//! Times are of the wall clock. Where the next one's clock is ahead by more than `CLOCKS_APART`, it waits for so much
 //! less; where it is behind, for no longer than Slack asked for in the first place.
 
 use std::{

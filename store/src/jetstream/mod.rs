@@ -4,7 +4,7 @@
 //! * the **inbox** (`inbox`): any replica appends batches to it, and `Ok` means that JetStream stores them durably. A
 //!   work queue: the leader takes batches out of it in order;
 //! * the **ledger stream** (`ledger_stream`): everything else, written by the leader alone. It is what the files of
-//!   [`crate::engine`] are on a disk: the same logs and the same index, written by the same code;
+//!   [`crate::Engine`] are on a disk: the same logs and the same index, written by the same code;
 //! * the **lease** (`lease`): one replica leads. It routes, runs every lane and answers commands. A new leader
 //!   opens the ledger stream as a relay that starts opens its files: what was leased comes back as resumed.
 //!
