@@ -60,8 +60,9 @@ impl Admin {
 
     /// Notes how the counts grow, for as long as the relay runs.
     async fn look_on(&self) {
-        let queue = || self.leading().map(|leading| leading.queue.clone());
-        self.vitals.look_on(queue, &self.metrics).await;
+        self.vitals
+            .look_on(self.leading.clone(), &self.metrics)
+            .await;
     }
 
     /// Whether a batch could be committed: which of several relays leads is of no concern to who sends one.

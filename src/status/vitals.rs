@@ -6,7 +6,7 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -14,7 +14,10 @@ use auditrelay_config::{Config, Destination};
 use auditrelay_dispatch::{Board, board::LaneView};
 use auditrelay_store::{Engine, Ledger, Mute, Queue, QueueError, Space};
 use secrecy::ExposeSecret;
-use tokio::time::{Instant, sleep};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep},
+};
 
 use super::{
     attention,
@@ -26,6 +29,7 @@ use super::{
 use crate::{
     lanes::workspace_of,
     metrics::{LedgerMetrics, Readings},
+    term::Leading,
     when::now_unix_ms,
 };
 
@@ -71,16 +75,20 @@ impl Vitals {
         }
     }
 
-    /// Notes counts now and then, until it is dropped. `queue` is that of the term that runs, if one does.
+    /// Notes counts now and then, and at once when a term begins or ends, until it is dropped.
     pub(crate) async fn look_on(
         &self,
-        queue: impl Fn() -> Option<Engine>,
+        mut leading: watch::Receiver<Option<Arc<Leading>>>,
         metrics: &LedgerMetrics,
     ) {
         loop {
+            let queue = leading
+                .borrow_and_update()
+                .as_ref()
+                .map(|one| one.queue.clone());
             let readings = metrics.readings();
             locked(&self.window).note(Counts::of(Instant::now(), &readings));
-            if let Some(queue) = queue() {
+            if let Some(queue) = queue {
                 self.note(Sample::of(&queue.ledger(), &self.board.lanes()));
                 let storage = queue.check().err();
                 self.note_troubles(Troubles::of(&queue.space(), storage.as_ref(), &readings));
@@ -88,7 +96,10 @@ impl Vitals {
                 // The next term's counts are not this one's.
                 locked(&self.samples).clear();
             }
-            sleep(SAMPLE_EVERY).await;
+            tokio::select! {
+                () = sleep(SAMPLE_EVERY) => {}
+                Ok(()) = leading.changed() => {}
+            }
         }
     }
 

@@ -104,7 +104,7 @@ async fn a_relay_that_was_killed_begins_a_file_again_that_was_not_shared() {
     for step in [STEPS[0], STEPS[2]] {
         let folder = tempfile::tempdir().expect("a folder");
         let slack = started(options()).await;
-        slack.inject(Fault::new(Effect::RetryAfter { seconds: 50 }).of(step));
+        slack.inject(Fault::new(Effect::RetryAfter { seconds: 8 }).of(step));
         let first = relay(folder.path(), &slack, CONFIG);
         let members = names("member", 300);
         gather(&first, &slack, &members).await;
