@@ -40,7 +40,9 @@ pub(crate) async fn until_metric(
     let deadline = tokio::time::Instant::now() + PATIENCE;
     loop {
         let metrics = running.get("/metrics").await.1;
-        if is_so(metric(&metrics, series)) {
+        // Lanes have their series when they begin, a moment after the doors.
+        let is_there = metrics.lines().any(|line| line.starts_with(series));
+        if is_there && is_so(metric(&metrics, series)) {
             return metrics;
         }
         assert!(tokio::time::Instant::now() < deadline, "never: {series}");
