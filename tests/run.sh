@@ -115,10 +115,10 @@ export INSTA_UPDATE=no
 if cargo nextest --version 2>/dev/null; then
   profile=default
   if [ -n "${CI:-}" ]; then profile=ci; fi
-  step 1800 cargo nextest run --workspace --locked --profile "$profile"
+  step 2700 cargo nextest run --workspace --locked --profile "$profile"
 else
   echo 'cargo-nextest is not installed: cargo test runs them, without a limit for each test'
-  step 1800 cargo test --workspace --lib --bins --tests --locked --no-fail-fast
+  step 2700 cargo test --workspace --lib --bins --tests --locked --no-fail-fast
 fi
 
 heading 'everything passed'
