@@ -2,7 +2,7 @@
 
 use std::{fs, time::Duration};
 
-use auditrelay_loadtest::slack::{Effect, Fault};
+use auditrelay_loadtest::slack::{Effect, Fault, LocalSlack};
 use serde_json::json;
 
 use crate::{
@@ -10,6 +10,13 @@ use crate::{
     support::{ids, slack},
     text, trace, until,
 };
+
+/// Lanes of two channels post when they are ready, not one after the other.
+fn ts_of(slack: &LocalSlack, channel: &str) -> String {
+    let posts = slack.posts();
+    let post = posts.iter().find(|post| post.channel == channel);
+    post.expect("it was posted").ts.clone()
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_posted_has_its_message_and_address_on_a_relay_that_runs_and_on_a_stopped_one() {
@@ -20,10 +27,7 @@ async fn what_was_posted_has_its_message_and_address_on_a_relay_that_runs_and_on
     send(&relay, "delete", one("alone")).await;
     send(&relay, "patch", one("hooked")).await;
     relay.drained().await;
-    // Lanes of two channels post when they are ready, not one after the other.
-    let posts = slack.posts();
-    let post = posts.iter().find(|post| post.channel == "CSEC");
-    let ts = post.expect("it was posted").ts.clone();
+    let ts = ts_of(&slack, "CSEC");
     let link = format!("/archives/CSEC/p{}", ts.replace('.', ""));
 
     let running = delivery(folder, "alone");
