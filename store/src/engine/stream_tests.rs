@@ -1,7 +1,10 @@
 //! What a leader leaves behind that ended between two messages, and what the next ones make of it.
 
+use auditrelay_audit::Severity;
+
 use crate::{
-    Engine, Limits, Queue, StreamOptions,
+    DeliveriesEncoder, DeliveryBlock, Engine, EventToDeliver, Limits, Marks, Queue, StreamOptions,
+    frame::{self, Kind},
     jetstream::{
         JetStream,
         ledger_stream::LedgerStream,
@@ -30,36 +33,48 @@ fn block_on<T>(work: impl Future<Output = T>) -> T {
     runtime.expect("a runtime").block_on(work)
 }
 
+/// One event that waits for a channel. What it takes is by far the most of its segment, so nothing moves it.
+fn waiting() -> DeliveryBlock {
+    let text = (0..2_000_u32).map(|n| n.wrapping_mul(2_654_435_761).to_string());
+    let json = format!("\"{}\"", text.collect::<String>());
+    let mut deliveries = DeliveriesEncoder::default();
+    deliveries.push(&EventToDeliver {
+        cluster: "prod",
+        route: "",
+        json: &json,
+        marks: Marks::default(),
+    });
+    DeliveryBlock {
+        channel: "ops".to_owned(),
+        severity: Severity::Info,
+        deliveries: deliveries.finish(),
+    }
+}
+
 /// A leader that ended after it had written deliveries and before the index said so leaves a tail.
 #[test]
 fn a_tail_that_the_index_does_not_know_is_cut_off_for_every_later_leader() {
+    const FIRST: &str = "deliveries.0000000000000001";
     let Some(server) = server() else { return };
     let jetstream = connect(&options_of(&server));
-    drop(open(&jetstream, 1 << 20));
+    let queue = open(&jetstream, 1 << 20);
+    block_on(queue.deliver_copies(vec![waiting()])).expect("committed");
+    drop(queue);
     let stream = LedgerStream::take_over(&jetstream).expect("taken over");
     let entries = stream.list().expect("listed");
-    let of_segment = |one: &&crate::jetstream::ledger_stream::Entry| {
-        &*one.subject == "deliveries.0000000000000001"
-    };
-    let ends = entries
-        .iter()
-        .filter(of_segment)
-        .map(|one| one.offset + one.bytes);
-    let end = ends.max().expect("its first segment");
-    let tail = crate::frame::single(crate::frame::Kind::Events, 99, &[7; 2_000]);
-    stream
-        .append("deliveries.0000000000000001", end, &tail)
-        .expect("appended");
+    let of_segment = entries.iter().filter(|one| &*one.subject == FIRST);
+    let end = of_segment.map(|one| one.offset + one.bytes).max();
+    let end = end.filter(|end| *end > 0).expect("what waits is in it");
+    let tail = frame::single(Kind::Events, 99, &[7; 2_000]);
+    stream.append(FIRST, end, &tail).expect("appended");
     drop(stream);
-    // Whatever it does first is a roll: the segment is full with what was cut off.
+    // What it does first is a roll: the segment is full without the tail, and the next one says how long it is.
     for _ in 0..3 {
-        let queue = open(&jetstream, 512);
+        let queue = open(&jetstream, 64);
         block_on(async {
-            queue.forget_seen(0).await.expect("committed");
-            queue
-                .forget_seen(0)
-                .await
-                .expect("committed, and tidied up before");
+            for _ in 0..2 {
+                queue.forget_seen(0).await.expect("committed");
+            }
             queue.verify().await.expect("sound");
         });
     }
