@@ -138,13 +138,21 @@ impl NatsServer {
         Ok(())
     }
 
-    /// Stops it (SIGSTOP): it neither runs nor closes its connections.
+    /// Stops it (SIGSTOP): it neither runs nor closes its connections, from the return on.
     ///
     /// # Errors
     /// It does not run.
     pub fn stop(&mut self) -> anyhow::Result<()> {
         self.signal("STOP")?;
         self.is_stopped = true;
+        let id = self.id().context("the server was killed")?;
+        // The signal is delivered thread by thread, and a thread that runs on another processor answers meanwhile.
+        let mut patience = Patience::new(PATIENCE);
+        while !is_stopped(id)? {
+            patience
+                .wait()
+                .context("nats-server does not stop for SIGSTOP")?;
+        }
         Ok(())
     }
 
@@ -249,6 +257,20 @@ impl NatsServer {
     pub fn log(&self) -> String {
         fs::read_to_string(self.log_file()).unwrap_or_else(|error| error.to_string())
     }
+}
+
+/// Whether each thread of a process is stopped, by a signal or by who traces it.
+fn is_stopped(id: u32) -> anyhow::Result<bool> {
+    for thread in fs::read_dir(format!("/proc/{id}/task"))? {
+        // A thread may have ended since it was listed.
+        let stat = fs::read_to_string(thread?.path().join("stat")).unwrap_or_default();
+        // The name before it is in brackets and may hold anything.
+        let state = stat.rsplit_once(") ").map(|(_, rest)| rest);
+        if !state.is_some_and(|state| state.starts_with(['T', 't'])) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 impl Drop for NatsServer {
