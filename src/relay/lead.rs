@@ -13,7 +13,7 @@ use std::{sync::Arc, time::Duration};
 
 use auditrelay_dispatch::{self as dispatch, HoldBook, Metrics};
 use auditrelay_store::{
-    Engine, QueueError, StreamOptions, Tenure,
+    Engine, OpenError, QueueError, StreamOptions, Tenure,
     jetstream::{Inbox, JetStream, Leadership, Requests},
 };
 use tokio::{
@@ -76,6 +76,8 @@ enum Ended {
     Over,
     /// It could not begin, or its queue failed.
     Failed(String),
+    /// What the stream holds is of no use to this version, and does not get better by itself.
+    Unusable(String),
 }
 
 impl Leader {
@@ -112,11 +114,17 @@ impl Leader {
                         "this replica does not lead, or no more; batches are taken as long as NATS takes them, and it \
                          tries again by itself"
                     );
-                    tokio::select! {
-                        () = sleep(pause) => {}
-                        _ = stop.wait_for(|stop| *stop) => return Ok(()),
-                    }
-                    pause = (2 * pause).min(PAUSE_MAX);
+                    pause = rest(pause, &mut stop).await;
+                }
+                Ended::Unusable(reason) => {
+                    tracing::error!(
+                        replica,
+                        reason,
+                        again_seconds = pause.as_secs(),
+                        "this replica cannot lead with what the ledger stream holds, so that nothing is routed or posted; \
+                         batches are taken as long as there is room in the inbox, and it tries again by itself"
+                    );
+                    pause = rest(pause, &mut stop).await;
                 }
             }
         }
@@ -149,7 +157,7 @@ impl Leader {
             biased;
             _ = stopped.wait_for(|stop| *stop) => Err(Ended::Stopped),
             () = tenure.ended() => Err(Ended::Over),
-            opened = opening => opened.map_err(Ended::Failed),
+            opened = opening => opened,
         };
         let ended = match opened {
             Ok(queue) => self.lead(queue, &leadership, stop).await,
@@ -162,14 +170,19 @@ impl Leader {
     }
 
     /// Opens the queue, which takes as long as there is much in it; whatever another one still writes fails from then on.
-    async fn open(&self, tenure: &Tenure) -> Result<Engine, String> {
+    async fn open(&self, tenure: &Tenure) -> Result<Engine, Ended> {
         let options = StreamOptions {
             tenure: tenure.clone(),
             limits: limits(&self.parts.current.load().queue),
             ..StreamOptions::new(now_unix_ms())
         };
         let opened = self.queue.open(options).await;
-        opened.map_err(|error| error.to_string())
+        opened.map_err(|error| match error {
+            OpenError::DamagedStream { .. } | OpenError::Newer { .. } => {
+                Ended::Unusable(error.to_string())
+            }
+            _ => Ended::Failed(error.to_string()),
+        })
     }
 
     /// Leads with an open queue, which is closed afterwards.
@@ -347,6 +360,15 @@ pub(super) async fn tell_who_leads(queue: JetStream, replica: String) {
             return std::future::pending().await;
         }
     }
+}
+
+/// Waits after a term that failed, unless the relay stops; how long after the next one.
+async fn rest(pause: Duration, stop: &mut watch::Receiver<bool>) -> Duration {
+    tokio::select! {
+        () = sleep(pause) => {}
+        _ = stop.wait_for(|stop| *stop) => {}
+    }
+    (2 * pause).min(PAUSE_MAX)
 }
 
 fn failed(error: QueueError) -> Ended {

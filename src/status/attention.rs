@@ -29,13 +29,20 @@ pub(super) fn judge(report: &mut Report, storage: Option<QueueError>) {
         });
     };
     report.ready = report.running && storage.is_none();
-    if let Some(error) = storage {
-        say(
+    match storage {
+        None => {}
+        Some(QueueError::Unavailable(why)) => say(
+            "storage",
+            None,
+            format!("new batches are refused (503): {why}"),
+            "look at the NATS servers and the way to them; batches are taken again by themselves, and what was acknowledged is kept there",
+        ),
+        Some(error) => say(
             "storage",
             None,
             format!("nothing can be committed: {error}"),
             "look at the disk; what was acknowledged is in the queue and is read again at the next start",
-        );
+        ),
     }
     if let Some(why) = &report.no_leader {
         say(

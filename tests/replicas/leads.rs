@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use hyper::StatusCode;
+use tokio::time::{Instant, sleep};
 
 use crate::{
     Bench, command, leads, post, status,
@@ -84,13 +85,10 @@ async fn while_nats_is_away_batches_are_refused_and_nothing_ends() {
         .await;
     assert_eq!(refused.0, StatusCode::SERVICE_UNAVAILABLE, "{refused:?}");
     // It leads no more, and lives.
-    let deadline = tokio::time::Instant::now() + PATIENCE;
+    let deadline = Instant::now() + PATIENCE;
     while leads(&one).await {
-        assert!(
-            tokio::time::Instant::now() < deadline,
-            "it leads without a queue"
-        );
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert!(Instant::now() < deadline, "it leads without a queue");
+        sleep(Duration::from_millis(50)).await;
     }
     assert_eq!(one.get("/livez").await.0, StatusCode::OK);
     assert_eq!(one.get("/readyz").await.0, StatusCode::SERVICE_UNAVAILABLE);
@@ -109,6 +107,14 @@ async fn while_nats_is_away_batches_are_refused_and_nothing_ends() {
     assert_eq!(code, 1, "{told}{why}");
     let told: serde_json::Value = serde_json::from_str(&told).expect("JSON");
     assert!(told["no_leader"].to_string().contains(away), "{told}");
+    let storage = told["attention"].as_array().expect("a list").iter();
+    let storage: Vec<_> = storage.filter(|one| one["kind"] == "storage").collect();
+    assert!(
+        storage.len() == 1
+            && storage[0]["what"].to_string().contains("refused (503)")
+            && storage[0]["do"].to_string().contains("NATS servers"),
+        "{told}"
+    );
     for args in [["ledger"].as_slice(), &["mute", "list"]] {
         let (code, _, why) = command(&folder, args);
         assert!(code != 0 && why.contains(away), "{args:?}: {code}: {why}");
@@ -134,14 +140,14 @@ async fn servers_that_keep_less_than_before_are_told_nothing() {
     bench.nats.restart().expect("started again");
     // A moment is needed to find it out; from then on nothing is acknowledged.
     let refusing = "do not promise any more";
-    let deadline = tokio::time::Instant::now() + PATIENCE;
+    let deadline = Instant::now() + PATIENCE;
     loop {
         let (ready, text) = one.get("/readyz").await;
         if ready == StatusCode::SERVICE_UNAVAILABLE && text.contains(refusing) {
             break;
         }
-        assert!(tokio::time::Instant::now() < deadline, "{text}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert!(Instant::now() < deadline, "{text}");
+        sleep(Duration::from_millis(50)).await;
     }
     let refused = one
         .post("/webhook", crate::list("alice", "get", ids("b", 3)))
@@ -149,10 +155,10 @@ async fn servers_that_keep_less_than_before_are_told_nothing() {
     assert_eq!(refused.0, StatusCode::SERVICE_UNAVAILABLE, "{refused:?}");
     bench.nats.options_mut().sync_always = true;
     bench.nats.restart().expect("started again");
-    let deadline = tokio::time::Instant::now() + PATIENCE;
+    let deadline = Instant::now() + PATIENCE;
     while one.get("/readyz").await.0 != StatusCode::OK {
-        assert!(tokio::time::Instant::now() < deadline, "it stays unready");
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert!(Instant::now() < deadline, "it stays unready");
+        sleep(Duration::from_millis(50)).await;
     }
     let c: Vec<_> = ids("c", 3).collect();
     post(&one, &c).await;
@@ -169,10 +175,10 @@ async fn only_the_one_that_leads_sends_the_watchdogs_events() {
     let two = bench.replica("two");
     let sent = "auditrelay_watchdog_sent_total{outcome=\"accepted\"}";
     let delivered = "auditrelay_watchdog_last_delivered_timestamp_seconds";
-    let deadline = tokio::time::Instant::now() + PATIENCE;
+    let deadline = Instant::now() + PATIENCE;
     while metric(&one.get("/metrics").await.1, delivered) < 1.0 {
-        assert!(tokio::time::Instant::now() < deadline, "none is delivered");
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert!(Instant::now() < deadline, "none is delivered");
+        sleep(Duration::from_millis(50)).await;
     }
     let metrics = two.get("/metrics").await.1;
     assert!(metric(&metrics, sent) < 0.5, "{metrics}");
@@ -185,10 +191,55 @@ async fn only_the_one_that_leads_sends_the_watchdogs_events() {
     one.kill();
     until_leads(&two, CRASH).await;
     assert!(metric(&two.get("/metrics").await.1, since) > 1.0);
-    let deadline = tokio::time::Instant::now() + PATIENCE;
+    let deadline = Instant::now() + PATIENCE;
     while metric(&two.get("/metrics").await.1, delivered) < 1.0 {
-        assert!(tokio::time::Instant::now() < deadline, "none is delivered");
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert!(Instant::now() < deadline, "none is delivered");
+        sleep(Duration::from_millis(50)).await;
     }
     assert!(metric(&two.get("/metrics").await.1, interval) > 59.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ledger_stream_that_is_damaged_is_an_error_and_batches_are_taken_all_the_same() {
+    let Some(bench) = Bench::start("").await else {
+        return;
+    };
+    let one = bench.replica("one");
+    until_leads(&one, PATIENCE).await;
+    let told = ids("a", 2).collect::<Vec<_>>();
+    post(&one, &told).await;
+    until_told(&bench.slack, &told).await;
+    one.kill();
+    // By hand, as an operator in a hurry does.
+    let client = async_nats::connect(bench.nats.address()).await;
+    let jetstream = async_nats::jetstream::new(client.expect("connected"));
+    let stream = jetstream.get_stream("auditrelay-ledger").await;
+    let stream = stream.expect("there");
+    for subject in ["auditrelay.ledger.index", "auditrelay.ledger.snapshot"] {
+        stream.purge().filter(subject).await.expect("purged");
+    }
+    let mut two = bench.replica("two");
+    let deadline = Instant::now() + PATIENCE;
+    let logs = loop {
+        let logs = two.logs();
+        if logs.contains("cannot lead with what the ledger") {
+            break logs;
+        }
+        assert!(Instant::now() < deadline, "{logs}");
+        sleep(Duration::from_millis(50)).await;
+    };
+    let line = logs.lines().find(|line| line.contains("cannot lead with"));
+    let line = line.expect("the line");
+    assert!(
+        line.contains("ERROR")
+            && line.contains("is damaged")
+            && line.contains("nothing of it was changed"),
+        "{line}"
+    );
+    assert!(!leads(&two).await);
+    post(&two, &ids("b", 2).collect::<Vec<_>>()).await;
+    let said = status(&two).await;
+    let kinds = said["attention"].as_array().expect("a list").iter();
+    let kinds: Vec<_> = kinds.map(|one| one["kind"].clone()).collect();
+    assert!(kinds.contains(&"no_leader".into()), "{said}");
 }
