@@ -1,6 +1,12 @@
 //! Where a server is, and its configuration file.
 
-use std::{fmt::Write as _, net::TcpListener};
+use std::{
+    env,
+    fmt::Write as _,
+    fs::{self, File, TryLockError},
+    net::TcpListener,
+    sync::Arc,
+};
 
 use anyhow::bail;
 
@@ -19,18 +25,21 @@ pub(super) struct Place {
     pub(super) client_port: u16,
     pub(super) cluster_port: u16,
     pub(super) monitor_port: u16,
+    /// Its ports are its own while it is killed, too.
+    _own: Arc<[File; 3]>,
 }
 
 impl Place {
     /// Ports that are free now.
     pub(super) fn find(index: usize) -> anyhow::Result<Self> {
-        let ports = free_ports::<3>()?;
+        let ([client_port, cluster_port, monitor_port], own) = free_ports()?;
         Ok(Self {
             index,
-            name: format!("n{}-{}", index + 1, ports[0]),
-            client_port: ports[0],
-            cluster_port: ports[1],
-            monitor_port: ports[2],
+            name: format!("n{}-{client_port}", index + 1),
+            client_port,
+            cluster_port,
+            monitor_port,
+            _own: Arc::new(own),
         })
     }
 
@@ -91,20 +100,35 @@ impl Place {
     }
 }
 
-/// Free ports; somebody may take them before the server does, then another start has others.
-fn free_ports<const N: usize>() -> anyhow::Result<[u16; N]> {
+/// Free ports, and what keeps them from other servers of tests. Somebody else may take them before the server does, then
+/// another start has others.
+fn free_ports<const N: usize>() -> anyhow::Result<([u16; N], [File; N])> {
     let mut held = Vec::with_capacity(N);
     for _ in 0..1_000 {
-        if let Ok(listener) = TcpListener::bind(("127.0.0.1", fastrand::u16(PORTS))) {
-            held.push(listener);
+        let port = fastrand::u16(PORTS);
+        if let Some(own) = own(port)?
+            && let Ok(listener) = TcpListener::bind(("127.0.0.1", port))
+        {
+            held.push((port, own, listener));
         }
         if held.len() == N {
-            let mut ports = [0; N];
-            for (port, listener) in ports.iter_mut().zip(&held) {
-                *port = listener.local_addr()?.port();
-            }
-            return Ok(ports);
+            let (ports, own): (Vec<_>, Vec<_>) =
+                held.into_iter().map(|(port, own, _)| (port, own)).unzip();
+            let are = "there are as many";
+            return Ok((ports.try_into().expect(are), own.try_into().expect(are)));
         }
     }
     bail!("no free ports in {PORTS:?}");
+}
+
+/// The lock of a port, unless another server has it.
+fn own(port: u16) -> anyhow::Result<Option<File>> {
+    let folder = env::temp_dir().join("auditrelay-nats-ports");
+    fs::create_dir_all(&folder)?;
+    let file = File::create(folder.join(port.to_string()))?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(error)) => Err(error.into()),
+    }
 }

@@ -2,7 +2,8 @@
 //!
 //! Contract:
 //! * a server listens on loopback only, on ports that were free, below the range that outgoing connections take theirs
-//!   from; a start that finds one taken tries others. A restart has the same ports, name and files;
+//!   from; a start that finds one taken tries others. A restart has the same ports, name and files, and no other server
+//!   of tests on this machine gets the ports of one that is killed;
 //! * who gets a server gets one that is ready: JetStream answers, and in a cluster the meta leader is known and every
 //!   server is current;
 //! * a server ends with its value, and its files are removed with it;
