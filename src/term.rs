@@ -168,7 +168,7 @@ impl Term {
 pub(crate) async fn drain(tasks: &mut JoinSet<Result<(), QueueError>>) {
     while let Some(ended) = tasks.join_next().await {
         if let Ok(Err(error)) = ended {
-            tracing::error!(%error, "a part of the relay ended with an error while the relay stops: what was acknowledged is in the queue");
+            tracing::error!(%error, "a part of the relay ended with an error while it was being stopped: what was acknowledged is in the queue");
         }
     }
 }
