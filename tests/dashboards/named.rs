@@ -8,8 +8,8 @@ use std::{
 
 use crate::boards::{NAMES, board, none, panels, root};
 
-/// What Prometheus itself adds to every series.
-const ADDED: [&str; 2] = ["job", "instance"];
+/// What Prometheus itself adds to every series, and in Kubernetes.
+const ADDED: [&str; 3] = ["job", "instance", "namespace"];
 
 type Described = BTreeMap<String, BTreeSet<String>>;
 
