@@ -33,12 +33,26 @@ export const DOOR_STATE = `2 * max(1 - auditrelay_queue_reachable{${JOB}}) > 0 o
 /** `rate` of a counter, summed by these labels ("" for all). */
 export const perSecond = (by, selector) => `sum ${by === "" ? "" : `by (${by}) `}(rate(${selector}[$__rate_interval]))`;
 
-/** How much a counter rose in the last hour. */
+/** How much a counter of each relay's own rose in the last hour. */
 export const lastHour = (by, selector) => `sum ${by === "" ? "" : `by (${by}) `}(increase(${selector}[1h]))`;
+
+/**
+ * The last hour of what the queue holds, by queue and whoever led, as the rules record it. Only the relay that leads has such
+ * series: by instance a second term of the same relay would tell again what the one in between did. One on its disk is by itself.
+ */
+const queuesLastHour = (selector) => {
+  const led = `auditrelay_leader{${JOB}, queue!=""}`;
+  const rest = "ignoring (channel, fate, reason, queue)";
+  return `(max without (instance, pod, container, endpoint, node) (${selector} + ${rest} group_left (queue) 0 * ${led}) ` +
+    `or ${selector} unless ${rest} ${led})[1h:15s]`;
+};
+
+/** How much a counter of the queue's rose in the last hour. */
+export const queueLastHour = (by, selector) => `sum ${by === "" ? "" : `by (${by}) `}(increase(${queuesLastHour(selector)}))`;
 
 /** Dead letters that were added: their number falls again when they are redriven or dropped, so it is read as a gauge. */
 const addedDead = (by, change) => `sum ${by === "" ? "" : `by (${by}) `}(clamp_min(${change}, 0))`;
-export const deadLastHour = (by, selector) => addedDead(by, `delta(${selector}[1h])`);
+export const deadLastHour = (by, selector) => addedDead(by, `delta(${queuesLastHour(selector)})`);
 export const deadPerSecond = (by, selector) => addedDead(by, `deriv(${selector}[$__rate_interval])`);
 
 /** A quantile of a histogram. */

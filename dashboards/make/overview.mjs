@@ -2,6 +2,7 @@
 
 import {
   DOOR_STATE, INBOX_USED, JOB, LED, board, deadLastHour, deadPerSecond, lastHour, orZero, orZeroAtTheDoor, perSecond, quantile,
+  queueLastHour,
 } from "./board.mjs";
 import { SEVERITIES, bars, colours, series, stat, states, table, words } from "./panels.mjs";
 
@@ -76,7 +77,7 @@ const NOW = {
     stat({
       title: "Dropped, 1 h", w: 5, unit: "short", decimals: 0, steps: ["green", 1, "red"], runbook: ["AuditRelayEventsDropped"],
       says: "Deliveries given up in the last hour: over a quota, or by command. Nobody is told of them but as a count.",
-      queries: [[orZero(lastHour("", `auditrelay_channel_dropped_events_total{${CHANNEL}}`))]],
+      queries: [[orZero(queueLastHour("", `auditrelay_channel_dropped_events_total{${CHANNEL}}`))]],
     }),
     stat({
       title: "Dead letters, 1 h", w: 5, unit: "short", decimals: 0, steps: ["green", 1, "red"], runbook: ["AuditRelayDeadLetters"],
@@ -87,7 +88,7 @@ const NOW = {
       title: "Quarantined, 1 h", w: 5, unit: "short", decimals: 0, steps: ["green", 1, "yellow", 100, "red"],
       runbook: ["AuditRelayQuarantineRising"],
       says: "Items of the last hour that could not be read as events. They are kept: auditrelay quarantine list.",
-      queries: [[orZero(lastHour("", `auditrelay_ledger_events_total{${JOB}, fate="quarantined"}`))]],
+      queries: [[orZero(queueLastHour("", `auditrelay_ledger_events_total{${JOB}, fate="quarantined"}`))]],
     }),
     stat({
       title: "Refused, 1 h", unit: "short", decimals: 0, steps: ["green", 1, "yellow", 100, "red"],
@@ -257,7 +258,7 @@ const WHO = {
         },
         {
           name: "Dropped, 1 h", unit: "short", decimals: 0, steps: ["transparent", 1, "red"],
-          expr: lastHour("channel", `auditrelay_channel_dropped_events_total{${CHANNEL}}`),
+          expr: queueLastHour("channel", `auditrelay_channel_dropped_events_total{${CHANNEL}}`),
         },
       ],
     }),

@@ -22,7 +22,7 @@ struct Case {
     expected: &'static [Expected],
 }
 
-const CASES: [Case; 3] = [
+const CASES: [Case; 5] = [
     Case {
         name: "two relays began anew, and nobody leads",
         series: &[
@@ -72,6 +72,74 @@ const CASES: [Case; 3] = [
             ("auditrelay_leader{instance='c',queue='two'}", "0+0x200"),
         ],
         expected: &[("Leader", Some(0.0))],
+    },
+    Case {
+        name: "one leads, then another, then the first again; something falls between the scrapes",
+        series: &[
+            (
+                "auditrelay_leader{instance='a',queue='q'}",
+                "1+0x40 0+0x39 1+0x100",
+            ),
+            (
+                "auditrelay_leader{instance='b',queue='q'}",
+                "0+0x40 1+0x39 0+0x100",
+            ),
+            (
+                "auditrelay_channel_dropped_events_total{instance='a',channel='security',reason='quota'}",
+                "500+0x40 stale _x39 1500+0x100",
+            ),
+            (
+                "auditrelay_channel_dropped_events_total{instance='b',channel='security',reason='quota'}",
+                "_x41 600+0x10 1500+0x27 stale",
+            ),
+            (
+                "auditrelay_channel_dead_events{instance='a',channel='security'}",
+                "3+0x40 stale _x39 13+0x100",
+            ),
+            (
+                "auditrelay_channel_dead_events{instance='b',channel='security'}",
+                "_x41 13+0x38 stale",
+            ),
+            (
+                "auditrelay_ledger_events_total{instance='a',fate='quarantined'}",
+                "7+0x40 stale _x39 107+0x100",
+            ),
+            (
+                "auditrelay_ledger_events_total{instance='b',fate='quarantined'}",
+                "_x41 17+0x10 107+0x27 stale",
+            ),
+        ],
+        expected: &[
+            ("Dropped, 1 h", Some(1000.0)),
+            ("Dead letters, 1 h", Some(10.0)),
+            ("Quarantined, 1 h", Some(100.0)),
+        ],
+    },
+    Case {
+        name: "two groups and two relays on their disks, each with a ledger of its own",
+        series: &[
+            ("auditrelay_leader{instance='a',queue='one'}", "1+0x200"),
+            ("auditrelay_leader{instance='b',queue='two'}", "1+0x200"),
+            ("auditrelay_leader{instance='c',queue=''}", "1+0x200"),
+            ("auditrelay_leader{instance='d',queue=''}", "1+0x200"),
+            (
+                "auditrelay_channel_dropped_events_total{instance='a',channel='security',reason='quota'}",
+                "0+0x60 10+0x100",
+            ),
+            (
+                "auditrelay_channel_dropped_events_total{instance='b',channel='security',reason='quota'}",
+                "5000+0x60 5020+0x100",
+            ),
+            (
+                "auditrelay_channel_dropped_events_total{instance='c',channel='security',reason='quota'}",
+                "0+0x60 30+0x100",
+            ),
+            (
+                "auditrelay_channel_dropped_events_total{instance='d',channel='security',reason='quota'}",
+                "7000+0x60 7040+0x100",
+            ),
+        ],
+        expected: &[("Dropped, 1 h", Some(100.0))],
     },
     Case {
         name: "a relay on its disk",
@@ -124,8 +192,9 @@ fn checks((title, value): &Expected) -> Vec<Value> {
         .map(|value| json!({"labels": "{}", "value": value}))
         .collect();
     let check = |query: String| {
-        // To the hundredth: what is worked out from a range is not even.
-        json!({"expr": format!("round({query}, 0.01)"), "eval_time": "60m", "exp_samples": samples})
+        // What is worked out from a range is not even.
+        let size = value.map_or(1.0, |value| if value >= 10.0 { 10.0 } else { 0.01 });
+        json!({"expr": format!("round({query}, {size})"), "eval_time": "60m", "exp_samples": samples})
     };
     queries(title).into_iter().map(check).collect()
 }
