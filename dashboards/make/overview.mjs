@@ -10,9 +10,12 @@ const CHANNEL = `${JOB}, channel=~"$channel"`;
 const CLUSTER = `${JOB}, cluster=~"$cluster"`;
 const OPEN = `/d/auditrelay-delivery?var-channel=\${__data.fields["Channel"]}&\${datasource:queryparam}&\${job:queryparam}`;
 
-/** Seconds since a cluster's last event, or since the start where none has come yet. `other` is no cluster of ours. */
-const SILENCE = `time() - max by (cluster) (auditrelay_cluster_last_event_timestamp_seconds{${CLUSTER}, cluster!="other"} > 0 ` +
-  `or (0 * auditrelay_cluster_last_event_timestamp_seconds{${CLUSTER}, cluster!="other"} ` +
+/**
+ * Seconds since a cluster's last event at any relay, or since the first of them was started where none has come yet. `other` is no
+ * cluster of ours.
+ */
+const SILENCE = `time() - (max by (cluster) (auditrelay_cluster_last_event_timestamp_seconds{${CLUSTER}, cluster!="other"} > 0) ` +
+  `or min by (cluster) (0 * auditrelay_cluster_last_event_timestamp_seconds{${CLUSTER}, cluster!="other"} ` +
   `+ on (job, instance) group_left () auditrelay_start_time_seconds{${JOB}}))`;
 
 /** What a workspace's messages use of what it may post. */
@@ -65,7 +68,7 @@ const NOW = {
     stat({
       title: "Quietest cluster", w: 5, unit: "s", decimals: 0, steps: ["green", 300, "yellow", 900, "red"], none: "none known",
       runbook: ["AuditRelayClusterSilent"],
-      says: "The longest time that a cluster has sent nothing, counted from the start where none has come yet. Silence may be an attack.",
+      says: "The longest time that a cluster has sent nothing, counted from the first relay's start where none has come yet. Silence may be an attack.",
       queries: [[`max(${SILENCE})`]],
     }),
     stat({

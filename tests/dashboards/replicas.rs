@@ -22,7 +22,7 @@ struct Case {
     expected: &'static [Expected],
 }
 
-const CASES: [Case; 5] = [
+const CASES: [Case; 6] = [
     Case {
         name: "two relays began anew, and nobody leads",
         series: &[
@@ -140,6 +140,34 @@ const CASES: [Case; 5] = [
             ),
         ],
         expected: &[("Dropped, 1 h", Some(100.0))],
+    },
+    Case {
+        name: "a cluster that no relay ever heard, beside a relay that began just now, and one that was heard",
+        series: &[
+            ("auditrelay_start_time_seconds{instance='a'}", "600+0x200"),
+            (
+                "auditrelay_start_time_seconds{instance='b'}",
+                "_x110 3300+0x100",
+            ),
+            (
+                "auditrelay_cluster_last_event_timestamp_seconds{instance='a',cluster='prod'}",
+                "0+0x200",
+            ),
+            (
+                "auditrelay_cluster_last_event_timestamp_seconds{instance='b',cluster='prod'}",
+                "_x110 0+0x100",
+            ),
+            (
+                "auditrelay_cluster_last_event_timestamp_seconds{instance='a',cluster='dev'}",
+                "2600+0x200",
+            ),
+            (
+                "auditrelay_cluster_last_event_timestamp_seconds{instance='b',cluster='dev'}",
+                "_x110 0+0x100",
+            ),
+        ],
+        // Of prod: 3600 s are past, and the first relay was there from the 600th on.
+        expected: &[("Quietest cluster", Some(3000.0))],
     },
     Case {
         name: "a relay on its disk",
