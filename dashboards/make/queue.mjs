@@ -182,7 +182,7 @@ const REPETITIONS = {
     series({
       title: "Dedup window", w: 8, unit: "s", steps: ["red", 245, "green"], lines: true, runbook: ["AuditRelayDedupWindowShort"],
       says: "How long ago the oldest remembered event came. With a full memory it has to stay above 245 s, an API server's last try. It starts at 0.",
-      queries: [[`min by (instance) (auditrelay_dedup_window_seconds{${JOB}})`, "{{instance}}"]],
+      queries: [[`min by (instance) (auditrelay_dedup_window_seconds{${JOB}} and on (job, instance) auditrelay_leader{${JOB}} == 1)`, "{{instance}}"]],
     }),
     series({
       title: "Remembered events", w: 8, unit: "short", steps: ["green"],
