@@ -138,14 +138,33 @@ impl NatsServer {
         Ok(())
     }
 
-    /// Stops it (SIGSTOP): it neither runs nor closes its connections.
+    /// Stops it (SIGSTOP), and waits until none of its threads runs: it answers nothing more, and its connections stay.
     ///
     /// # Errors
-    /// It does not run.
+    /// It does not run, or is not stopped in a minute.
     pub fn stop(&mut self) -> anyhow::Result<()> {
         self.signal("STOP")?;
         self.is_stopped = true;
+        let mut patience = Patience::new(PATIENCE);
+        while !self.stands_still()? {
+            patience.wait().context("nats-server does not stop")?;
+        }
         Ok(())
+    }
+
+    /// Linux: each thread of a process stops for itself, some time after the signal was sent.
+    fn stands_still(&self) -> anyhow::Result<bool> {
+        let id = self.id().context("the server was killed")?;
+        for thread in fs::read_dir(format!("/proc/{id}/task"))? {
+            // One that has ended meanwhile runs no more.
+            let stat = fs::read_to_string(thread?.path().join("stat")).unwrap_or_default();
+            // `id (name) state …`, where a name may have a parenthesis of its own.
+            let state = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
+            if !state.is_empty() && !state.starts_with(['T', 't', 'Z', 'X']) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Lets it go on (SIGCONT).
