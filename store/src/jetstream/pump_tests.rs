@@ -6,6 +6,10 @@ use bytes::Bytes;
 use tempfile::TempDir;
 
 use super::*;
+
+#[path = "pump_harm_tests.rs"]
+mod harm;
+
 use crate::{
     BatchEncoder, Content, EncodedBatch, Hint, InputPosition, Intake, SledOptions,
     jetstream::{Credentials, Durability, JetStream, JetStreamOptions, Tls, parts::PATIENCE},
