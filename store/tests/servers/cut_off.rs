@@ -6,7 +6,10 @@ use auditrelay_store::{
     jetstream::{JetStream, JetStreamOptions},
 };
 
-use crate::{every, options, support, until};
+use std::time::Duration;
+use tokio::time::{sleep, timeout};
+
+use crate::{every, options, server, support, until};
 
 /// How many relays a server has as clients.
 fn relays_at(cluster: &NatsCluster, at: usize) -> usize {
@@ -23,6 +26,7 @@ async fn a_relay_leaves_a_server_that_is_cut_off_and_begins_without_it() {
     };
     let options_of_all = every(&cluster, 3);
     let relay = JetStream::connect(&options_of_all).await.unwrap();
+    let begins = JetStream::connect(&options_of_all).await.unwrap();
     let inbox = relay.inbox();
     let looking = tokio::spawn({
         let inbox = inbox.clone();
@@ -39,9 +43,15 @@ async fn a_relay_leaves_a_server_that_is_cut_off_and_begins_without_it() {
         cluster.servers[*at].kill();
     }
     until("its server is the last one", async || {
-        relays_at(&cluster, alone) == 1 && relay.is_connected()
+        relays_at(&cluster, alone) == 2 && relay.is_connected()
     })
     .await;
+    // One that begins does not look on yet.
+    let beginning = tokio::spawn(async move {
+        while begins.agree_on_key(b"mark").await.is_err() {
+            sleep(Duration::from_secs(1)).await;
+        }
+    });
     until("it is not ready", async || relay.promises().is_err()).await;
     assert!(inbox.append(batch()).await.is_err());
 
@@ -59,15 +69,29 @@ async fn a_relay_leaves_a_server_that_is_cut_off_and_begins_without_it() {
     })
     .await;
     assert_eq!(relay.promises(), Ok(()));
+    timeout(Duration::from_secs(30), beginning)
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(relays_at(&cluster, alone), 0);
 
-    // They do not know the name of the one that they have not heard since they began; it syncs, and its port says so.
-    let majority: Vec<_> = others.iter().map(|at| &cluster.servers[*at]).collect();
-    let of_majority = JetStreamOptions {
-        servers: options(&majority, 3).servers,
-        ..options_of_all
+    // It is gone for good and another one is monitored instead. Those that begin now may not even know its name.
+    let Some(instead) = server(NatsOptions::default()) else {
+        return;
     };
-    JetStream::connect(&of_majority).await.unwrap();
-    assert!(relay.ask_whether_durable().await);
+    cluster.servers[alone].kill();
+    for at in &others {
+        cluster.servers[*at].begin_again().unwrap();
+    }
+    for at in &others {
+        cluster.servers[*at].wait_until_ready().unwrap();
+    }
+    let [one, other] = [0, 1].map(|n| &cluster.servers[others[n]]);
+    let those = options(&[one, other, &instead], 3);
+    let without = JetStreamOptions {
+        servers: options(&[one, other], 3).servers,
+        ..those
+    };
+    JetStream::connect_when_there(&without).await.unwrap();
     looking.abort();
 }
