@@ -50,7 +50,10 @@ pub(super) async fn publish(
         let tried = timeout_at(until, once(servers, subject, message.clone())).await;
         match tried {
             // Who was stopped meanwhile is too late, whatever the answer says: a deadline is counted on.
-            Ok(Ok(seq)) if Instant::now() <= deadline => return Ok(seq),
+            Ok(Ok(seq)) if Instant::now() <= deadline => {
+                servers.silence().acknowledged();
+                return Ok(seq);
+            }
             Ok(Ok(_)) | Err(_) => {}
             Ok(Err(Failed::Full(why))) => return Err(QueueError::Full(Full(why))),
             Ok(Err(Failed::Never(why))) => return Err(QueueError::Unavailable(why.into())),
