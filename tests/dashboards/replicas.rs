@@ -238,7 +238,6 @@ fn test(case: &Case) -> Value {
 }
 
 #[test]
-#[expect(clippy::print_stdout, reason = "a test that is skipped says so")]
 fn several_relays_on_one_queue_are_told_as_one() {
     let tests: Vec<Value> = CASES.iter().map(test).collect();
     let folder = tempfile::tempdir().expect("a folder");
