@@ -208,9 +208,10 @@ async fn a_block_is_given_up_only_if_no_part_can_come_and_its_append_fails_then(
     let subject = |id: &str| format!("{}.{id}", case.servers.streams().inbox_subject);
     let large = format!("\"{}\"", noise(60_000, 9));
     let frame = message::framed(&event(1, &large).blocks[0]);
-    let (first, second) = (frame.slice(..20_000), frame.slice(20_000..));
+    let (first, rest) = (frame.slice(..10_000), frame.slice(10_000..));
+    let (second, third) = (rest.slice(..10_000), rest.slice(10_000..));
     let part = |number, bytes: &Bytes, last| {
-        message::part(number, 2, bytes.clone()).expected_last_subject_sequence(last)
+        message::part(number, 3, bytes.clone()).expected_last_subject_sequence(last)
     };
     let mut pump = begun(&case.inbox.0, &engine).await;
     for id in ["dead", "late"] {
@@ -226,8 +227,17 @@ async fn a_block_is_given_up_only_if_no_part_can_come_and_its_append_fails_then(
         deadline(),
     )
     .await;
-    late.expect("it is stored");
+    let last = late.expect("it is stored");
     pump.give_up_stale(Instant::now() + PATIENCE).await;
+    // So it is not given up, and can be whole.
+    let late = publish(
+        &case.servers,
+        &subject("late"),
+        part(2, &third, last),
+        deadline(),
+    )
+    .await;
+    late.expect("it is stored");
     let dead = publish(
         &case.servers,
         &subject("dead"),

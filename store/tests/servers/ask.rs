@@ -118,9 +118,12 @@ async fn a_leader_that_hangs_is_asked_nothing_any_more_once_another_one_leads() 
     let Some((_server, asks, hangs)) = two().await else {
         return;
     };
-    let (led, _hanging) = listens(&hangs, &asks).await;
-    led.resign().await;
-    // Its connection is there, and its subscription.
+    let (led, mut hanging) = listens(&hangs, &asks).await;
+    // It does not renew its lease any more; its connection is there, and its subscription.
+    drop(led);
+    until("nobody leads", async || asks.leader().borrow().is_none()).await;
+    let asked = asks.ask(b"nobody?".to_vec()).await;
+    assert_eq!(asked.expect_err("nobody"), AskError::NobodyLeads);
     let led = asks.lead("two").await.expect("it leads");
     let mut questions = asks.questions(&led).await.expect("it listens");
     is_known(&asks, "two").await;
@@ -134,6 +137,10 @@ async fn a_leader_that_hangs_is_asked_nothing_any_more_once_another_one_leads() 
         let (heard, ()) = tokio::join!(answer.next(), answering);
         assert_eq!(heard.expect("answered"), Some(Bytes::new()));
     }
+    // Whatever was sent to its connection before comes before this answer: it would be done when it goes on.
+    hangs.kept("something").await.expect("an answer");
+    let heard = hanging.next().now_or_never();
+    assert!(heard.is_none(), "{heard:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
