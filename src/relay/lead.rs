@@ -72,9 +72,9 @@ pub(super) struct Leader {
 enum Ended {
     /// The relay stops.
     Stopped,
-    /// The lease ran out, or another replica has it.
+    /// The lease of one that led ran out, or another replica has it.
     Over,
-    /// It could not begin, or its queue failed.
+    /// It could not begin, also in time, or its queue failed.
     Failed(String),
     /// What the stream holds is of no use to this version, and does not get better by itself.
     Unusable(String),
@@ -156,7 +156,7 @@ impl Leader {
         let opened = tokio::select! {
             biased;
             _ = stopped.wait_for(|stop| *stop) => Err(Ended::Stopped),
-            () = tenure.ended() => Err(Ended::Over),
+            () = tenure.ended() => Err(too_late()),
             opened = opening => opened,
         };
         let ended = match opened {
@@ -198,7 +198,7 @@ impl Leader {
         let loaded = tokio::select! {
             biased;
             _ = stopped.wait_for(|stop| *stop) => Err(Ended::Stopped),
-            () = tenure.ended() => Err(Ended::Over),
+            () = tenure.ended() => Err(too_late()),
             loaded = loading => loaded.map_err(failed),
         };
         let ended = match loaded {
@@ -369,6 +369,13 @@ async fn rest(pause: Duration, stop: &mut watch::Receiver<bool>) -> Duration {
         _ = stop.wait_for(|stop| *stop) => {}
     }
     (2 * pause).min(PAUSE_MAX)
+}
+
+/// Without a pause each such opening would be one more load on servers that are too slow for it.
+fn too_late() -> Ended {
+    Ended::Failed(
+        "its lease ran out while it opened the queue, or another replica has it".to_owned(),
+    )
 }
 
 fn failed(error: QueueError) -> Ended {

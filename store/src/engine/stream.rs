@@ -197,6 +197,7 @@ fn open(
     }
     let mut counters = read_index(&db)?;
     let logs = open_logs(&names, None, options.segment_bytes, &mut counters)?;
+    index.stream.opened();
     let database = Database {
         index: Arc::new(Index::new(db)),
         logs,

@@ -43,6 +43,8 @@ pub(super) struct Inner {
     options: JetStreamOptions,
     client: Client,
     context: Context,
+    /// Of the lease alone: on the other one as many publications as can be may wait for an answer.
+    lease_context: Context,
     streams: Streams,
     is_durable: AtomicBool,
     silence: Arc<Silence>,
@@ -96,9 +98,10 @@ impl JetStream {
             client::is_enabled(&context, &own).await?;
             let streams = Streams::open(&context, &own).await?;
             promises::check(&context, &streams, &own).await?;
-            Ok((client, context, streams))
+            let contexts = (context, client::context(&client));
+            Ok((client, contexts, streams))
         });
-        let (client, context, streams) = match connected.await {
+        let (client, (context, lease_context), streams) = match connected.await {
             Ok(connected) => connected?,
             Err(error) => return Err(JetStreamError::failed("connect", &error)),
         };
@@ -106,6 +109,7 @@ impl JetStream {
             options: options.clone(),
             client,
             context,
+            lease_context,
             streams,
             is_durable: AtomicBool::new(true),
             silence,
@@ -186,7 +190,8 @@ impl JetStream {
 
     /// The key of the lease.
     pub(super) fn register(&self) -> Register {
-        Register::new(&self.0.context, &self.0.streams.lease, self.0.options.lease)
+        let streams = &self.0.streams;
+        Register::new(&self.0.lease_context, &streams.lease, self.0.options.lease)
     }
 
     /// The watch of the lease, which runs from when it is asked for first.

@@ -9,6 +9,7 @@
 //!   message without an acknowledgement is unknown, so whoever wrote has to take over and read anew;
 //! * what is read is complete: the stream's leader says what the last message is, and reading ends there. A server that
 //!   lags is waited for, or another one asked;
+//! * whoever opens it asks before each question whether it still may, so that an opening that was given up ends soon;
 //! * what is purged is never anything that was written after this writer's own last message, so that a writer that was
 //!   paused and goes on cannot take away what its successor wrote.
 //!
@@ -21,9 +22,9 @@ mod publish;
 mod read;
 
 use std::{
-    io,
+    fmt, io,
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Mutex, MutexGuard,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -44,9 +45,10 @@ use tokio::time::Instant;
 use self::{
     entry::Said,
     publish::{Outgoing, Refusal, publish},
-    read::{Attempt, patiently},
+    read::Attempt,
 };
 use super::JetStream;
+use crate::locked;
 
 pub(crate) use self::entry::{Chunk, Entry, whole};
 
@@ -66,7 +68,6 @@ const FENCES_MAX: usize = 50;
 const FENCE: &str = "fence";
 
 /// One writer's hold of the ledger stream.
-#[derive(Debug)]
 pub(crate) struct LedgerStream {
     jetstream: JetStream,
     context: Context,
@@ -82,6 +83,16 @@ pub(crate) struct LedgerStream {
     last: AtomicU64,
     /// Held while an append is under way; why nothing can be appended any more.
     ended: Mutex<Option<Refusal>>,
+    /// Whether who opens it still may, until it is open.
+    may: Mutex<Option<Box<May>>>,
+}
+
+type May = dyn Fn() -> bool + Send + Sync;
+
+impl fmt::Debug for LedgerStream {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "LedgerStream({})", self.name())
+    }
 }
 
 impl LedgerStream {
@@ -91,13 +102,14 @@ impl LedgerStream {
     }
 
     /// Writes a fence: from here on nobody else can write, until somebody takes over from this one. Asks before each try
-    /// whether it may: one that was delayed for long must not end the term of who leads by then.
+    /// whether it may: one that was delayed for long must not end the term of who leads by then. Until
+    /// [`LedgerStream::opened`] it asks so before whatever else it does, too.
     ///
     /// # Errors
     /// The stream cannot be reached, others take over all the time, or it may not any more.
     pub(crate) fn take_over_while(
         jetstream: &JetStream,
-        may: impl Fn() -> bool,
+        may: impl Fn() -> bool + Send + Sync + 'static,
     ) -> io::Result<Self> {
         let streams = jetstream.streams();
         let mut context = jetstream.context().clone();
@@ -116,24 +128,35 @@ impl LedgerStream {
             fence: 0,
             last: AtomicU64::new(0),
             ended: Mutex::new(None),
+            may: Mutex::new(Some(Box::new(may))),
         };
-        ledger.fence = ledger.jetstream.block_on(ledger.write_fence(may))?;
+        ledger.fence = ledger.jetstream.block_on(ledger.write_fence())?;
         ledger.last.store(ledger.fence, Ordering::Release);
         // Who fenced before is fenced off by the last fence alone.
         ledger.purge(FENCE, Some(ledger.fence))?;
         Ok(ledger)
     }
 
-    async fn write_fence(&self, may: impl Fn() -> bool) -> io::Result<u64> {
+    /// It is open: nobody waits for that any more.
+    pub(crate) fn opened(&self) {
+        *locked(&self.may) = None;
+    }
+
+    fn may(&self) -> io::Result<()> {
+        match &*locked(&self.may) {
+            Some(may) if !may() => Err(io::Error::other(
+                "the opening was given up, as this replica is not to lead any more",
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    async fn write_fence(&self) -> io::Result<u64> {
         let mut fenced = 0;
         for _ in 0..FENCES_MAX {
             let after = self.info().await?.state.last_sequence;
             // After it was seen: what a next leader writes then comes after it, and this fence is refused.
-            if !may() {
-                return Err(io::Error::other(
-                    "the opening was given up, as this replica is not to lead any more",
-                ));
-            }
+            self.may()?;
             let fence = self.outgoing(FENCE, after, Said::whole(0, 0), Bytes::new());
             let until = Instant::now() + APPEND_PATIENCE;
             match publish(&self.context, &self.stream, &[fence], until).await {
@@ -255,7 +278,7 @@ impl LedgerStream {
         what: impl Fn() -> String,
         ask: impl AsyncFn() -> Result<T, Attempt>,
     ) -> io::Result<T> {
-        patiently(PATIENCE, what, async || {
+        self.patiently(what, async || {
             let before = self.current_leader().await?;
             let answer = ask().await?;
             if self.current_leader().await? == before {
@@ -289,19 +312,18 @@ impl LedgerStream {
         }
         let below = below_seq.unwrap_or(u64::MAX).min(self.last() + 1);
         let what = || format!("purging {subject} of the ledger stream");
-        self.jetstream
-            .block_on(patiently(PATIENCE, what, async || {
-                let purge = self.stream.purge();
-                let subject = format!("{}{subject}", self.prefix);
-                let purged = purge.filter(subject).sequence(below).await;
-                purged.map_err(Attempt::again)
-            }))?;
+        self.jetstream.block_on(self.patiently(what, async || {
+            let purge = self.stream.purge();
+            let subject = format!("{}{subject}", self.prefix);
+            let purged = purge.filter(subject).sequence(below).await;
+            purged.map_err(Attempt::again)
+        }))?;
         Ok(())
     }
 
     async fn info(&self) -> io::Result<async_nats::jetstream::stream::Info> {
         let what = || "the state of the ledger stream".to_owned();
-        patiently(PATIENCE, what, async || {
+        self.patiently(what, async || {
             self.stream.get_info().await.map_err(Attempt::again)
         })
         .await
@@ -312,7 +334,7 @@ impl LedgerStream {
     }
 
     fn ended(&self) -> MutexGuard<'_, Option<Refusal>> {
-        self.ended.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.ended)
     }
 }
 

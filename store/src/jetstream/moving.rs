@@ -59,8 +59,9 @@ fn begin(jetstream: &JetStream, options: &StreamOptions) -> Result<(Engine, u64)
         stream: jetstream.streams().ledger.clone(),
         error,
     };
-    let may = || options.tenure.lasts(Duration::ZERO);
-    let taken = LedgerStream::take_over_while(jetstream, may).map_err(away)?;
+    let tenure = options.tenure.clone();
+    let may = move || tenure.lasts(Duration::ZERO);
+    let taken = LedgerStream::take_over_while(jetstream, may.clone()).map_err(away)?;
     let entries = taken.list().map_err(away)?;
     let taken = if entries.iter().any(|entry| &*entry.subject == MARK) {
         taken

@@ -2,7 +2,8 @@
 //!
 //! Contract: whoever opens it takes it over. A queue that another relay had open until then fails with its next commit,
 //! and nothing that it does counts any more; what it had leased comes back as resumed, as after a restart. Whoever gave
-//! it up, or whose tenure has ended, takes nothing over: the thread that opens cannot be ended from outside, so it asks.
+//! it up, or whose tenure has ended, takes nothing over and reads nothing more: the thread that opens cannot be ended
+//! from outside, so it asks.
 
 use std::{
     sync::{
@@ -26,9 +27,10 @@ impl JetStream {
         let waiting = Waiting::default();
         let is_given_up = Arc::clone(&waiting.is_given_up);
         let opened = tokio::task::spawn_blocking(move || {
-            let may = || {
+            let tenure = options.tenure.clone();
+            let may = move || {
                 let is_given_up = is_given_up.load(Ordering::Acquire);
-                !is_given_up && options.tenure.lasts(Duration::ZERO)
+                !is_given_up && tenure.lasts(Duration::ZERO)
             };
             let taken = LedgerStream::take_over_while(&jetstream, may);
             let taken = taken.map_err(|error| OpenError::Unreachable {
@@ -62,6 +64,8 @@ impl Drop for Waiting {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{atomic::AtomicUsize, mpsc};
+
     use tokio::{
         runtime::{Builder, Runtime},
         time::timeout,
@@ -99,19 +103,21 @@ mod tests {
         assert!(leads(&healthy, 1));
 
         // Another one takes over while it writes its fence.
-        let fenced = std::cell::RefCell::new(Vec::new());
-        // On a thread of its own, as this one drives a runtime then.
-        let take_over = || LedgerStream::take_over(&jetstream).unwrap();
-        let may = || {
-            let is_first = fenced.borrow().is_empty();
-            if is_first {
+        let ((fence, fenced), other) = (mpsc::channel(), jetstream.clone());
+        let asked = AtomicUsize::new(0);
+        let may = move || {
+            // The first time is before it asks what to write after.
+            let asked = asked.fetch_add(1, Ordering::SeqCst);
+            if asked == 1 {
+                // On a thread of its own, as this one drives a runtime then.
+                let take_over = || LedgerStream::take_over(&other).unwrap();
                 let taken = std::thread::scope(|scope| scope.spawn(take_over).join());
-                fenced.borrow_mut().push(taken.unwrap());
+                fence.send(taken.unwrap()).unwrap();
             }
-            is_first
+            asked < 2
         };
         LedgerStream::take_over_while(&jetstream, may).expect_err("it is refused");
-        let healthy = fenced.into_inner().remove(0);
+        let healthy = fenced.recv().unwrap();
         assert!(leads(&healthy, 2));
 
         // Nobody waits for it any more when its thread comes to it: there is one, and it is busy until then.
@@ -120,7 +126,7 @@ mod tests {
             .max_blocking_threads(1)
             .build()
             .unwrap();
-        let (release, busy) = std::sync::mpsc::channel::<()>();
+        let (release, busy) = mpsc::channel::<()>();
         let busy = runtime.spawn_blocking(move || busy.recv());
         let opening = jetstream.open(StreamOptions::new(0));
         let given_up =

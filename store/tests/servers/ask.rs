@@ -5,6 +5,7 @@ use std::time::Duration;
 use auditrelay_loadtest::nats::NatsOptions;
 use auditrelay_store::jetstream::{AskError, Gone, JetStream, Leadership, Questions};
 use bytes::Bytes;
+use futures_util::{FutureExt as _, StreamExt as _};
 
 use super::{one, server, until};
 
@@ -145,4 +146,33 @@ async fn without_a_connection_that_is_said_at_once() {
     until("it knows", async || !asks.is_connected()).await;
     let asked = asks.ask(b"what?".to_vec()).await;
     assert_eq!(asked.expect_err("nobody"), AskError::Away);
+}
+
+/// What stands in the lease becomes a part of a subject, and somebody else may have written it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenure_that_no_relay_wrote_is_nobodys() {
+    let Some(server) = server(NatsOptions::default()) else {
+        return;
+    };
+    let options = one(&server);
+    let asks = JetStream::connect(&options).await.expect("connected");
+    let client = async_nats::connect(server.address()).await;
+    let client = client.expect("connected");
+    let mut heard = client.subscribe(">").await.expect("subscribed");
+    for (replica, tenure) in [("wild", "*"), ("apart", "a b"), ("deep", "a.b"), ("no", "")] {
+        let value = format!(
+            r#"{{"replica":"{replica}","tenure":"{tenure}","since":"","is_released":false,"lease_ms":60000}}"#
+        );
+        let key = format!("$KV.{}-lease.leader", options.name);
+        let written = client.request(key, value.into()).await;
+        written.expect("written");
+        is_known(&asks, replica).await;
+        let asked = asks.ask(b"what?".to_vec()).await;
+        assert_eq!(asked.expect_err(tenure), AskError::NobodyLeads);
+    }
+    client.flush().await.expect("there");
+    let questions = format!("{}.command", options.name);
+    while let Some(Some(message)) = heard.next().now_or_never() {
+        assert!(!message.subject.starts_with(&questions), "{message:?}");
+    }
 }

@@ -18,6 +18,7 @@ use async_nats::jetstream::{
 };
 use futures_util::FutureExt as _;
 use serde::{Deserialize, Serialize};
+use tokio::time::timeout;
 
 /// How long one question waits for its answer, at most and at least.
 const TRY_MAX: Duration = Duration::from_millis(1_500);
@@ -128,13 +129,16 @@ pub(in crate::jetstream) struct Register {
     context: Context,
     stream: Stream<()>,
     subject: String,
+    /// How long one question waits for its answer.
+    patience: Duration,
 }
 
 impl Register {
     /// In a bucket, with leases that last so long.
     pub(in crate::jetstream) fn new(context: &Context, bucket: &str, lease: Duration) -> Self {
+        let patience = (lease / 4).clamp(TRY_MIN, TRY_MAX);
         let mut context = context.clone();
-        context.set_timeout((lease / 4).clamp(TRY_MIN, TRY_MAX));
+        context.set_timeout(patience);
         Self {
             stream: context
                 .get_stream_no_info(format!("KV_{bucket}"))
@@ -143,6 +147,7 @@ impl Register {
                 .expect("names of buckets are checked, and nobody is asked"),
             context,
             subject: format!("$KV.{bucket}.leader"),
+            patience,
         }
     }
 
@@ -184,14 +189,11 @@ impl Register {
             .payload(value.into())
             .expected_last_subject_sequence(revision);
         let sent = self.context.send_publish(self.subject.clone(), message);
-        let acknowledged = match sent.await {
-            Ok(sent) => sent.await,
-            Err(error) => Err(error),
-        };
-        match acknowledged {
-            Ok(ack) => Written::Is(ack.sequence),
-            Err(error) if error.kind() == PublishErrorKind::WrongLastSequence => Written::Not,
-            Err(_) => Written::Unknown,
+        let acknowledged = timeout(self.patience, async { sent.await?.await });
+        match acknowledged.await {
+            Ok(Ok(ack)) => Written::Is(ack.sequence),
+            Ok(Err(error)) if error.kind() == PublishErrorKind::WrongLastSequence => Written::Not,
+            Ok(Err(_)) | Err(_) => Written::Unknown,
         }
     }
 }
@@ -226,10 +228,8 @@ mod tests {
             (Duration::ZERO, 50 * SECOND)
         );
         // Nobody waits for ever, whatever somebody wrote there.
-        let wrong = value.with_requests(Duration::MAX);
-        assert_eq!(
-            Held::read(&serde_json::to_vec(&wrong).unwrap()).requests(),
-            SAID_MAX
-        );
+        let wrong = Value::new("a", Duration::MAX).with_requests(Duration::MAX);
+        let held = Held::read(&serde_json::to_vec(&wrong).unwrap());
+        assert_eq!((held.lasts(SECOND), held.requests()), (SAID_MAX, SAID_MAX));
     }
 }

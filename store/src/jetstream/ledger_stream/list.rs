@@ -13,8 +13,8 @@ use async_nats::header::HeaderName;
 use futures_util::TryStreamExt as _;
 
 use super::{
-    Entry, FENCE, LedgerStream, PATIENCE,
-    read::{Attempt, Plan, entry, patiently},
+    Entry, FENCE, LedgerStream,
+    read::{Attempt, Plan, entry},
 };
 
 /// NATS: what a consumer of headers only says of the payload.
@@ -91,7 +91,7 @@ impl LedgerStream {
     /// How many messages each subject has, as the stream's leader says.
     async fn counts(&self) -> io::Result<HashMap<String, usize>> {
         let what = || "the subjects of the ledger stream".to_owned();
-        patiently(PATIENCE, what, async || {
+        self.patiently(what, async || {
             let filter = format!("{}>", self.prefix);
             let info = self.stream.info_with_subjects(filter).await;
             let mut info = info.map_err(Attempt::again)?;

@@ -39,29 +39,6 @@ impl Attempt {
     }
 }
 
-/// Tries until it comes to something, or for so long.
-pub(super) async fn patiently<T>(
-    patience: Duration,
-    what: impl Fn() -> String,
-    mut attempt: impl AsyncFnMut() -> Result<T, Attempt>,
-) -> io::Result<T> {
-    let until = Instant::now() + patience;
-    let mut pause = Duration::from_millis(20);
-    loop {
-        let why = match attempt().await {
-            Ok(done) => return Ok(done),
-            Err(Attempt::Over(error)) => return Err(error),
-            Err(Attempt::Again(why)) => why,
-        };
-        if Instant::now() + pause >= until {
-            let text = format!("{} cannot be had: {why}", what());
-            return Err(io::Error::new(io::ErrorKind::TimedOut, text));
-        }
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(Duration::from_millis(500));
-    }
-}
-
 /// What is read, by how many messages at once.
 pub(super) struct Plan {
     pub(super) subject: String,
@@ -70,6 +47,30 @@ pub(super) struct Plan {
 }
 
 impl LedgerStream {
+    /// Tries until it comes to something, for as long as patience lasts.
+    pub(super) async fn patiently<T>(
+        &self,
+        what: impl Fn() -> String,
+        mut attempt: impl AsyncFnMut() -> Result<T, Attempt>,
+    ) -> io::Result<T> {
+        let until = Instant::now() + PATIENCE;
+        let mut pause = Duration::from_millis(20);
+        loop {
+            self.may()?;
+            let why = match attempt().await {
+                Ok(done) => return Ok(done),
+                Err(Attempt::Over(error)) => return Err(error),
+                Err(Attempt::Again(why)) => why,
+            };
+            if Instant::now() + pause >= until {
+                let text = format!("{} cannot be had: {why}", what());
+                return Err(io::Error::new(io::ErrorKind::TimedOut, text));
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_millis(500));
+        }
+    }
+
     /// All messages of a subject from a sequence on, with their payloads, up to a sequence, whose message is there unless
     /// it is told that it went meanwhile: then what was read until then.
     ///
@@ -138,6 +139,7 @@ impl LedgerStream {
         while let Some(end) = end().await?
             && next <= end
         {
+            self.may()?;
             let before = next;
             let why = match self.scan_some(plan, &mut next, end, &mut take).await {
                 Ok(()) => return Ok(()),
@@ -181,6 +183,9 @@ impl LedgerStream {
         let name = consumer.cached_info().name.clone();
         let mut delivered = 0;
         let outcome = loop {
+            if let Err(error) = self.may() {
+                break Err(Attempt::Over(error));
+            }
             let batch = consumer.batch().max_messages(plan.at_once);
             let batch = batch.max_bytes(BYTES_AT_ONCE).expires(SILENCE);
             let mut batch = match batch.messages().await {

@@ -1,6 +1,9 @@
 //! Reading goes on where servers lag, consumers are gone or messages are lost on the way.
 
-use std::thread;
+use std::{
+    sync::{Arc, atomic::AtomicBool},
+    thread,
+};
 
 use async_nats::jetstream::Message;
 use futures_util::StreamExt as _;
@@ -84,4 +87,45 @@ fn reading_waits_for_servers_that_lag_and_goes_on_without_a_consumer_that_is_gon
     };
     assert!(take(20, 1) && take(24, 2));
     assert!(!take(26, 4) && !take(24, 3) && take(25, 3));
+}
+
+#[test]
+fn an_opening_that_was_given_up_reads_no_further() {
+    let Some(server) = server() else { return };
+    let jetstream = connect(&options_of(&server));
+    let ledger = LedgerStream::take_over(&jetstream).unwrap();
+    for at in 0..10 {
+        ledger.append("events.1", at, b"x").unwrap();
+    }
+    let is_wanted = Arc::new(AtomicBool::new(true));
+    let may = Arc::clone(&is_wanted);
+    let ledger =
+        LedgerStream::take_over_while(&jetstream, move || may.load(Ordering::SeqCst)).unwrap();
+    let plan = Plan {
+        subject: "test.ledger.events.1".to_owned(),
+        is_headers_only: true,
+        at_once: 3,
+    };
+    let is_refused = |text: String| assert!(text.contains("was given up"), "{text}");
+    let mut seen = 0;
+    let scan = ledger.scan(
+        &plan,
+        2,
+        async || Ok(Some(11)),
+        |_| {
+            seen += 1;
+            is_wanted.store(false, Ordering::SeqCst);
+            Ok(())
+        },
+    );
+    is_refused(jetstream.block_on(scan).unwrap_err().to_string());
+    // What was on its way.
+    assert_eq!(seen, 3);
+    is_refused(ledger.list().unwrap_err().to_string());
+    let read = ledger.read_some("events.1", 2, 11, || true);
+    is_refused(read.unwrap_err().to_string());
+
+    // Once it is open, who waited for that has gone in any case.
+    ledger.opened();
+    assert_eq!(ledger.list().unwrap().len(), 10);
 }
