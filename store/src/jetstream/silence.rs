@@ -228,4 +228,27 @@ mod tests {
         tokio::time::advance(Duration::from_secs(2)).await;
         assert!(silence.is_to_leave());
     }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_next_server_is_another_one_however_often_others_failed() {
+        let server = |failed_attempts| Server {
+            addr: format!("nats://n{failed_attempts}:4222").parse().unwrap(),
+            failed_attempts,
+            did_connect: true,
+            is_discovered: false,
+            last_error: None,
+        };
+        let known = [0, 7, 9].map(server);
+        let silence = Silence::default();
+        assert!(silence.next(&known).is_none());
+        silence.unanswered();
+        tokio::time::advance(LEAVE).await;
+        assert!(silence.is_to_leave());
+        let next = || silence.next(&known).unwrap().addr;
+        let mut hosts = [next(), next(), next()].map(|addr| addr.host().to_owned());
+        hosts.sort_unstable();
+        assert_eq!(hosts, ["n0", "n7", "n9"]);
+        silence.connected();
+        assert!(silence.next(&known).is_none());
+    }
 }
