@@ -93,6 +93,21 @@ impl Header {
 
 /// Appends a frame; its payload comes in pieces, so that none has to be copied before.
 pub(crate) fn encode(header: &Header, payload: &[&[u8]], out: &mut Vec<u8>) {
+    head(header, payload, out);
+    for piece in payload {
+        out.extend_from_slice(piece);
+    }
+}
+
+/// The header of a frame whose payload is in its place already, behind the room for it.
+pub(crate) fn fill(header: &Header, frame: &mut [u8]) {
+    let (room, payload) = frame.split_at_mut(HEADER_BYTES);
+    let mut filled = Vec::with_capacity(HEADER_BYTES);
+    head(header, &[payload], &mut filled);
+    room.copy_from_slice(&filled);
+}
+
+fn head(header: &Header, payload: &[&[u8]], out: &mut Vec<u8>) {
     let start = out.len();
     out.extend_from_slice(MAGIC);
     out.push(header.kind);
@@ -108,9 +123,6 @@ pub(crate) fn encode(header: &Header, payload: &[&[u8]], out: &mut Vec<u8>) {
         crc.update(piece);
     }
     out.extend_from_slice(&crc.finalize().to_be_bytes());
-    for piece in payload {
-        out.extend_from_slice(piece);
-    }
 }
 
 /// How many bytes the frame has that begins here, if one does.
@@ -164,5 +176,12 @@ mod tests {
         }
         assert!(decode(&bytes[..bytes.len() - 1]).is_err());
         assert!(decode(b"").is_err());
+    }
+
+    #[test]
+    fn a_frame_that_is_filled_in_is_as_one_that_is_encoded() {
+        let mut filled = [&[0; HEADER_BYTES], b"members".as_slice()].concat();
+        fill(&Header::new(Kind::Seal, 1 << 40), &mut filled);
+        assert_eq!(filled, single(Kind::Seal, 1 << 40, b"members"));
     }
 }

@@ -43,25 +43,12 @@ impl Changes {
         self.0.push((key.into(), None));
     }
 
-    /// As they are stored: of each its key and its value, with their lengths before them; a row that goes has none.
-    pub(super) fn stored(&self) -> Vec<u8> {
-        let sizes = self
-            .0
-            .iter()
-            .map(|(key, value)| key.len() + value.as_ref().map_or(0, |one| one.len()) + 8);
-        let mut stored = Vec::with_capacity(sizes.sum());
-        for (key, value) in &self.0 {
-            stored.extend((key.len() as u32).to_be_bytes());
-            stored.extend_from_slice(key);
-            match value {
-                Some(value) => {
-                    stored.extend((value.len() as u32).to_be_bytes());
-                    stored.extend_from_slice(value);
-                }
-                None => stored.extend(GONE.to_be_bytes()),
-            }
-        }
-        stored
+    /// Appends them as they are stored.
+    pub(super) fn store(&self, stored: &mut Vec<u8>) {
+        store(
+            self.0.iter().map(|(key, value)| (key, value.as_ref())),
+            stored,
+        );
     }
 
     pub(super) fn read(mut stored: &[u8]) -> Result<Self, Damaged> {
@@ -101,6 +88,27 @@ impl Changes {
     }
 }
 
+/// Of each row its key and its value, with their lengths before them; a row that goes has none.
+fn store<'a>(
+    rows: impl Iterator<Item = (&'a IVec, Option<&'a IVec>)> + Clone,
+    stored: &mut Vec<u8>,
+) {
+    let size =
+        |(key, value): (&IVec, Option<&IVec>)| key.len() + value.map_or(0, |value| value.len()) + 8;
+    stored.reserve_exact(rows.clone().map(size).sum());
+    for (key, value) in rows {
+        stored.extend((key.len() as u32).to_be_bytes());
+        stored.extend_from_slice(key);
+        match value {
+            Some(value) => {
+                stored.extend((value.len() as u32).to_be_bytes());
+                stored.extend_from_slice(value);
+            }
+            None => stored.extend(GONE.to_be_bytes()),
+        }
+    }
+}
+
 impl Rows {
     pub(super) fn apply(&self, changes: Changes) {
         let mut rows = self.0.write().unwrap_or_else(PoisonError::into_inner);
@@ -112,14 +120,10 @@ impl Rows {
         }
     }
 
-    /// All of them, as changes of nothing.
-    pub(super) fn all(&self) -> Changes {
+    /// Appends all of them, as changes of nothing are stored. They may be large, so nothing else is made of them.
+    pub(super) fn store(&self, stored: &mut Vec<u8>) {
         let rows = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        let all = rows.iter();
-        Changes(
-            all.map(|(key, value)| (key.clone(), Some(value.clone())))
-                .collect(),
-        )
+        store(rows.iter().map(|(key, value)| (key, Some(value))), stored);
     }
 
     fn next(&self, from: &Bound<IVec>, to: &Bound<IVec>) -> Option<(IVec, IVec)> {
@@ -231,12 +235,18 @@ mod tests {
         rows.map(|row| row.expect("read")).collect()
     }
 
+    fn stored(store: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+        let mut stored = Vec::new();
+        store(&mut stored);
+        stored
+    }
+
     #[test]
     fn changes_that_are_cut_short_are_damage() {
         let mut changes = Changes::default();
         changes.insert(b"key", b"value");
         changes.remove(b"gone");
-        let stored = changes.stored();
+        let stored = stored(|out| changes.store(out));
         for length in 1..=stored.len() {
             let is_whole = Changes::read(&stored[..length]).is_ok();
             assert_eq!(is_whole, [16, stored.len()].contains(&length), "{length}");
@@ -263,9 +273,9 @@ mod tests {
                 all
             };
             sled.apply_batch(of().into_sled()).expect("applied");
-            memory.apply(Changes::read(&of().stored()).expect("as it was"));
+            memory.apply(Changes::read(&stored(|out| of().store(out))).expect("as it was"));
             let copied = Rows::default();
-            copied.apply(Changes::read(&memory.all().stored()).expect("as it was"));
+            copied.apply(Changes::read(&stored(|out| memory.store(out))).expect("as it was"));
             for rows in [memory, copied] {
                 let (one, other) = (Db::Sled(sled.clone()), Db::Memory(rows));
                 prop_assert_eq!(keys(one.scan_prefix(&prefix)), keys(other.scan_prefix(&prefix)));

@@ -12,6 +12,8 @@
 
 use std::{collections::BTreeMap, io, sync::Arc};
 
+use bytes::Bytes;
+
 use super::{
     Engine,
     db::{Changes, Db, Rows},
@@ -87,9 +89,10 @@ impl StreamIndex {
 
     /// Commits changes; see [`Database::commit`].
     pub(super) fn commit(&mut self, changes: Changes, commits: u64) -> io::Result<()> {
-        let stored = framed(Kind::Changes, commits, &changes.stored());
-        self.stream.append(INDEX, 0, &stored)?;
-        self.changes_bytes += stored.len() as u64;
+        let stored = framed(Kind::Changes, commits, |out| changes.store(out));
+        let stored_bytes = stored.len() as u64;
+        self.stream.append_bytes(INDEX, 0, stored)?;
+        self.changes_bytes += stored_bytes;
         self.changes += 1;
         self.rows.apply(changes);
         Ok(())
@@ -105,23 +108,26 @@ impl StreamIndex {
     }
 
     fn write_snapshot(&mut self, commits: u64) -> io::Result<()> {
-        let stored = framed(Kind::Snapshot, commits, &self.rows.all().stored());
-        let chunks = self.stream.append(SNAPSHOT, 0, &stored)?;
+        let stored = framed(Kind::Snapshot, commits, |out| self.rows.store(out));
+        let stored_bytes = stored.len() as u64;
+        let chunks = self.stream.append_bytes(SNAPSHOT, 0, stored)?;
         if let Some(first) = chunks.first() {
             self.stream.purge(INDEX, Some(first.seq))?;
             self.stream.purge(SNAPSHOT, Some(first.seq))?;
         }
-        self.snapshot_bytes = stored.len() as u64;
+        self.snapshot_bytes = stored_bytes;
         self.changes_bytes = 0;
         self.changes = 0;
         Ok(())
     }
 }
 
-fn framed(kind: Kind, commits: u64, payload: &[u8]) -> Vec<u8> {
-    let mut stored = Vec::with_capacity(frame::HEADER_BYTES + payload.len());
-    frame::encode(&Header::new(kind, commits), &[payload], &mut stored);
-    stored
+/// Of what is written there is one copy: a snapshot may be large.
+fn framed(kind: Kind, commits: u64, write: impl FnOnce(&mut Vec<u8>)) -> Bytes {
+    let mut stored = vec![0; frame::HEADER_BYTES];
+    write(&mut stored);
+    frame::fill(&Header::new(kind, commits), &mut stored);
+    stored.into()
 }
 
 /// What the queue is opened for.

@@ -11,7 +11,8 @@
 //!   lags is waited for, or another one asked;
 //! * whoever opens it asks before each question whether it still may, so that an opening that was given up ends soon;
 //! * what is purged is never anything that was written after this writer's own last message, so that a writer that was
-//!   paused and goes on cannot take away what its successor wrote.
+//!   paused and goes on cannot take away what its successor wrote. Fences apart, which nobody reads: those that were there
+//!   make room for the next one where the stream is full, so that it is taken over all the same.
 //!
 //! Errors of kind `NotFound`, `InvalidData` and `UnexpectedEof` mean that something is damaged. All others mean that
 //! the stream cannot be used now: `ResourceBusy` that another relay took over, `StorageFull` that there is no room.
@@ -64,6 +65,8 @@ const APPEND_PATIENCE: Duration = Duration::from_secs(10);
 const PATIENCE: Duration = Duration::from_secs(12);
 /// How often a fence is written again when somebody wrote in between.
 const FENCES_MAX: usize = 50;
+/// What a fence holds for nothing but its room: of a stream that is full, room for the next fence and a few commits.
+const BALLAST_BYTES: usize = 64 << 10;
 /// The subject of fences.
 const FENCE: &str = "fence";
 
@@ -153,16 +156,22 @@ impl LedgerStream {
 
     async fn write_fence(&self) -> io::Result<u64> {
         let mut fenced = 0;
+        let mut ballast = Bytes::from(vec![0; BALLAST_BYTES.min(self.chunk_bytes)]);
         for _ in 0..FENCES_MAX {
             let after = self.info().await?.state.last_sequence;
             // After it was seen: what a next leader writes then comes after it, and this fence is refused.
             self.may()?;
-            let fence = self.outgoing(FENCE, after, Said::whole(0, 0), Bytes::new());
+            let said = Said::whole(0, ballast.len() as u64);
+            let fence = self.outgoing(FENCE, after, said, ballast.clone());
             let until = Instant::now() + APPEND_PATIENCE;
             match publish(&self.context, &self.stream, &[fence], until).await {
                 Ok(()) => return Ok(after + 1),
                 // Somebody wrote in between.
                 Err(Refusal::Fenced(seq)) => fenced = seq,
+                Err(Refusal::Full(_)) if !ballast.is_empty() => {
+                    self.purge_below(FENCE, after + 1).await?;
+                    ballast.clear();
+                }
                 Err(refusal) => return Err(refusal.into()),
             }
         }
@@ -178,6 +187,19 @@ impl LedgerStream {
         subject: &str,
         offset: u64,
         payload: &[u8],
+    ) -> io::Result<Vec<Chunk>> {
+        self.append_bytes(subject, offset, Bytes::copy_from_slice(payload))
+    }
+
+    /// The same of a payload that is not copied for it.
+    ///
+    /// # Errors
+    /// As above.
+    pub(crate) fn append_bytes(
+        &self,
+        subject: &str,
+        offset: u64,
+        payload: Bytes,
     ) -> io::Result<Vec<Chunk>> {
         let mut ended = self.ended();
         if let Some(refusal) = &*ended {
@@ -210,8 +232,7 @@ impl LedgerStream {
     }
 
     /// The messages of an append; an empty payload is one as well.
-    fn parts(&self, subject: &str, offset: u64, payload: &[u8], first: u64) -> Vec<Outgoing> {
-        let payload = Bytes::copy_from_slice(payload);
+    fn parts(&self, subject: &str, offset: u64, payload: Bytes, first: u64) -> Vec<Outgoing> {
         let parts = payload.len().div_ceil(self.chunk_bytes).max(1);
         let part = |index: usize| {
             let begin = index * self.chunk_bytes;
@@ -311,14 +332,18 @@ impl LedgerStream {
             return Err(refusal.clone().into());
         }
         let below = below_seq.unwrap_or(u64::MAX).min(self.last() + 1);
+        self.jetstream.block_on(self.purge_below(subject, below))
+    }
+
+    async fn purge_below(&self, subject: &str, below: u64) -> io::Result<()> {
         let what = || format!("purging {subject} of the ledger stream");
-        self.jetstream.block_on(self.patiently(what, async || {
+        self.patiently(what, async || {
             let purge = self.stream.purge();
             let subject = format!("{}{subject}", self.prefix);
             let purged = purge.filter(subject).sequence(below).await;
-            purged.map_err(Attempt::again)
-        }))?;
-        Ok(())
+            purged.map(drop).map_err(Attempt::again)
+        })
+        .await
     }
 
     async fn info(&self) -> io::Result<async_nats::jetstream::stream::Info> {

@@ -6,7 +6,9 @@
 //! * a holder that the leader of the stream has not heard for a while is not waited for, whether it does not answer or has
 //!   no monitoring port that is known (a server that began without it does not know its name): it acknowledges nothing
 //!   now. It is asked when it is back: the question is repeated for as long as the value lives, since a server may start
-//!   anew with other settings and a stream may move to another one.
+//!   anew with other settings and a stream may move to another one;
+//! * a stream that somebody deleted is made again when it is asked for: without it nothing goes on, and what it held is
+//!   lost in any case.
 //!
 //! JetStream as it comes syncs every two minutes, and acknowledges before: what all servers of a cluster held in their
 //! page caches is lost when they lose power together.
@@ -82,7 +84,18 @@ pub(super) async fn check(
 ) -> Result<(), JetStreamError> {
     let mut infos = Vec::new();
     for stream in streams.all() {
-        let Some(info) = streams::info(context, &stream).await? else {
+        let mut info = streams::info(context, &stream).await?;
+        if info.is_none() {
+            tracing::error!(
+                stream,
+                "a stream of the queue is not there any more, nor what it held: somebody deleted it; it is made again"
+            );
+            // A server that has just started may say so of a stream that it has; it is asked again before one is made.
+            tokio::time::sleep(REPEAT_SOON).await;
+            Streams::open(context, options).await?;
+            info = streams::info(context, &stream).await?;
+        }
+        let Some(info) = info else {
             return Err(JetStreamError::failed(
                 format!("keep stream {stream}"),
                 &"somebody deleted it",

@@ -1,4 +1,4 @@
-//! The streams of the queue: created where they are missing, checked where they are there.
+//! The streams of the queue: created where they are missing, at a start or later, checked where they are there.
 //!
 //! Contract:
 //! * a stream that is there has every setting that a promise of the queue rests on, or it is refused with what it has,

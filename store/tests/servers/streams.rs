@@ -98,6 +98,27 @@ async fn what_can_be_raised_is_raised_and_what_is_more_is_left_alone() {
     assert_eq!(stream.info().await.unwrap().state.messages, 1);
 }
 
+#[tokio::test]
+async fn those_that_somebody_deleted_while_a_relay_runs_are_made_again() {
+    let Some(server) = server(NatsOptions::default()) else {
+        return;
+    };
+    let relay = JetStream::connect(&one(&server)).await.unwrap();
+    let context = context(&server).await;
+    let all = ["relay-inbox", "relay-ledger", "KV_relay-lease"];
+    let first = config(&context, all[0]).await;
+    for stream in all {
+        context.delete_stream(stream).await.unwrap();
+    }
+    // As it is asked every minute.
+    assert!(relay.ask_whether_durable().await);
+    for stream in all {
+        config(&context, stream).await;
+    }
+    assert_eq!(config(&context, all[0]).await, first);
+    relay.lead("a").await.unwrap().resign().await;
+}
+
 /// Each setting that a promise rests on, broken once.
 #[tokio::test]
 async fn what_is_not_as_it_has_to_be_is_refused() {

@@ -66,7 +66,7 @@ impl From<Refusal> for io::Error {
             Refusal::Full(text) => (
                 io::ErrorKind::StorageFull,
                 format!(
-                    "the ledger stream has no room ({text}): raise max_bytes of the stream, or what its servers or account may store"
+                    "the ledger stream has no room ({text}): raise queue.bytes_max and start a relay again, or raise what its servers or account may store"
                 ),
             ),
             Refusal::TooLarge(text) => (
