@@ -165,3 +165,34 @@ routes:
     assert_eq!(leader.metrics.board.incidents(), []);
     leader.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lanes_that_wait_for_the_lease_take_their_turns_when_it_lasts_again() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let slack = patient().await;
+    let config = config(
+        &slack,
+        "
+slack: { token: xoxb-test, api_url: API_URL, messages_per_minute: 60 }
+channels: { a: { slack_channel: CAAAA }, b: { slack_channel: CBBBB } }
+default_channel: a
+routes:
+  - { name: ones, channel: b, users: [u1] }
+  - { name: rest, channel: a }
+",
+    );
+    let (holder, term) = lasting(30 * SECOND, 40 * SECOND);
+    let leader = Leader::begin(folder.path(), &config, term, Holds::default()).await;
+    leader.append(1).await;
+    leader.append(2).await;
+    // For as long as both turns take.
+    sleep(3 * SECOND / 2).await;
+    assert_eq!(slack.posts().len(), 0);
+    let renewed = Instant::now();
+    holder.extend(Instant::now() + 60 * SECOND);
+    until("both are posted", || slack.posts().len() == 2).await;
+    let took = renewed.elapsed();
+    assert!(took >= SECOND, "two messages of a token within {took:?}");
+    leader.until_delivered(1).await;
+    leader.stop().await;
+}
