@@ -20,20 +20,20 @@ default_channel: a
 ";
 
 /// A proxy that connects when it is told to: what a slow way to Slack is.
-struct SlowProxy {
-    url: String,
+pub(super) struct SlowProxy {
+    pub(super) url: String,
     /// Connections that wait; each is told whether to go on by its sender.
     waiting: mpsc::UnboundedReceiver<Waiting>,
 }
 
-struct Waiting {
-    go_on: oneshot::Sender<()>,
+pub(super) struct Waiting {
+    pub(super) go_on: oneshot::Sender<()>,
     /// When the client has closed it.
     closed: oneshot::Receiver<()>,
 }
 
 impl SlowProxy {
-    async fn start(slack: &LocalSlack) -> Self {
+    pub(super) async fn start(slack: &LocalSlack) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let url = format!("http://{}", listener.local_addr().expect("bound"));
         let (told, waiting) = mpsc::unbounded_channel();
@@ -55,9 +55,19 @@ impl SlowProxy {
         Self { url, waiting }
     }
 
-    async fn next(&mut self) -> Waiting {
+    pub(super) async fn next(&mut self) -> Waiting {
         let next = timeout(PATIENCE, self.waiting.recv()).await;
         next.expect("somebody connects").expect("it runs")
+    }
+
+    /// Nothing waits from now on.
+    pub(super) fn open(mut self) {
+        tokio::spawn(async move {
+            while let Some(next) = self.waiting.recv().await {
+                // It may have been given up.
+                let _ = next.go_on.send(());
+            }
+        });
     }
 }
 
