@@ -26,7 +26,7 @@ fn open(jetstream: &JetStream, segment_bytes: u64) -> Engine {
     Engine::open_on_stream(stream, &options(segment_bytes)).expect("opens")
 }
 
-fn block_on<T>(work: impl Future<Output = T>) -> T {
+pub(super) fn block_on<T>(work: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();

@@ -354,3 +354,6 @@ impl Read for SegmentBytes {
         Ok(length)
     }
 }
+
+#[cfg(test)]
+mod tests;
