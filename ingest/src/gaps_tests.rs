@@ -245,7 +245,7 @@ async fn where_ends_may_come_to_another_relay_nothing_is_counted() {
 
 #[test]
 fn several_relays_are_those_on_jetstream() {
-    let parts = "queue: {jetstream: {servers: ['nats://n:4222'], monitoring: ['http://n:8222']}}";
+    let parts = "queue: {jetstream: {replicas: 1, servers: ['nats://n:4222'], monitoring: ['http://n:8222']}}";
     let whole = "{}";
     for (text, is_part) in [(whole, false), (parts, true)] {
         let mut file = tempfile::NamedTempFile::new().expect("a file");
