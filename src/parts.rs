@@ -60,7 +60,8 @@ pub(crate) struct Parts {
     pub(crate) leading: watch::Sender<Option<Arc<Leading>>>,
     /// The relay ends with its queue; otherwise its term does.
     is_alone: bool,
-    /// Whoever exchanges the configuration, or begins or ends a term.
+    /// Whoever exchanges the configuration, or begins a term. One that ends does not wait for it: what it would be told by then
+    /// is nothing to it.
     turn: Mutex<()>,
 }
 
@@ -96,7 +97,7 @@ impl Parts {
         })
     }
 
-    /// The configuration stays as it is, and so does who leads, while this is held.
+    /// The configuration stays as it is, and no term begins, while this is held.
     pub(crate) async fn turn(&self) -> MutexGuard<'_, ()> {
         self.turn.lock().await
     }

@@ -17,7 +17,7 @@ use auditrelay_config::Config;
 use auditrelay_dispatch::{Metrics, Routes, Templates};
 use auditrelay_ingest::Keyring;
 use auditrelay_store::{
-    Engine, Queue, QueueError,
+    Engine, Queue,
     jetstream::{Inbox, JetStream},
 };
 use prometheus::Registry;
@@ -33,7 +33,7 @@ use crate::{
     metrics::LedgerMetrics,
     parts::{Parts, warn_of_orphans},
     reload::Source,
-    term::{self, Loaded, drain},
+    term::{self, Loaded, drain, first_to_end},
 };
 
 mod holds;
@@ -250,9 +250,7 @@ impl Relay {
             biased;
             () = shutdown => Ok(()),
             error = failed => Err(error),
-            // Nothing ends by itself before a shutdown, so whatever does is a failure.
-            ended = tasks.join_next() => Err(ended.and_then(Result::ok).and_then(Result::err)
-                .unwrap_or(QueueError::Closed)),
+            reason = first_to_end(&mut tasks) => Err(reason),
         };
         // Everybody may have gone already.
         let _ = stop.send(true);

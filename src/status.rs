@@ -22,9 +22,9 @@ use crate::{
 
 pub(crate) use args::StatusArgs;
 #[cfg(test)]
-pub(crate) use report::{Attention, Budget};
+pub(crate) use report::{Attention, Budget, Inbox};
 pub(crate) use report::{Channel, Report};
-pub(crate) use table::{ago, last_delivery, next, oldest, order, short, state};
+pub(crate) use table::{ago, last_delivery, next, oldest, order, replica, short, state};
 pub(crate) use vitals::{Own, Vitals};
 
 /// Where the admin port says it.

@@ -153,9 +153,7 @@ impl Term {
             _ = stop.wait_for(|stop| *stop) => Ok(()),
             error = queue.failed() => Err(error),
             () = tenure.ended() => Ok(()),
-            // Nothing ends by itself before that, so whatever does is a failure.
-            ended = tasks.join_next() => Err(ended.and_then(Result::ok).and_then(Result::err)
-                .unwrap_or(QueueError::Closed)),
+            reason = first_to_end(&mut tasks) => Err(reason),
         };
         // They may have gone already.
         let _ = stopping.send(true);
@@ -164,11 +162,19 @@ impl Term {
     }
 }
 
+/// Waits for the first that ends, and says why it did. Nothing ends by itself before it is told to, so whatever does is a
+/// failure, and its own reason is what is told of it.
+pub(crate) async fn first_to_end(tasks: &mut JoinSet<Result<(), QueueError>>) -> QueueError {
+    let ended = tasks.join_next().await;
+    let reason = ended.and_then(Result::ok).and_then(Result::err);
+    reason.unwrap_or(QueueError::Closed)
+}
+
 /// Waits for what ends; an error of it is said.
 pub(crate) async fn drain(tasks: &mut JoinSet<Result<(), QueueError>>) {
     while let Some(ended) = tasks.join_next().await {
         if let Ok(Err(error)) = ended {
-            tracing::error!(%error, "a part of the relay ended with an error while the relay stops: what was acknowledged is in the queue");
+            tracing::error!(%error, "a part of the relay ended with an error while it was being stopped: what was acknowledged is in the queue");
         }
     }
 }
@@ -183,4 +189,31 @@ pub(crate) async fn until(
         _ = stopped.wait_for(|stop| *stop) => {}
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tasks(work: impl Future<Output = Result<(), QueueError>> + Send + 'static) -> Tasks {
+        let mut tasks = JoinSet::new();
+        tasks.spawn(std::future::pending());
+        tasks.spawn(work);
+        tasks
+    }
+
+    type Tasks = JoinSet<Result<(), QueueError>>;
+
+    #[tokio::test]
+    async fn a_part_that_ends_is_a_failure_and_its_own_reason_is_told() {
+        let mut failed = tasks(async { Err(QueueError::Storage("broken".into())) });
+        let reason = first_to_end(&mut failed).await;
+        assert!(matches!(&reason, QueueError::Storage(why) if &**why == "broken"));
+        let mut ended = tasks(async { Ok(()) });
+        let reason = first_to_end(&mut ended).await;
+        assert!(matches!(reason, QueueError::Closed), "{reason}");
+        let mut panicked = tasks(async { panic!("a bug of ours") });
+        let reason = first_to_end(&mut panicked).await;
+        assert!(matches!(reason, QueueError::Closed), "{reason}");
+    }
 }

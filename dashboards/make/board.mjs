@@ -5,25 +5,54 @@ import { SOURCE } from "./panels.mjs";
 /** Every query names the job, so that a data source with several relays, or none, shows what was asked for. */
 export const JOB = 'job=~"$job"';
 
-/** An expression that is 0 where its metric has no series yet, but only while a relay is scraped: no false comfort. */
-export const orZero = (expr) => `${expr} or 0 * max(auditrelay_build_info{${JOB}})`;
+/**
+ * An expression of what the queue holds, 0 where its metric has no series yet, but only while a relay leads: the others
+ * know nothing of it, and where nobody leads nobody does.
+ */
+export const orZero = (expr) => `${expr} or 0 * max(auditrelay_leader{${JOB}} == 1)`;
+
+/** The same of what each relay counts for itself: 0 only while one is scraped. */
+export const orZeroAtTheDoor = (expr) => `${expr} or 0 * max(auditrelay_build_info{${JOB}})`;
+
+/** What of the inbox is used, by queue; each relay says the same. Nothing where the queue is on a disk. */
+const INBOX = `auditrelay_inbox_bytes{${JOB}} / auditrelay_inbox_bytes_max{${JOB}}`;
+
+/** -1 where the queue is on a disk and has no inbox. */
+export const INBOX_USED = `max(${INBOX}) or 0 * max(auditrelay_leader{${JOB}, queue=""}) - 1`;
+
+/** 0 where one of the queues has nobody that leads, else 1. */
+export const LED = `min(max by (job, namespace, queue) (auditrelay_leader{${JOB}}))`;
 
 /**
- * What the door does: 2 while a relay cannot reach its queue, 1 while one refuses for want of room, else 0. Of several relays on one
- * queue only the one that leads has `auditrelay_queue_refusing`, and without a leader none.
+ * What the door does: 2 while a relay cannot reach its queue, 1 while there is no room, in the queue or in the inbox before
+ * it, else 0. Of several relays on one queue only the one that leads has `auditrelay_queue_refusing`, and without a leader none.
  */
-export const DOOR_STATE = `2 * max(1 - auditrelay_queue_reachable{${JOB}}) > 0 or max(auditrelay_queue_refusing{${JOB}}) ` +
-  `or 0 * max(auditrelay_queue_reachable{${JOB}})`;
+export const DOOR_STATE = `2 * max(1 - auditrelay_queue_reachable{${JOB}}) > 0 or max(auditrelay_queue_refusing{${JOB}} == 1) ` +
+  `or max(${INBOX} > bool 0.95) or 0 * max(auditrelay_queue_reachable{${JOB}})`;
 
 /** `rate` of a counter, summed by these labels ("" for all). */
 export const perSecond = (by, selector) => `sum ${by === "" ? "" : `by (${by}) `}(rate(${selector}[$__rate_interval]))`;
 
-/** How much a counter rose in the last hour. */
+/** How much a counter of each relay's own rose in the last hour. */
 export const lastHour = (by, selector) => `sum ${by === "" ? "" : `by (${by}) `}(increase(${selector}[1h]))`;
+
+/**
+ * The last hour of what the queue holds, by queue and whoever led, as the rules record it. Only the relay that leads has such
+ * series: by instance a second term of the same relay would tell again what the one in between did. One on its disk is by itself.
+ */
+const queuesLastHour = (selector) => {
+  const led = `auditrelay_leader{${JOB}, queue!=""}`;
+  const rest = "ignoring (channel, fate, reason, queue)";
+  return `(max without (instance, pod, container, endpoint, node) (${selector} + ${rest} group_left (queue) 0 * ${led}) ` +
+    `or ${selector} unless ${rest} ${led})[1h:15s]`;
+};
+
+/** How much a counter of the queue's rose in the last hour. */
+export const queueLastHour = (by, selector) => `sum ${by === "" ? "" : `by (${by}) `}(increase(${queuesLastHour(selector)}))`;
 
 /** Dead letters that were added: their number falls again when they are redriven or dropped, so it is read as a gauge. */
 const addedDead = (by, change) => `sum ${by === "" ? "" : `by (${by}) `}(clamp_min(${change}, 0))`;
-export const deadLastHour = (by, selector) => addedDead(by, `delta(${selector}[1h])`);
+export const deadLastHour = (by, selector) => addedDead(by, `delta(${queuesLastHour(selector)})`);
 export const deadPerSecond = (by, selector) => addedDead(by, `deriv(${selector}[$__rate_interval])`);
 
 /** A quantile of a histogram. */

@@ -1,6 +1,6 @@
 // The page of one channel: what waits for it, what Slack says, and what became of everything that went to it.
 
-import { JOB, board, deadLastHour, deadPerSecond, lastHour, orZero, perSecond, quantile } from "./board.mjs";
+import { JOB, board, deadLastHour, deadPerSecond, orZero, perSecond, quantile, queueLastHour } from "./board.mjs";
 import { SEVERITIES, bars, colours, series, stat, states, words } from "./panels.mjs";
 
 const CHANNEL = `${JOB}, channel="$channel"`;
@@ -40,7 +40,7 @@ const NOW = {
     stat({
       title: "Dropped, 1 h", unit: "short", decimals: 0, steps: ["green", 1, "red"], runbook: ["AuditRelayEventsDropped"],
       says: "Deliveries given up in the last hour: over a quota, or by command.",
-      queries: [[orZero(lastHour("", `auditrelay_channel_dropped_events_total{${CHANNEL}}`))]],
+      queries: [[orZero(queueLastHour("", `auditrelay_channel_dropped_events_total{${CHANNEL}}`))]],
     }),
   ],
 };

@@ -1,55 +1,74 @@
 // The overview: what somebody looks at first, on a bad day above all.
 
-import { DOOR_STATE, JOB, board, deadLastHour, deadPerSecond, lastHour, orZero, perSecond, quantile } from "./board.mjs";
+import {
+  DOOR_STATE, INBOX_USED, JOB, LED, board, deadLastHour, deadPerSecond, lastHour, orZero, orZeroAtTheDoor, perSecond, quantile,
+  queueLastHour,
+} from "./board.mjs";
 import { SEVERITIES, bars, colours, series, stat, states, table, words } from "./panels.mjs";
 
 const CHANNEL = `${JOB}, channel=~"$channel"`;
 const CLUSTER = `${JOB}, cluster=~"$cluster"`;
 const OPEN = `/d/auditrelay-delivery?var-channel=\${__data.fields["Channel"]}&\${datasource:queryparam}&\${job:queryparam}`;
 
-/** Seconds since a cluster's last event, or since the start where none has come yet. `other` is no cluster of ours. */
-const SILENCE = `time() - max by (cluster) (auditrelay_cluster_last_event_timestamp_seconds{${CLUSTER}, cluster!="other"} > 0 ` +
-  `or (0 * auditrelay_cluster_last_event_timestamp_seconds{${CLUSTER}, cluster!="other"} ` +
+/**
+ * Seconds since a cluster's last event at any relay, or since the first of them was started where none has come yet. `other` is no
+ * cluster of ours.
+ */
+const SILENCE = `time() - (max by (cluster) (auditrelay_cluster_last_event_timestamp_seconds{${CLUSTER}, cluster!="other"} > 0) ` +
+  `or min by (cluster) (0 * auditrelay_cluster_last_event_timestamp_seconds{${CLUSTER}, cluster!="other"} ` +
   `+ on (job, instance) group_left () auditrelay_start_time_seconds{${JOB}}))`;
 
 /** What a workspace's messages use of what it may post. */
 const BUDGET = `sum by (workspace) (rate(auditrelay_workspace_messages_total{${JOB}}[$__rate_interval])) * 60 ` +
   `/ max by (workspace) (auditrelay_workspace_messages_per_minute_max{${JOB}})`;
 
-const WATCHDOG = `(max(auditrelay_watchdog_interval_seconds{${JOB}}) == 0) - 1 ` +
+/** Only the relay that leads has a watchdog: that it is 0 on all of them says nothing while nobody leads. */
+const WATCHDOG = `(max(auditrelay_watchdog_interval_seconds{${JOB}}) == 0 and max(auditrelay_leader{${JOB}}) == 1) - 1 ` +
   `or time() - max(auditrelay_watchdog_last_delivered_timestamp_seconds{${JOB}} > 0) ` +
-  `or time() - max(auditrelay_start_time_seconds{${JOB}})`;
+  `or time() - max(auditrelay_leader_since_timestamp_seconds{${JOB}} > 0)`;
 
 const NOW = {
   title: "Is it healthy?",
   panels: [
     stat({
-      title: "Relay", unit: "none", steps: ["red", 1, "green"], none: "not scraped", runbook: ["AuditRelayDown"],
+      title: "Relay", w: 6, unit: "none", steps: ["red", 1, "green"], none: "not scraped", runbook: ["AuditRelayDown"],
       says: "Whether Prometheus reaches every relay of this job. Down: API servers repeat a batch for 90 s to 245 s, then lose it.",
       mappings: words({ 0: ["down", "red"], 1: ["up", "green"] }),
       queries: [[`min(up{${JOB}})`]],
     }),
     stat({
-      title: "Door", unit: "none", steps: ["green", 1, "red"], runbook: ["AuditRelayRefusingEvents", "AuditRelayQueueUnreachable"],
-      says: "Whether new batches are taken, refused as the queue or the disk is full, or a relay cannot reach NATS. Refusing for longer than 90 s loses events.",
+      title: "Door", w: 6, unit: "none", steps: ["green", 1, "red"], runbook: ["AuditRelayRefusingEvents", "AuditRelayQueueUnreachable"],
+      says: "Whether new batches are taken, refused as the queue, its inbox or the disk is full, or a relay cannot reach NATS. Refusing for longer than 90 s loses events.",
       mappings: words({ 0: ["accepting", "green"], 1: ["refusing", "red"], 2: ["unreachable", "red"] }),
       queries: [[DOOR_STATE]],
     }),
     stat({
-      title: "Oldest waiting", unit: "s", decimals: 0, steps: ["green", 120, "yellow", 300, "red"],
+      title: "Leader", w: 6, unit: "none", steps: ["red", 1, "green"], none: "not scraped", runbook: ["AuditRelayNoLeader"],
+      says: "Whether one of the relays leads. While nobody does, batches are taken, and nothing is routed, posted or known of the queue.",
+      mappings: words({ 0: ["nobody leads", "red"], 1: ["one leads", "green"] }),
+      queries: [[LED]],
+    }),
+    stat({
+      title: "Inbox used", w: 6, unit: "percentunit", decimals: 0, steps: ["green", 0.1, "yellow", 0.5, "red"], none: "not known",
+      runbook: ["AuditRelayInboxFilling"],
+      says: "Batches that were acknowledged and wait in NATS for the relay that leads, of inbox_bytes_max. At 100 % batches are refused.",
+      mappings: words({ "-1": ["on a disk", "text"] }), queries: [[INBOX_USED]],
+    }),
+    stat({
+      title: "Oldest waiting", w: 5, unit: "s", decimals: 0, steps: ["green", 120, "yellow", 300, "red"],
       runbook: ["AuditRelayDeliveryBehind"],
       says: "How long the oldest event that nobody has been told has waited since it was received. 0: nothing waits.",
       queries: [[orZero(`max(auditrelay_backlog_oldest_age_seconds{${CHANNEL}})`)]],
     }),
     stat({
-      title: "Parked channels", unit: "none", steps: ["green", 1, "red"], runbook: ["AuditRelayChannelParked"],
+      title: "Parked channels", w: 5, unit: "none", steps: ["green", 1, "red"], runbook: ["AuditRelayChannelParked"],
       says: "Channels that Slack refuses. They need a person: invite the bot, replace the token, unarchive the channel.",
       queries: [[`sum(auditrelay_lane_state{${CHANNEL}, state="parked"})`]],
     }),
     stat({
-      title: "Quietest cluster", unit: "s", decimals: 0, steps: ["green", 300, "yellow", 900, "red"], none: "none known",
+      title: "Quietest cluster", w: 5, unit: "s", decimals: 0, steps: ["green", 300, "yellow", 900, "red"], none: "none known",
       runbook: ["AuditRelayClusterSilent"],
-      says: "The longest time that a cluster has sent nothing, counted from the start where none has come yet. Silence may be an attack.",
+      says: "The longest time that a cluster has sent nothing, counted from the first relay's start where none has come yet. Silence may be an attack.",
       queries: [[`max(${SILENCE})`]],
     }),
     stat({
@@ -59,35 +78,35 @@ const NOW = {
       queries: [[`min(auditrelay_disk_free_bytes{${JOB}} - auditrelay_disk_free_bytes_min{${JOB}})`]],
     }),
     stat({
-      title: "Dropped, 1 h", unit: "short", decimals: 0, steps: ["green", 1, "red"], runbook: ["AuditRelayEventsDropped"],
+      title: "Dropped, 1 h", w: 5, unit: "short", decimals: 0, steps: ["green", 1, "red"], runbook: ["AuditRelayEventsDropped"],
       says: "Deliveries given up in the last hour: over a quota, or by command. Nobody is told of them but as a count.",
-      queries: [[orZero(lastHour("", `auditrelay_channel_dropped_events_total{${CHANNEL}}`))]],
+      queries: [[orZero(queueLastHour("", `auditrelay_channel_dropped_events_total{${CHANNEL}}`))]],
     }),
     stat({
-      title: "Dead letters, 1 h", unit: "short", decimals: 0, steps: ["green", 1, "red"], runbook: ["AuditRelayDeadLetters"],
+      title: "Dead letters, 1 h", w: 5, unit: "short", decimals: 0, steps: ["green", 1, "red"], runbook: ["AuditRelayDeadLetters"],
       says: "Deliveries of the last hour that Slack will never take. They are kept: auditrelay dead list.",
       queries: [[orZero(deadLastHour("", `auditrelay_channel_dead_events{${CHANNEL}}`))]],
     }),
     stat({
-      title: "Quarantined, 1 h", unit: "short", decimals: 0, steps: ["green", 1, "yellow", 100, "red"],
+      title: "Quarantined, 1 h", w: 5, unit: "short", decimals: 0, steps: ["green", 1, "yellow", 100, "red"],
       runbook: ["AuditRelayQuarantineRising"],
       says: "Items of the last hour that could not be read as events. They are kept: auditrelay quarantine list.",
-      queries: [[orZero(lastHour("", `auditrelay_ledger_events_total{${JOB}, fate="quarantined"}`))]],
+      queries: [[orZero(queueLastHour("", `auditrelay_ledger_events_total{${JOB}, fate="quarantined"}`))]],
     }),
     stat({
       title: "Refused, 1 h", unit: "short", decimals: 0, steps: ["green", 1, "yellow", 100, "red"],
       runbook: ["AuditRelayRefusingEvents"],
       says: "Requests and connections turned away in the last hour, for any reason. A refused batch is repeated for 90 s, then lost.",
-      queries: [[orZero(lastHour("", `auditrelay_ingest_refused_total{${JOB}}`))]],
+      queries: [[orZeroAtTheDoor(lastHour("", `auditrelay_ingest_refused_total{${JOB}}`))]],
     }),
     stat({
-      title: "Slack budget used", unit: "percentunit", decimals: 0, steps: ["green", 0.7, "yellow", 0.95, "orange"],
+      title: "Slack budget used", w: 5, unit: "percentunit", decimals: 0, steps: ["green", 0.7, "yellow", 0.95, "orange"],
       runbook: ["AuditRelayDeliveryBehind"],
       says: "The busiest workspace's messages, of slack.messages_per_minute. At 100 % what comes becomes digests, and waits.",
       queries: [[`max(${BUDGET})`]],
     }),
     stat({
-      title: "Watchdog heard", unit: "s", decimals: 0, steps: ["green", 600, "yellow", 900, "red"],
+      title: "Watchdog heard", w: 5, unit: "s", decimals: 0, steps: ["green", 600, "yellow", 900, "red"],
       runbook: ["AuditRelayWatchdogMissing"],
       says: "How long ago the last synthetic event came through the whole path. Off: watchdog.interval_seconds is 0.",
       mappings: words({ "-1": ["off", "text"] }), queries: [[WATCHDOG]],
@@ -242,7 +261,7 @@ const WHO = {
         },
         {
           name: "Dropped, 1 h", unit: "short", decimals: 0, steps: ["transparent", 1, "red"],
-          expr: lastHour("channel", `auditrelay_channel_dropped_events_total{${CHANNEL}}`),
+          expr: queueLastHour("channel", `auditrelay_channel_dropped_events_total{${CHANNEL}}`),
         },
       ],
     }),

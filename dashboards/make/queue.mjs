@@ -1,6 +1,6 @@
 // The page of the queue and its disk, and of the door that fills it.
 
-import { DOOR_STATE, JOB, board, lastHour, orZero, perSecond, quantile } from "./board.mjs";
+import { DOOR_STATE, JOB, board, lastHour, orZeroAtTheDoor, perSecond, quantile } from "./board.mjs";
 import { SEVERITIES, colours, series, stat, table, words } from "./panels.mjs";
 
 const REFUSING = ["AuditRelayRefusingEvents"];
@@ -13,14 +13,14 @@ const DOOR = {
   panels: [
     stat({
       title: "Door", unit: "none", steps: ["green", 1, "red"], runbook: [...REFUSING, "AuditRelayQueueUnreachable"],
-      says: "Whether new batches are taken, refused as the queue or the disk is full, or a relay cannot reach NATS.",
+      says: "Whether new batches are taken, refused as the queue, its inbox or the disk is full, or a relay cannot reach NATS.",
       mappings: words({ 0: ["accepting", "green"], 1: ["refusing", "red"], 2: ["unreachable", "red"] }),
       queries: [[DOOR_STATE]],
     }),
     stat({
       title: "Refused, 1 h", unit: "short", decimals: 0, steps: ["green", 1, "yellow", 100, "red"], runbook: REFUSING,
       says: "Requests and connections turned away in the last hour, for any reason. A refused batch is repeated for 90 s, then lost.",
-      queries: [[orZero(lastHour("", `auditrelay_ingest_refused_total{${JOB}}`))]],
+      queries: [[orZeroAtTheDoor(lastHour("", `auditrelay_ingest_refused_total{${JOB}}`))]],
     }),
     stat({
       title: "Answered within", unit: "s", decimals: 1, steps: ["green", 0.5, "yellow", 1, "red"],
@@ -182,7 +182,7 @@ const REPETITIONS = {
     series({
       title: "Dedup window", w: 8, unit: "s", steps: ["red", 245, "green"], lines: true, runbook: ["AuditRelayDedupWindowShort"],
       says: "How long ago the oldest remembered event came. With a full memory it has to stay above 245 s, an API server's last try. It starts at 0.",
-      queries: [[`min by (instance) (auditrelay_dedup_window_seconds{${JOB}})`, "{{instance}}"]],
+      queries: [[`min by (instance) (auditrelay_dedup_window_seconds{${JOB}} and on (job, instance) auditrelay_leader{${JOB}} == 1)`, "{{instance}}"]],
     }),
     series({
       title: "Remembered events", w: 8, unit: "short", steps: ["green"],

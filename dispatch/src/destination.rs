@@ -110,8 +110,11 @@ pub enum SendError {
         /// What happened.
         reason: String,
     },
-    /// Certainly not posted, as this relay may not post (any more): no fault of the message or the channel.
-    #[error("not sent: this relay's lease ends, or has ended")]
+    /// Certainly not posted, as this relay may not post (any more), or nothing may go there yet: no fault of the message or
+    /// the channel.
+    #[error(
+        "not sent: this relay's lease ends or has ended, or another message has just left for the channel"
+    )]
     Withheld,
 }
 

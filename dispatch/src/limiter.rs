@@ -75,7 +75,7 @@ struct Now {
     limiter: Arc<Limiter>,
     interval: Duration,
     burst: NonZeroU32,
-    /// When it last allowed something.
+    /// When it last allowed something, or that happened, which may be later.
     last: Option<Instant>,
 }
 
@@ -125,12 +125,23 @@ impl Limited {
         }
     }
 
-    /// Another pace from now on. What was allowed within its interval counts as all that it allows at once: rather a
+    /// How often it allows one, and how many at once.
+    pub(crate) fn quota(&self) -> (Duration, u32) {
+        let now = self.now();
+        (now.interval, now.burst.get())
+    }
+
+    /// What it allowed happens only now.
+    pub(crate) fn happens(&self) {
+        self.now().last = Some(Instant::now());
+    }
+
+    /// Another pace from now on; `false` if it is the same. What was allowed within its interval counts as all that it allows at once: rather a
     /// little late than too early.
-    pub(crate) fn exchange(&self, interval: Duration, burst: NonZeroU32) {
+    pub(crate) fn exchange(&self, interval: Duration, burst: NonZeroU32) -> bool {
         let mut now = self.now();
         if (now.interval, now.burst) == (interval, burst) {
-            return;
+            return false;
         }
         let new = limiter(interval, burst);
         if now.last.is_some_and(|last| last.elapsed() < interval) {
@@ -140,5 +151,6 @@ impl Limited {
         (now.interval, now.burst) = (interval, burst);
         drop(now);
         self.exchanged.notify_waiters();
+        true
     }
 }

@@ -3,12 +3,14 @@
 //! Slack: one message a second and channel, in short bursts a little more. A lane waits here *before* it
 //! leases, so that whatever gathers meanwhile goes out in the same message; but it begins to lease and
 //! render a moment early ([`Pace::nearly_ready`]), as long before as that took lately, so that the message is there
-//! when the channel takes it ([`Pace::ready`]). A hold is never shortened: `Retry-After` is the least a lane waits, and
+//! when the channel takes it ([`Pace::ready`]). What may go may still be kept from leaving (a connection that takes seconds
+//! to open, a commit): so the place counts when messages really leave ([`Place::leaves`]), and one that would leave too
+//! soon after another does not. A hold is never shortened: `Retry-After` is the least a lane waits, and
 //! it is the place's: no lane posts there before, whatever the channel is called in the configuration.
 
 use std::{
     num::NonZeroU32,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -30,6 +32,8 @@ pub struct Place {
     limiter: Arc<Limited>,
     /// Until when Slack asked to wait, whichever lane it told.
     asked_until: Arc<Mutex<Option<Instant>>>,
+    /// From when on its whole burst may leave at once, as far as messages that left are concerned.
+    full_at: Arc<Mutex<Option<Instant>>>,
     /// When it takes the first message, where somebody else may have posted there before.
     first: Option<Instant>,
     /// Where holds are noted for who comes next.
@@ -44,6 +48,7 @@ impl Place {
             name: name.to_owned(),
             limiter: Arc::new(Limited::new(interval, not_zero(burst))),
             asked_until: Arc::default(),
+            full_at: Arc::default(),
             first: None,
             noted: None,
         }
@@ -76,10 +81,12 @@ impl Place {
         }
     }
 
-    /// The same channel at Slack, reached by another token: what Slack asks of one is asked of the other.
+    /// The same channel at Slack, reached by another token: what Slack asks of one is asked of the other, and what left for
+    /// one has left for the other.
     #[must_use]
     pub fn held_as(mut self, other: &Self) -> Self {
         self.asked_until = Arc::clone(&other.asked_until);
+        self.full_at = Arc::clone(&other.full_at);
         self
     }
 
@@ -109,9 +116,51 @@ impl Place {
         }
     }
 
+    /// A message leaves for it now; `false` if it must not, as another one left too short a time ago.
+    pub(crate) fn leaves(&self) -> bool {
+        self.count(false)
+    }
+
+    /// Counts a message that leaves now, unless it must not, or `anyway`; whether it did.
+    fn count(&self, anyway: bool) -> bool {
+        let now = Instant::now();
+        let mut full_at = self.full_at();
+        let (interval, burst) = self.limiter.quota();
+        let full = full_at.map_or(now, |at| at.max(now));
+        if !anyway && full - now > interval.saturating_mul(burst - 1) {
+            return false;
+        }
+        *full_at = Some(full.checked_add(interval).unwrap_or(after(interval)));
+        self.limiter.happens();
+        true
+    }
+
+    /// When one more may leave, where that is not now.
+    fn free_at(&self) -> Option<Instant> {
+        let full_at = *self.full_at();
+        let (interval, burst) = self.limiter.quota();
+        let free_at = full_at?.checked_sub(interval.saturating_mul(burst - 1))?;
+        (free_at > Instant::now()).then_some(free_at)
+    }
+
+    async fn until_free(&self) {
+        // Of another lane one may leave meanwhile.
+        while let Some(free_at) = self.free_at() {
+            sleep_until(free_at).await;
+        }
+    }
+
+    fn full_at(&self) -> MutexGuard<'_, Option<Instant>> {
+        let full_at = self.full_at.lock();
+        full_at.unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Another pace from now on, for all lanes that post there.
     pub fn set_pace(&self, interval: Duration, burst: u64) {
-        self.limiter.exchange(interval, not_zero(burst));
+        if self.limiter.exchange(interval, not_zero(burst)) {
+            // The limiter knows when the last one left.
+            *self.full_at() = None;
+        }
     }
 }
 
@@ -183,7 +232,7 @@ impl Pace {
             self.held_until = None;
         }
         self.place.until_not_held().await;
-        if let Some(next) = self.next {
+        if let Some(next) = self.next.max(self.place.free_at()) {
             sleep_until(next - self.lead).await;
         }
     }
@@ -192,7 +241,13 @@ impl Pace {
     pub async fn ready(&mut self) {
         self.place.until_not_held().await;
         let left = self.place.limiter.ready().await;
+        self.place.until_free().await;
         self.next = (left == 0).then(|| Instant::now() + self.interval);
+    }
+
+    /// Counts something that has left, which the place was not asked for.
+    pub(crate) fn left(&self) {
+        self.place.count(true);
     }
 
     /// Notes how long it took to prepare a message.

@@ -154,3 +154,76 @@ async fn the_next_lane_rests_as_long_and_after_a_change_as_long_as_slack_asked()
         assert!(waited <= least + SECOND, "{waited:?}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_next_message_goes_an_interval_after_the_one_before_left_whenever_its_turn_was() {
+    let place = Place::new("a", SECOND, 1);
+    let mut pace = Pace::new(SECOND, place.clone());
+    post(&mut pace, Duration::ZERO).await;
+    sleep(SECOND * 4).await;
+    assert!(place.leaves());
+    let left = Instant::now();
+    // What gathers meanwhile is in the message.
+    pace.nearly_ready().await;
+    assert_eq!(left.elapsed(), SECOND);
+    pace.ready().await;
+    assert_eq!(left.elapsed(), SECOND);
+    // This one never leaves: nothing waits for it.
+    sleep(SECOND * 4).await;
+    let given_up = Instant::now();
+    post(&mut pace, Duration::ZERO).await;
+    assert_eq!(given_up.elapsed(), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_left_late_is_one_of_the_burst() {
+    let place = Place::new("a", SECOND, 3);
+    let mut pace = Pace::new(SECOND, place.clone());
+    pace.ready().await;
+    sleep(SECOND * 4).await;
+    let start = Instant::now();
+    assert!(place.leaves());
+    for after in [0, 0, 1, 2] {
+        post(&mut pace, Duration::ZERO).await;
+        assert_eq!(start.elapsed(), SECOND * after);
+        assert!(place.leaves());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_all_lanes_of_a_place_one_message_leaves_at_a_time() {
+    let place = Place::new("a", SECOND, 1);
+    let rotated = Place::new("a", SECOND, 1).held_as(&place);
+    let mut lane = Pace::new(SECOND, place.clone());
+    assert!(place.leaves());
+    sleep(SECOND / 2).await;
+    assert!(!place.clone().leaves() && !rotated.leaves());
+    sleep(SECOND / 2).await;
+    assert!(rotated.leaves() && !place.leaves());
+    // A file that is there is there.
+    lane.left();
+    let start = Instant::now();
+    lane.ready().await;
+    assert_eq!(start.elapsed(), SECOND * 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_pace_counts_from_when_the_last_message_left() {
+    for (interval, waited, new) in [
+        (SECOND, SECOND * 3 / 2, SECOND * 3),
+        (SECOND * 3600, SECOND, SECOND * 2),
+    ] {
+        let place = Place::new("a", interval, 1);
+        let mut pace = Pace::new(interval, place.clone());
+        pace.ready().await;
+        sleep(SECOND * 4).await;
+        assert!(place.leaves());
+        let left = Instant::now();
+        sleep(waited).await;
+        place.set_pace(new, 1);
+        place.set_pace(new, 1);
+        pace.ready().await;
+        assert!(left.elapsed() >= new, "{:?}", left.elapsed());
+        assert!(left.elapsed() <= new + waited, "{:?}", left.elapsed());
+    }
+}

@@ -3,7 +3,8 @@
 //!
 //! Invariants: blocks are routed in order; each event ends under exactly one fate of the ledger; what is in
 //! memory (keys that were seen, what rates counted) is never ahead of the store for longer than one commit, and a
-//! commit that fails ends the process, so a duplicate is never judged by keys that were lost; the table may be exchanged
+//! commit that fails ends the process, so a duplicate is never judged by keys that were lost; of two copies that were received
+//! within the window the second is a duplicate, however long either waited to be routed; the table may be exchanged
 //! between two commits, never within one, and what rates counted stays.
 
 use std::{
@@ -51,6 +52,9 @@ struct Decider {
     rates: Rates,
     mutes: Mutes,
     clock: SteadyClock,
+    /// When the last of what was decided was received. What waits may be older than the window: a copy of it that came
+    /// soon after it is known all the same.
+    received_unix_ms: i64,
     duplicates: Duplicates,
     metrics: Metrics,
 }
@@ -95,8 +99,9 @@ impl<Q: Queue> Router<Q> {
             for key in &block.keys {
                 seen.note(key, block.seq, at_ms);
             }
-            // The window may be smaller than it was when they were stored.
-            let forgotten = seen.expire(clock.now_unix_ms());
+            // The window may be smaller than it was when they were stored. What is not routed yet may have come long ago, so
+            // they are not too old for it, whatever the time is now.
+            let forgotten = seen.expire(at_ms);
             metrics.dedup_forgotten_early.inc_by(forgotten.early);
         }
         let rates = Rates::load(&queue.rates().await?, &routes, clock.now_unix_ms());
@@ -109,6 +114,7 @@ impl<Q: Queue> Router<Q> {
                 rates,
                 mutes,
                 clock,
+                received_unix_ms: i64::MIN,
                 duplicates: Duplicates::default(),
                 metrics,
             },
@@ -181,7 +187,8 @@ impl Decider {
     /// Forgets keys that are older than the window; returns the last block of them.
     fn forget(&mut self) -> Option<u64> {
         let now_unix_ms = self.clock.now_unix_ms();
-        let forgotten = self.seen.expire(now_unix_ms);
+        // Whoever received it may have had a clock that is ahead.
+        let forgotten = self.seen.expire(self.received_unix_ms.min(now_unix_ms));
         self.metrics.dedup_forgotten_early.inc_by(forgotten.early);
         self.metrics.dedup_entries.set(self.seen.entries() as i64);
         self.metrics
@@ -195,6 +202,7 @@ impl Decider {
         let mutes = Some(&self.mutes).filter(|mutes| !mutes.is_empty());
         let mut sorted = Sorted::new(&self.routes, &mut self.rates, mutes, now_unix_ms);
         for block in blocks {
+            self.received_unix_ms = self.received_unix_ms.max(block.received_unix_ms);
             let (wanted, routed, reused) =
                 note(&mut self.seen, &self.duplicates, &mut sorted, block);
             self.metrics.audit_id_reuse.inc_by(reused);

@@ -1,6 +1,11 @@
 //! The router on a real queue: what it remembers, and for how long.
 
-use std::{borrow::Cow, io::Write, path::Path, time::Duration};
+use std::{
+    borrow::Cow,
+    io::Write,
+    path::Path,
+    time::{Duration, SystemTime},
+};
 
 use auditrelay_audit::{Envelope, Event, EventKey, HashKey};
 use auditrelay_config::{Overrides, load};
@@ -65,6 +70,17 @@ impl Running {
 }
 
 async fn append(queue: &Engine, id: &str) {
+    append_received(queue, id, SystemTime::now()).await;
+}
+
+async fn append_received(queue: &Engine, id: &str, received: SystemTime) {
+    push(queue, id, received).await;
+    while queue.ledger().waiting > 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+async fn push(queue: &Engine, id: &str, received: SystemTime) {
     let json = format!(
         r#"{{"level":"Metadata","stage":"ResponseComplete","auditID":"{id}","verb":"get","user":{{"username":"a"}}}}"#
     );
@@ -74,18 +90,17 @@ async fn append(queue: &Engine, id: &str) {
         json: Cow::Owned(json),
         body_unreadable: false,
     };
+    let since_1970 = received.duration_since(SystemTime::UNIX_EPOCH);
+    let received_unix_ms = since_1970.expect("after 1970").as_millis();
     let batch = Batch {
         cluster: Cow::Borrowed("prod"),
-        received_unix_ms: 0,
+        received_unix_ms: received_unix_ms as i64,
         entries: vec![Entry { key, content }],
     };
     queue
         .append(EncodedBatch::new(&batch))
         .await
         .expect("durable");
-    while queue.ledger().waiting > 0 {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -125,6 +140,33 @@ async fn what_the_window_forgets_leaves_the_disk_too() {
         (1..=6).contains(&blocks),
         "{blocks} of 11 blocks are still on disk"
     );
+}
+
+/// A queue that nobody routes for a while: no relay runs, or on JetStream none leads.
+#[tokio::test(flavor = "multi_thread")]
+async fn copies_that_came_within_the_window_are_known_however_long_they_wait() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let queue = queue(dir.path());
+    let began = SystemTime::now();
+    let after = |milliseconds| began + Duration::from_millis(milliseconds);
+    // Longer than the window passes between one copy and the other, and something else is routed meanwhile.
+    let router = start(&queue, Duration::from_millis(80)).await;
+    append_received(&queue, "a", after(0)).await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    append_received(&queue, "b", after(10)).await;
+    append_received(&queue, "a", after(20)).await;
+    router.stop().await;
+    assert_eq!(queue.ledger().counts.duplicates, 1);
+    // It passes while no router runs.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let router = start(&queue, Duration::from_millis(80)).await;
+    append_received(&queue, "b", after(30)).await;
+    // What comes now is out of it.
+    append(&queue, "c").await;
+    append(&queue, "a").await;
+    router.stop().await;
+    let counts = queue.ledger().counts;
+    assert_eq!((counts.routed, counts.duplicates), (4, 2));
 }
 
 #[tokio::test(flavor = "multi_thread")]

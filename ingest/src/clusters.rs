@@ -35,6 +35,9 @@ impl ClusterMetrics {
 
     /// From now on clusters that this configuration names have series of their own.
     pub(crate) fn tell_apart(&self, config: &Config) {
+        if config.queue.jetstream.is_some() {
+            self.gaps.sees_a_part();
+        }
         let gone = self.labels.replace(config);
         self.show(&gone);
     }

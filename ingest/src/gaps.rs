@@ -14,7 +14,8 @@
 //!   make one that is not there takes a sender who is let in, and it counts for the cluster that it is let in for;
 //! * memory is bounded ([`REQUESTS_MAX`]); who has most of it gives up its oldest, which are counted as untracked. The
 //!   hash of an ID is keyed anew at each start, so nobody can choose IDs that meet;
-//! * a cluster whose policy leaves the stage out costs a comparison an event, and no memory.
+//! * a cluster whose policy leaves the stage out costs a comparison an event, and no memory;
+//! * where several relays take a cluster's batches, each sees a part of them, so nothing is noted ([`Gaps::sees_a_part`]).
 //!
 //! What is here is lost with the process.
 
@@ -130,6 +131,8 @@ struct State {
     requests_max: usize,
     /// Of the labels that the tables are by.
     labels_changes: u64,
+    /// Ends may come to another relay.
+    is_part: bool,
 }
 
 /// Requests of one label.
@@ -163,6 +166,7 @@ impl Gaps {
                 tables: BTreeMap::new(),
                 requests_max: REQUESTS_MAX,
                 labels_changes: labels.changes(),
+                is_part: false,
             })),
             hasher: RandomState::new(),
             labels,
@@ -185,9 +189,18 @@ impl Gaps {
         }
     }
 
+    /// A request may begin here and end at another relay: a beginning without an end says nothing.
+    pub(crate) fn sees_a_part(&self) {
+        self.state().is_part = true;
+    }
+
     /// To note a batch of a cluster with.
     pub(crate) fn stages(&self, cluster: &str) -> Stages {
-        let keeps_ends = self.state().tables.contains_key(self.labels.of(cluster));
+        let state = self.state();
+        if state.is_part {
+            return Stages::default();
+        }
+        let keeps_ends = state.tables.contains_key(self.labels.of(cluster));
         let watch = Watch {
             hasher: self.hasher.clone(),
             keeps_ends,

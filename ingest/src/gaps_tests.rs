@@ -233,3 +233,28 @@ async fn other_labels_forget_what_was_under_the_old_ones() {
     let series = families[0].get_metric().len();
     assert_eq!(series, gaps.labels.all().len(), "{families:?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn where_ends_may_come_to_another_relay_nothing_is_counted() {
+    let gaps = at_work().await;
+    gaps.sees_a_part();
+    begin(&gaps, "a");
+    advance(WELL_OVER).await;
+    assert_eq!(unfinished(&gaps, "prod"), 0);
+}
+
+#[test]
+fn several_relays_are_those_on_jetstream() {
+    let parts = "queue: {jetstream: {servers: ['nats://n:4222'], monitoring: ['http://n:8222']}}";
+    let whole = "{}";
+    for (text, is_part) in [(whole, false), (parts, true)] {
+        let mut file = tempfile::NamedTempFile::new().expect("a file");
+        std::io::Write::write_all(&mut file, text.as_bytes()).expect("written");
+        let overrides = auditrelay_config::Overrides::default();
+        let loaded = auditrelay_config::load(Some(file.path()), [], overrides).expect("valid");
+        let metrics = crate::clusters::ClusterMetrics::new(&prometheus::Registry::new());
+        let metrics = metrics.expect("registered");
+        metrics.tell_apart(&loaded.config);
+        assert_eq!(metrics.gaps.state().is_part, is_part);
+    }
+}

@@ -327,18 +327,20 @@ impl Lanes {
         match (to, &wanted.api, place, workspace) {
             (To::Api { channel, .. }, Some(api), Some(place), Some(workspace)) => {
                 let api = api.clone().timed(self.metrics.slack_requests.clone());
-                let api = api.within(self.term.clone());
+                let api = api.within(self.term.clone()).paced(Some(place.clone()));
                 let slack = SlackApi::new(api, channel, workspace.clone());
                 self.spawn(name, wanted, place, Some(workspace), slack);
             }
             (To::Webhook { url, .. }, _, Some(place), workspace) => {
                 let http = wanted.http.clone().within(self.term.clone());
                 let http = http.timed(self.metrics.slack_requests.clone());
+                let http = http.paced(Some(place.clone()));
                 let webhook = SlackWebhook::new(http, &url.0);
                 self.spawn(name, wanted, place, workspace, webhook);
             }
             (To::Switch { url, .. }, _, Some(place), _) => {
                 let http = wanted.http.clone().within(self.term.clone());
+                let http = http.paced(Some(place.clone()));
                 let switch = PlainWebhook::new(&http, &url.0);
                 self.spawn(name, wanted, place, None, switch);
             }

@@ -3,8 +3,8 @@
 //! Contract:
 //! * a term begins when this replica holds the lease: the ledger stream is opened, which ends whatever a leader before could
 //!   still have written, and what the inbox holds is taken from where it was taken to;
-//! * a term ends with the lease, with its queue (NATS cannot be reached, another one leads), or with the relay. Only the
-//!   last ends the process. Whatever ended it, the lease is given up, so that another replica can begin at once;
+//! * a term ends with the lease, with its queue (NATS cannot be reached, another one leads), or with the relay, also while
+//!   it begins. Only the last ends the process. Whatever ended it, the lease is given up, so that another replica can begin at once;
 //! * at a shutdown: lanes first, which finish the post that is under way, then what Slack asked to wait for, the queue, and the
 //!   lease; each has its part of `ingest.shutdown_seconds`, so that the lease is given up and does not have to run out;
 //! * a term that could not begin, or failed, is followed by a pause, which grows: meanwhile another replica may be better.
@@ -194,7 +194,10 @@ impl Leader {
     ) -> Ended {
         let mut stopped = stop.clone();
         let tenure = leadership.tenure();
-        let loading = term::load(queue.clone(), &self.parts, &self.dispatch_metrics);
+        let loading = async {
+            let loaded = term::load(queue.clone(), &self.parts, &self.dispatch_metrics).await?;
+            Ok((loaded, self.holds().await))
+        };
         let loaded = tokio::select! {
             biased;
             _ = stopped.wait_for(|stop| *stop) => Err(Ended::Stopped),
@@ -220,11 +223,10 @@ impl Leader {
     async fn with_holds(
         &self,
         queue: &Engine,
-        loaded: Loaded,
+        (loaded, holds): (Loaded, HoldBook),
         leadership: &Leadership,
         stop: &watch::Receiver<bool>,
     ) -> Ended {
-        let holds = self.holds().await;
         let mut keeping = Keeping::new(holds.subscribe(), |now| self.keep_holds(now));
         let ended = tokio::select! {
             ended = self.term_of(queue, loaded, leadership, holds.clone(), stop) => ended,
@@ -246,13 +248,22 @@ impl Leader {
         holds: HoldBook,
         stop: &watch::Receiver<bool>,
     ) -> Ended {
-        let term = match self.begin(queue, loaded, leadership, holds).await {
-            Ok(term) => term,
-            Err(error) => return failed(error),
+        let (tenure, mut stopped) = (leadership.tenure(), stop.clone());
+        let beginning = async {
+            let term = self.begin(queue, loaded, leadership, holds).await;
+            let term = term.map_err(|error| error.to_string())?;
+            let questions = self.queue.questions(leadership).await;
+            questions.map_or_else(|error| Err(error.to_string()), |asked| Ok((term, asked)))
         };
-        let questions = match self.queue.questions(leadership).await {
-            Ok(questions) => questions,
-            Err(error) => return Ended::Failed(error.to_string()),
+        let begun = tokio::select! {
+            biased;
+            _ = stopped.wait_for(|stop| *stop) => return Ended::Stopped,
+            () = tenure.ended() => Err("its lease ran out before it led".to_owned()),
+            begun = beginning => begun,
+        };
+        let (term, questions) = match begun {
+            Ok(begun) => begun,
+            Err(reason) => return Ended::Failed(reason),
         };
         let mut beside = JoinSet::new();
         beside.spawn(far::answer_for(Arc::clone(&self.admin), questions));
@@ -261,7 +272,6 @@ impl Leader {
             replica = self.replica,
             "this replica leads: it routes, posts and answers commands"
         );
-        let mut stopped = stop.clone();
         let ((end, ending), (end_pump, pump_ending)) =
             (watch::channel(false), watch::channel(false));
         let grace = || match *stop.borrow() {
@@ -269,7 +279,6 @@ impl Leader {
             false => OVER_GRACE,
         };
         let pump = self.inbox.pump(queue.clone(), pump_ending);
-        let tenure = leadership.tenure();
         let term = term.run(&tenure, ending, grace);
         tokio::pin!(term, pump);
         let ended = tokio::select! {
@@ -381,3 +390,7 @@ fn too_late() -> Ended {
 fn failed(error: QueueError) -> Ended {
     Ended::Failed(error.to_string())
 }
+
+#[cfg(test)]
+#[path = "lead_tests.rs"]
+mod tests;

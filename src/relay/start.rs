@@ -60,11 +60,7 @@ impl Front {
         tasks.spawn(async move {
             // The relay's own grace ends it, and takes everything along.
             let ended = term.run(&Tenure::always(), stop, || Duration::MAX).await;
-            match queue.check() {
-                Ok(()) => ended,
-                // Whoever watches the queue tells.
-                Err(_) => Ok(()),
-            }
+            own_reason(ended, queue.check())
         });
     }
 
@@ -212,5 +208,32 @@ impl Relay {
             Ok(())
         });
         Ok(())
+    }
+}
+
+/// Why a term on a disk ended, if that was no failure of its queue: of that whoever watches the queue tells.
+fn own_reason(
+    ended: Result<(), QueueError>,
+    queue: Result<(), QueueError>,
+) -> Result<(), QueueError> {
+    match queue {
+        Ok(()) => ended,
+        Err(_) => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_that_failed_is_told_where_the_queue_is_well() {
+        let of_part = || Err(QueueError::Storage("a part".into()));
+        let of_queue = || Err(QueueError::Storage("the queue".into()));
+        let told = own_reason(of_part(), Ok(()));
+        assert!(matches!(told, Err(QueueError::Storage(why)) if &*why == "a part"));
+        assert!(own_reason(of_part(), of_queue()).is_ok());
+        assert!(own_reason(Ok(()), Ok(())).is_ok());
+        assert!(own_reason(Ok(()), of_queue()).is_ok());
     }
 }

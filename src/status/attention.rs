@@ -49,7 +49,7 @@ pub(super) fn judge(report: &mut Report, storage: Option<QueueError>) {
             "no_leader",
             None,
             format!("nothing is routed or posted, or this replica cannot see it: {why}"),
-            "one of the relays begins to lead within seconds; if it goes on, look at their logs and at NATS. What was acknowledged is kept",
+            "mostly one of the relays leads within seconds; where none does, their logs say why: look there, and at NATS. What was acknowledged is kept",
         );
     }
     if let Some(why) = &report.refusing {
@@ -60,7 +60,8 @@ pub(super) fn judge(report: &mut Report, storage: Option<QueueError>) {
             "free disk space or raise the limit (queue.bytes_max); batches are taken again by themselves then",
         );
     }
-    if !report.ledger.balanced {
+    let ledger = report.ledger.as_ref();
+    if ledger.is_some_and(|ledger| !ledger.balanced) {
         say(
             "unbalanced",
             None,
@@ -68,8 +69,8 @@ pub(super) fn judge(report: &mut Report, storage: Option<QueueError>) {
             "`auditrelay ledger` shows where; please report it",
         );
     }
-    if report.ledger.lost > 0 {
-        let events = count(report.ledger.lost, "event");
+    if let Some(lost) = ledger.map(|ledger| ledger.lost).filter(|lost| *lost > 0) {
+        let events = count(lost, "event");
         say(
             "lost",
             None,

@@ -34,9 +34,10 @@ pub(crate) struct Report {
     pub(crate) ready: bool,
     /// Why new batches are refused, if they are.
     pub(crate) refusing: Option<String>,
-    pub(crate) ledger: Totals,
+    /// None while nobody leads, as `disk`: nothing is known then, which is no zero.
+    pub(crate) ledger: Option<Totals>,
     pub(crate) rates: Option<Rates>,
-    pub(crate) disk: Disk,
+    pub(crate) disk: Option<Disk>,
     /// None where the queue is on a disk, and while it is not known.
     pub(crate) inbox: Option<Inbox>,
     pub(crate) channels: BTreeMap<String, Channel>,

@@ -4,7 +4,7 @@
 
 use auditrelay_dispatch::board::{LaneState, LaneView};
 
-use super::report::{ActiveMute, Channel, Inbox, LogFile, Rates, Report};
+use super::report::{ActiveMute, Channel, Disk, Inbox, LogFile, Rates, Report};
 use crate::{
     health::bytes,
     output::{self, count},
@@ -83,7 +83,7 @@ fn head(report: &Report) -> String {
 }
 
 /// Of several relays: which one this is, and who leads.
-fn replica(report: &Report) -> String {
+pub(crate) fn replica(report: &Report) -> String {
     let Some(name) = &report.replica else {
         return String::new();
     };
@@ -102,16 +102,16 @@ fn number(number: u64) -> String {
 
 /// One line a subject.
 fn subjects(report: &Report) -> String {
-    let disk = &report.disk;
-    let most = disk.queue_bytes_max;
-    let most = most.map_or(String::new(), |most| format!(" of at most {}", bytes(most)));
-    let free = disk
-        .free_bytes
-        .map_or("an unknown amount".to_owned(), bytes);
-    let used = bytes(disk.queue_bytes);
+    let unknown = || "not known, as no relay that leads says".to_owned();
     let mut lines = vec![
-        ("events", events(report)),
-        ("queue", format!("{used}{most}, {free} free on its disk")),
+        ("events", events(report).unwrap_or_else(unknown)),
+        (
+            "queue",
+            report
+                .disk
+                .as_ref()
+                .map_or_else(unknown, |disk| queue(disk, report.replica.is_some())),
+        ),
     ];
     lines.extend(report.inbox.iter().map(|one| ("inbox", inbox(one))));
     for budget in &report.slack {
@@ -140,6 +140,19 @@ fn subjects(report: &Report) -> String {
         .collect()
 }
 
+fn queue(disk: &Disk, is_in_nats: bool) -> String {
+    let most = disk.queue_bytes_max;
+    let most = most.map_or(String::new(), |most| format!(" of at most {}", bytes(most)));
+    let used = bytes(disk.queue_bytes);
+    if is_in_nats {
+        return format!("{used}{most}, in NATS");
+    }
+    let free = disk
+        .free_bytes
+        .map_or("an unknown amount".to_owned(), bytes);
+    format!("{used}{most}, {free} free on its disk")
+}
+
 /// What was acknowledged, and is not among the events above yet.
 fn inbox(inbox: &Inbox) -> String {
     let (holds, most) = (bytes(inbox.bytes), bytes(inbox.bytes_max));
@@ -150,8 +163,8 @@ fn inbox(inbox: &Inbox) -> String {
     format!("{holds} of at most {most} not taken over yet{oldest}")
 }
 
-fn events(report: &Report) -> String {
-    let ledger = &report.ledger;
+fn events(report: &Report) -> Option<String> {
+    let ledger = report.ledger.as_ref()?;
     let rate = |of: fn(&Rates) -> f64| {
         let rate = report.rates.as_ref().map(of);
         rate.map_or(String::new(), |rate| format!(" ({rate:.1}/s)"))
@@ -181,7 +194,7 @@ fn events(report: &Report) -> String {
         false => "NOT BALANCED",
     };
     parts.push(balance.to_owned());
-    parts.join(", ")
+    Some(parts.join(", "))
 }
 
 /// What was refused lately, for whatever reason.

@@ -140,7 +140,9 @@ impl Vitals {
             slack,
             ..of_queue(queue)
         };
-        report.disk.queue_bytes_max = Some(space.bytes_max);
+        if let Some(disk) = &mut report.disk {
+            disk.queue_bytes_max = Some(space.bytes_max);
+        }
         for name in config.channels.keys() {
             let channel = report.channels.entry(name.to_string()).or_default();
             channel.configured = true;
@@ -161,14 +163,10 @@ impl Vitals {
     ) -> Report {
         let no_leader = theirs.as_ref().err().cloned();
         let mut report = theirs.unwrap_or_else(|_| Report {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
             now_unix_ms: now_unix_ms(),
-            ledger: Totals {
-                balanced: true,
-                ..Totals::default()
-            },
             ..Report::default()
         });
+        env!("CARGO_PKG_VERSION").clone_into(&mut report.version);
         let watchdog = report.watchdog.take();
         self.fill_in(&mut report, own);
         report.watchdog = watchdog;
@@ -227,7 +225,7 @@ fn of_counts(ledger: &Ledger, mutes: &[Mute], space: &Space) -> Report {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         now_unix_ms: now_unix_ms(),
         refusing: space.refusing.clone(),
-        ledger: Totals {
+        ledger: Some(Totals {
             received: ledger.received,
             duplicates: counts.duplicates,
             filtered: counts.filtered,
@@ -240,8 +238,8 @@ fn of_counts(ledger: &Ledger, mutes: &[Mute], space: &Space) -> Report {
             delivered: channels.clone().map(|one| one.delivered).sum(),
             dead: channels.clone().map(|one| one.dead).sum(),
             dropped: channels.map(|one| one.dropped.total()).sum(),
-        },
-        disk: Disk {
+        }),
+        disk: Some(Disk {
             queue_bytes: space.used_bytes,
             queue_bytes_max: None,
             free_bytes: space.disk_free_bytes,
@@ -250,7 +248,7 @@ fn of_counts(ledger: &Ledger, mutes: &[Mute], space: &Space) -> Report {
             quarantine_bytes: space.quarantine_bytes,
             detail_bytes: space.detail_bytes,
             retained_bytes: space.retained_bytes,
-        },
+        }),
         mutes: mutes
             .iter()
             .filter(|one| one.is_active())

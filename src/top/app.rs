@@ -150,8 +150,9 @@ fn rate(before: &Report, now: &Report) -> Option<Rate> {
         return None;
     }
     let rate = |now: u64, then: u64| now.saturating_sub(then) as f64 / seconds;
+    let (now, before) = (now.ledger.as_ref()?, before.ledger.as_ref()?);
     Some(Rate {
-        received: rate(now.ledger.received, before.ledger.received),
-        delivered: rate(now.ledger.delivered, before.ledger.delivered),
+        received: rate(now.received, before.received),
+        delivered: rate(now.delivered, before.delivered),
     })
 }

@@ -65,7 +65,8 @@ fn headline(app: &App, look: Look) -> Line<'static> {
     )];
     if let Some(report) = &app.report {
         let up = report.now_unix_ms - report.started_unix_ms.unwrap_or(report.now_unix_ms);
-        spans.push(Span::raw(output::line(&report.version, 20) + " "));
+        spans.push(Span::raw(output::line(&report.version, 20)));
+        spans.push(Span::raw(status::replica(report) + " "));
         spans.push(match report.attention.len() {
             0 => Span::styled("healthy", look.good()),
             1 => Span::styled("1 thing needs a person", look.bad()),
@@ -184,7 +185,9 @@ fn bar(part: u64, whole: u64, cells: usize) -> String {
 }
 
 fn space_line(report: &Report, look: Look) -> Line<'static> {
-    let disk = &report.disk;
+    let Some(disk) = &report.disk else {
+        return Line::raw("queue     not known, as no relay that leads says");
+    };
     let most = disk.queue_bytes_max.unwrap_or_default();
     let is_tight = disk.queue_bytes > most / 10 * 8
         || disk
@@ -195,14 +198,20 @@ fn space_line(report: &Report, look: Look) -> Line<'static> {
         (None, true) => look.care(),
         (None, false) => look.good(),
     };
-    let free = disk
-        .free_bytes
-        .map_or("an unknown amount".to_owned(), bytes);
+    let free = disk.free_bytes;
+    let beside = match &report.inbox {
+        Some(inbox) => format!("{} more in the inbox", bytes(inbox.bytes)),
+        None if report.replica.is_some() => "in NATS".to_owned(),
+        None => format!(
+            "{} free on its disk",
+            free.map_or("an unknown amount".to_owned(), bytes)
+        ),
+    };
     Line::from(vec![
         Span::raw("queue     "),
         Span::styled(bar(disk.queue_bytes, most, 20), style),
         Span::raw(format!(
-            " {} of {}, {free} free on its disk",
+            " {} of {}, {beside}",
             bytes(disk.queue_bytes),
             bytes(most)
         )),

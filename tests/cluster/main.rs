@@ -5,7 +5,7 @@
 //! * every event that an API server got a 200 for is told in Slack, and no event is told twice, but in messages that say
 //!   themselves that they may be a repetition;
 //! * the ledger balances, counts exactly these events, and is the same from whichever relay it is asked;
-//! * Slack never had to refuse anything for its rate;
+//! * Slack never had to refuse anything for its rate, and a channel's messages come as far apart as they are to;
 //! * exactly one relay leads, and there never were more changes of who posts than terms: no two ever posted in turns.
 //!
 //! `AUDITRELAY_CLUSTER_ROUNDS=50` runs the rounds whole, `AUDITRELAY_CLUSTER_SEED` picks others,

@@ -109,7 +109,7 @@ fn a_panel_that_does_not_explain_itself_is_found() {
         ("/datasource/uid", json!("P1234"), "not the variable's"),
         (
             "/title",
-            json!("Relays that can be reached now"),
+            json!("Relays that can be reached now, and were before"),
             "would be cut",
         ),
         ("/gridPos/w", json!(3), "too narrow"),

@@ -10,5 +10,6 @@ mod boards;
 mod layout;
 mod live;
 mod named;
+mod replicas;
 mod storm;
 mod types;

@@ -8,8 +8,8 @@ use std::{
 
 use crate::boards::{NAMES, board, none, panels, root};
 
-/// What Prometheus itself adds to every series.
-const ADDED: [&str; 2] = ["job", "instance"];
+/// What Prometheus itself adds to every series, and in Kubernetes.
+const ADDED: [&str; 3] = ["job", "instance", "namespace"];
 
 type Described = BTreeMap<String, BTreeSet<String>>;
 
@@ -105,7 +105,7 @@ fn windows(outside: &str) -> Vec<String> {
     let mut rest = outside;
     while let Some(start) = rest.find('[') {
         let end = start + rest[start..].find(']').expect("a bracket that closes");
-        let window = &rest[start + 1..end];
+        let window = rest[start + 1..end].split(':').next().unwrap_or_default();
         // The function stands right before the metric.
         let function = words(&rest[..start]).rev().find(|word| {
             [

@@ -107,6 +107,13 @@ async fn while_nats_is_away_batches_are_refused_and_nothing_ends() {
     assert_eq!(code, 1, "{told}{why}");
     let told: serde_json::Value = serde_json::from_str(&told).expect("JSON");
     assert!(told["no_leader"].to_string().contains(away), "{told}");
+    // What is not known is no zero.
+    assert!(told["ledger"].is_null() && told["disk"].is_null(), "{told}");
+    let (_, table, _) = command(&folder, &["status"]);
+    assert!(
+        !table.contains("balanced") && table.contains("events    not known"),
+        "{table}"
+    );
     let storage = told["attention"].as_array().expect("a list").iter();
     let storage: Vec<_> = storage.filter(|one| one["kind"] == "storage").collect();
     assert!(

@@ -4,8 +4,10 @@
 mod support;
 
 mod commands;
+mod door;
 mod files;
 mod leads;
+mod left;
 mod moving;
 mod moving_refused;
 
@@ -31,6 +33,15 @@ pub(crate) struct Bench {
     pub(crate) slack: LocalSlack,
     folder: TempDir,
     config: String,
+    keys: Keys,
+}
+
+/// Keys that stand beside those of every replica, each with a comma before it.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Keys {
+    pub(crate) slack: &'static str,
+    pub(crate) channels: &'static str,
+    pub(crate) jetstream: &'static str,
 }
 
 impl Bench {
@@ -42,7 +53,14 @@ impl Bench {
             slack: slack(Duration::ZERO).await,
             folder: tempfile::tempdir().expect("a folder"),
             config: config.to_owned(),
+            keys: Keys::default(),
         })
+    }
+
+    /// The same with these keys, for replicas that are started from now on.
+    pub(crate) fn with(mut self, keys: Keys) -> Self {
+        self.keys = keys;
+        self
     }
 
     /// The queue of the replicas, for a test that acts as one of them.
@@ -81,12 +99,17 @@ impl Bench {
     pub(crate) fn write_config(&self, name: &str) {
         let (servers, monitoring) = (self.nats.address(), self.nats.monitoring());
         let api_url = self.slack.api_url();
+        let Keys {
+            slack,
+            channels,
+            jetstream,
+        } = self.keys;
         let text = format!(
             "data_dir: data
-slack: {{token: xoxb-test, api_url: '{api_url}', messages_per_minute: 600}}
-channels: {{ops: {{slack_channel: COPS, message_interval_milliseconds: 100, sentences_max: 20}}}}
+slack: {{token: xoxb-test, api_url: '{api_url}', messages_per_minute: 600{slack}}}
+channels: {{ops: {{slack_channel: COPS, message_interval_milliseconds: 100, sentences_max: 20}}{channels}}}
 queue: {{jetstream: {{servers: ['{servers}'], monitoring: ['{monitoring}'], replicas: 1, relay_name: {name}, \
-             lease_seconds: 3}}}}
+             lease_seconds: 3{jetstream}}}}}
 {}
 ",
             self.config

@@ -9,6 +9,7 @@
 //! - A real Prometheus evaluates them against a relay: nothing fires while it is well, and the right alert does
 //!   when a channel is parked and when the relay is gone ([`live`]).
 
+mod environments;
 mod live;
 mod names;
 mod pages;

@@ -6,7 +6,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Labels that Prometheus or an operator adds, and those of histograms.
-const ADDED: [&str; 5] = ["job", "instance", "namespace", "le", "plugin"];
+const ADDED: [&str; 9] = [
+    "job",
+    "instance",
+    "namespace",
+    "pod",
+    "container",
+    "endpoint",
+    "node",
+    "le",
+    "plugin",
+];
 /// Metrics of the API server and of Prometheus itself (Kubernetes: `apiserver/pkg/audit/metrics.go`).
 const FOREIGN: [&str; 4] = [
     "up",

@@ -256,6 +256,27 @@ fn the_examples_for_alertmanager_name_alerts_that_exist() {
     );
 }
 
+/// A relay that is down, or was scaled away, must not mute the page about what the others hear.
+#[test]
+fn a_relay_that_is_down_silences_what_is_its_own_only() {
+    let page = read(ALERTS_PAGE);
+    let example = page.split("inhibit_rules:").nth(1).expect("the example");
+    let example = example.split("```").next().unwrap_or_default();
+    let rules: Vec<&str> = example.split("- source_matchers:").skip(1).collect();
+    let of_down = rules.iter().filter(|rule| {
+        let source = rule.lines().next().unwrap_or_default();
+        source.contains("AuditRelayDown")
+    });
+    let mut findings = Vec::new();
+    for rule in of_down.clone() {
+        if !rule.contains("equal: [job, instance]") {
+            findings.push(format!("one relay silences others:{rule}"));
+        }
+    }
+    assert!(of_down.count() > 0, "the rule was not found");
+    none(&findings);
+}
+
 fn blocks_as_they_are(text: &str) -> Vec<String> {
     let blocks = text.split("```yaml\n").skip(1);
     blocks

@@ -53,6 +53,7 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
                 Ok(Step::Again)
             }
             Some(Ok(())) => {
+                self.pace.left();
                 self.details.succeeded();
                 self.accepted("details");
                 Ok(Step::Finished)
@@ -61,7 +62,10 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
                 self.count(error.as_str());
                 match error {
                     // It may be there, and one list is enough.
-                    SendError::Unknown { reason, .. } => Ok(self.give_up(thread, &reason)),
+                    SendError::Unknown { reason, .. } => {
+                        self.pace.left();
+                        Ok(self.give_up(thread, &reason))
+                    }
                     other => {
                         let step = self.details_refused(other, thread);
                         if matches!(step, Step::Again) {

@@ -34,6 +34,7 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
             workspace,
             fallback_is_full,
             board,
+            term,
             ..
         } = self;
         board.waits_for(match state {
@@ -43,6 +44,8 @@ impl<Q: Queue, D: Destination> Lane<Q, D> {
         });
         let may_post = async {
             pace.nearly_ready().await;
+            // Otherwise lanes that had their turns leave together when the lease is renewed.
+            term.until_it_may_post().await;
             if let Some(workspace) = workspace {
                 board.waits_for(WaitsFor::Budget);
                 workspace.turn_to_post().await;

@@ -4,7 +4,7 @@
 //! public roots; a proxy is used only where one is configured; an answer is bounded. A request that
 //! failed says whether anything of its body can have left this machine: [`Broken::sent`] is false only
 //! where that is certain. A request that changes something ([`Http::send`]) gives its body away only while the
-//! [`Term`] allows it. No token and no webhook URL ever stands in an error.
+//! [`Term`] allows it and the [`Place`] takes it, which counts it from that moment. No token and no webhook URL ever stands in an error.
 
 use std::{
     pin::Pin,
@@ -39,7 +39,7 @@ use prometheus::HistogramVec;
 use tokio::net::TcpStream;
 use tower_service::Service;
 
-use crate::Term;
+use crate::{Term, pace::Place};
 
 /// Slack's answers are small, but for a page of a channel's history.
 const ANSWER_BYTES_MAX: usize = 8 * 1024 * 1024;
@@ -55,8 +55,14 @@ pub struct Http {
     peer: &'static str,
     /// How long requests took, by what was asked.
     durations: Option<HistogramVec>,
-    /// While requests that change something may begin; always, if there is none.
+    gate: Gate,
+}
+
+/// When requests that change something may begin; always, as far as there is none of these.
+#[derive(Clone, Default)]
+struct Gate {
     term: Option<Term>,
+    place: Option<Place>,
 }
 
 /// What came back.
@@ -75,7 +81,7 @@ pub struct Answer {
 pub struct Broken {
     /// Whether some of the request's body may have been sent.
     pub sent: bool,
-    /// Whether it was not sent because the term did not allow it.
+    /// Whether it was not sent because the term did not allow it, or the place did not take it yet.
     pub withheld: bool,
     /// What happened.
     pub reason: String,
@@ -120,7 +126,7 @@ impl Http {
             timeout,
             peer: "Slack",
             durations: None,
-            term: None,
+            gate: Gate::default(),
         }
     }
 
@@ -128,18 +134,23 @@ impl Http {
     #[must_use]
     pub fn direct(&self) -> Self {
         Self {
-            term: self.term.clone(),
+            gate: self.gate.clone(),
             ..Self::new(self.timeout, None)
         }
     }
 
     /// The same, which changes something only within a term.
     #[must_use]
-    pub fn within(self, term: Term) -> Self {
-        Self {
-            term: Some(term),
-            ..self
-        }
+    pub fn within(mut self, term: Term) -> Self {
+        self.gate.term = Some(term);
+        self
+    }
+
+    /// The same, whose requests that change something count to the pace of a place: each of them is a message there.
+    #[must_use]
+    pub fn paced(mut self, place: Option<Place>) -> Self {
+        self.gate.place = place;
+        self
     }
 
     /// How long a request may take.
@@ -169,16 +180,16 @@ impl Http {
     /// Sends a request that changes something and reads its whole answer. `method` is what metrics call it.
     ///
     /// # Errors
-    /// No whole answer came within the timeout, or the term does not allow it.
+    /// No whole answer came within the timeout, or it may not be sent now.
     pub async fn send(
         &self,
         method: &'static str,
         request: Request<Bytes>,
     ) -> Result<Answer, Broken> {
-        self.exchange(method, request, self.term.clone()).await
+        self.exchange(method, request, self.gate.clone()).await
     }
 
-    /// The same for a request that changes nothing: it is sent whatever the term.
+    /// The same for a request that changes nothing: it is sent at any time.
     ///
     /// # Errors
     /// No whole answer came within the timeout.
@@ -187,14 +198,14 @@ impl Http {
         method: &'static str,
         request: Request<Bytes>,
     ) -> Result<Answer, Broken> {
-        self.exchange(method, request, None).await
+        self.exchange(method, request, Gate::default()).await
     }
 
     async fn exchange(
         &self,
         method: &'static str,
         request: Request<Bytes>,
-        term: Option<Term>,
+        gate: Gate,
     ) -> Result<Answer, Broken> {
         // Observes when it is dropped: a request that was given up took its time too.
         let durations = self.durations.as_ref();
@@ -203,7 +214,7 @@ impl Http {
         let request = request.map(|bytes| Tracked {
             bytes: Some(bytes),
             taken: Arc::clone(&taken),
-            term,
+            gate,
         });
         let broken = |reason: String| Broken {
             sent: taken.load(Ordering::Relaxed) == TAKEN,
@@ -255,16 +266,24 @@ const TAKEN: u8 = 1;
 const WITHHELD: u8 = 2;
 
 /// A body that tells when hyper began to take it: before that nothing can have been posted. Where the term does not
-/// allow it any more, it is not given: the connection breaks instead.
+/// allow it any more, or the place not yet, it is not given: the connection breaks instead.
 struct Tracked {
     bytes: Option<Bytes>,
     taken: Arc<AtomicU8>,
-    term: Option<Term>,
+    gate: Gate,
+}
+
+impl Gate {
+    /// Whether it may be sent now; it is, then.
+    fn opens(&self) -> bool {
+        let is_in_term = self.term.as_ref().is_none_or(Term::may_post);
+        is_in_term && self.place.as_ref().is_none_or(Place::leaves)
+    }
 }
 
 /// Why a body is not given.
 #[derive(Debug, thiserror::Error)]
-#[error("this relay's lease ends, or has ended")]
+#[error("it may not be sent now")]
 struct Withheld;
 
 impl Body for Tracked {
@@ -278,7 +297,7 @@ impl Body for Tracked {
         let Some(bytes) = self.bytes.take() else {
             return Poll::Ready(None);
         };
-        if self.term.as_ref().is_some_and(|term| !term.may_post()) {
+        if !self.gate.opens() {
             self.taken.store(WITHHELD, Ordering::Relaxed);
             return Poll::Ready(Some(Err(Withheld)));
         }
@@ -332,3 +351,7 @@ impl Service<Uri> for Connector {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "http_tests.rs"]
+mod tests;

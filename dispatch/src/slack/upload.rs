@@ -1,6 +1,7 @@
 //! A file as a reply: Slack's three steps (`files.getUploadURLExternal`, the bytes, `files.completeUploadExternal`).
 //!
-//! Only the last step shows anything in the channel, so one that failed before it can be begun again.
+//! Only the last step shows anything in the channel, so one that failed before it can be begun again. It had its turn before
+//! the first one, and does not wait for another: who shares a file counts it when it is there.
 
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -20,6 +21,7 @@ pub(super) async fn attach(
     workspace: &Workspace,
     file: &Attachment,
 ) -> Result<(), SendError> {
+    let api = &api.clone().paced(None);
     let before = prepare(api, channel, workspace, file).await;
     let (channel, id) = before.map_err(|error| match error.into_send_error() {
         // Nothing is in the channel yet.

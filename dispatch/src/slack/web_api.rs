@@ -19,7 +19,7 @@ use super::{
     answers,
     http::{Answer, Broken, Http},
 };
-use crate::{Term, destination::SendError};
+use crate::{Term, destination::SendError, pace::Place};
 
 /// The Web API, as one token may use it.
 #[derive(Clone)]
@@ -98,6 +98,15 @@ impl WebApi {
     pub fn within(self, term: Term) -> Self {
         Self {
             http: self.http.within(term),
+            ..self
+        }
+    }
+
+    /// The same, whose calls that post count to the pace of a place; to none, if there is none.
+    #[must_use]
+    pub fn paced(self, place: Option<Place>) -> Self {
+        Self {
+            http: self.http.paced(place),
             ..self
         }
     }

@@ -85,12 +85,13 @@ impl Place {
             ));
         }
         if let Some(first) = routes.first() {
+            let password = &options.route_password;
             let others: Vec<String> = routes
                 .iter()
-                .map(|port| format!("\"nats://127.0.0.1:{port}\""))
+                .map(|port| format!("\"nats://route:{password}@127.0.0.1:{port}\""))
                 .collect();
             line(format_args!(
-                "cluster {{\n  name: \"c-{first}\"\n  listen: \"127.0.0.1:{}\"\n  routes: [{}]\n}}",
+                "cluster {{\n  name: \"c-{first}\"\n  listen: \"127.0.0.1:{}\"\n  authorization {{ user: route, password: \"{password}\" }}\n  routes: [{}]\n}}",
                 self.cluster_port,
                 others.join(", ")
             ));

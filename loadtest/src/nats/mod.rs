@@ -52,6 +52,8 @@ pub struct NatsOptions {
     pub token: Option<String>,
     /// TLS, which clients must use then.
     pub tls: Option<NatsTls>,
+    /// What servers of a cluster tell each other to be let in; one with another is cut off from them.
+    pub route_password: String,
     /// Further lines of the configuration file.
     pub lines: String,
     /// Environment of the servers: of all of them, or of the one with this index.
@@ -70,6 +72,7 @@ impl Default for NatsOptions {
             user: None,
             token: None,
             tls: None,
+            route_password: "route".to_owned(),
             lines: String::new(),
             environment: Vec::new(),
             wrapper: None,

@@ -1,6 +1,6 @@
 //! A term that ends before a message leaves: nothing is posted, by whatever the lane was kept.
 
-use auditrelay_loadtest::slack::{LocalSlack, Options};
+use auditrelay_loadtest::slack::{Effect, Fault, LocalSlack, Options, Via};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional},
     net::{TcpListener, TcpStream},
@@ -9,6 +9,7 @@ use tokio::{
 
 use super::{Leader, PATIENCE, SECOND, attempts, config, lasting, slack, until};
 use auditrelay_dispatch::Holds;
+use auditrelay_store::Queue;
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
@@ -19,20 +20,20 @@ default_channel: a
 ";
 
 /// A proxy that connects when it is told to: what a slow way to Slack is.
-struct SlowProxy {
-    url: String,
+pub(super) struct SlowProxy {
+    pub(super) url: String,
     /// Connections that wait; each is told whether to go on by its sender.
     waiting: mpsc::UnboundedReceiver<Waiting>,
 }
 
-struct Waiting {
-    go_on: oneshot::Sender<()>,
+pub(super) struct Waiting {
+    pub(super) go_on: oneshot::Sender<()>,
     /// When the client has closed it.
     closed: oneshot::Receiver<()>,
 }
 
 impl SlowProxy {
-    async fn start(slack: &LocalSlack) -> Self {
+    pub(super) async fn start(slack: &LocalSlack) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let url = format!("http://{}", listener.local_addr().expect("bound"));
         let (told, waiting) = mpsc::unbounded_channel();
@@ -54,9 +55,19 @@ impl SlowProxy {
         Self { url, waiting }
     }
 
-    async fn next(&mut self) -> Waiting {
+    pub(super) async fn next(&mut self) -> Waiting {
         let next = timeout(PATIENCE, self.waiting.recv()).await;
         next.expect("somebody connects").expect("it runs")
+    }
+
+    /// Nothing waits from now on.
+    pub(super) fn open(mut self) {
+        tokio::spawn(async move {
+            while let Some(next) = self.waiting.recv().await {
+                // It may have been given up.
+                let _ = next.go_on.send(());
+            }
+        });
     }
 }
 
@@ -220,4 +231,51 @@ fn a_relay_that_was_stopped_past_its_lease_posts_nothing_as_it_goes_on() {
     assert_eq!(attempts(&slack), 0, "posted after its lease had ended");
     assert_eq!(ledger.channels["a"].delivered, 0);
     assert!(resumed);
+}
+
+/// How far the file behind a digest is, as it is noted for whoever follows.
+async fn done(leader: &Leader) -> u32 {
+    let threads = leader.queue.threads("a").await.expect("read");
+    threads.first().expect("a digest").done
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_that_was_withheld_is_not_taken_for_shared_by_the_next_one() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let slack = slack(Options::default()).await;
+    let text = CONFIG.replace("CAAAA,", "CAAAA, digest_details: file, sentences_max: 1,");
+    let config = config(&slack, &text.replace(", proxy: PROXY", ""));
+    // Two events become a digest, as the first try holds the channel until both are there.
+    slack.inject(Fault::new(Effect::RetryAfter { seconds: 1 }));
+    // The answer to its first step comes when no other may begin.
+    let first = "files.getUploadURLExternal";
+    let milliseconds = 4_000;
+    slack.inject(Fault::new(Effect::Delay { milliseconds }).of(first));
+    let (holder, term) = lasting(20 * SECOND, 19 * SECOND);
+    let leader = Leader::begin(folder.path(), &config, term.clone(), Holds::default()).await;
+    leader.append(1).await;
+    leader.append(2).await;
+    until("its first step", || {
+        holder.extend(Instant::now() + 20 * SECOND);
+        slack.attempts().iter().any(|one| one.method == first)
+    })
+    .await;
+    assert_ne!(done(&leader).await, 0, "it is noted before it begins");
+    let noted = async {
+        while done(&leader).await != 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(PATIENCE, noted).await.expect("it is noted");
+    assert!(!term.may_post() && !term.is_over());
+    drop(holder);
+    leader.lanes.await.expect("no panic").expect("no error");
+    leader.stop.send_replace(true);
+    leader.router.await.expect("no panic").expect("no error");
+    drop(leader.queue);
+    let (_holder, term) = lasting(60 * SECOND, SECOND);
+    let next = Leader::begin(folder.path(), &config, term, Holds::default()).await;
+    let shared = || slack.posts().iter().any(|post| post.via == Via::File);
+    until("shared", shared).await;
+    next.stop().await;
 }

@@ -1,9 +1,24 @@
 //! Slack's pace and what it asked for, from one leader to the next.
 
+use std::time::Duration;
+
 use auditrelay_dispatch::Holds;
 use auditrelay_loadtest::slack::{Effect, Fault, Limits, LocalSlack, Options, Outcome};
+use tokio::time::{Instant, sleep};
 
-use super::{Leader, SECOND, config, lasting, slack, until};
+use super::{Leader, SECOND, before::SlowProxy, config, lasting, slack, until};
+
+const INTERVAL: Duration = Duration::from_millis(500);
+
+/// Takes whatever comes: when it comes is not Slack's to judge on a busy machine.
+async fn patient() -> LocalSlack {
+    let options = Options {
+        message_interval: Duration::ZERO,
+        limits: Limits::none(),
+        ..Options::default()
+    };
+    slack(options).await
+}
 
 fn refused(slack: &LocalSlack) -> Vec<u64> {
     let limited = |outcome: &Outcome| matches!(outcome, Outcome::RateLimited { .. });
@@ -84,4 +99,100 @@ default_channel: a
     assert_eq!(refused.len(), 1, "posted while Slack asked to wait");
     assert!(accepted - refused[0] >= 4_000, "{accepted} {refused:?}");
     next.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_pace_counts_from_when_a_message_left_however_long_it_took_to_connect() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let slack = patient().await;
+    let mut proxy = SlowProxy::start(&slack).await;
+    let text = "
+slack: { token: xoxb-test, api_url: API_URL, proxy: PROXY, timeout_seconds: 20 }
+channels: { a: { slack_channel: CAAAA, message_interval_milliseconds: 500 } }
+default_channel: a
+";
+    let config = config(&slack, &text.replace("PROXY", &proxy.url));
+    let (_holder, term) = lasting(60 * SECOND, SECOND);
+    let leader = Leader::begin(folder.path(), &config, term, Holds::default()).await;
+    leader.append(1).await;
+    let first = proxy.next().await;
+    // Since its turn the next one could go.
+    sleep(INTERVAL).await;
+    leader.append(2).await;
+    let left_after = Instant::now();
+    first.go_on.send(()).expect("it waits");
+    proxy.open();
+    leader.until_delivered(2).await;
+    let took = left_after.elapsed();
+    assert!(took >= INTERVAL, "two messages within {took:?}");
+    assert_eq!(slack.posts().len(), 2);
+    leader.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn messages_of_two_lanes_of_a_place_that_left_late_do_not_leave_together() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let slack = patient().await;
+    let mut proxy = SlowProxy::start(&slack).await;
+    let text = "
+slack: { token: xoxb-test, api_url: API_URL, proxy: PROXY, timeout_seconds: 20 }
+channels:
+  a: { slack_channel: CAAAA, message_interval_milliseconds: 500 }
+  b: { slack_channel: CAAAA, message_interval_milliseconds: 500 }
+default_channel: a
+routes:
+  - { name: ones, channel: b, users: [u1] }
+  - { name: rest, channel: a }
+";
+    let config = config(&slack, &text.replace("PROXY", &proxy.url));
+    let (_holder, term) = lasting(60 * SECOND, SECOND);
+    let leader = Leader::begin(folder.path(), &config, term, Holds::default()).await;
+    leader.append(1).await;
+    let first = proxy.next().await;
+    leader.append(2).await;
+    let second = proxy.next().await;
+    let left_after = Instant::now();
+    for one in [first, second] {
+        one.go_on.send(()).expect("it waits");
+    }
+    proxy.open();
+    until("both are posted", || slack.posts().len() == 2).await;
+    let took = left_after.elapsed();
+    assert!(took >= INTERVAL, "two messages within {took:?}");
+    leader.until_delivered(1).await;
+    // It was not for anybody's fault that one waited.
+    assert_eq!(leader.posts("later") + leader.posts("unknown"), 0);
+    assert_eq!(leader.metrics.board.incidents(), []);
+    leader.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lanes_that_wait_for_the_lease_take_their_turns_when_it_lasts_again() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let slack = patient().await;
+    let config = config(
+        &slack,
+        "
+slack: { token: xoxb-test, api_url: API_URL, messages_per_minute: 60 }
+channels: { a: { slack_channel: CAAAA }, b: { slack_channel: CBBBB } }
+default_channel: a
+routes:
+  - { name: ones, channel: b, users: [u1] }
+  - { name: rest, channel: a }
+",
+    );
+    let (holder, term) = lasting(30 * SECOND, 40 * SECOND);
+    let leader = Leader::begin(folder.path(), &config, term, Holds::default()).await;
+    leader.append(1).await;
+    leader.append(2).await;
+    // For as long as both turns take.
+    sleep(3 * SECOND / 2).await;
+    assert_eq!(slack.posts().len(), 0);
+    let renewed = Instant::now();
+    holder.extend(Instant::now() + 60 * SECOND);
+    until("both are posted", || slack.posts().len() == 2).await;
+    let took = renewed.elapsed();
+    assert!(took >= SECOND, "two messages of a token within {took:?}");
+    leader.until_delivered(1).await;
+    leader.stop().await;
 }

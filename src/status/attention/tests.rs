@@ -10,7 +10,7 @@ fn report() -> Report {
         running: true,
         ..Report::default()
     };
-    report.ledger.balanced = true;
+    report.ledger.get_or_insert_default().balanced = true;
     let channel = Channel {
         configured: true,
         ..Channel::default()
@@ -54,8 +54,8 @@ fn each_thing_that_needs_a_person_is_said_with_what_to_do() {
     assert_eq!(kinds(report(), Some(failed)), ["storage"]);
     let mut bad = report();
     bad.refusing = Some("it is full".into());
-    bad.ledger.balanced = false;
-    bad.ledger.lost = 3;
+    bad.ledger.get_or_insert_default().balanced = false;
+    bad.ledger.get_or_insert_default().lost = 3;
     assert_eq!(kinds(bad, None), ["refusing", "unbalanced", "lost"]);
     let parked = ops(|channel| {
         channel.dead = 2;

@@ -19,12 +19,12 @@ fn report() -> Report {
         started_unix_ms: Some(NOW - 7_500_000),
         ..Report::default()
     };
-    report.ledger.received = 12_345;
-    report.ledger.delivered = 800;
-    report.ledger.duplicates = 2;
-    report.ledger.balanced = true;
-    report.disk.queue_bytes = 3 << 20;
-    report.disk.queue_bytes_max = Some(8 << 30);
+    report.ledger.get_or_insert_default().received = 12_345;
+    report.ledger.get_or_insert_default().delivered = 800;
+    report.ledger.get_or_insert_default().duplicates = 2;
+    report.ledger.get_or_insert_default().balanced = true;
+    report.disk.get_or_insert_default().queue_bytes = 3 << 20;
+    report.disk.get_or_insert_default().queue_bytes_max = Some(8 << 30);
     report.slack.push(Budget {
         channels: ["a", "b", "c", "d", "e", "f"].map(String::from).to_vec(),
         posts_last_minute: 7,
@@ -161,7 +161,7 @@ fn trouble_stands_first_and_what_is_open_with_little_to_wait_for_last() {
 #[test]
 fn what_does_not_balance_and_a_relay_that_is_stopped_are_said() {
     let mut bad = report();
-    bad.ledger.balanced = false;
+    bad.ledger.get_or_insert_default().balanced = false;
     assert!(table(&bad).contains("NOT BALANCED"));
     let mut stopped = report();
     stopped.running = false;

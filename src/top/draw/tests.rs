@@ -12,7 +12,7 @@ use ratatui::{
 
 use super::*;
 use crate::{
-    status::Budget,
+    status::{Budget, Inbox},
     top::app::{Next, Rate},
 };
 
@@ -42,11 +42,11 @@ fn healthy() -> Report {
         started_unix_ms: Some(NOW - 7_500_000),
         ..Report::default()
     };
-    report.ledger.received = 1_300;
-    report.ledger.balanced = true;
-    report.disk.queue_bytes = 3 * GIB;
-    report.disk.queue_bytes_max = Some(8 * GIB);
-    report.disk.free_bytes = Some(40 * GIB);
+    report.ledger.get_or_insert_default().received = 1_300;
+    report.ledger.get_or_insert_default().balanced = true;
+    report.disk.get_or_insert_default().queue_bytes = 3 * GIB;
+    report.disk.get_or_insert_default().queue_bytes_max = Some(8 * GIB);
+    report.disk.get_or_insert_default().free_bytes = Some(40 * GIB);
     report.slack.push(Budget {
         channels: vec!["platform".into(), "security".into()],
         posts_last_minute: 96,
@@ -127,6 +127,32 @@ fn press(app: &mut App, code: KeyCode) -> Next {
 #[test]
 fn a_relay_that_is_well() {
     insta::assert_snapshot!(screen(&app(healthy()), 80, 24));
+}
+
+#[test]
+fn of_several_relays_it_says_who_leads_and_what_the_inbox_holds() {
+    let mut report = healthy();
+    report.replica = Some("relay-1".to_owned());
+    report.leader = Some("relay-0".to_owned());
+    report.inbox = Some(Inbox {
+        bytes: 5 * GIB,
+        ..Inbox::default()
+    });
+    let shown = screen(&app(report.clone()), 80, 24).to_string();
+    assert!(
+        shown.contains("on relay-1 (relay-0 leads) healthy"),
+        "{shown}"
+    );
+    assert!(
+        shown.contains("of 8.0 GiB, 5.0 GiB more in the inbox"),
+        "{shown}"
+    );
+    (report.leader, report.disk, report.inbox) = (None, None, None);
+    let shown = screen(&app(report), 80, 24).to_string();
+    assert!(
+        shown.contains("nobody leads") && shown.contains("not known"),
+        "{shown}"
+    );
 }
 
 #[test]
@@ -302,7 +328,7 @@ fn rates_are_between_two_looks_at_the_same_run() {
     let mut app = App::new(Duration::from_secs(1), false);
     let look = |received, at, started| {
         let mut report = healthy();
-        report.ledger.received = received;
+        report.ledger.get_or_insert_default().received = received;
         report.now_unix_ms = at;
         report.started_unix_ms = Some(started);
         Ok(report)

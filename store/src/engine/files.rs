@@ -66,8 +66,9 @@ pub enum OpenError {
     },
     /// A stream's store is damaged. It stays as it is.
     #[error(
-        "the ledger stream {stream} is damaged: {reason}; nothing of it was changed. Batches go on to be accepted into the \
-         inbox. Bring a backup of the stream back, or give the relays another queue.jetstream.name and report it"
+        "the ledger stream {stream} is damaged: {reason}; nothing was taken out of it. Batches go on to be accepted into the \
+         inbox. Bring a backup of the stream back; or give up what it holds: back it up and report it, `nats stream rm \
+         {stream}`, start one relay again, and the inbox is read on"
     )]
     DamagedStream {
         /// Its name.

@@ -158,7 +158,7 @@ pub(super) fn retained(inner: &Inner, from: Cursor) -> Result<Retained, ReadErro
     }
     let mut places = Vec::new();
     let mut read_bytes = 0;
-    let reached = scan_some(files, at, end, |header, place| {
+    let reached = scan_some(files, at, end, |header, place, _| {
         read_bytes += u64::from(place.bytes);
         if header.kind == Kind::Block as u8 {
             places.push(UnroutedBlock {

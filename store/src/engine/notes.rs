@@ -7,7 +7,8 @@
 //!
 //! Invariants:
 //! * of two notes on one delivery the one with the higher sequence is true, wherever they stand;
-//! * a note is durable at its new place before its old file goes.
+//! * a note is durable at its new place before its old file goes;
+//! * appends wait for what is done here, so a file is read once, in order, and nothing of it is asked for by itself.
 
 use super::{
     owner::Owner,
@@ -18,7 +19,7 @@ use super::{
 use crate::{
     codec,
     frame::Kind,
-    log::{LogFiles, Place, Position, Reader, ScanError, scan_some},
+    log::{LogFiles, Position, ScanError, scan_some},
 };
 
 impl Owner {
@@ -114,37 +115,34 @@ fn records_of(files: &LogFiles, segment: u64, bytes: u64) -> Sequences {
 
 /// What can be read of a file's notes. Damage does no harm here: nothing else of it is needed.
 fn notes_of(files: &LogFiles, segment: u64, bytes: u64) -> Vec<(u64, Settlement)> {
-    let mut places = Vec::new();
-    let read = each(files, segment, bytes, |kind, seq, place| {
-        if kind == Kind::Settled as u8 {
-            places.push((seq, place));
+    let mut notes = Vec::new();
+    let read = each(files, segment, bytes, |kind, stamp, payload| {
+        if kind == Kind::Settled as u8
+            && let Ok(note) = codec::from_plain(payload)
+        {
+            notes.push((stamp, note));
         }
     });
     if let Err(error) = read {
         tracing::warn!(%error, "a file of settled deliveries cannot be read to its end: a later salvage knows less of what was settled; look at \
-             the disk");
+             the disk, or who deletes messages of the ledger stream");
     }
-    let mut reader = Reader::new(files.clone());
-    let note = |(stamp, place)| {
-        let record = reader.read(place).ok()?;
-        Some((stamp, codec::from_plain(record.payload()).ok()?))
-    };
-    places.into_iter().filter_map(note).collect()
+    notes
 }
 
 fn each(
     files: &LogFiles,
     segment: u64,
     bytes: u64,
-    mut found: impl FnMut(u8, u64, Place),
+    mut found: impl FnMut(u8, u64, &[u8]),
 ) -> Result<(), ScanError> {
     let from = Position { segment, offset: 0 };
     let end = Position {
         segment,
         offset: bytes,
     };
-    scan_some(files, from, end, |header, place| {
-        found(header.kind, header.seq, place);
+    scan_some(files, from, end, |header, _, payload| {
+        found(header.kind, header.seq, payload);
         true
     })?;
     Ok(())

@@ -23,7 +23,7 @@ use crate::{
     Block, Delivery, LeaseLimit, Members, SeenBlock,
     codec::{self, Class},
     frame::{Damaged, Kind},
-    log::{LogError, LogFiles, Position, Reader, Record, ScanError, scan},
+    log::{LogError, LogFiles, Position, Reader, Record, ScanError, scan, scan_some},
 };
 
 #[derive(Debug, thiserror::Error)]
@@ -95,8 +95,7 @@ pub(super) fn totals(db: &Db) -> Result<Totals, ReadError> {
 
 pub(super) fn seen(db: &Db, log: &LogFiles) -> Result<Vec<SeenBlock>, ReadError> {
     let totals = totals(db)?;
-    let oldest = log.segments().map_err(LogError::Io)?.first().copied();
-    let from = oldest.map_or(START, |segment| Position { segment, offset: 0 });
+    let from = seen_from(log, &totals)?;
     let mut blocks = Ok(Vec::new());
     scan(log, from, |header, _, payload| {
         if header.seq > totals.seen_forgotten
@@ -109,6 +108,27 @@ pub(super) fn seen(db: &Db, log: &LogFiles) -> Result<Vec<SeenBlock>, ReadError>
         }
     })?;
     Ok(blocks?)
+}
+
+/// Where the log of seen keys is read from. What is missing of it is passed over where all that was before a record behind
+/// it is forgotten; anything else that is missing stays in the way.
+pub(super) fn seen_from(log: &LogFiles, totals: &Totals) -> Result<Position, ScanError> {
+    for (segment, gap) in log.gaps().into_iter().rev() {
+        let behind = Position {
+            segment,
+            offset: gap.end,
+        };
+        let mut is_forgotten = false;
+        scan_some(log, behind, totals.seen_end, |header, _, _| {
+            is_forgotten = header.seq.saturating_sub(1) <= totals.seen_forgotten;
+            false
+        })?;
+        if is_forgotten {
+            return Ok(behind);
+        }
+    }
+    let oldest = log.segments()?.first().copied();
+    Ok(oldest.map_or(START, |segment| Position { segment, offset: 0 }))
 }
 
 /// A record of seen keys.

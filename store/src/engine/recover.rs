@@ -21,7 +21,7 @@ use super::{
     inputs, keys,
     mutes::{self, Mutes},
     rates, read,
-    records::{ChannelRow, Held, START, Totals, small},
+    records::{ChannelRow, Held, Totals, small},
     shared::UnroutedBlock,
     snapshot,
     threads::{self, Threads},
@@ -29,7 +29,7 @@ use super::{
 use crate::{
     SeenBlock, codec,
     frame::{self, Damaged, Kind},
-    log::{Log, LogFiles, Position, ScanError, Scanned, scan},
+    log::{Log, LogFiles, ScanError, Scanned, scan},
 };
 
 /// What is known beside the events, as read at the start.
@@ -328,8 +328,7 @@ fn look_at_seen(
     for segment in names.seen.segments()? {
         seen_segments.insert(segment, 0);
     }
-    let oldest = seen_segments.keys().next().copied();
-    let from = oldest.map_or(START, |segment| Position { segment, offset: 0 });
+    let from = read::seen_from(&names.seen, totals)?;
     let mut is_own = true;
     let mut blocks = keeps.then(|| Ok(Vec::new()));
     let scanned = scan(&names.seen, from, |header, place, payload| {

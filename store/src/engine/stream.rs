@@ -8,9 +8,13 @@
 //! * an append counts when all of its messages are there, so a commit is there whole or not at all;
 //! * commits are numbered without gaps from the snapshot on: one that is missing is damage, and is never passed over;
 //! * the logs were durable before the commit that points into them, as on a disk;
-//! * a stream with records and without an index is damaged; only one with neither is new.
+//! * a stream with records and without an index is damaged; only one with neither is new;
+//! * where somebody deleted messages of the logs, only what needs them fails, and it fails here: what is not routed, the keys of
+//!   the dedup window, and what waits or is a dead letter have to be there. What was told and is only kept to be looked at is
+//!   given up. So moving, shedding and exporting meet nothing that is missing, and removing a segment needs nothing of it.
+//!   Commands that look at what was routed or settled long ago are refused as long as a segment with a gap stays.
 
-use std::{collections::BTreeMap, io, sync::Arc};
+use std::{collections::BTreeMap, io, ops::Range, sync::Arc};
 
 use bytes::Bytes;
 
@@ -18,9 +22,10 @@ use super::{
     Engine,
     db::{Changes, Db, Rows},
     files::{Database, LogNames, Medium, OpenError},
+    holdings::Holder,
     index::Index,
     keys,
-    records::{START, Totals},
+    records::{Held, START, Totals, small},
     recover::{Counters, Unsound, open_logs, read_index},
 };
 use crate::{
@@ -31,7 +36,7 @@ use crate::{
         ledger_stream::{Entry, LedgerStream, whole},
         segments::{MESSAGE_BYTES, Segments},
     },
-    log::LogFiles,
+    log::{LogFiles, Position},
 };
 
 const INDEX: &str = "index";
@@ -202,7 +207,10 @@ fn open(
         begin(&names, &mut index, &entries)?;
     }
     let mut counters = read_index(&db)?;
+    names.events.reaches(counters.totals.routed_end);
+    names.deliveries.reaches(counters.totals.deliveries_end);
     let logs = open_logs(&names, None, options.segment_bytes, &mut counters)?;
+    do_without_what_is_missing(&names, &mut index, &mut counters)?;
     index.stream.opened();
     let database = Database {
         index: Arc::new(Index::new(db)),
@@ -214,14 +222,80 @@ fn open(
 
 fn names(stream: &Arc<LedgerStream>, entries: &[Entry]) -> io::Result<LogNames> {
     let log = |name| -> io::Result<LogFiles> {
-        let segments = Segments::new(Arc::clone(stream), name, entries.iter())?;
-        Ok(LogFiles::on_stream(Arc::new(segments), name))
+        let segments = Segments::new(Arc::clone(stream), name, entries.iter());
+        LogFiles::on_stream(Arc::new(segments), name)
     };
     Ok(LogNames {
         events: log("events")?,
         deliveries: log("deliveries")?,
         seen: log("seen")?,
     })
+}
+
+/// Looks whether what is missing of the logs is needed. The other logs were read as far as they are.
+fn do_without_what_is_missing(
+    names: &LogNames,
+    index: &mut StreamIndex,
+    counters: &mut Counters,
+) -> Result<(), Unsound> {
+    let db = Db::Memory(index.rows.clone());
+    // The segment that followed one may be gone, which said how long that was.
+    let mut reached = BTreeMap::<u64, u64>::new();
+    for row in db.scan_prefix(keys::HELD) {
+        let end = Held::read(&row?.1)?.place.end();
+        let offset = reached.entry(end.segment).or_default();
+        *offset = end.offset.max(*offset);
+    }
+    for (segment, offset) in reached {
+        names.deliveries.reaches(Position { segment, offset });
+    }
+    let gaps = names.deliveries.gaps();
+    let others = names.events.gaps().len() + names.seen.gaps().len();
+    if gaps.len() + others == 0 {
+        return Ok(());
+    }
+    let mut given_up = Changes::default();
+    let mut told_deliveries = 0;
+    for row in db.scan_prefix(keys::HELD) {
+        let (key, stored) = row?;
+        let held = Held::read(&stored)?;
+        let (start, end) = (held.place.start, held.place.end());
+        let is_in = |(segment, gap): &&(u64, Range<u64>)| {
+            *segment == start.segment && gap.start < end.offset && start.offset < gap.end
+        };
+        let Some((segment, gap)) = gaps.iter().find(is_in) else {
+            continue;
+        };
+        if !key.starts_with(keys::TOLD) {
+            let segment = names.deliveries.path(*segment);
+            let reason = format!(
+                "{} lacks its bytes {} to {}: messages of it were deleted, and with them what waits for a channel or is a \
+                 dead letter",
+                segment.display(),
+                gap.start,
+                gap.end
+            );
+            return Err(Unsound::Damaged(reason));
+        }
+        given_up.remove(key);
+        told_deliveries += held.count();
+        counters.holdings.remove(Holder::Told, &held);
+    }
+    if told_deliveries > 0 {
+        // As it is stored: what was counted since is counted again by who opens it next.
+        let mut totals: Totals = small(&db.get(keys::TOTALS)?.unwrap_or_default())?;
+        totals.commits += 1;
+        counters.totals.commits = totals.commits;
+        given_up.insert(keys::TOTALS, totals.stored());
+        index.commit(given_up, totals.commits)?;
+    }
+    tracing::warn!(
+        gaps = gaps.len() + others,
+        told_deliveries,
+        "messages of the ledger stream were deleted that nothing needs any more; the relay goes on without them, and without the detail of \
+         told deliveries that they held: see who else may delete messages there"
+    );
+    Ok(())
 }
 
 /// Makes an empty store.
@@ -319,3 +393,7 @@ fn bounds<'a>(entries: impl Iterator<Item = &'a Entry>) -> Vec<(u64, u64)> {
 #[cfg(test)]
 #[path = "stream_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "stream_gap_tests.rs"]
+mod gap_tests;

@@ -113,11 +113,16 @@ fn page(
         offset: length(segment),
     };
     let mut read_bytes = 0;
-    let reached = scan_some(files, Position { segment, offset }, to, |header, place| {
-        read_bytes += u64::from(place.bytes);
-        found(header, place);
-        read_bytes < PAGE_BYTES
-    });
+    let reached = scan_some(
+        files,
+        Position { segment, offset },
+        to,
+        |header, place, _| {
+            read_bytes += u64::from(place.bytes);
+            found(header, place);
+            read_bytes < PAGE_BYTES
+        },
+    );
     let reached = match reached {
         Err(ScanError::Io(error)) if error.kind() == NotFound => to,
         reached => reached?,

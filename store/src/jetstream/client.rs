@@ -31,6 +31,7 @@ use tokio::time::Instant;
 use super::{
     Credentials, JetStreamOptions,
     error::{JetStreamError, VERSION_MIN},
+    silence::Silence,
 };
 
 /// How long one server has for a connection with everything that belongs to it.
@@ -119,8 +120,12 @@ fn shown(options: &JetStreamOptions) -> String {
 }
 
 /// Connects once to whichever server takes it.
-pub(super) async fn connect(options: &JetStreamOptions) -> Result<Client, JetStreamError> {
+pub(super) async fn connect(
+    options: &JetStreamOptions,
+    silence: Arc<Silence>,
+) -> Result<Client, JetStreamError> {
     let is_refused = Arc::new(AtomicBool::new(false));
+    let chooses = Arc::clone(&silence);
     let mut with = as_whom(&options.credentials)
         .await?
         .name("auditrelay")
@@ -128,10 +133,11 @@ pub(super) async fn connect(options: &JetStreamOptions) -> Result<Client, JetStr
         .ping_interval(PING)
         .request_timeout(Some(REQUEST))
         .reconnect_delay_callback(reconnect_delay)
+        .reconnect_to_server_callback(move |known, _| std::future::ready(chooses.next(&known)))
         .require_tls(options.tls.required)
         .event_callback(move |event| {
-            let is_refused = is_refused.clone();
-            async move { report(&event, &is_refused) }
+            let (is_refused, silence) = (is_refused.clone(), silence.clone());
+            async move { report(&event, &is_refused, &silence) }
         });
     if let Some(path) = &options.tls.ca_file {
         readable(path).await?;
@@ -297,7 +303,7 @@ fn check_version(client: &Client) -> Result<(), JetStreamError> {
 
 /// One line when the connection ends and one when it is there again, one for a refusal meanwhile; the rest is what
 /// somebody looks for on purpose.
-fn report(event: &Event, is_refused: &AtomicBool) {
+fn report(event: &Event, is_refused: &AtomicBool, silence: &Silence) {
     let refusals = [
         ConnectErrorKind::AuthorizationViolation,
         ConnectErrorKind::Authentication,
@@ -305,12 +311,19 @@ fn report(event: &Event, is_refused: &AtomicBool) {
     .map(|kind| kind.to_string());
     let is_refusal = |why: &str| refusals.iter().any(|refusal| why.starts_with(refusal));
     match event {
+        // That servers are silent is said; who is left for it is not news.
+        Event::Disconnected if silence.is_leaving() => {
+            tracing::debug!("a NATS server that does not answer is left");
+        }
         Event::Disconnected => tracing::warn!(
             "the connection to NATS is lost; it is made again as soon as a server answers, batches are refused until then"
         ),
         Event::Connected => {
             is_refused.store(false, Relaxed);
-            tracing::info!("connected to NATS");
+            match silence.connected() {
+                true => tracing::debug!("connected to another NATS server"),
+                false => tracing::info!("connected to NATS"),
+            }
         }
         Event::ClientError(ClientError::Other(why)) if is_refusal(why) => {
             if !is_refused.swap(true, Relaxed) {

@@ -26,6 +26,7 @@ use super::{
     error::JetStreamError,
     lease::{LeaseWatch, Register},
     promises,
+    silence::Silence,
     streams::Streams,
 };
 
@@ -46,6 +47,7 @@ pub(super) struct Inner {
     lease_context: Context,
     streams: Streams,
     is_durable: AtomicBool,
+    silence: Arc<Silence>,
     lease: OnceLock<LeaseWatch>,
     runtime: OwnRuntime,
 }
@@ -88,8 +90,10 @@ impl JetStream {
         let runtime = OwnRuntime::start()
             .map_err(|error| JetStreamError::failed("begin: no thread", &error))?;
         let own = options.clone();
+        let silence = Arc::new(Silence::default());
+        let listens = Arc::clone(&silence);
         let connected = runtime.handle().spawn(async move {
-            let client = client::connect(&own).await?;
+            let client = client::connect(&own, listens).await?;
             let context = client::context(&client);
             client::is_enabled(&context, &own).await?;
             let streams = Streams::open(&context, &own).await?;
@@ -108,6 +112,7 @@ impl JetStream {
             lease_context,
             streams,
             is_durable: AtomicBool::new(true),
+            silence,
             lease: OnceLock::new(),
             runtime,
         });
@@ -208,14 +213,32 @@ impl JetStream {
         self.0.client.connection_state() == State::Connected
     }
 
+    /// Whether servers answer on the connection, and which questions they did not.
+    pub(super) fn silence(&self) -> &Silence {
+        &self.0.silence
+    }
+
+    /// Goes to another server where the one that there is a connection to has been silent for too long; whether it does.
+    pub(super) async fn leave_if_silent(&self) -> bool {
+        let is_to_leave = self.is_connected() && self.silence().is_to_leave();
+        if is_to_leave && let Err(error) = self.client().force_reconnect().await {
+            tracing::debug!(%error, "the connection to NATS is closed");
+        }
+        is_to_leave
+    }
+
     /// Whether an acknowledgement can be had now, and is a promise.
     ///
     /// # Errors
     /// Why not.
     pub fn promises(&self) -> Result<(), &'static str> {
-        match (self.is_connected(), self.is_durable()) {
-            (false, _) => Err("there is no connection to a NATS server"),
-            (_, false) => {
+        let is_silent = self.silence().is_silent();
+        match (self.is_connected(), is_silent, self.is_durable()) {
+            (false, ..) => Err("there is no connection to a NATS server"),
+            (_, true, _) => Err(
+                "NATS does not answer: the server that the relay is connected to is cut off, or most servers are gone",
+            ),
+            (.., false) => {
                 Err("the NATS servers do not promise any more that what they acknowledge is kept")
             }
             _ => Ok(()),

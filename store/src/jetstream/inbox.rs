@@ -6,7 +6,8 @@
 //! * a block is published under an ID of its own, so a try that is repeated within an append is stored once;
 //! * a batch of the webhook has [`super::JetStreamOptions::append_timeout`] in all; each block of a log file has as long,
 //!   one after the other, as a later one must not be stored without those before it (below);
-//! * without a connection an append fails at once, and nothing is refused for want of room: 503, not 429.
+//! * without a connection, or an answer on it, an append fails at once, and nothing is refused for want of room: 503, not
+//!   429.
 //!
 //! # Log files
 //! The position that came with a block stays in it, and comes to the leader's engine with it. Who appended a block and
@@ -112,14 +113,10 @@ impl Intake for Inbox {
 
     fn admit(&self, body_bytes: u64) -> Result<Admitted, Full> {
         let door = &self.0;
-        if !door.servers.is_connected() {
-            // Whether there is room is not known, and what there is none of is a connection: append says so.
+        self.ask();
+        if !door.servers.is_connected() || door.servers.silence().is_silent() {
+            // Whether there is room is not known, and what there is none of is an answer: append says so.
             return Ok(Admitted::new(Arc::default(), body_bytes));
-        }
-        if door.room.is_to_ask() {
-            let asks = Arc::clone(door);
-            let ask = async move { asks.measure().await };
-            drop(door.servers.handle().spawn(ask));
         }
         door.room.admit(body_bytes)
     }

@@ -1,7 +1,8 @@
 //! What the inbox holds: acknowledged, and not yet in the ledger of whoever leads.
 //!
 //! Contract: it is asked every few seconds, also while nobody appends, and who reads it waits for nothing. What is older than
-//! [`FORGET`] is not said any more: the servers do not answer, and what they hold is not known.
+//! [`FORGET`] is not said any more: the servers do not answer, and what they hold is not known. Whether they do is found
+//! out by this question ([`super::silence`]).
 
 use std::{
     sync::Arc,
@@ -54,17 +55,27 @@ impl Inbox {
         self.0.room.holds()
     }
 
-    /// Asks the servers every few seconds, until it is dropped.
+    /// Asks the servers, unless that was done lately. The answer is not waited for: that there is none counts before the
+    /// question is over.
+    pub(super) fn ask(&self) {
+        let door = &self.0;
+        if door.servers.is_connected() && door.room.is_to_ask() {
+            let asks = Arc::clone(door);
+            drop(
+                door.servers
+                    .handle()
+                    .spawn(async move { asks.measure().await }),
+            );
+        }
+    }
+
+    /// Asks the servers every few seconds, and goes to others where they do not answer, until it is dropped.
     pub async fn look_on(&self) {
         loop {
-            if self.0.servers.is_connected() && self.0.room.is_to_ask() {
-                let door = Arc::clone(&self.0);
-                let asking = self.0.servers.handle().spawn(async move {
-                    door.measure().await;
-                });
-                if let Err(error) = asking.await {
-                    tracing::debug!(%error, "asking how full the inbox is ended early");
-                }
+            self.ask();
+            if self.0.servers.leave_if_silent().await {
+                // The question went to the one that was left.
+                self.0.room.tell(None);
             }
             sleep(EVERY).await;
         }
@@ -74,15 +85,22 @@ impl Inbox {
 impl Door {
     /// Asks the servers how full the inbox is.
     pub(super) async fn measure(&self) {
+        let silence = self.servers.silence();
+        silence.unanswered();
         let stream = self
             .servers
             .context()
             .get_stream(&*self.servers.streams().inbox)
             .await;
-        let told = stream.map(|stream| InboxHolds::of(stream.cached_info(), SystemTime::now()));
-        if let Err(error) = &told {
-            tracing::debug!(%error, "how full the inbox is could not be asked");
-        }
-        self.room.tell(told.ok());
+        let told = match &stream {
+            Ok(stream) => Some(stream.cached_info()).filter(|info| silence.answered(info)),
+            Err(error) => {
+                tracing::debug!(%error, "how full the inbox is could not be asked");
+                silence.unanswered();
+                None
+            }
+        };
+        self.room
+            .tell(told.map(|info| InboxHolds::of(info, SystemTime::now())));
     }
 }

@@ -35,6 +35,7 @@ mod pump;
 pub(crate) mod segments;
 mod settings;
 mod shared_key;
+mod silence;
 mod streams;
 mod take;
 #[cfg(test)]

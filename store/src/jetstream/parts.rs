@@ -32,7 +32,7 @@ struct Gathered {
 
 impl Parts {
     /// Adds a part that was found at a sequence; the whole frame once all are there. One that does not fit the others
-    /// is an error.
+    /// is an error. Without those before it only the last one is: a block is where that is, and without it there is none.
     pub(super) fn add(
         &mut self,
         part: Part,
@@ -55,8 +55,11 @@ impl Parts {
             self.0.insert(id.clone(), gathered);
         }
         let Some(gathered) = self.0.get_mut(&id) else {
-            // The others were deleted, as what the block holds was appended.
-            return Err("parts before it are missing");
+            // The others were deleted, as what the block holds was appended, or as it was given up.
+            return match number + 1 == of {
+                true => Err("parts before it are missing"),
+                false => Ok(None),
+            };
         };
         if gathered.parts.len() != of {
             return Err("it is of another number of parts than the others");

@@ -3,9 +3,10 @@
 //! Contract:
 //! * a relay begins only if each server that holds a stream says by its monitoring port that it syncs each message
 //!   before it acknowledges it, or if that is done without explicitly and three or more servers hold each message;
-//! * a holder that does not answer, and that the leader of the stream has not heard for a while, is not waited for: it
-//!   acknowledges nothing now. It is asked when it is back: the question is repeated for as long as the value lives, since a server may start anew with other settings and
-//!   a stream may move to another one;
+//! * a holder that the leader of the stream has not heard for a while is not waited for, whether it does not answer or has
+//!   no monitoring port that is known (a server that began without it does not know its name): it acknowledges nothing
+//!   now. It is asked when it is back: the question is repeated for as long as the value lives, since a server may start
+//!   anew with other settings and a stream may move to another one;
 //! * a stream that somebody deleted is made again when it is asked for: without it nothing goes on, and what it held is
 //!   lost in any case.
 //!
@@ -181,17 +182,15 @@ fn are_synced(holders: &[Holder], answers: &Answers<'_>) -> Result<(), JetStream
             server: (*server).to_owned(),
         });
     }
-    let is_unknown = |holder: &&Holder| !said.contains_key(holder.server.as_str());
-    let mut unknown = holders.iter().filter(is_unknown);
-    match silent {
-        // Every port answers, so it has none among them, whether it is there now or not.
-        None => unknown.next().map_or(Ok(()), |holder| {
-            Err(JetStreamError::NotMonitored {
-                server: holder.server.clone(),
-            })
+    let is_unknown =
+        |holder: &&Holder| !holder.is_away && !said.contains_key(holder.server.as_str());
+    match (holders.iter().find(is_unknown), silent) {
+        (None, _) => Ok(()),
+        (Some(_), Some(silent)) => Err(silent),
+        // Every port answers, so it has none among them.
+        (Some(holder), None) => Err(JetStreamError::NotMonitored {
+            server: holder.server.clone(),
         }),
-        Some(silent) if unknown.any(|holder| !holder.is_away) => Err(silent),
-        Some(_) => Ok(()),
     }
 }
 

@@ -4,6 +4,7 @@
 //! * `Ok` only if JetStream acknowledged the message before the deadline; with it comes where it is stored. After an
 //!   error it may be stored or not;
 //! * a try that got no answer is repeated under the same `Nats-Msg-Id`, so that it is stored once;
+//! * without a connection nothing is tried: the client would keep it, and send it when nobody waits for it any more;
 //! * an error says what the servers said, in their words, and no credential is ever in these.
 
 use std::{error::Error as _, time::Duration};
@@ -40,11 +41,19 @@ pub(super) async fn publish(
     let message = message.expected_stream(&servers.streams().inbox);
     let mut last = "no server acknowledged the batch in time".to_owned();
     while Instant::now() < deadline {
+        if let Err(why) = servers.promises() {
+            last = why.to_owned();
+            sleep(PAUSE).await;
+            continue;
+        }
         let until = deadline.min(Instant::now() + TRY);
         let tried = timeout_at(until, once(servers, subject, message.clone())).await;
         match tried {
             // Who was stopped meanwhile is too late, whatever the answer says: a deadline is counted on.
-            Ok(Ok(seq)) if Instant::now() <= deadline => return Ok(seq),
+            Ok(Ok(seq)) if Instant::now() <= deadline => {
+                servers.silence().acknowledged();
+                return Ok(seq);
+            }
             Ok(Ok(_)) | Err(_) => {}
             Ok(Err(Failed::Full(why))) => return Err(QueueError::Full(Full(why))),
             Ok(Err(Failed::Never(why))) => return Err(QueueError::Unavailable(why.into())),

@@ -15,10 +15,13 @@
 //! what is done is deleted up to a sequence (`STREAM.PURGE`). A new leader goes on at once.
 //!
 //! # What the sequence belongs to
-//! It is stored with the time at which the stream was created. If the stream is another one, or has gone back behind what
-//! was taken of it (servers that lost what they had acknowledged), it is read from its beginning: what is taken twice the
-//! router knows, what would be passed over nobody would. A server that was just elected may say less than there is, so
-//! that is believed only when it is said for [`DOUBT`].
+//! It is stored with the time at which the stream was created, and the one at which the message was stored. If the stream
+//! is another one, or lost its end (servers that lost what they had acknowledged, a backup that was restored), it is read
+//! from its beginning: what is taken twice the router knows, what would be passed over nobody would. Relays fill what lost
+//! its end again, so that it may end behind what was taken of it all the same. Then another message is where the last one
+//! was, with another time: that is looked at before anything is read or deleted, and a message may be missing there only
+//! as it was done. Times are not compared but for being the same, so nothing rests on the servers' clocks. A server that
+//! was just elected may say less than there is, so that is believed only when it is said for [`DOUBT`].
 
 use std::time::Duration;
 
@@ -156,6 +159,8 @@ pub(super) struct Pump<'d> {
     /// The next sequence to look at.
     pub(super) next: u64,
     pub(super) parts: Parts,
+    /// The last message that was read or taken, whichever is further, and when it was stored.
+    pub(super) mark: Option<(u64, i128)>,
     /// Deleted up to here, and when that was.
     purged: u64,
     purged_at: Instant,
@@ -178,17 +183,33 @@ impl<'d> Pump<'d> {
         let info = stream.get_info().await.map_err(servers)?;
         let created = info.created.unix_timestamp_nanos();
         let last = info.state.last_sequence;
-        if taken(engine).is_some_and(|(of, seq)| of == created && seq > last)
+        let taken = taken(engine);
+        if taken.is_some_and(|taken| taken.of == created && taken.seq > last)
             && behind_since.get_or_insert_with(Instant::now).elapsed() < DOUBT
         {
             return Err(servers("it ends before what was taken of it"));
+        }
+        let known = match taken {
+            Some(taken) if taken.of == created && taken.seq <= last => {
+                is_same(&stream, taken.mark()).await?.then_some(taken)
+            }
+            _ => None,
+        };
+        if let (Some(Taken { seq, .. }), None) = (taken, known) {
+            tracing::error!(
+                taken = seq,
+                last,
+                "the inbox is another one than before, or lost what it had acknowledged: it is read from its beginning, and \
+                 what comes a second time is recognised within the dedup window"
+            );
         }
         Ok(Self {
             door,
             engine,
             stream,
             created,
-            done: done(engine, created, last),
+            done: known.map_or(0, |known| known.seq),
+            mark: known.and_then(|known| known.mark()),
             next: 1,
             parts: Parts::default(),
             purged: 0,
@@ -198,19 +219,33 @@ impl<'d> Pump<'d> {
 
     /// One round; whether there may be more at once.
     pub(super) async fn turn(&mut self, stop: &mut watch::Receiver<bool>) -> Result<bool, Failed> {
-        let info = self.stream.get_info().await.map_err(servers)?;
-        if !self.is_still(&info) {
-            return Err(servers("it is not as it was"));
+        let info = self.look().await?;
+        let is_due = self.purged_at.elapsed() >= PURGE;
+        if is_due || info.state.last_sequence < self.next {
+            self.purge().await?;
         }
         let messages = self.read(&info).await?;
         let has_some = !messages.is_empty();
         self.take(messages, stop).await?;
-        let is_due = self.purged_at.elapsed() >= PURGE;
-        if !has_some || is_due {
-            self.purge().await?;
-        }
         self.give_up_stale(Instant::now()).await;
         Ok(has_some)
+    }
+
+    /// What the stream holds, if it is as it was.
+    pub(super) async fn look(&self) -> Result<Info, Failed> {
+        let info = self.stream.get_info().await.map_err(servers)?;
+        // What was deleted need not be looked for, and what is there last is known by the stream's own word.
+        let (state, end) = (
+            &info.state,
+            info.state.last_timestamp.unix_timestamp_nanos(),
+        );
+        let mark = self
+            .mark
+            .filter(|mark| mark.0 >= state.first_sequence && *mark != (state.last_sequence, end));
+        if !self.is_still(&info) || !is_same(&self.stream, mark).await? {
+            return Err(servers("it is not as it was"));
+        }
+        Ok(info)
     }
 
     fn is_still(&self, info: &Info) -> bool {
@@ -292,29 +327,43 @@ impl<'d> Pump<'d> {
     }
 }
 
-/// What the engine has taken: when the stream of it was created, and its sequence.
-fn taken(engine: &Engine) -> Option<(i128, u64)> {
-    let inputs = engine.inputs();
-    let position = inputs.iter().find(|one| one.input == INPUT)?;
-    let (of, seq) = position.state.split_once('/')?;
-    Some((of.parse().ok()?, seq.parse().ok()?))
+/// Whether a message is the one that was stored there at that time, or is not there any more.
+async fn is_same(stream: &Stream<()>, mark: Option<(u64, i128)>) -> Result<bool, Failed> {
+    let Some((seq, time)) = mark else {
+        return Ok(true);
+    };
+    match stream.get_raw_message(seq).await {
+        Ok(message) => Ok(message.time.unix_timestamp_nanos() == time),
+        Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(true),
+        Err(error) => Err(servers(error)),
+    }
 }
 
-/// Up to which sequence of the stream of this time the engine has everything.
-fn done(engine: &Engine, created: i128, last: u64) -> u64 {
-    match taken(engine) {
-        None => 0,
-        Some((of, seq)) if of == created && seq <= last => seq,
-        Some((_, seq)) => {
-            tracing::error!(
-                taken = seq,
-                last,
-                "the inbox is another one than before, or lost what it had acknowledged: it is read from its beginning, and \
-                 what comes a second time is recognised within the dedup window"
-            );
-            0
-        }
+/// What the engine has taken.
+#[derive(Clone, Copy)]
+struct Taken {
+    /// When the stream was created.
+    of: i128,
+    /// The last message, and when it was stored; older versions did not say that.
+    seq: u64,
+    time: Option<i128>,
+}
+
+impl Taken {
+    fn mark(&self) -> Option<(u64, i128)> {
+        self.time.map(|time| (self.seq, time))
     }
+}
+
+fn taken(engine: &Engine) -> Option<Taken> {
+    let inputs = engine.inputs();
+    let position = inputs.iter().find(|one| one.input == INPUT)?;
+    let mut numbers = position.state.split('/');
+    Some(Taken {
+        of: numbers.next()?.parse().ok()?,
+        seq: numbers.next()?.parse().ok()?,
+        time: numbers.next().and_then(|time| time.parse().ok()),
+    })
 }
 
 #[cfg(test)]

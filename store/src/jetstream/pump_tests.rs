@@ -6,8 +6,12 @@ use bytes::Bytes;
 use tempfile::TempDir;
 
 use super::*;
+
+#[path = "pump_harm_tests.rs"]
+mod harm;
+
 use crate::{
-    BatchEncoder, Content, EncodedBatch, Hint, Intake, SledOptions,
+    BatchEncoder, Content, EncodedBatch, Hint, InputPosition, Intake, SledOptions,
     jetstream::{Credentials, Durability, JetStream, JetStreamOptions, Tls, parts::PATIENCE},
 };
 
@@ -204,9 +208,10 @@ async fn a_block_is_given_up_only_if_no_part_can_come_and_its_append_fails_then(
     let subject = |id: &str| format!("{}.{id}", case.servers.streams().inbox_subject);
     let large = format!("\"{}\"", noise(60_000, 9));
     let frame = message::framed(&event(1, &large).blocks[0]);
-    let (first, second) = (frame.slice(..20_000), frame.slice(20_000..));
+    let (first, rest) = (frame.slice(..10_000), frame.slice(10_000..));
+    let (second, third) = (rest.slice(..10_000), rest.slice(10_000..));
     let part = |number, bytes: &Bytes, last| {
-        message::part(number, 2, bytes.clone()).expected_last_subject_sequence(last)
+        message::part(number, 3, bytes.clone()).expected_last_subject_sequence(last)
     };
     let mut pump = begun(&case.inbox.0, &engine).await;
     for id in ["dead", "late"] {
@@ -222,8 +227,17 @@ async fn a_block_is_given_up_only_if_no_part_can_come_and_its_append_fails_then(
         deadline(),
     )
     .await;
-    late.expect("it is stored");
+    let last = late.expect("it is stored");
     pump.give_up_stale(Instant::now() + PATIENCE).await;
+    // So it is not given up, and can be whole.
+    let late = publish(
+        &case.servers,
+        &subject("late"),
+        part(2, &third, last),
+        deadline(),
+    )
+    .await;
+    late.expect("it is stored");
     let dead = publish(
         &case.servers,
         &subject("dead"),
@@ -259,18 +273,49 @@ async fn an_inbox_that_is_another_one_is_read_from_its_beginning() {
     // What a relay that starts makes of it.
     let again = JetStream::connect(case.servers.options()).await;
     let again = again.expect("it connects").inbox();
-    again.append(event(4, "4")).await.expect("durable");
+    // More than was taken of the one before: its sequence says nothing here.
+    for n in 4..8 {
+        let json = n.to_string();
+        again.append(event(n, &json)).await.expect("durable");
+    }
     let turned = pump.turn(&mut stop).await;
     assert!(
         matches!(turned, Err(Failed::Servers(_))),
         "it is another one"
     );
     let mut pump = begun(&case.inbox.0, &engine).await;
-    while case.taken(&engine).await.len() < 4 {
-        done(pump.turn(&mut stop).await);
+    while done(pump.turn(&mut stop).await) {}
+    let all = ["0", "1", "2", "4", "5", "6", "7"];
+    assert_eq!(case.taken(&engine).await, all);
+    assert_eq!(engine.ledger().received, 7);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_inbox_that_ends_before_what_was_taken_is_doubted_and_then_read_from_its_beginning() {
+    let Some(case) = case().await else { return };
+    let engine = case.engine();
+    for n in 0..3 {
+        let json = n.to_string();
+        case.inbox.append(event(n, &json)).await.expect("durable");
     }
-    assert_eq!(case.taken(&engine).await, ["0", "1", "2", "4"]);
-    assert_eq!(engine.ledger().received, 4);
+    // What an engine knows whose servers lost what they had acknowledged.
+    let context = case.servers.context();
+    let stream = context.get_stream(&case.servers.streams().inbox).await;
+    let created = stream.expect("it is there").cached_info().created;
+    let position = InputPosition {
+        input: INPUT.to_owned(),
+        state: format!("{}/9", created.unix_timestamp_nanos()),
+    };
+    let noted = Queue::note_inputs(&engine, vec![position]).await;
+    noted.expect("noted");
+    let mut behind_since = None;
+    let doubted = Pump::begin(&case.inbox.0, &engine, &mut behind_since).await;
+    assert!(matches!(doubted, Err(Failed::Servers(_))), "believed");
+    assert!(behind_since.is_some());
+    let mut stop = case.stopping.clone();
+    let mut pump = begun(&case.inbox.0, &engine).await;
+    while done(pump.turn(&mut stop).await) {}
+    assert_eq!(case.taken(&engine).await, ["0", "1", "2"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

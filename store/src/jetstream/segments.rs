@@ -7,15 +7,22 @@
 //! * what [`Segments::write`] returned `Ok` for is durable, and is read back by offset as it would be from a file;
 //! * of two messages for the same bytes the later one counts, and everything behind where it begins is gone: so a log that
 //!   was cut off and goes on needs nothing deleted, and a new leader sees it as the old one did;
-//! * a segment goes whole. Who reads it meanwhile finds it missing, as a file; one whose beginning is gone was about to
-//!   go, and is none. Whether it was needed, the index says.
+//! * a segment goes whole. Who reads it meanwhile finds it missing (`NotFound`), as a file; a server that lost power may
+//!   have removed a part of one that was about to go;
+//! * bytes of which the messages were deleted are missing ([`Segments::gaps`]). They are never passed over and never taken
+//!   for a segment's end: who reads them gets an error (`InvalidData`), who does not need them notices nothing. Whether
+//!   they are needed, the index says ([`crate::Engine`]'s opening on a stream).
+
+mod pieces;
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque},
     io::{self, Read},
+    ops::Range,
     sync::{Arc, Mutex},
 };
 
+use self::pieces::{Piece, Segment, missing};
 use super::ledger_stream::{Entry, LedgerStream};
 use crate::locked;
 
@@ -34,89 +41,27 @@ pub(crate) struct Segments {
     cache: Mutex<Cache>,
 }
 
-#[derive(Debug, Default, Clone)]
-struct Segment {
-    /// By offset, without gaps.
-    pieces: Vec<Piece>,
-    modified_unix_ms: i64,
-}
-
-/// What one message holds of a segment.
-#[derive(Debug, Clone, Copy)]
-struct Piece {
-    offset: u64,
-    bytes: u64,
-    /// The message's sequence.
-    seq: u64,
-}
-
-impl Piece {
-    fn end(&self) -> u64 {
-        self.offset + self.bytes
-    }
-}
-
-impl Segment {
-    fn length(&self) -> u64 {
-        self.pieces.last().map_or(0, Piece::end)
-    }
-
-    /// Cuts off what is behind a length; a piece across it is kept as far as it goes.
-    fn cut(&mut self, to: u64) {
-        self.pieces.retain(|piece| piece.offset < to);
-        if let Some(last) = self.pieces.last_mut()
-            && last.end() > to
-        {
-            last.bytes = to - last.offset;
-        }
-    }
-
-    fn add(&mut self, piece: Piece) -> io::Result<()> {
-        self.cut(piece.offset);
-        if piece.offset != self.length() {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                format!(
-                    "message {} goes on at byte {}, those before it end at {}",
-                    piece.seq,
-                    piece.offset,
-                    self.length()
-                ),
-            ));
-        }
-        if piece.bytes > 0 {
-            self.pieces.push(piece);
-        }
-        Ok(())
-    }
-
-    /// The pieces that hold bytes from an offset on.
-    fn from(&self, offset: u64) -> &[Piece] {
-        let first = self.pieces.partition_point(|piece| piece.end() <= offset);
-        &self.pieces[first..]
-    }
-}
-
 #[derive(Default)]
 struct Cache {
     bytes: usize,
-    kept: VecDeque<(u64, Arc<[u8]>)>,
+    kept: HashMap<u64, Arc<[u8]>>,
+    /// Oldest first.
+    order: VecDeque<u64>,
 }
 
 impl Cache {
     fn put(&mut self, seq: u64, payload: Arc<[u8]>) {
         self.bytes += payload.len();
-        self.kept.push_back((seq, payload));
-        while self.bytes > CACHE_BYTES_MAX
-            && let Some((_, oldest)) = self.kept.pop_front()
-        {
-            self.bytes -= oldest.len();
+        match self.kept.insert(seq, payload) {
+            // Two asked for it at once.
+            Some(before) => self.bytes -= before.len(),
+            None => self.order.push_back(seq),
         }
-    }
-
-    fn get(&self, seq: u64) -> Option<Arc<[u8]>> {
-        let found = self.kept.iter().rev().find(|(one, _)| *one == seq);
-        found.map(|(_, payload)| Arc::clone(payload))
+        while self.bytes > CACHE_BYTES_MAX
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.bytes -= self.kept.remove(&oldest).map_or(0, |one| one.len());
+        }
     }
 }
 
@@ -128,41 +73,31 @@ impl std::fmt::Debug for Segments {
 
 impl Segments {
     /// Those of a log, from all that the stream holds, in its order.
-    ///
-    /// # Errors
-    /// The stream lacks something of them.
     pub(crate) fn new<'a>(
         stream: Arc<LedgerStream>,
         log: &'static str,
         entries: impl Iterator<Item = &'a Entry>,
-    ) -> io::Result<Self> {
+    ) -> Self {
         let mut table = BTreeMap::<u64, Segment>::new();
         for entry in entries {
             let number = entry.subject.strip_prefix(log);
             let number = number.and_then(|rest| rest.strip_prefix('.')?.parse::<u64>().ok());
             let Some(number) = number else { continue };
-            // Removed but for its end, by a server that did not come to it: it is gone, as if it had.
-            if entry.offset > 0 && !table.contains_key(&number) {
-                continue;
-            }
             let segment = table.entry(number).or_default();
             segment.modified_unix_ms = entry.stored_unix_ms;
-            let piece = Piece {
+            segment.add(Piece {
                 offset: entry.offset,
                 bytes: entry.bytes,
                 seq: entry.seq,
-            };
-            segment.add(piece).map_err(|error| {
-                let what = format!("segment {} of the ledger stream: {error}", entry.subject);
-                io::Error::new(error.kind(), what)
-            })?;
+            });
         }
-        Ok(Self {
+        table.retain(|_, segment| !segment.is_gone());
+        Self {
             stream,
             log,
             table: Mutex::new(table),
             cache: Mutex::default(),
-        })
+        }
     }
 
     /// What a segment's subject ends in.
@@ -182,10 +117,24 @@ impl Segments {
     /// What the stream counts of a segment beside its bytes.
     pub(crate) fn overhead_bytes(&self, segment: u64) -> u64 {
         let table = locked(&self.table);
-        let pieces = table
-            .get(&segment)
-            .map_or(0, |segment| segment.pieces.len());
+        let pieces = table.get(&segment).map_or(0, Segment::messages);
         pieces as u64 * MESSAGE_BYTES
+    }
+
+    /// A segment, if there is one, was at least so long: what of it is not there is missing.
+    pub(crate) fn reaches(&self, segment: u64, length: u64) {
+        if let Some(segment) = locked(&self.table).get_mut(&segment) {
+            segment.reaches(length);
+        }
+    }
+
+    /// What is missing of segments, in order.
+    pub(crate) fn gaps(&self) -> Vec<(u64, Range<u64>)> {
+        let table = locked(&self.table);
+        let gaps = table
+            .iter()
+            .flat_map(|(number, segment)| segment.gaps().map(|gap| (*number, gap)));
+        gaps.collect()
     }
 
     pub(crate) fn modified_unix_ms(&self, segment: u64) -> io::Result<i64> {
@@ -206,7 +155,6 @@ impl Segments {
         let chunks = self.stream.append(&self.subject(segment), offset, bytes)?;
         let mut table = locked(&self.table);
         let of_segment = table.entry(segment).or_default();
-        of_segment.cut(offset);
         of_segment.modified_unix_ms = now_unix_ms();
         for chunk in chunks {
             let piece = Piece {
@@ -214,7 +162,7 @@ impl Segments {
                 bytes: chunk.bytes,
                 seq: chunk.seq,
             };
-            of_segment.add(piece)?;
+            of_segment.add(piece);
             let from = (piece.offset - offset) as usize;
             let payload = &bytes[from..from + piece.bytes as usize];
             locked(&self.cache).put(piece.seq, payload.into());
@@ -235,15 +183,22 @@ impl Segments {
         offset: u64,
     ) -> io::Result<()> {
         let end = offset + bytes.len() as u64;
-        let pieces: Vec<Piece> = self.look(segment, |segment| {
+        let (pieces, length) = self.look(segment, |segment| {
             let from = segment.from(offset).iter();
-            from.take_while(|piece| piece.offset < end)
-                .copied()
-                .collect()
+            let pieces = from.take_while(|piece| piece.offset < end).copied();
+            (pieces.collect::<Vec<Piece>>(), segment.length())
         })?;
+        if length < end {
+            let subject = self.subject(segment);
+            let what = format!("{subject} has {length} bytes, it should go on to {end}");
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, what));
+        }
         let mut at = offset;
         for piece in pieces {
-            let payload = self.payload(piece)?;
+            if piece.offset > at {
+                return Err(missing(&self.subject(segment), at..piece.offset));
+            }
+            let payload = self.payload(segment, piece)?;
             let of_piece = &payload[(at - piece.offset) as usize..];
             let into = &mut bytes[(at - offset) as usize..];
             let length = of_piece.len().min(into.len());
@@ -251,23 +206,36 @@ impl Segments {
             at += length as u64;
         }
         if at < end {
-            return Err(io::ErrorKind::UnexpectedEof.into());
+            return Err(missing(&self.subject(segment), at..end));
         }
         Ok(())
     }
 
     /// What a message holds, as far as it counts.
-    fn payload(&self, piece: Piece) -> io::Result<Arc<[u8]>> {
-        let kept = locked(&self.cache).get(piece.seq);
+    fn payload(&self, segment: u64, piece: Piece) -> io::Result<Arc<[u8]>> {
+        let kept = locked(&self.cache).kept.get(&piece.seq).cloned();
         let payload = match kept {
             Some(payload) => payload,
             None => {
-                let payload: Arc<[u8]> = self.stream.get(piece.seq)?.into();
+                let payload: Arc<[u8]> = match self.stream.get(piece.seq) {
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                        return Err(self.gone(segment, piece));
+                    }
+                    payload => payload?.into(),
+                };
                 locked(&self.cache).put(piece.seq, Arc::clone(&payload));
                 payload
             }
         };
         cut_to(payload, piece)
+    }
+
+    /// Why a message is not there: its segment went, or somebody deleted it.
+    fn gone(&self, segment: u64, piece: Piece) -> io::Error {
+        match self.length(segment) {
+            Ok(_) => missing(&self.subject(segment), piece.offset..piece.end()),
+            Err(gone) => gone,
+        }
     }
 
     /// A segment's bytes from an offset on, in order.
@@ -276,13 +244,14 @@ impl Segments {
         segment: u64,
         offset: u64,
     ) -> io::Result<SegmentBytes> {
-        let pieces = self.look(segment, |segment| segment.from(offset).to_vec())?;
+        let (pieces, length) = self.look(segment, |segment| {
+            (segment.from(offset).to_vec(), segment.length())
+        })?;
         Ok(SegmentBytes {
             segments: Arc::clone(self),
             segment,
-            skip: pieces
-                .first()
-                .map_or(0, |piece| offset.saturating_sub(piece.offset) as usize),
+            at: offset,
+            length,
             pieces: pieces.into(),
             now: VecDeque::new(),
         })
@@ -310,34 +279,42 @@ fn cut_to(payload: Arc<[u8]>, piece: Piece) -> io::Result<Arc<[u8]>> {
 pub(crate) struct SegmentBytes {
     segments: Arc<Segments>,
     segment: u64,
+    /// What is asked for next, and where the segment ends.
+    at: u64,
+    length: u64,
     /// Not asked for yet.
     pieces: VecDeque<Piece>,
-    /// Of the first bytes that come.
-    skip: usize,
     /// What came, and how much of it was read.
     now: VecDeque<(Arc<[u8]>, usize)>,
 }
 
 impl SegmentBytes {
     fn next_window(&mut self) -> io::Result<()> {
+        let from = self.at;
         let (mut bytes, mut window) = (0, Vec::new());
         while let Some(piece) = self.pieces.front().copied()
+            && piece.offset <= self.at
             && (window.is_empty() || bytes + piece.bytes <= WINDOW_BYTES)
         {
             bytes += piece.bytes;
+            self.at = piece.end();
             window.push(piece);
             self.pieces.pop_front();
         }
+        let (segments, segment) = (&self.segments, self.segment);
+        let subject = segments.subject(segment);
         let (Some(first), Some(last)) = (window.first(), window.last()) else {
+            let next = self.pieces.front().map_or(self.length, |one| one.offset);
+            if self.at < next {
+                return Err(missing(&subject, self.at..next));
+            }
             return Ok(());
         };
         let mut payloads = VecDeque::new();
         if window.len() == 1 {
-            payloads.push_back((self.segments.payload(*first)?, 0));
+            payloads.push_back((segments.payload(segment, *first)?, 0));
         } else {
-            let (segments, segment) = (&self.segments, self.segment);
             let is_there = || locked(&segments.table).contains_key(&segment);
-            let subject = segments.subject(segment);
             let read = segments
                 .stream
                 .read_some(&subject, first.seq, last.seq, is_there)?;
@@ -346,15 +323,13 @@ impl SegmentBytes {
                 .map(|(entry, payload)| (entry.seq, payload))
                 .collect();
             for piece in &window {
-                let payload = read.remove(&piece.seq).ok_or_else(|| {
-                    let what = format!("message {} of the ledger stream is gone", piece.seq);
-                    io::Error::new(io::ErrorKind::NotFound, what)
-                })?;
+                let payload = read.remove(&piece.seq);
+                let payload = payload.ok_or_else(|| segments.gone(segment, *piece))?;
                 payloads.push_back((cut_to(payload.into(), *piece)?, 0));
             }
         }
         if let Some((_, read)) = payloads.front_mut() {
-            *read = std::mem::take(&mut self.skip);
+            *read = (from - first.offset) as usize;
         }
         self.now = payloads;
         Ok(())

@@ -23,10 +23,13 @@ impl JetStream {
         let (own, mark) = (self.clone(), Bytes::copy_from_slice(mark));
         // On the connection's runtime, whatever clock the caller's has.
         let agreed = self.handle().spawn(async move { agree(&own, mark).await });
-        match agreed.await {
-            Ok(agreed) => agreed,
-            Err(error) => Err(failed(&error)),
+        let agreed = agreed.await.map_err(|error| failed(&error)).flatten();
+        if agreed.as_ref().is_err_and(JetStreamError::is_of_the_moment) {
+            // Nobody looks on yet.
+            self.silence().unanswered();
+            self.leave_if_silent().await;
         }
+        agreed
     }
 }
 

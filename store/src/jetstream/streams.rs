@@ -170,7 +170,9 @@ async fn ask<T: serde::Serialize + ?Sized>(
         }
     }
     let Some(answer) = answer else {
-        return Err(failed(&format_args!("no answer in {TRIES_MAX} s")));
+        return Err(failed(&format_args!(
+            "no answer in {TRIES_MAX} s; servers do not answer either what the relay's user may not ask, see its permissions"
+        )));
     };
     Ok(match answer {
         Response::Ok(info) => Ok(info),

@@ -32,6 +32,11 @@ impl Pump<'_> {
         for message in messages {
             let (seq, length) = (message.sequence, message.payload.len());
             let is_new = seq > self.done;
+            let time = message.time.unix_timestamp_nanos();
+            let position = self.position(seq, time);
+            if self.mark.is_none_or(|(known, _)| known <= seq) {
+                self.mark = Some((seq, time));
+            }
             let block = match message::read(message, &subject) {
                 Read::Block(block) => Ok(Some(block)),
                 Read::Part(part) => match self.parts.add(part, seq, Instant::now()) {
@@ -46,7 +51,7 @@ impl Pump<'_> {
                 }
                 Read::Notes(notes) if is_new => {
                     self.append(std::mem::take(&mut blocks), stop).await?;
-                    self.note(notes, seq).await?;
+                    self.note(notes, seq, position.clone()).await?;
                     Ok(None)
                 }
                 Read::Question { reply } => {
@@ -59,6 +64,7 @@ impl Pump<'_> {
                     self.append(blocks, stop).await?;
                     self.next = seq;
                     // Nothing behind it is taken for now: what is before it must not fill the inbox.
+                    self.look().await?;
                     self.purge().await?;
                     return Err(Failed::Servers(format!(
                         "message {seq} was written by a later version of the relay; let one of that version lead"
@@ -66,9 +72,9 @@ impl Pump<'_> {
                 }
             };
             if is_new {
-                match block.and_then(|block| self.placed(block, seq)) {
+                match block.and_then(|block| placed(block, &position)) {
                     Ok(block) => blocks.extend(block.map(|block| (seq, block))),
-                    Err(why) => blocks.push((seq, self.unreadable(why, seq, length)?)),
+                    Err(why) => blocks.push((seq, self.unreadable(why, seq, length, &position)?)),
                 }
             }
             next = seq + 1;
@@ -78,22 +84,21 @@ impl Pump<'_> {
         Ok(())
     }
 
-    /// A block that says where it is.
-    fn placed(&self, block: Option<Packed>, seq: u64) -> Result<Option<Packed>, &'static str> {
-        let Some(block) = block else { return Ok(None) };
-        let placed = codec::with_reached(block, &self.position(seq));
-        placed.ok_or("it is no block").map(Some)
-    }
-
-    fn position(&self, seq: u64) -> InputPosition {
+    fn position(&self, seq: u64, time: i128) -> InputPosition {
         InputPosition {
             input: INPUT.to_owned(),
-            state: format!("{}/{seq}", self.created),
+            state: format!("{}/{seq}/{time}", self.created),
         }
     }
 
     /// What cannot be read is put into quarantine, so that nothing disappears silently.
-    fn unreadable(&self, why: &str, seq: u64, length: usize) -> Result<Packed, Failed> {
+    fn unreadable(
+        &self,
+        why: &str,
+        seq: u64,
+        length: usize,
+        position: &InputPosition,
+    ) -> Result<Packed, Failed> {
         tracing::error!(
             seq,
             why,
@@ -115,11 +120,8 @@ impl Pump<'_> {
         let received_unix_ms = i64::try_from(self.created / 1_000_000).unwrap_or_default();
         let mut batch = BatchEncoder::new("unknown", received_unix_ms, 0, 0);
         batch.push(&key, &Content::Unreadable(record), Hint::default());
-        let mut blocks = batch.finish().blocks;
-        let block = blocks.pop().and_then(|block| {
-            let position = self.position(seq);
-            codec::with_reached(block, &position)
-        });
+        let block = batch.finish().blocks.pop();
+        let block = block.and_then(|block| codec::with_reached(block, position));
         block.ok_or_else(|| servers("a record for the quarantine could not be made"))
     }
 
@@ -181,14 +183,19 @@ impl Pump<'_> {
     }
 
     /// Notes positions without a block, but for those that are known to be further, and where they were found.
-    async fn note(&mut self, notes: Vec<InputPosition>, seq: u64) -> Result<(), Failed> {
+    async fn note(
+        &mut self,
+        notes: Vec<InputPosition>,
+        seq: u64,
+        position: InputPosition,
+    ) -> Result<(), Failed> {
         let marks = marks_of(self.engine);
         let is_behind = |note: &InputPosition| {
             let known = marks.get(&note.input);
             note.input == INPUT || note.offset().is_some_and(|offset| known > Some(&offset))
         };
         let mut notes: Vec<_> = notes.into_iter().filter(|note| !is_behind(note)).collect();
-        notes.push(self.position(seq));
+        notes.push(position);
         self.engine.note_inputs(notes).await?;
         self.done = seq;
         Ok(())
@@ -211,6 +218,13 @@ impl Pump<'_> {
         }
         client.flush().await.map_err(servers)
     }
+}
+
+/// A block that says where it is.
+fn placed(block: Option<Packed>, position: &InputPosition) -> Result<Option<Packed>, &'static str> {
+    let Some(block) = block else { return Ok(None) };
+    let placed = codec::with_reached(block, position);
+    placed.ok_or("it is no block").map(Some)
 }
 
 /// How far log files were read.

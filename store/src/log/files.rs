@@ -1,11 +1,13 @@
 //! Where the segments of a log are: files of a folder, or subjects of a ledger stream on JetStream.
 //!
-//! Both keep what [`Tail::append`] returned `Ok` for across a power loss, and lose nothing but whole ends. All of it
-//! blocks.
+//! Both keep what [`Tail::append`] returned `Ok` for across a power loss, and lose nothing but whole ends. On a stream
+//! somebody may have deleted messages: what is missing then ([`LogFiles::gaps`]) is an error of who reads it, and of nobody
+//! else. All of it blocks.
 
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, BufReader, Read, Write},
+    ops::Range,
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
     sync::Arc,
@@ -34,9 +36,13 @@ impl LogFiles {
         Self { at, name }
     }
 
-    pub(crate) fn on_stream(segments: Arc<Segments>, name: &'static str) -> Self {
+    /// # Errors
+    /// How its segments begin cannot be read.
+    pub(crate) fn on_stream(segments: Arc<Segments>, name: &'static str) -> io::Result<Self> {
         let at = At::Stream(segments);
-        Self { at, name }
+        let files = Self { at, name };
+        begin::measure(&files)?;
+        Ok(files)
     }
 
     /// Whether reading asks servers.
@@ -77,6 +83,21 @@ impl LogFiles {
         match &self.at {
             At::Dir(_) => Ok(fs::metadata(self.path(segment))?.len()),
             At::Stream(segments) => segments.length(segment),
+        }
+    }
+
+    /// What is missing of segments, in order.
+    pub(crate) fn gaps(&self) -> Vec<(u64, Range<u64>)> {
+        match &self.at {
+            At::Dir(_) => Vec::new(),
+            At::Stream(segments) => segments.gaps(),
+        }
+    }
+
+    /// A segment, if there is one, went on up to here: what of it is not there is missing.
+    pub(crate) fn reaches(&self, end: Position) {
+        if let At::Stream(segments) = &self.at {
+            segments.reaches(end.segment, end.offset);
         }
     }
 

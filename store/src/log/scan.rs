@@ -1,4 +1,6 @@
 //! Reading a log from a place to its end, when the queue opens.
+//!
+//! What is missing of a segment of a stream is an error here, and never an end.
 
 use std::io::{self, Read};
 
@@ -93,13 +95,13 @@ pub(crate) fn scan(
     Ok(Scanned { end, cut_bytes: 0 })
 }
 
-/// Tells of the records from `from` up to `end`, which is known to be the end of one, until it is told
+/// Tells of the records from `from` up to `end`, which is known to be the end of one, and their payloads, until it is told
 /// `false`; says where it came to.
 pub(crate) fn scan_some(
     files: &LogFiles,
     from: Position,
     end: Position,
-    mut found: impl FnMut(&Header, Place) -> bool,
+    mut found: impl FnMut(&Header, Place, &[u8]) -> bool,
 ) -> Result<Position, ScanError> {
     let mut at = from;
     while at < end {
@@ -115,8 +117,8 @@ pub(crate) fn scan_some(
         let mut frame = Vec::new();
         while at.offset < length {
             let whole = read_frame(&mut bytes, length - at.offset, &mut frame)?
-                .and_then(|()| frame::decode(&frame).map(|(header, _)| header));
-            let header = whole.map_err(|what| ScanError::Damaged {
+                .and_then(|()| frame::decode(&frame));
+            let (header, payload) = whole.map_err(|what| ScanError::Damaged {
                 what,
                 file: path.display().to_string(),
                 offset: at.offset,
@@ -126,7 +128,7 @@ pub(crate) fn scan_some(
                 bytes: frame.len() as u32,
             };
             at = place.end();
-            if header.kind != Kind::Begin as u8 && !found(&header, place) {
+            if header.kind != Kind::Begin as u8 && !found(&header, place, payload) {
                 return Ok(at);
             }
         }

@@ -1,6 +1,6 @@
 //! Log files of any replica: each line once, though appends fail of which nobody knows what became.
 
-use auditrelay_store::{InputPosition, Intake};
+use auditrelay_store::{InputPosition, Intake, QueueError};
 
 use crate::*;
 
@@ -99,4 +99,59 @@ async fn blocks_that_are_given_again_are_taken_once_and_what_was_read_is_known_t
         "the pump's own place is no file: {reached:?}"
     );
     pumping.end().await;
+}
+
+/// A block that was stored without the one before it would make that one look like a repetition.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_file_nothing_is_stored_behind_a_block_that_was_not() {
+    let Some(server) = server() else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let options = JetStreamOptions {
+        inbox_bytes_max: 1 << 20,
+        ..options(&server)
+    };
+    let inbox = connect(&options).await.inbox();
+    let mut expected = Vec::new();
+    let large = |seed| format!("\"{}\"", noise(200_000, seed));
+    while inbox
+        .append(batch(&large(expected.len() as u64)))
+        .await
+        .is_ok()
+    {
+        expected.push(large(expected.len() as u64));
+        assert!(expected.len() < 100, "1 MiB is full");
+    }
+    let block = |offset, json: &str| {
+        let mut block = BatchEncoder::of_one_block("prod", 7, 0, 0);
+        pushed(&mut block, json);
+        block.finish_at(position("a", offset, ""))
+    };
+    let first = large(999);
+    let both = || {
+        let mut both = block(10, &first);
+        both.join(block(20, "\"second\""));
+        both
+    };
+    let refused = inbox.append(both()).await;
+    assert!(matches!(refused, Err(QueueError::Full(_))), "{refused:?}");
+    assert_eq!(inbox.inputs(), []);
+    // There was room for the second one.
+    inbox.append(batch("\"small\"")).await.expect("durable");
+
+    let engine = engine(folder.path());
+    let pumping = pump(&inbox, &engine);
+    until("there is room", async || inbox.append(both()).await.is_ok()).await;
+    inbox.append(batch("\"end\"")).await.expect("durable");
+    until("all is taken", async || {
+        taken(&engine).await.iter().any(|json| json == "\"end\"")
+    })
+    .await;
+    pumping.end().await;
+    expected.extend(["\"small\"".to_owned(), first.clone()]);
+    expected.extend(["\"second\"".to_owned(), "\"end\"".to_owned()]);
+    let short = |texts: &[String]| -> Vec<String> {
+        let short = texts.iter().map(|text| text.chars().take(20).collect());
+        short.collect()
+    };
+    assert_eq!(short(&taken(&engine).await), short(&expected));
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use auditrelay_loadtest::nats::NatsOptions;
 use auditrelay_store::jetstream::{AskError, Gone, JetStream, Leadership, Questions};
 use bytes::Bytes;
+use futures_util::{FutureExt as _, StreamExt as _};
 
 use super::{one, server, until};
 
@@ -117,9 +118,12 @@ async fn a_leader_that_hangs_is_asked_nothing_any_more_once_another_one_leads() 
     let Some((_server, asks, hangs)) = two().await else {
         return;
     };
-    let (led, _hanging) = listens(&hangs, &asks).await;
-    led.resign().await;
-    // Its connection is there, and its subscription.
+    let (led, mut hanging) = listens(&hangs, &asks).await;
+    // It does not renew its lease any more; its connection is there, and its subscription.
+    drop(led);
+    until("nobody leads", async || asks.leader().borrow().is_none()).await;
+    let asked = asks.ask(b"nobody?".to_vec()).await;
+    assert_eq!(asked.expect_err("nobody"), AskError::NobodyLeads);
     let led = asks.lead("two").await.expect("it leads");
     let mut questions = asks.questions(&led).await.expect("it listens");
     is_known(&asks, "two").await;
@@ -133,6 +137,10 @@ async fn a_leader_that_hangs_is_asked_nothing_any_more_once_another_one_leads() 
         let (heard, ()) = tokio::join!(answer.next(), answering);
         assert_eq!(heard.expect("answered"), Some(Bytes::new()));
     }
+    // Whatever was sent to its connection before comes before this answer: it would be done when it goes on.
+    hangs.kept("something").await.expect("an answer");
+    let heard = hanging.next().now_or_never();
+    assert!(heard.is_none(), "{heard:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -145,4 +153,33 @@ async fn without_a_connection_that_is_said_at_once() {
     until("it knows", async || !asks.is_connected()).await;
     let asked = asks.ask(b"what?".to_vec()).await;
     assert_eq!(asked.expect_err("nobody"), AskError::Away);
+}
+
+/// What stands in the lease becomes a part of a subject, and somebody else may have written it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenure_that_no_relay_wrote_is_nobodys() {
+    let Some(server) = server(NatsOptions::default()) else {
+        return;
+    };
+    let options = one(&server);
+    let asks = JetStream::connect(&options).await.expect("connected");
+    let client = async_nats::connect(server.address()).await;
+    let client = client.expect("connected");
+    let mut heard = client.subscribe(">").await.expect("subscribed");
+    for (replica, tenure) in [("wild", "*"), ("apart", "a b"), ("deep", "a.b"), ("no", "")] {
+        let value = format!(
+            r#"{{"replica":"{replica}","tenure":"{tenure}","since":"","is_released":false,"lease_ms":60000}}"#
+        );
+        let key = format!("$KV.{}-lease.leader", options.name);
+        let written = client.request(key, value.into()).await;
+        written.expect("written");
+        is_known(&asks, replica).await;
+        let asked = asks.ask(b"what?".to_vec()).await;
+        assert_eq!(asked.expect_err(tenure), AskError::NobodyLeads);
+    }
+    client.flush().await.expect("there");
+    let questions = format!("{}.command", options.name);
+    while let Some(Some(message)) = heard.next().now_or_never() {
+        assert!(!message.subject.starts_with(&questions), "{message:?}");
+    }
 }

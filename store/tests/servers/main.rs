@@ -2,6 +2,7 @@
 
 mod ask;
 mod credentials;
+mod cut_off;
 mod jwt;
 mod permissions;
 mod promises;

@@ -160,3 +160,36 @@ impl Keeper {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::jetstream::{
+        JetStream, JetStreamOptions,
+        test_support::{options_of, server},
+    };
+
+    /// Whoever sees that the lease is free may act at once.
+    #[tokio::test]
+    async fn a_tenure_is_over_before_its_lease_is_given_up() {
+        let Some(mut server) = server() else { return };
+        // It does not run out meanwhile.
+        let options = JetStreamOptions {
+            lease: 4 * RESIGN_PATIENCE,
+            ..options_of(&server)
+        };
+        let jetstream = JetStream::connect(&options).await.unwrap();
+        let leads = jetstream.lead("one").await.unwrap();
+        let tenure = leads.tenure();
+        let over = tokio::spawn(async move {
+            tenure.ended().await;
+            Instant::now()
+        });
+        // Nobody answers, so that giving it up takes all of its patience.
+        server.stop().unwrap();
+        leads.resign().await;
+        let resigned = Instant::now();
+        let over = over.await.unwrap();
+        assert!(over + RESIGN_PATIENCE / 2 < resigned, "it was held on to");
+    }
+}

@@ -269,6 +269,9 @@ async fn a_candidate_with_shorter_leases_waits_for_the_longer_one() {
     let hasty = JetStream::connect(&hasty).await.unwrap();
     let leads = holder.lead("holder").await.unwrap();
     let tenure = leads.tenure();
+    told(&hasty, Some("holder")).await;
+    let mut who_leads = hasty.leader();
+    who_leads.mark_unchanged();
     // More than its own lease between two renewals, several times.
     let candidate = hasty.clone();
     let mut waits = tokio::spawn(async move { candidate.lead("hasty").await.unwrap() });
@@ -276,7 +279,8 @@ async fn a_candidate_with_shorter_leases_waits_for_the_longer_one() {
     assert!(early.is_err(), "two lead at once");
     assert!(tenure.lasts(Duration::ZERO));
     // Who does not lead says all the while who does.
-    assert_eq!(hasty.leader().borrow().as_deref(), Some("holder"));
+    assert!(!who_leads.has_changed().unwrap(), "nobody led for it");
+    assert_eq!(who_leads.borrow().as_deref(), Some("holder"));
     drop(leads);
     let leads = timeout(HAND_OVER, waits).await.unwrap().unwrap();
     assert!(leads.tenure().lasts(Duration::ZERO) && !tenure.lasts(Duration::ZERO));
@@ -291,6 +295,21 @@ async fn the_next_one_learns_how_long_requests_of_those_before_may_last() {
     let slow = Requests::new(|| 50 * SECOND, SECOND);
     let leads = first.lead_with("slow", slow).await.unwrap();
     assert_eq!(leads.others_requests(), Duration::ZERO);
+    // Said from the beginning, and with each renewal.
+    let key = first.register();
+    let (claimed, held) = key.read().await.unwrap();
+    assert_eq!(held.requests(), 49 * SECOND);
+    let renewed = async {
+        loop {
+            let (revision, held) = key.read().await.unwrap();
+            if revision > claimed {
+                return held;
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let held = timeout(HAND_OVER, renewed).await.unwrap();
+    assert_eq!(held.requests(), 49 * SECOND);
     // As if it had crashed.
     drop(leads);
     let leads = second.lead("asks nothing").await.unwrap();

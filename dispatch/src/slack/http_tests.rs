@@ -1,0 +1,93 @@
+//! When a request leaves: only then it is counted, and only where it may.
+
+use auditrelay_store::Tenure;
+use hyper::Method;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+    sync::mpsc,
+};
+
+use super::*;
+
+const BODY: &str = "a whole body";
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Answers requests, one a connection, and tells of each that came whole.
+async fn server() -> (String, mpsc::UnboundedReceiver<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let url = format!("http://{}/", listener.local_addr().expect("bound"));
+    let (told, whole) = mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut request = Vec::new();
+            while !request.ends_with(BODY.as_bytes()) {
+                match stream.read_buf(&mut request).await {
+                    Ok(read) if read > 0 => {}
+                    _ => break,
+                }
+            }
+            if request.ends_with(BODY.as_bytes()) && told.send(()).is_ok() {
+                let answer = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+                // The client waits for it.
+                stream.write_all(answer.as_bytes()).await.expect("sent");
+            }
+        }
+    });
+    (url, whole)
+}
+
+fn request(url: &str) -> Request<Bytes> {
+    let request = Request::builder().method(Method::POST).uri(url);
+    request.body(Bytes::from(BODY)).expect("a request")
+}
+
+fn http(place: &Place) -> Http {
+    Http::new(20 * SECOND, None).paced(Some(place.clone()))
+}
+
+fn place() -> Place {
+    Place::new("a", 3_600 * SECOND, 1)
+}
+
+#[tokio::test]
+async fn what_leaves_counts_and_nothing_else_leaves_for_an_interval() {
+    let (url, mut whole) = server().await;
+    let place = place();
+    let http = http(&place).direct().to("somebody");
+    http.ask("a", request(&url)).await.expect("answered");
+    assert!(whole.try_recv().is_ok());
+    http.send("a", request(&url)).await.expect("answered");
+    assert!(whole.try_recv().is_ok());
+    let second = http.send("a", request(&url)).await.expect_err("too early");
+    assert!(second.withheld && !second.sent, "{second:?}");
+    // One that counts to another place, and one that counts nowhere.
+    for http in [http.clone().paced(Some(self::place())), http.paced(None)] {
+        http.send("a", request(&url)).await.expect("answered");
+        assert!(whole.try_recv().is_ok());
+    }
+    assert!(whole.try_recv().is_err(), "it left");
+}
+
+#[tokio::test]
+async fn what_never_left_keeps_nothing_else_waiting() {
+    let (url, mut whole) = server().await;
+    let free = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let nobody = format!("http://{}/", free.local_addr().expect("bound"));
+    drop(free);
+    let place = place();
+    let http = http(&place);
+    let refused = http.send("a", request(&nobody)).await.expect_err("nobody");
+    assert!(!refused.sent && !refused.withheld, "{refused:?}");
+    let (holder, tenure) = Tenure::until(tokio::time::Instant::now() + SECOND);
+    let ended = http.clone().within(Term::begin(tenure, Duration::ZERO));
+    drop(holder);
+    let withheld = ended
+        .send("a", request(&url))
+        .await
+        .expect_err("its term ended");
+    assert!(withheld.withheld && !withheld.sent, "{withheld:?}");
+    http.send("a", request(&url)).await.expect("answered");
+    assert!(whole.try_recv().is_ok());
+    assert!(whole.try_recv().is_err(), "it left");
+}
