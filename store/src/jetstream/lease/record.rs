@@ -201,6 +201,32 @@ impl Register {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::jetstream::{
+        JetStream, JetStreamOptions,
+        test_support::{options_of, server},
+    };
+
+    /// So many wait for their acknowledgements that no other batch is sent.
+    #[tokio::test]
+    async fn it_is_written_however_many_batches_wait_for_an_answer() {
+        let Some(server) = server() else { return };
+        let lease = Duration::from_secs(60);
+        let options = JetStreamOptions {
+            lease,
+            ..options_of(&server)
+        };
+        let jetstream = JetStream::connect(&options).await.unwrap();
+        // It hears all of them, and answers none.
+        let _silent = jetstream.client().subscribe("silent").await.unwrap();
+        jetstream.client().flush().await.unwrap();
+        let mut waiting = Vec::new();
+        let send = || jetstream.context().publish("silent", "".into());
+        while let Ok(sent) = timeout(Duration::from_secs(1), send()).await {
+            waiting.push(sent.unwrap());
+        }
+        let written = jetstream.register().write(&Value::new("a", lease), 0).await;
+        assert!(matches!(written, Written::Is(_)), "{written:?}");
+    }
 
     #[test]
     fn what_an_earlier_build_wrote_is_read_and_the_longer_lease_counts() {

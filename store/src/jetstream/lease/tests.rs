@@ -212,24 +212,6 @@ async fn a_renewal_counts_from_before_it_was_sent() {
     assert!(matches!(renewal, Renewal::Late), "{renewal:?}");
 }
 
-/// So many batches wait for their acknowledgements that no other one is sent.
-#[tokio::test]
-async fn a_lease_is_renewed_however_many_batches_wait_for_an_answer() {
-    let Some(server) = server() else { return };
-    let jetstream = connect(&server, 60).await;
-    let (mut keeper, holder, _tenure) = keeper(&jetstream).await;
-    // It hears all of them, and answers none.
-    let _silent = jetstream.client().subscribe("silent").await.unwrap();
-    jetstream.client().flush().await.unwrap();
-    let mut waiting = Vec::new();
-    let send = || jetstream.context().publish("silent", "".into());
-    while let Ok(sent) = timeout(Duration::from_secs(1), send()).await {
-        waiting.push(sent.unwrap());
-    }
-    let renewal = timeout(HAND_OVER, keeper.renew(&holder)).await;
-    assert!(matches!(renewal, Ok(Renewal::Done)), "{renewal:?}");
-}
-
 #[tokio::test]
 async fn a_tenure_is_renewed_ends_without_servers_and_another_begins_with_them() {
     let Some(mut server) = server() else { return };

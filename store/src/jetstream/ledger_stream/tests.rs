@@ -326,7 +326,7 @@ fn a_stream_that_is_full_is_taken_over_all_the_same() {
     options.ledger_bytes_max = 2 << 20;
     let jetstream = connect(&options);
     let first = LedgerStream::take_over(&jetstream).unwrap();
-    first.append("events.1", 0, &[b'x'; 1 << 20]).unwrap();
+    first.append("events.1", 0, &[b'x'; 1 << 19]).unwrap();
     let fill_to_the_last_byte = async || {
         let mut bytes = 512 << 10;
         while bytes > 0 {
