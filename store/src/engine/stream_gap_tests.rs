@@ -157,10 +157,7 @@ impl Origin {
             .iter()
             .map(|one| (one.clone(), stream.get(one.seq).expect("there")))
             .collect();
-        let rows = load(Arc::new(stream), &entries)
-            .ok()
-            .expect("an index")
-            .rows;
+        let rows = load(Arc::new(stream), &entries).expect("an index").rows;
         let needed = needed(&messages, &Db::Memory(rows));
         Self { messages, needed }
     }
@@ -294,13 +291,11 @@ fn a_message_that_was_deleted_stops_who_needs_it_and_nobody_else() {
         ..options_of(&server)
     };
     let jetstream = connect(&named("origin".to_owned()));
-    let queue = open(&jetstream).ok().expect("opens");
+    let queue = open(&jetstream).expect("opens");
     let told = block_on(fill(&queue));
     drop(queue);
     let origin = Origin::of(&jetstream);
-    let whole = open(&origin.without(0, &named("whole".to_owned())))
-        .ok()
-        .expect("opens");
+    let whole = open(&origin.without(0, &named("whole".to_owned()))).expect("opens");
     let (all, (all_told, retained)) =
         block_on(async { (exported(&whole).await, kept(&whole, &told).await) });
     drop(whole);
@@ -346,7 +341,7 @@ fn a_message_that_was_deleted_stops_who_needs_it_and_nobody_else() {
         });
         drop(queue);
         // What waited all the time is still there, wherever it was moved to.
-        let queue = open(&jetstream).ok().expect(&case);
+        let queue = open(&jetstream).expect(&case);
         block_on(async {
             queue.verify().await.expect(&case);
             let lease = queue.lease("dev", ONE, NOW_UNIX_MS).await.expect("read");
@@ -362,7 +357,7 @@ fn a_message_that_was_deleted_stops_who_needs_it_and_nobody_else() {
 fn the_last_that_was_routed_is_needed_by_nobody() {
     let Some(server) = server() else { return };
     let jetstream = connect(&options_of(&server));
-    let queue = open(&jetstream).ok().expect("opens");
+    let queue = open(&jetstream).expect("opens");
     block_on(route(&queue, 1, "dev"));
     drop(queue);
     let origin = Origin::of(&jetstream);
@@ -374,7 +369,7 @@ fn the_last_that_was_routed_is_needed_by_nobody() {
     };
     let jetstream = origin.without(last.unwrap().seq, &named);
     for n in 2..=3 {
-        let queue = open(&jetstream).ok().expect("opens");
+        let queue = open(&jetstream).expect("opens");
         block_on(route(&queue, n, "dev"));
         block_on(queue.verify()).expect("sound");
     }

@@ -46,7 +46,7 @@ fn who_reads_what_was_deleted_gets_an_error_and_never_other_bytes_or_an_end() {
     };
     let seqs: Vec<u64> = stream.list().unwrap().iter().map(|one| one.seq).collect();
     delete(&stream, seqs[1]);
-    let (stream, segments) = opened();
+    let (_, segments) = opened();
     assert_eq!(segments.gaps(), [(1, 4..8)]);
     assert_eq!(read_at(&segments, 1, 3).unwrap(), "aaa");
     assert_eq!(read_at(&segments, 9, 5).unwrap(), "cccdd");
