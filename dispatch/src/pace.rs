@@ -4,7 +4,7 @@
 //! leases, so that whatever gathers meanwhile goes out in the same message; but it begins to lease and
 //! render a moment early ([`Pace::nearly_ready`]), as long before as that took lately, so that the message is there
 //! when the channel takes it ([`Pace::ready`]). What may go may still be kept from leaving (a connection that takes seconds
-//! to open, a commit): so the place counts when messages really leave ([`Place::leaves`]), and one that would leave too
+//! to open, a commit): so the place counts when messages really leave (`Place::leaves`), and one that would leave too
 //! soon after another does not. A hold is never shortened: `Retry-After` is the least a lane waits, and
 //! it is the place's: no lane posts there before, whatever the channel is called in the configuration.
 

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use auditrelay_loadtest::nats::NatsOptions;
-use auditrelay_store::jetstream::{AskError, Gone, JetStream, Leadership, Questions};
+use auditrelay_store::jetstream::{
+    AskError, Gone, JetStream, JetStreamOptions, Leadership, Questions,
+};
 use bytes::Bytes;
 use futures_util::{FutureExt as _, StreamExt as _};
 
@@ -11,15 +13,24 @@ use super::{one, server, until};
 
 const PAYLOAD: u64 = 64 << 10;
 
+/// Whose leases do not run out in a test, however busy the machine is.
 async fn two() -> Option<(impl Drop, JetStream, JetStream)> {
+    two_with(Duration::from_secs(60)).await
+}
+
+async fn two_with(lease: Duration) -> Option<(impl Drop, JetStream, JetStream)> {
     // Small, so that an answer comes in pieces.
     let server = server(NatsOptions {
         payload_bytes_max: Some(PAYLOAD),
         ..NatsOptions::default()
     })?;
+    let options = JetStreamOptions {
+        lease,
+        ..one(&server)
+    };
     let (asks, leads) = (
-        JetStream::connect(&one(&server)).await.expect("connected"),
-        JetStream::connect(&one(&server)).await.expect("connected"),
+        JetStream::connect(&options).await.expect("connected"),
+        JetStream::connect(&options).await.expect("connected"),
     );
     Some((server, asks, leads))
 }
@@ -115,7 +126,7 @@ async fn where_nobody_leads_that_is_said_at_once_and_what_breaks_off_is_no_answe
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_leader_that_hangs_is_asked_nothing_any_more_once_another_one_leads() {
-    let Some((_server, asks, hangs)) = two().await else {
+    let Some((_server, asks, hangs)) = two_with(Duration::from_secs(3)).await else {
         return;
     };
     let (led, mut hanging) = listens(&hangs, &asks).await;
