@@ -19,14 +19,15 @@
 //!
 //! What is here is lost with the process.
 
+mod stages;
+
 use std::{
     collections::{BTreeMap, HashSet, VecDeque, hash_map::RandomState},
-    hash::{BuildHasher, BuildHasherDefault, Hasher},
+    hash::{BuildHasherDefault, Hasher},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
-use auditrelay_audit::{Envelope, Stage};
 use auditrelay_config::ClusterLabels;
 use prometheus::{
     IntCounter, IntCounterVec, Opts,
@@ -34,6 +35,9 @@ use prometheus::{
     proto::MetricFamily,
 };
 use tokio::time::Instant;
+
+pub use stages::Stages;
+use stages::Watch;
 
 /// An end that has not come by then does not come any more.
 const UNFINISHED_AFTER: Duration = Duration::from_secs(600);
@@ -66,53 +70,6 @@ impl Hasher for AsItIs {
     fn write_u64(&mut self, hash: u64) {
         self.0 = hash;
     }
-}
-
-/// What one batch says of requests.
-#[derive(Debug, Default)]
-pub struct Stages {
-    watch: Option<Watch>,
-    begun: Vec<Key>,
-    ended: Vec<Key>,
-}
-
-#[derive(Debug)]
-struct Watch {
-    hasher: RandomState,
-    /// The cluster's policy keeps beginnings.
-    keeps_ends: bool,
-}
-
-impl Stages {
-    /// Notes an event.
-    #[inline]
-    pub(crate) fn note(&mut self, cluster: &str, envelope: &Envelope<'_>) {
-        let Some(watch) = &self.watch else {
-            return;
-        };
-        let is_begun = envelope.stage == Stage::RequestReceived;
-        if !is_begun && !watch.keeps_ends {
-            return;
-        }
-        if envelope.audit_id.is_empty() || is_long_running(envelope) {
-            return;
-        }
-        let key = watch.hasher.hash_one((cluster, &*envelope.audit_id));
-        if is_begun {
-            self.begun.push(key);
-        } else {
-            self.ended.push(key);
-        }
-    }
-}
-
-/// As the API server sees it (its `BasicLongRunningRequestCheck`), and profiles.
-fn is_long_running(envelope: &Envelope<'_>) -> bool {
-    const SUBRESOURCES: [&str; 5] = ["exec", "attach", "portforward", "proxy", "log"];
-    let object = envelope.object_ref.as_ref();
-    matches!(&*envelope.verb, "watch" | "proxy")
-        || object.is_some_and(|object| SUBRESOURCES.contains(&&*object.subresource))
-        || envelope.request_uri.starts_with("/debug/pprof/")
 }
 
 /// The requests of all clusters; clones share them.
@@ -180,6 +137,9 @@ impl Gaps {
 
     /// Lets the series of labels exist, and those of others not.
     pub(crate) fn show(&self, gone: &[String]) {
+        if self.state().is_part {
+            return;
+        }
         for label in gone {
             // One that was never there needs no removal.
             let _ = self.unfinished.remove_label_values(&[label]);
@@ -191,7 +151,11 @@ impl Gaps {
 
     /// A request may begin here and end at another relay: a beginning without an end says nothing.
     pub(crate) fn sees_a_part(&self) {
-        self.state().is_part = true;
+        let mut state = self.state();
+        state.is_part = true;
+        state.tables.clear();
+        // None is better than a zero that means nothing.
+        self.unfinished.reset();
     }
 
     /// To note a batch of a cluster with.
