@@ -2,13 +2,12 @@
 
 use std::{fs, time::Duration};
 
-use auditrelay_store::jetstream::JetStream;
 use hyper::StatusCode;
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
 use crate::{
-    Bench, command, leads, post, status,
+    Bench, command, leads, nobody_who_leads, post, status,
     support::{PATIENCE, Running, ids, metric, run},
     until_leads, until_told,
 };
@@ -105,10 +104,7 @@ async fn where_nobody_leads_status_tells_it_and_commands_say_so() {
     let Some(bench) = Bench::start("").await else {
         return;
     };
-    // Who holds the lease here answers nobody.
-    let servers = JetStream::connect(&bench.options()).await;
-    let servers = servers.expect("connected");
-    let held = servers.lead("nobody").await.expect("the lease");
+    let (_servers, held) = nobody_who_leads(&bench.options()).await;
     let two = bench.replica("two");
     let folder = bench.folder("two");
     let asked = |args: &'static [&'static str]| {

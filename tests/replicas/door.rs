@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use auditrelay_store::jetstream::{JetStream, JetStreamOptions};
+use auditrelay_store::jetstream::JetStreamOptions;
 use hyper::{Method, StatusCode, body::Bytes, header::RETRY_AFTER};
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
 use crate::{
-    Bench, Keys, leads, status,
+    Bench, Keys, leads, nobody_who_leads, status,
     support::{PATIENCE, Running, exchange, ids, list, metric, request},
     until_leads, until_told,
 };
@@ -103,8 +103,7 @@ async fn a_follower_is_429_while_the_inbox_is_full_and_stays_ready() {
         inbox_bytes_max: 1 << 20,
         ..bench.options()
     };
-    let servers = JetStream::connect(&options).await.expect("connected");
-    let held = servers.lead("nobody").await.expect("the lease");
+    let (_servers, held) = nobody_who_leads(&options).await;
     let two = bench.replica("two");
     let mut acknowledged = 0_u64;
     let refused = loop {
@@ -149,10 +148,7 @@ async fn who_asks_while_the_lease_changes_hands_gets_an_answer() {
     let Some(bench) = Bench::start("").await else {
         return;
     };
-    // Who holds the lease here answers nobody.
-    let servers = JetStream::connect(&bench.options()).await;
-    let servers = servers.expect("connected");
-    let held = servers.lead("nobody").await.expect("the lease");
+    let (_servers, held) = nobody_who_leads(&bench.options()).await;
     let two = bench.replica("two");
     let ledger = request(two.admin, Method::GET, "/ledger", Bytes::new());
     let asking = tokio::spawn(ledger);

@@ -21,7 +21,9 @@ use auditrelay_loadtest::{
     nats::{NatsOptions, NatsServer},
     slack::LocalSlack,
 };
-use auditrelay_store::jetstream::{Credentials, Durability, JetStreamOptions, Tls};
+use auditrelay_store::jetstream::{
+    Credentials, Durability, JetStream, JetStreamOptions, Leadership, Tls,
+};
 use serde_json::Value;
 use support::{PATIENCE, Running, list, slack};
 use tempfile::TempDir;
@@ -116,6 +118,13 @@ queue: {{jetstream: {{servers: ['{servers}'], monitoring: ['{monitoring}'], repl
         );
         fs::write(self.folder(name).join("c.yaml"), text).expect("written");
     }
+}
+
+/// Somebody who holds the lease, answers nobody and takes nothing out of the inbox.
+pub(crate) async fn nobody_who_leads(options: &JetStreamOptions) -> (JetStream, Leadership) {
+    let servers = JetStream::connect(options).await.expect("connected");
+    let held = servers.lead("nobody").await.expect("the lease");
+    (servers, held)
 }
 
 pub(crate) async fn leads(relay: &Running) -> bool {
