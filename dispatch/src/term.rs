@@ -73,7 +73,7 @@ impl Term {
         self.tenure.lasts(self.margin)
     }
 
-    /// Waits until a request may begin, or none ever may.
+    /// Waits until a request may begin: for ever, where none may any more.
     pub async fn until_it_may_post(&self) {
         self.tenure.lasting(self.margin).await;
     }
@@ -114,7 +114,8 @@ mod tests {
         assert!(term.may_post());
         drop(holder);
         term.over().await;
-        term.until_it_may_post().await;
+        let waiting = term.until_it_may_post();
+        assert!(tokio::time::timeout(SECOND, waiting).await.is_err());
         assert!(!term.may_post() && term.is_over());
     }
 

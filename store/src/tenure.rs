@@ -73,19 +73,24 @@ impl Tenure {
         tenure.has_changed().is_err() || tenure.borrow().instant <= Instant::now()
     }
 
-    /// Waits until it lasts at least so long, or has ended.
+    /// Waits until it lasts at least so long: for ever, where it has ended. Whoever waits for both wakes in any order, so
+    /// that an end must not look like a beginning.
     pub async fn lasting(&self, at_least: Duration) {
         let Some(mut tenure) = self.0.clone() else {
             return;
         };
         loop {
             let until = tenure.borrow_and_update().instant;
-            if self.lasts(at_least) || self.has_ended() {
+            if self.lasts(at_least) {
                 return;
+            }
+            if self.has_ended() {
+                return std::future::pending().await;
             }
             tokio::select! {
                 () = tokio::time::sleep_until(until) => {}
-                changed = tenure.changed() => if changed.is_err() { return },
+                // Where its holder is gone, it has ended.
+                _ = tenure.changed() => {}
             }
         }
     }
@@ -151,7 +156,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_waits_for_it_to_last_longer_goes_on_when_it_is_extended_or_over() {
+    async fn who_waits_for_it_to_last_longer_goes_on_when_it_is_extended_and_never_after_its_end() {
         let begun = Instant::now();
         let (holder, tenure) = Tenure::until(begun + 2 * SECOND);
         let waiting = tokio::spawn({
@@ -163,9 +168,35 @@ mod tests {
         holder.extend(Instant::now() + 4 * SECOND);
         waiting.await.expect("no panic");
         assert_eq!(begun.elapsed(), SECOND);
-        tenure.lasting(9 * SECOND).await;
-        assert!(tenure.has_ended());
-        assert_eq!(begun.elapsed(), 5 * SECOND);
+        let longer = tenure.lasting(9 * SECOND);
+        tokio::pin!(longer);
+        let while_it_lasts = tokio::time::timeout(30 * SECOND, &mut longer).await;
+        assert!(while_it_lasts.is_err() && tenure.has_ended());
+        drop(holder);
+        assert!(tokio::time::timeout(SECOND, longer).await.is_err());
+        assert!(
+            tokio::time::timeout(SECOND, tenure.lasting(Duration::ZERO))
+                .await
+                .is_err()
+        );
+    }
+
+    /// Wakes come in any order.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn its_end_is_never_taken_for_its_lasting() {
+        for _ in 0..2_000 {
+            let (holder, tenure) = Tenure::until(Instant::now() + 20 * SECOND);
+            let waiting = tokio::spawn(async move {
+                tokio::select! {
+                    biased;
+                    () = tenure.ended() => false,
+                    () = tenure.lasting(30 * SECOND) => true,
+                }
+            });
+            tokio::task::yield_now().await;
+            drop(holder);
+            assert!(!waiting.await.expect("no panic"));
+        }
     }
 
     /// As on a machine that was suspended.
