@@ -4,7 +4,9 @@ use auditrelay_dispatch::Holds;
 use auditrelay_loadtest::slack::{Effect, Fault, LocalSlack, Options, Via};
 use auditrelay_store::Queue;
 
-use super::{Leader, SECOND, attempts, config, lasting, slack, until};
+use super::{Leader, PATIENCE, SECOND, attempts, config, lasting, slack, until};
+use std::time::Duration;
+use tokio::time::timeout;
 
 const CONFIG: &str = "
 slack: { token: xoxb-test, api_url: API_URL, timeout_seconds: 4 }
@@ -145,7 +147,12 @@ async fn a_file_that_was_being_shared_is_not_shared_again() {
             .get()
     };
     until("given up", || given_up() == 1).await;
+    let forgotten = async {
+        while !next.queue.threads("a").await.expect("read").is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(PATIENCE, forgotten).await.expect("it is forgotten");
     assert_eq!(shared(), 1, "shared again");
-    assert!(next.queue.threads("a").await.expect("read").is_empty());
     next.stop().await;
 }
