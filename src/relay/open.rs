@@ -79,6 +79,8 @@ impl Opened {
             return Ok(Self::Disk(queue, moved_aside.is_some()));
         };
         let only = Only::new(&config.data_dir).await?;
+        // Before streams are made: without its key it cannot be one with other relays.
+        hash_key(config)?;
         admin.doing("connecting to NATS");
         tracing::info!(admin = %format_args!("http://{address}"), "connecting to NATS");
         let queue = JetStream::connect_when_there(&options).await;

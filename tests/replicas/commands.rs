@@ -166,6 +166,16 @@ async fn a_leader_that_hangs_is_asked_nothing_once_another_one_leads() {
     one.kill();
 }
 
+const SERVE: [&str; 7] = [
+    "serve",
+    "--listen",
+    "127.0.0.1:0",
+    "--admin-listen",
+    "127.0.0.1:0",
+    "--config",
+    "c.yaml",
+];
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replica_with_another_dedup_key_does_not_start() {
     let Some(bench) = Bench::start("").await else {
@@ -176,18 +186,20 @@ async fn a_replica_with_another_dedup_key_does_not_start() {
     fs::create_dir_all(folder.join("data")).expect("made");
     fs::write(folder.join("data/dedup.key"), [8; 32]).expect("written");
     bench.write_config("other");
-    let args = [
-        "serve",
-        "--listen",
-        "127.0.0.1:0",
-        "--admin-listen",
-        "127.0.0.1:0",
-        "--config",
-        "c.yaml",
-    ];
-    let (code, _, why) = run(&folder, &[], &args);
+    let (code, _, why) = run(&folder, &[], &SERVE);
     assert!(code == 78 && why.contains("dedup key"), "{code}: {why}");
     assert_eq!(one.get("/readyz").await.0, StatusCode::OK);
+}
+
+/// Before it asks NATS for anything, which nobody answers here.
+#[test]
+fn a_replica_without_a_dedup_key_does_not_start() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = "queue: {jetstream: {servers: ['nats://127.0.0.1:1'], accept_replicated_without_fsync: true}}\n\
+                  channels: {a: {preview: true}}\ndefault_channel: a\n";
+    fs::write(folder.path().join("c.yaml"), config).expect("written");
+    let (code, _, why) = run(folder.path(), &[], &SERVE);
+    assert!(code == 78 && why.contains("head -c 32"), "{code}: {why}");
 }
 
 /// Waits until a relay says what its inbox takes, as a metric and in its status.

@@ -7,6 +7,8 @@
 //! Invariants:
 //! * an append counts when all of its messages are there, so a commit is there whole or not at all;
 //! * commits are numbered without gaps from the snapshot on: one that is missing is damage, and is never passed over;
+//! * a snapshot that was not finished is nothing, and what there is of it goes before the next one is written: servers that
+//!   fail again and again do not fill the stream so;
 //! * the logs were durable before the commit that points into them, as on a disk;
 //! * a stream with records and without an index is damaged; only one with neither is new;
 //! * where somebody deleted messages of the logs, only what needs them fails, and it fails here: what is not routed, the keys of
@@ -14,7 +16,12 @@
 //!   given up. So moving, shedding and exporting meet nothing that is missing, and removing a segment needs nothing of it.
 //!   Commands that look at what was routed or settled long ago are refused as long as a segment with a gap stays.
 
-use std::{collections::BTreeMap, io, ops::Range, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    ops::Range,
+    sync::Arc,
+};
 
 use bytes::Bytes;
 
@@ -84,6 +91,8 @@ pub(super) struct StreamIndex {
     changes: u64,
     /// See [`StreamOptions::snapshot_bytes`].
     snapshot_bytes_min: u64,
+    /// Messages of snapshots that others did not finish.
+    cut_short: Vec<u64>,
 }
 
 impl StreamIndex {
@@ -113,6 +122,8 @@ impl StreamIndex {
     }
 
     fn write_snapshot(&mut self, commits: u64) -> io::Result<()> {
+        self.stream.delete(&self.cut_short)?;
+        self.cut_short.clear();
         let stored = framed(Kind::Snapshot, commits, |out| self.rows.store(out));
         let stored_bytes = stored.len() as u64;
         let chunks = self.stream.append_bytes(SNAPSHOT, 0, stored)?;
@@ -191,7 +202,13 @@ fn open(
     purpose: Purpose,
 ) -> Result<(Database, LogNames, Counters), Unsound> {
     // What was cut short was never acknowledged.
-    let entries = whole(stream.list()?, |entry| entry);
+    let listed = stream.list()?;
+    let snapshots = listed.iter().filter(|one| &*one.subject == SNAPSHOT);
+    let mut cut_short = BTreeSet::from_iter(snapshots.map(|one| one.seq));
+    let entries = whole(listed, |entry| entry);
+    for entry in &entries {
+        cut_short.remove(&entry.seq);
+    }
     let is_marked = entries.iter().any(|entry| &*entry.subject == IMPORTING);
     if is_marked && purpose == Purpose::Use {
         let text = "an import into it is not complete: no relay leads before it is; what was cut short is begun anew by \
@@ -202,6 +219,7 @@ fn open(
     let names = names(&stream, &entries)?;
     let mut index = load(stream, &entries)?;
     index.snapshot_bytes_min = options.snapshot_bytes;
+    index.cut_short = cut_short.into_iter().collect();
     let db = Db::Memory(index.rows.clone());
     if db.get(keys::TOTALS)?.is_none() {
         begin(&names, &mut index, &entries)?;
@@ -321,6 +339,7 @@ fn load(stream: Arc<LedgerStream>, entries: &[Entry]) -> Result<StreamIndex, Uns
         snapshot_bytes: 0,
         changes: 0,
         snapshot_bytes_min: SNAPSHOT_BYTES,
+        cut_short: Vec::new(),
         stream,
     };
     let mut as_of = None;

@@ -1,5 +1,6 @@
 //! What a leader leaves behind that ended between two messages, and what the next ones make of it.
 
+use async_nats::jetstream::stream::Config;
 use auditrelay_audit::Severity;
 
 use crate::{
@@ -36,12 +37,15 @@ pub(super) fn block_on<T>(work: impl Future<Output = T>) -> T {
 /// One event that waits for a channel. What it takes is by far the most of its segment, so nothing moves it.
 fn waiting() -> DeliveryBlock {
     let text = (0..2_000_u32).map(|n| n.wrapping_mul(2_654_435_761).to_string());
-    let json = format!("\"{}\"", text.collect::<String>());
+    copy(&format!("\"{}\"", text.collect::<String>()))
+}
+
+fn copy(json: &str) -> DeliveryBlock {
     let mut deliveries = DeliveriesEncoder::default();
     deliveries.push(&EventToDeliver {
         cluster: "prod",
         route: "",
-        json: &json,
+        json,
         marks: Marks::default(),
     });
     DeliveryBlock {
@@ -107,4 +111,48 @@ fn a_segment_that_was_removed_in_part_goes() {
         queue.forget_seen(42).await.expect("committed");
     });
     assert!(!queue.0.logs.seen.segments().expect("listed").contains(&0));
+}
+
+/// Servers failed while snapshots were written. What there is of them leaves no room for another one.
+#[test]
+fn what_there_is_of_snapshots_that_were_not_finished_makes_room_for_the_next_one() {
+    let Some(server) = server() else { return };
+    let jetstream = connect(&options_of(&server));
+    let open_with = |snapshot_bytes| {
+        let stream = LedgerStream::take_over(&jetstream).expect("taken over");
+        let options = StreamOptions {
+            snapshot_bytes,
+            ..options(1 << 20)
+        };
+        Engine::open_on_stream(stream, &options).expect("opens")
+    };
+    let queue = open_with(u64::MAX);
+    // Rows for more than what a fence gives up where there is no room for it.
+    let copies = (0..4_000).map(|n| copy(&format!("\"{n}\"")));
+    block_on(queue.deliver_copies(copies.collect())).expect("committed");
+    drop(queue);
+    let servers = jetstream.context();
+    let stream = servers.get_stream(&jetstream.streams().ledger);
+    let stream = block_on(stream).expect("it is there");
+    for _ in 0..2 {
+        let writer = LedgerStream::take_over(&jetstream).expect("taken over");
+        let parts = writer.append("snapshot", 0, &vec![7; 1 << 20]);
+        let last = parts.expect("appended").pop().expect("a part");
+        block_on(stream.delete_message(last.seq)).expect("deleted");
+    }
+    let state = || block_on(stream.get_info()).expect("asked");
+    let full = state();
+    let limited = Config {
+        max_bytes: full.state.bytes as i64 + (8 << 10),
+        ..full.config
+    };
+    block_on(servers.update_stream(limited)).expect("changed");
+    let queue = open_with(1);
+    block_on(async {
+        for n in 0..2 {
+            queue.forget_seen(n).await.expect("committed");
+        }
+        queue.verify().await.expect("sound");
+    });
+    assert!(state().state.bytes + (1 << 20) <= full.state.bytes);
 }
