@@ -102,7 +102,8 @@ impl Tenure {
         };
         loop {
             let until = tenure.borrow_and_update().instant;
-            if until <= Instant::now() {
+            // It may have been extended just now: who is told that it has ended finds it so.
+            if self.has_ended() {
                 return;
             }
             tokio::select! {
