@@ -6,7 +6,7 @@
 //! * a term ends with the lease, with its queue (NATS cannot be reached, another one leads), or with the relay, also while
 //!   it begins. Only the last ends the process. Whatever ended it, the lease is given up, so that another replica can begin at once;
 //! * at a shutdown: lanes first, which finish the post that is under way, then what Slack asked to wait for, the queue, and the
-//!   lease; each has its part of `ingest.shutdown_seconds` and what is left of those before it ([`super::ending`]), so that the
+//!   lease; each has its part of `ingest.shutdown_seconds` and what is left of those before it (`ending.rs`), so that the
 //!   lease is given up and does not have to run out;
 //! * a term that could not begin, or failed, is followed by a pause, which grows: meanwhile another replica may be better.
 

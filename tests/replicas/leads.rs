@@ -203,6 +203,32 @@ async fn servers_that_keep_less_than_before_are_told_nothing() {
     until_told(&bench.slack, &c).await;
 }
 
+/// As one that is held up by its machine, or connected to another server of a cluster at once: it never sees that there is no
+/// connection.
+#[tokio::test(flavor = "multi_thread")]
+async fn servers_are_asked_anew_after_a_connection_that_was_lost_and_made_again_in_a_moment() {
+    // They are asked every minute in any case.
+    const SOONER: Duration = Duration::from_secs(30);
+    let Some(mut bench) = Bench::start("").await else {
+        return;
+    };
+    let one = bench.replica("one");
+    until_leads(&one, PATIENCE).await;
+    one.signal("-STOP");
+    bench.nats.options_mut().sync_always = false;
+    bench.nats.restart().expect("started again");
+    one.signal("-CONT");
+    let deadline = Instant::now() + SOONER;
+    loop {
+        let text = one.get("/readyz").await.1;
+        if text.contains("do not promise any more") {
+            return;
+        }
+        assert!(Instant::now() < deadline, "they were not asked: {text}");
+        sleep(Duration::from_millis(50)).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn only_the_one_that_leads_sends_the_watchdogs_events() {
     let Some(bench) = Bench::start("watchdog: {channel: ops, interval_seconds: 60}").await else {
