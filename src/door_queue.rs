@@ -60,16 +60,18 @@ impl DoorQueue {
 /// Asks the servers anew what they promise, whenever there is a connection again; several times, as one that has just
 /// started does not answer everything yet, and another one may have been started too.
 pub(crate) async fn ask_after_each_connection(servers: JetStream) {
-    let mut was_connected = true;
+    // Those of the first were asked when it was made.
+    let mut asked_of = 1;
     let mut asked_until = None;
     loop {
         sleep(LOOK).await;
-        let is_connected = servers.is_connected();
-        if is_connected && !was_connected {
+        // Not whether there was none: one that is lost is made again within milliseconds, where a server takes it.
+        let connections = servers.connections();
+        if connections != asked_of {
+            asked_of = connections;
             asked_until = Some(Instant::now() + ASKED_FOR);
         }
-        was_connected = is_connected;
-        if is_connected && asked_until.is_some_and(|until| Instant::now() < until) {
+        if servers.is_connected() && asked_until.is_some_and(|until| Instant::now() < until) {
             servers.ask_whether_durable().await;
             sleep(ASKED_EVERY).await;
         }

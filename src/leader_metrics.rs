@@ -54,9 +54,10 @@ impl LeaderMetrics {
 
     /// This replica leads from now on.
     pub(crate) fn begins(&self) {
-        self.leader.set(1);
+        // Whoever sees that it leads sees since when.
         self.since.set(now_unix_ms() / 1_000);
         self.changes.inc();
+        self.leader.set(1);
     }
 
     /// It leads no more.

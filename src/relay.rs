@@ -36,6 +36,7 @@ use crate::{
     term::{self, Loaded, drain, first_to_end},
 };
 
+mod ending;
 mod holds;
 mod lead;
 mod open;

@@ -293,6 +293,7 @@ routes:
     );
     fs::write(folder.path().join("c.yaml"), config).expect("written");
     let relay = Running::start(folder.path(), &[], &["--config", "c.yaml"]);
+    let begun = Instant::now();
     for n in 0..2 {
         relay
             .post(
@@ -305,10 +306,12 @@ routes:
             .await;
         relay.drained().await;
     }
+    // From before the first of them: one that comes to Slack late is not followed by the next one any later.
+    let took = begun.elapsed();
     let at: Vec<u64> = slack.posts().iter().map(|post| post.elapsed_ms).collect();
     assert_eq!(at.len(), 4);
     assert!(
-        at[3] - at[0] >= 2_900,
+        took >= 3 * SECOND - SECOND / 10,
         "four messages of one workspace at {at:?} ms"
     );
 }

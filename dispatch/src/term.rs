@@ -100,38 +100,39 @@ impl Term {
 mod tests {
     use super::*;
 
-    const SECOND: Duration = Duration::from_secs(1);
+    /// The wall clock goes on where tokio's is paused: so long no test takes.
+    const MINUTE: Duration = Duration::from_secs(60);
 
     #[tokio::test(start_paused = true)]
     async fn a_request_begins_only_while_the_tenure_lasts_the_margin() {
-        let (holder, tenure) = Tenure::until(Instant::now() + 6 * SECOND);
-        let term = Term::begin(tenure, 3 * SECOND);
+        let (holder, tenure) = Tenure::until(Instant::now() + 6 * MINUTE);
+        let term = Term::begin(tenure, 3 * MINUTE);
         assert!(term.may_post() && !term.is_over());
-        tokio::time::advance(4 * SECOND).await;
+        tokio::time::advance(4 * MINUTE).await;
         assert!(!term.may_post() && !term.is_over());
-        holder.extend(Instant::now() + 6 * SECOND);
+        holder.extend(Instant::now() + 6 * MINUTE);
         term.until_it_may_post().await;
         assert!(term.may_post());
         drop(holder);
         term.over().await;
         let waiting = term.until_it_may_post();
-        assert!(tokio::time::timeout(SECOND, waiting).await.is_err());
+        assert!(tokio::time::timeout(MINUTE, waiting).await.is_err());
         assert!(!term.may_post() && term.is_over());
     }
 
     #[tokio::test(start_paused = true)]
     async fn who_follows_waits_until_the_last_request_of_the_one_before_was_given_up() {
         let begun = Instant::now();
-        let (_holder, tenure) = Tenure::until(begun + 6 * SECOND);
-        let term = Term::begin(tenure, 3 * SECOND);
-        tokio::time::advance(SECOND).await;
-        assert_eq!(term.settled(10 * SECOND), begun + 7 * SECOND);
-        assert_eq!(term.settled(SECOND), begun);
+        let (_holder, tenure) = Tenure::until(begun + 6 * MINUTE);
+        let term = Term::begin(tenure, 3 * MINUTE);
+        tokio::time::advance(MINUTE).await;
+        assert_eq!(term.settled(10 * MINUTE), begun + 7 * MINUTE);
+        assert_eq!(term.settled(MINUTE), begun);
         // Those of the one before take longer, as it said.
-        let term = term.after(40 * SECOND);
-        assert_eq!(term.settled(10 * SECOND), begun + 40 * SECOND);
-        assert_eq!(term.settled(60 * SECOND), begun + 57 * SECOND);
+        let term = term.after(40 * MINUTE);
+        assert_eq!(term.settled(10 * MINUTE), begun + 40 * MINUTE);
+        assert_eq!(term.settled(60 * MINUTE), begun + 57 * MINUTE);
         let alone = Term::alone();
-        assert_eq!(alone.settled(10 * SECOND), Instant::now() + 10 * SECOND);
+        assert_eq!(alone.settled(10 * MINUTE), Instant::now() + 10 * MINUTE);
     }
 }

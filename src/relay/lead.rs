@@ -6,7 +6,8 @@
 //! * a term ends with the lease, with its queue (NATS cannot be reached, another one leads), or with the relay, also while
 //!   it begins. Only the last ends the process. Whatever ended it, the lease is given up, so that another replica can begin at once;
 //! * at a shutdown: lanes first, which finish the post that is under way, then what Slack asked to wait for, the queue, and the
-//!   lease; each has its part of `ingest.shutdown_seconds`, so that the lease is given up and does not have to run out;
+//!   lease; each has its part of `ingest.shutdown_seconds` and what is left of those before it (`ending.rs`), so that the
+//!   lease is given up and does not have to run out;
 //! * a term that could not begin, or failed, is followed by a pause, which grows: meanwhile another replica may be better.
 
 use std::{sync::Arc, time::Duration};
@@ -22,7 +23,10 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use super::holds::{self, Keeping};
+use super::{
+    ending::{Ending, Step},
+    holds::{self, Keeping},
+};
 use crate::{
     admin::Admin,
     far,
@@ -45,12 +49,6 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long giving the lease up may take; it runs out by itself then.
 const RESIGN_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// What each step of a shutdown may take of `ingest.shutdown_seconds`, in twelfths; together they are all of it.
-const LANES_PART: u32 = 8;
-const HOLDS_PART: u32 = 1;
-const CLOSE_PART: u32 = 2;
-const RESIGN_PART: u32 = 1;
-
 /// Under what the holds of lanes are kept.
 const HOLDS: &str = "holds";
 
@@ -66,6 +64,7 @@ pub(super) struct Leader {
     pub(super) dispatch_metrics: Metrics,
     pub(super) metrics: LeaderMetrics,
     pub(super) admin: Arc<Admin>,
+    pub(super) ending: Ending,
 }
 
 /// Why a term ended.
@@ -136,16 +135,17 @@ impl Leader {
         Requests::new(move || current.load().slack.timeout(), self.margin)
     }
 
-    /// What a step at the end of a term may take: as long as it usually may, and its part where the relay stops.
-    fn at_most(&self, usual: Duration, twelfths: u32, stop: &watch::Receiver<bool>) -> Duration {
+    /// What a step at the end of a term may take: as long as it usually may, and what is left where the relay stops.
+    fn at_most(&self, usual: Duration, step: Step, stop: &watch::Receiver<bool>) -> Duration {
         match *stop.borrow() {
-            true => usual.min(self.part(twelfths)),
+            true => usual.min(self.left(step)),
             false => usual,
         }
     }
 
-    fn part(&self, twelfths: u32) -> Duration {
-        self.parts.current.load().ingest.shutdown() * twelfths / 12
+    fn left(&self, step: Step) -> Duration {
+        let shutdown = self.parts.current.load().ingest.shutdown();
+        self.ending.left(step, shutdown)
     }
 
     /// One term; the lease is given up at its end.
@@ -163,7 +163,7 @@ impl Leader {
             Ok(queue) => self.lead(queue, &leadership, stop).await,
             Err(ended) => ended,
         };
-        let at_most = self.at_most(RESIGN_TIMEOUT, RESIGN_PART, stop);
+        let at_most = self.at_most(RESIGN_TIMEOUT, Step::Resign, stop);
         // It goes on for as long as the process does.
         let _in_time = timeout(at_most, leadership.resign()).await;
         ended
@@ -209,7 +209,7 @@ impl Leader {
             Err(ended) => ended,
         };
         self.stand_back();
-        let at_most = self.at_most(CLOSE_TIMEOUT, CLOSE_PART, stop);
+        let at_most = self.at_most(CLOSE_TIMEOUT, Step::Close, stop);
         match timeout(at_most, queue.finish()).await {
             Ok(Ok(())) => {}
             // Another one may have it already, which is why this one leads no more.
@@ -234,7 +234,7 @@ impl Leader {
         };
         // Otherwise it is another one's to say.
         if !leadership.tenure().has_ended() {
-            let at_most = self.at_most(holds::LAST, HOLDS_PART, stop);
+            let at_most = self.at_most(holds::LAST, Step::Holds, stop);
             keeping.end(at_most).await;
         }
         ended
@@ -275,7 +275,7 @@ impl Leader {
         let ((end, ending), (end_pump, pump_ending)) =
             (watch::channel(false), watch::channel(false));
         let grace = || match *stop.borrow() {
-            true => self.part(LANES_PART),
+            true => self.left(Step::Lanes),
             false => OVER_GRACE,
         };
         let pump = self.inbox.pump(queue.clone(), pump_ending);

@@ -65,6 +65,7 @@ async fn leader(server: &NatsServer) -> Leader {
         dispatch_metrics,
         metrics,
         admin: Arc::new(admin),
+        ending: Ending::default(),
     }
 }
 

@@ -12,6 +12,7 @@ use tokio::{sync::watch, task::JoinSet};
 
 use super::{
     Only, Place, Relay, Webhook,
+    ending::Ending,
     lead::{Leader, tell_who_leads},
     other,
 };
@@ -86,6 +87,7 @@ impl Front {
             dispatch_metrics: self.dispatch_metrics,
             metrics: self.leader_metrics,
             admin: self.admin,
+            ending: Ending::default(),
         };
         let stop = stopped.clone();
         tasks.spawn(async move {

@@ -102,7 +102,8 @@ impl Tenure {
         };
         loop {
             let until = tenure.borrow_and_update().instant;
-            if until <= Instant::now() {
+            // It may have been extended just now: who is told that it has ended finds it so.
+            if self.has_ended() {
                 return;
             }
             tokio::select! {
@@ -130,52 +131,53 @@ impl TenureHolder {
 mod tests {
     use super::*;
 
-    const SECOND: Duration = Duration::from_secs(1);
+    /// The wall clock goes on where tokio's is paused: so long no test takes.
+    const MINUTE: Duration = Duration::from_secs(60);
 
     #[tokio::test(start_paused = true)]
     async fn it_lasts_until_its_instant_and_ends_with_its_holder() {
-        let (holder, tenure) = Tenure::until(Instant::now() + 5 * SECOND);
-        assert!(tenure.lasts(4 * SECOND) && !tenure.lasts(5 * SECOND));
-        holder.extend(Instant::now() + 8 * SECOND);
-        assert!(tenure.lasts(7 * SECOND));
+        let (holder, tenure) = Tenure::until(Instant::now() + 5 * MINUTE);
+        assert!(tenure.lasts(4 * MINUTE) && !tenure.lasts(5 * MINUTE));
+        holder.extend(Instant::now() + 8 * MINUTE);
+        assert!(tenure.lasts(7 * MINUTE));
         let clone = tenure.clone();
         drop(holder);
         clone.ended().await;
         assert!(!tenure.lasts(Duration::ZERO));
-        assert!(Tenure::always().lasts(1_000 * SECOND));
+        assert!(Tenure::always().lasts(1_000 * MINUTE));
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_ended_does_not_begin_again() {
-        let (holder, tenure) = Tenure::until(Instant::now() + SECOND);
+        let (holder, tenure) = Tenure::until(Instant::now() + MINUTE);
         let begun = Instant::now();
         tenure.ended().await;
-        assert_eq!(begun.elapsed(), SECOND);
-        holder.extend(Instant::now() + 5 * SECOND);
+        assert_eq!(begun.elapsed(), MINUTE);
+        holder.extend(Instant::now() + 5 * MINUTE);
         assert!(!tenure.lasts(Duration::ZERO));
     }
 
     #[tokio::test(start_paused = true)]
     async fn who_waits_for_it_to_last_longer_goes_on_when_it_is_extended_and_never_after_its_end() {
         let begun = Instant::now();
-        let (holder, tenure) = Tenure::until(begun + 2 * SECOND);
+        let (holder, tenure) = Tenure::until(begun + 2 * MINUTE);
         let waiting = tokio::spawn({
             let tenure = tenure.clone();
-            async move { tenure.lasting(3 * SECOND).await }
+            async move { tenure.lasting(3 * MINUTE).await }
         });
-        tokio::time::sleep(SECOND).await;
+        tokio::time::sleep(MINUTE).await;
         assert!(!waiting.is_finished() && !tenure.has_ended());
-        holder.extend(Instant::now() + 4 * SECOND);
+        holder.extend(Instant::now() + 4 * MINUTE);
         waiting.await.expect("no panic");
-        assert_eq!(begun.elapsed(), SECOND);
-        let longer = tenure.lasting(9 * SECOND);
+        assert_eq!(begun.elapsed(), MINUTE);
+        let longer = tenure.lasting(9 * MINUTE);
         tokio::pin!(longer);
-        let while_it_lasts = tokio::time::timeout(30 * SECOND, &mut longer).await;
+        let while_it_lasts = tokio::time::timeout(30 * MINUTE, &mut longer).await;
         assert!(while_it_lasts.is_err() && tenure.has_ended());
         drop(holder);
-        assert!(tokio::time::timeout(SECOND, longer).await.is_err());
+        assert!(tokio::time::timeout(MINUTE, longer).await.is_err());
         assert!(
-            tokio::time::timeout(SECOND, tenure.lasting(Duration::ZERO))
+            tokio::time::timeout(MINUTE, tenure.lasting(Duration::ZERO))
                 .await
                 .is_err()
         );
@@ -185,12 +187,12 @@ mod tests {
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn its_end_is_never_taken_for_its_lasting() {
         for _ in 0..2_000 {
-            let (holder, tenure) = Tenure::until(Instant::now() + 20 * SECOND);
+            let (holder, tenure) = Tenure::until(Instant::now() + 20 * MINUTE);
             let waiting = tokio::spawn(async move {
                 tokio::select! {
                     biased;
                     () = tenure.ended() => false,
-                    () = tenure.lasting(30 * SECOND) => true,
+                    () = tenure.lasting(30 * MINUTE) => true,
                 }
             });
             tokio::task::yield_now().await;
@@ -202,11 +204,11 @@ mod tests {
     /// As on a machine that was suspended.
     #[tokio::test(start_paused = true)]
     async fn where_the_clock_stood_still_the_wall_clock_keeps_it_from_being_used() {
-        let until = Until::at(Instant::now() + 5 * SECOND);
-        let (now, wall) = (Instant::now(), until.wall - 5 * SECOND);
-        assert!(until.is_after(4 * SECOND, now, wall));
-        assert!(!until.is_after(SECOND, now, wall + 60 * SECOND));
-        assert!(!until.is_after(SECOND, now + 4 * SECOND, wall));
-        assert!(until.is_after(SECOND, now, wall - 60 * SECOND), "set back");
+        let until = Until::at(Instant::now() + 5 * MINUTE);
+        let (now, wall) = (Instant::now(), until.wall - 5 * MINUTE);
+        assert!(until.is_after(4 * MINUTE, now, wall));
+        assert!(!until.is_after(MINUTE, now, wall + 60 * MINUTE));
+        assert!(!until.is_after(MINUTE, now + 4 * MINUTE, wall));
+        assert!(until.is_after(MINUTE, now, wall - 60 * MINUTE), "set back");
     }
 }

@@ -6,6 +6,7 @@ use serde_json::Value;
 use crate::{
     page, slack, started,
     support::{ids, list, request},
+    until,
 };
 
 /// Secrets in every place of a configuration that takes one.
@@ -112,6 +113,12 @@ async fn status_has_the_documented_keys() {
     // What only a stranger does needs nobody, and is counted.
     let got = request(relay.webhook, Method::GET, "/webhook", Bytes::new()).await;
     assert_eq!(got.expect("an answer").0, StatusCode::METHOD_NOT_ALLOWED);
+    // A rate is of what came since the first look.
+    until("a first look", async || {
+        let status: Value = serde_json::from_str(&relay.get("/status").await.1).expect("JSON");
+        status["rates"].is_object().then_some(())
+    })
+    .await;
     relay
         .post("/webhook", list("alice", "get", ids("a", 5)))
         .await;

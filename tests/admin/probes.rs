@@ -3,12 +3,14 @@
 use std::{
     fs,
     io::Write,
-    net::TcpListener,
+    net::SocketAddr,
     os::unix::fs::OpenOptionsExt,
-    process::{Child, Command, Stdio},
+    path::Path,
+    process::{Child, Command},
 };
 
 use hyper::StatusCode;
+use serde_json::Value;
 
 use crate::{
     configured, page, slack, started,
@@ -27,6 +29,19 @@ impl Drop for Killed {
     }
 }
 
+/// The admin address, as it is logged before the queue is opened.
+fn listens(log: &Path) -> Option<SocketAddr> {
+    let log = fs::read_to_string(log).ok()?;
+    let mut lines = log.lines();
+    // The last line may be half a line.
+    let opening = lines.find_map(|line| {
+        let line: Value = serde_json::from_str(line).ok()?;
+        (line["message"] == "opening the queue").then_some(line)
+    })?;
+    let address = opening["admin"].as_str()?.strip_prefix("http://")?;
+    address.parse().ok()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn probes_are_answered_while_the_queue_is_being_opened() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -36,16 +51,15 @@ async fn probes_are_answered_while_the_queue_is_being_opened() {
     let made = Command::new("mkfifo").arg(path.join("key")).status();
     assert!(made.expect("mkfifo").success());
     configured(path, &slack, "dedup: { key_file: key }\n");
-    let free = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let admin = free.local_addr().expect("an address");
-    drop(free);
+    let stderr = path.join("stderr");
     let child = command(path)
         .args(["serve", "--config", "c.yaml", "--listen", "127.0.0.1:0"])
-        .args(["--admin-listen", &admin.to_string()])
-        .stderr(Stdio::null())
+        .args(["--admin-listen", "127.0.0.1:0"])
+        .stderr(fs::File::create(&stderr).expect("a file"))
         .spawn()
         .expect("it starts");
     let _child = Killed(child);
+    let admin = until("it says where it listens", async || listens(&stderr)).await;
     let live = until("an answer", async || page(admin, "/livez", None).await).await;
     assert_eq!((live.0, live.2.as_str()), (StatusCode::OK, "ok\n"));
     for probe in ["/startupz", "/readyz", "/readyz?verbose"] {

@@ -32,8 +32,8 @@ pub const MESSAGE_INTERVAL_MILLISECONDS: u64 = 250;
 const LEADS: &str = "this replica leads: it routes";
 /// Events of each API server.
 const EVENTS_PER_SECOND: u32 = 12;
-/// How long a relay that may be stopped is asked.
-const ASKED: Duration = Duration::from_secs(3);
+/// How long a relay is asked that may end meanwhile; one that is stopped is not asked.
+const ASKED: Duration = Duration::from_secs(20);
 
 /// All of it.
 pub struct Bench {
@@ -159,7 +159,9 @@ routes:
         fs::create_dir_all(&folder).expect("made");
         fs::write(folder.join("c.yaml"), self.config(relay)).expect("written");
         let args = ["--config", "c.yaml"];
-        let running = block_in_place(|| Running::start(&folder, &[], &args));
+        // The default: API servers come again.
+        let env = [("AUDITRELAY__INGEST__ACK_TIMEOUT_MILLISECONDS", "900")];
+        let running = block_in_place(|| Running::start(&folder, &env, &args));
         self.service.set(relay, Some(running.webhook));
         self.relays[relay].running = Some(running);
     }

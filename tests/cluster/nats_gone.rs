@@ -14,8 +14,9 @@ use crate::{
     support::{PATIENCE, exchange, list},
 };
 
-/// How soon a batch is answered, whatever becomes of NATS.
-const ANSWERED_WITHIN: Duration = Duration::from_secs(1);
+/// How soon a batch is answered, whatever becomes of NATS: long before NATS is back. The relay gives it 0.9 s, the rest is
+/// for a machine that is busy with seven processes.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(5);
 const LEASE_SECONDS: u32 = 6;
 
 /// Posts a batch of its own to a relay; it has to be refused for the moment.

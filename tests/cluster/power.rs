@@ -9,6 +9,7 @@ use tokio::{task::block_in_place, time::sleep};
 use crate::{
     bench::{ApiServers, Bench, Promise},
     number, say,
+    support::PATIENCE,
     undo::{self, Lost, Sizes, Trace},
 };
 
@@ -96,6 +97,21 @@ impl Traced {
         found["state"]["last_seq"].as_u64()
     }
 
+    /// The same, once there is a leader that tells it.
+    async fn until_known(&self, stream: &str) -> u64 {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            if let Some(last) = self.last(stream) {
+                return last;
+            }
+            assert!(
+                tokio::time::Instant::now() < deadline,
+                "nobody leads {stream}"
+            );
+            sleep(Duration::from_millis(100)).await;
+        }
+    }
+
     fn ready(&mut self) {
         block_in_place(|| self.bench.nats.wait_until_ready()).expect("ready");
     }
@@ -137,7 +153,7 @@ async fn without_syncs_the_same_loss_is_found() {
     };
     let api_servers = ApiServers::start(&traced.bench.service);
     traced.bench.service.goes_on(100).await;
-    let before = traced.last("auditrelay-ledger").expect("a stream");
+    let before = traced.until_known("auditrelay-ledger").await;
     traced.lose_power(&[0, 1, 2], true).await;
     traced.ready();
     let begun = tokio::time::Instant::now();

@@ -151,14 +151,19 @@ async fn a_leader_that_hangs_is_asked_nothing_once_another_one_leads() {
     // Its connection stays.
     one.signal("-STOP");
     let deadline = Instant::now() + PATIENCE;
-    let other = loop {
+    let (other, asked, leader) = loop {
         match (leads(&two).await, leads(&three).await) {
-            (true, _) => break "three",
-            (_, true) => break "two",
+            (true, _) => break ("three", &three, "two"),
+            (_, true) => break ("two", &two, "three"),
             _ => assert!(Instant::now() < deadline, "nobody leads"),
         }
         sleep(Duration::from_millis(50)).await;
     };
+    // It may hear of it a moment later.
+    while status(asked).await["leader"] != leader {
+        assert!(Instant::now() < deadline, "{other} does not see {leader}");
+        sleep(Duration::from_millis(50)).await;
+    }
     for _ in 0..8 {
         let (code, _, why) = command(&bench.folder(other), &["mute", "list"]);
         assert_eq!(code, 0, "{why}");

@@ -91,10 +91,11 @@ fn large(id: &str, bytes: usize) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_follower_is_429_while_the_inbox_is_full_and_stays_ready() {
-    let Some(bench) = Bench::start("ingest: {body_bytes_max: 262144}").await else {
+    let Some(bench) = Bench::start("").await else {
         return;
     };
     let bench = bench.with(Keys {
+        ingest: ", body_bytes_max: 262144",
         jetstream: ", inbox_bytes_max: 1048576",
         ..Keys::default()
     });

@@ -6,15 +6,15 @@ use hyper::StatusCode;
 use tokio::time::{Instant, sleep};
 
 use crate::{
-    Bench, command, leads, post, status,
-    support::{PATIENCE, ids, metric, told},
+    Bench, CRASH, Keys, command, leads, post, status,
+    support::{PATIENCE, Running, ids, metric, told},
     until_leads, until_told,
 };
 
-/// The promise: so soon after a crash another one leads.
-const CRASH: Duration = Duration::from_secs(15);
-/// Less than the lease, which is 3 s here: so it was given up, and did not run out.
-const AT_ONCE: Duration = Duration::from_millis(2_500);
+/// The longest lease there is, and less than what is left of one that is renewed every quarter of it: so it was given up,
+/// and did not run out.
+const LONGEST_SECONDS: u64 = 10;
+const AT_ONCE: Duration = Duration::from_secs(7);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_leads_and_another_goes_on_when_it_is_killed_or_stops() {
@@ -48,12 +48,11 @@ async fn one_leads_and_another_goes_on_when_it_is_killed_or_stops() {
     until_leads(&two, CRASH).await;
     until_told(&bench.slack, &c).await;
 
-    // Its lease runs out for nobody at a shutdown.
     let mut three = bench.replica("three");
     let mut two = two;
     two.signal("-TERM");
     assert!(two.wait().await.success(), "{}", two.all_logs());
-    until_leads(&three, AT_ONCE).await;
+    until_leads(&three, PATIENCE).await;
     let d: Vec<_> = ids("d", 6).collect();
     post(&three, &d).await;
     until_told(&bench.slack, &d).await;
@@ -69,6 +68,38 @@ async fn one_leads_and_another_goes_on_when_it_is_killed_or_stops() {
         "{}",
         three.logs()
     );
+}
+
+/// Its lease runs out for nobody.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_is_told_to_end_gives_its_lease_up() {
+    let Some(bench) = Bench::start("").await else {
+        return;
+    };
+    let bench = bench.with(Keys {
+        lease_seconds: Some(LONGEST_SECONDS),
+        ..Keys::default()
+    });
+    let mut one = bench.replica("one");
+    until_leads(&one, PATIENCE).await;
+    let two = bench.replica("two");
+    one.signal("-TERM");
+    assert!(one.wait().await.success(), "{}", one.all_logs());
+    until_leads(&two, AT_ONCE).await;
+}
+
+/// Waits until a relay takes batches: its servers have to say first what they promise.
+async fn until_taken(relay: &Running, ids: &[String]) {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let batch = crate::list("alice", "get", ids.to_vec());
+        let (status, answer) = relay.post("/webhook", batch).await;
+        if status == StatusCode::OK {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{answer}");
+        sleep(Duration::from_millis(50)).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -129,7 +160,7 @@ async fn while_nats_is_away_batches_are_refused_and_nothing_ends() {
     bench.nats.restart().expect("started again");
     until_leads(&one, PATIENCE).await;
     let c: Vec<_> = ids("c", 5).collect();
-    post(&one, &c).await;
+    until_taken(&one, &c).await;
     until_told(&bench.slack, &c).await;
     one.signal("-TERM");
     assert!(one.wait().await.success(), "{}", one.all_logs());
@@ -168,8 +199,34 @@ async fn servers_that_keep_less_than_before_are_told_nothing() {
         sleep(Duration::from_millis(50)).await;
     }
     let c: Vec<_> = ids("c", 3).collect();
-    post(&one, &c).await;
+    until_taken(&one, &c).await;
     until_told(&bench.slack, &c).await;
+}
+
+/// As one that is held up by its machine, or connected to another server of a cluster at once: it never sees that there is no
+/// connection.
+#[tokio::test(flavor = "multi_thread")]
+async fn servers_are_asked_anew_after_a_connection_that_was_lost_and_made_again_in_a_moment() {
+    // They are asked every minute in any case.
+    const SOONER: Duration = Duration::from_secs(30);
+    let Some(mut bench) = Bench::start("").await else {
+        return;
+    };
+    let one = bench.replica("one");
+    until_leads(&one, PATIENCE).await;
+    one.signal("-STOP");
+    bench.nats.options_mut().sync_always = false;
+    bench.nats.restart().expect("started again");
+    one.signal("-CONT");
+    let deadline = Instant::now() + SOONER;
+    loop {
+        let text = one.get("/readyz").await.1;
+        if text.contains("do not promise any more") {
+            return;
+        }
+        assert!(Instant::now() < deadline, "they were not asked: {text}");
+        sleep(Duration::from_millis(50)).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

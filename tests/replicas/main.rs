@@ -38,12 +38,22 @@ pub(crate) struct Bench {
     keys: Keys,
 }
 
+/// The default, which [`CRASH`] is promised for. A shorter one ends where a busy machine holds a relay up.
+pub(crate) const LEASE_SECONDS: u64 = 6;
+/// The promise: so soon after a crash another one leads.
+pub(crate) const CRASH: Duration = Duration::from_secs(15);
+/// For servers and relays that share a busy machine.
+pub(crate) const PATIENT: &str = "append_timeout_milliseconds: 15000";
+
 /// Keys that stand beside those of every replica, each with a comma before it.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Keys {
     pub(crate) slack: &'static str,
     pub(crate) channels: &'static str,
+    pub(crate) ingest: &'static str,
     pub(crate) jetstream: &'static str,
+    /// Instead of [`LEASE_SECONDS`].
+    pub(crate) lease_seconds: Option<u64>,
 }
 
 impl Bench {
@@ -76,7 +86,7 @@ impl Bench {
             name: "auditrelay".to_owned(),
             inbox_bytes_max: 64 << 20,
             ledger_bytes_max: 256 << 20,
-            lease: Duration::from_secs(3),
+            lease: Duration::from_secs(LEASE_SECONDS),
             append_timeout: Duration::from_secs(5),
             durability: Durability::Synced(vec![monitoring]),
         }
@@ -104,14 +114,18 @@ impl Bench {
         let Keys {
             slack,
             channels,
+            ingest,
             jetstream,
+            lease_seconds,
         } = self.keys;
+        let lease = lease_seconds.unwrap_or(LEASE_SECONDS);
         let text = format!(
             "data_dir: data
 slack: {{token: xoxb-test, api_url: '{api_url}', messages_per_minute: 600{slack}}}
 channels: {{ops: {{slack_channel: COPS, message_interval_milliseconds: 100, sentences_max: 20}}{channels}}}
 queue: {{jetstream: {{servers: ['{servers}'], monitoring: ['{monitoring}'], replicas: 1, relay_name: {name}, \
-             lease_seconds: 3{jetstream}}}}}
+             lease_seconds: {lease}, {PATIENT}{jetstream}}}}}
+ingest: {{ack_timeout_milliseconds: 20000{ingest}}}
 {}
 ",
             self.config
@@ -120,9 +134,14 @@ queue: {{jetstream: {{servers: ['{servers}'], monitoring: ['{monitoring}'], repl
     }
 }
 
-/// Somebody who holds the lease, answers nobody and takes nothing out of the inbox.
+/// Somebody who holds the lease, answers nobody and takes nothing out of the inbox. However busy the machine is, nobody else
+/// leads before it is given up.
 pub(crate) async fn nobody_who_leads(options: &JetStreamOptions) -> (JetStream, Leadership) {
-    let servers = JetStream::connect(options).await.expect("connected");
+    let options = JetStreamOptions {
+        lease: Duration::from_secs(60),
+        ..options.clone()
+    };
+    let servers = JetStream::connect(&options).await.expect("connected");
     let held = servers.lead("nobody").await.expect("the lease");
     (servers, held)
 }

@@ -6,7 +6,10 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -15,11 +18,11 @@ use hyper::{Method, StatusCode, body::Bytes};
 use serde_json::Value;
 use tokio::{
     task::JoinHandle,
-    time::{Instant, sleep},
+    time::{Instant, sleep, timeout},
 };
 
 use crate::{
-    Bench, leads,
+    Bench, LEASE_SECONDS, PATIENT, leads,
     support::{BINARY, PATIENCE, Running, ids, list, request, run, told},
 };
 
@@ -38,6 +41,7 @@ impl Bench {
 slack: {{token: xoxb-test, api_url: '{api_url}', messages_per_minute: 600}}
 channels: {{ops: {{slack_channel: COPS, message_interval_milliseconds: 100, sentences_max: 20, message_events_max: 20, \
              park_retry_seconds: 1}}}}
+ingest: {{ack_timeout_milliseconds: 20000}}
 {queue}
 "
         );
@@ -50,7 +54,7 @@ channels: {{ops: {{slack_channel: COPS, message_interval_milliseconds: 100, sent
         let (servers, monitoring) = (self.nats.address(), self.nats.monitoring());
         let queue = format!(
             "queue: {{jetstream: {{servers: ['{servers}'], monitoring: ['{monitoring}'], replicas: 1, name: {of}, \
-             relay_name: {name}, lease_seconds: 3}}}}"
+             relay_name: {name}, lease_seconds: {LEASE_SECONDS}, {PATIENT}}}}}"
         );
         self.place(name, &queue)
     }
@@ -64,6 +68,8 @@ pub fn start(folder: &Path) -> Running {
 struct Sender {
     targets: Arc<Mutex<Vec<SocketAddr>>>,
     accepted: Arc<Mutex<Vec<String>>>,
+    /// After the batch that is under way nothing is sent.
+    is_over: Arc<AtomicBool>,
     sending: JoinHandle<()>,
 }
 
@@ -71,9 +77,14 @@ impl Sender {
     fn start(targets: Vec<SocketAddr>) -> Self {
         let targets = Arc::new(Mutex::new(targets));
         let accepted: Arc<Mutex<Vec<String>>> = Arc::default();
+        let is_over: Arc<AtomicBool> = Arc::default();
         let (to, done) = (Arc::clone(&targets), Arc::clone(&accepted));
+        let ends = Arc::clone(&is_over);
         let sending = tokio::spawn(async move {
             for batch in 0.. {
+                if ends.load(Ordering::Relaxed) {
+                    return;
+                }
                 let all: Vec<String> = ids(&format!("w-{batch}"), 3).collect();
                 let body = list("alice", "get", all.clone());
                 for attempt in 0.. {
@@ -93,6 +104,7 @@ impl Sender {
         Self {
             targets,
             accepted,
+            is_over,
             sending,
         }
     }
@@ -117,14 +129,11 @@ impl Sender {
 
     /// What was accepted, and nothing after it is sent. A batch that is under way is waited for.
     async fn stop(self) -> Vec<String> {
-        self.more(1).await;
-        let before = self.count();
-        while self.count() == before {
-            sleep(Duration::from_millis(1)).await;
-        }
-        // It pauses now.
-        self.sending.abort();
-        let _aborted = self.sending.await;
+        self.is_over.store(true, Ordering::Relaxed);
+        let ended = timeout(PATIENCE, self.sending).await;
+        ended
+            .expect("the last batch is accepted")
+            .expect("no panic");
         self.accepted.lock().expect("no panic").clone()
     }
 }

@@ -50,6 +50,22 @@ pub(crate) async fn until_metric(
     }
 }
 
+/// Waits until the log says something; all of it. It comes through a pipe, and often after what is counted of the same.
+pub(crate) async fn until_logged(running: &mut Running, part: &str) -> String {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        let logs = running.logs();
+        if logs.contains(part) {
+            return logs;
+        }
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "never {part}: {logs}"
+        );
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
 pub(crate) const DELIVERED: &str = "auditrelay_watchdog_last_delivered_timestamp_seconds";
 pub(crate) const ACCEPTED: &str = "auditrelay_watchdog_sent_total{outcome=\"accepted\"}";
 pub(crate) const FAILED: &str = "auditrelay_watchdog_sent_total{outcome=\"failed\"}";

@@ -9,10 +9,15 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 const CONFIG: &str = "
-slack: { token: xoxb-test, api_url: API_URL, timeout_seconds: 4 }
+slack: { token: xoxb-test, api_url: API_URL, timeout_seconds: 20 }
 channels: { a: { slack_channel: CAAAA, message_interval_milliseconds: 100 } }
 default_channel: a
 ";
+
+/// An answer that comes when nobody waits for it any more.
+const NEVER: Effect = Effect::Delay {
+    milliseconds: 60_000,
+};
 
 /// Posts one message, whose answer is late, and loses its lease meanwhile.
 async fn loses_its_lease(folder: &std::path::Path, slack: &LocalSlack, text: &str, effect: Effect) {
@@ -34,9 +39,7 @@ async fn loses_its_lease(folder: &std::path::Path, slack: &LocalSlack, text: &st
 async fn what_was_posted_when_the_lease_ended_is_not_acked_and_found_by_the_next_one() {
     let folder = tempfile::tempdir().expect("a folder");
     let slack = slack(Options::default()).await;
-    let milliseconds = 3_000;
-    let late = Effect::Delay { milliseconds };
-    loses_its_lease(folder.path(), &slack, CONFIG, late).await;
+    loses_its_lease(folder.path(), &slack, CONFIG, NEVER).await;
     let (_holder, term) = lasting(60 * SECOND, SECOND);
     let next = Leader::begin(
         folder.path(),
@@ -56,15 +59,17 @@ async fn what_was_posted_when_the_lease_ended_is_not_acked_and_found_by_the_next
 async fn what_comes_to_the_channel_late_is_looked_for_until_it_can_not_come_any_more() {
     let folder = tempfile::tempdir().expect("a folder");
     let slack = slack(Options::default()).await;
+    // It comes five seconds after it was sent, and cannot come any more nine seconds after the next one began.
     let late = Effect::StoreLate {
-        milliseconds: 2_000,
+        milliseconds: 5_000,
         hang: true,
     };
-    loses_its_lease(folder.path(), &slack, CONFIG, late).await;
+    let text = CONFIG.replace("timeout_seconds: 20", "timeout_seconds: 10");
+    loses_its_lease(folder.path(), &slack, &text, late).await;
     let (_holder, term) = lasting(60 * SECOND, SECOND);
     let next = Leader::begin(
         folder.path(),
-        &config(&slack, CONFIG),
+        &config(&slack, &text),
         term,
         Holds::default(),
     )
@@ -82,14 +87,12 @@ async fn where_the_history_cannot_be_read_it_is_repeated_and_says_so() {
     let folder = tempfile::tempdir().expect("a folder");
     let slack = slack(Options::default()).await;
     let text = format!(
-        "slack: {{ timeout_seconds: 4 }}\n\
+        "slack: {{ timeout_seconds: 20 }}\n\
          channels: {{ a: {{ webhook_url: '{}', message_interval_milliseconds: 100 }} }}\n\
          default_channel: a\n",
         slack.webhook_url("audit")
     );
-    let milliseconds = 3_000;
-    let late = Effect::Delay { milliseconds };
-    loses_its_lease(folder.path(), &slack, &text, late).await;
+    loses_its_lease(folder.path(), &slack, &text, NEVER).await;
     let (_holder, term) = lasting(60 * SECOND, SECOND);
     let next = Leader::begin(
         folder.path(),
@@ -119,15 +122,11 @@ async fn a_file_that_was_being_shared_is_not_shared_again() {
     let slack = slack(Options::default()).await;
     let text = CONFIG.replace("CAAAA,", "CAAAA, digest_details: file, sentences_max: 1,");
     let config = config(&slack, &text);
-    // Two events become a digest, as the first try holds the channel until both are there.
-    slack.inject(Fault::new(Effect::RetryAfter { seconds: 1 }));
-    let milliseconds = 3_000;
-    let late = Fault::new(Effect::Delay { milliseconds });
-    slack.inject(late.of("files.completeUploadExternal"));
+    slack.inject(Fault::new(NEVER).of("files.completeUploadExternal"));
     let (holder, term) = lasting(60 * SECOND, SECOND);
     let leader = Leader::begin(folder.path(), &config, term, Holds::default()).await;
-    leader.append(1).await;
-    leader.append(2).await;
+    // Two events become a digest.
+    leader.append_all(&[1, 2]).await;
     let shared = || {
         let posts = slack.posts().into_iter();
         posts.filter(|post| post.via == Via::File).count()

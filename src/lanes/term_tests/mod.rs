@@ -78,7 +78,6 @@ struct Leader {
     metrics: Metrics,
     book: HoldBook,
     term: Term,
-    begun: Instant,
     routes: Routes,
     lanes: JoinHandle<Result<(), QueueError>>,
     router: JoinHandle<Result<(), QueueError>>,
@@ -98,7 +97,7 @@ impl Leader {
         let router = router.await.expect("loads").run(stopped.clone());
         let templates: BTreeMap<String, Arc<Templates>> = Templates::all(config).expect("work");
         let plan = Plan::new(config, &templates, &Https::default()).expect("tokens");
-        let (book, begun) = (HoldBook::new(holds), Instant::now());
+        let book = HoldBook::new(holds);
         let lanes = Lanes::new(
             queue.clone(),
             metrics.clone(),
@@ -111,7 +110,6 @@ impl Leader {
             metrics,
             book,
             term,
-            begun,
             routes: Routes::new(config),
             lanes: tokio::spawn(lanes.run(wanted, stopped)),
             router: tokio::spawn(router),
@@ -122,23 +120,30 @@ impl Leader {
     }
 
     async fn append(&self, id: u64) {
-        let json = format!(
-            r#"{{"level":"Metadata","auditID":"{id}","stage":"ResponseComplete","verb":"get","user":{{"username":"u{id}"}},"stageTimestamp":"2026-11-26T08:00:00Z"}}"#
-        );
-        let envelope = Envelope::parse(&json).expect("an event");
-        let event = Event {
-            cluster: "prod",
-            envelope: &envelope,
-        };
-        let advice = self.routes.at_the_door(&event);
-        let (hint, _) = advice.expect("somebody wants it");
+        self.append_all(&[id]).await;
+    }
+
+    /// Events of one batch: they are routed, and wait, at the same time.
+    async fn append_all(&self, ids: &[u64]) {
         let mut batch = BatchEncoder::new("prod", 0, self.routes.id(), 0);
-        let key = HashKey::new([1; 32]).unreadable("prod", json.as_bytes());
-        let content = Content::Event {
-            json: json.as_str().into(),
-            body_unreadable: false,
-        };
-        batch.push(&key, &content, hint);
+        for id in ids {
+            let json = format!(
+                r#"{{"level":"Metadata","auditID":"{id}","stage":"ResponseComplete","verb":"get","user":{{"username":"u{id}"}},"stageTimestamp":"2026-11-26T08:00:00Z"}}"#
+            );
+            let envelope = Envelope::parse(&json).expect("an event");
+            let event = Event {
+                cluster: "prod",
+                envelope: &envelope,
+            };
+            let advice = self.routes.at_the_door(&event);
+            let (hint, _) = advice.expect("somebody wants it");
+            let key = HashKey::new([1; 32]).unreadable("prod", json.as_bytes());
+            let content = Content::Event {
+                json: json.as_str().into(),
+                body_unreadable: false,
+            };
+            batch.push(&key, &content, hint);
+        }
         let appended = Queue::append(&self.queue, batch.finish()).await;
         appended.expect("durable");
     }

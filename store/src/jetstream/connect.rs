@@ -213,6 +213,11 @@ impl JetStream {
         self.0.client.connection_state() == State::Connected
     }
 
+    /// How often there was a connection: one that was lost and made again in a moment is another one.
+    pub fn connections(&self) -> u64 {
+        self.0.client.statistics().connects.load(Relaxed)
+    }
+
     /// Whether servers answer on the connection, and which questions they did not.
     pub(super) fn silence(&self) -> &Silence {
         &self.0.silence
