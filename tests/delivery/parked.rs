@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::{
     relay, started,
-    support::{Running, ids, list, metric},
+    support::{PATIENCE, Running, ids, list, metric},
 };
 
 const CONFIG: &str = "
@@ -30,7 +30,7 @@ async fn posted(slack: &LocalSlack, channel: &str, text: &str) {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    let there = tokio::time::timeout(Duration::from_secs(20), there).await;
+    let there = tokio::time::timeout(PATIENCE, there).await;
     assert!(there.is_ok(), "no {text} in {channel}: {:?}", slack.posts());
 }
 
@@ -104,7 +104,18 @@ async fn critical_events_of_a_parked_channel_are_told_in_its_fallback_once_and_m
     delete(&relay, "third").await;
     posted(&slack, "CPLATFORM", "third-0").await;
     slack.change_channel("CSECURITY", |channel| channel.archived = false);
-    let ledger = relay.drained().await;
+    relay.drained().await;
+    let copied = async {
+        loop {
+            let ledger = relay.ledger().await;
+            if ledger["copies"]["platform"]["delivered"] == 3 {
+                return ledger;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let ledger = tokio::time::timeout(PATIENCE, copied).await;
+    let ledger = ledger.expect("three copies are told");
     for id in ["first-0", "second-0", "third-0"] {
         let found = (
             copies(&slack, "CSECURITY", id),
@@ -115,11 +126,6 @@ async fn critical_events_of_a_parked_channel_are_told_in_its_fallback_once_and_m
     assert_eq!(
         ledger["channels"]["security"]["delivered"],
         json!(6),
-        "{ledger}"
-    );
-    assert_eq!(
-        ledger["copies"]["platform"]["delivered"],
-        json!(3),
         "{ledger}"
     );
     assert_eq!(ledger["balanced"], true);
