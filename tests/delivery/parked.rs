@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use auditrelay_loadtest::slack::{LocalSlack, Options};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     relay, started,
@@ -43,6 +43,21 @@ fn copies(slack: &LocalSlack, channel: &str, id: &str) -> usize {
     posts
         .map(|post| post.body.to_string().matches(&needle).count())
         .sum()
+}
+
+/// Waits until so many copies are told, which `drained` does not look at, and returns the ledger.
+async fn copied(relay: &Running, copies: u64) -> Value {
+    let told = async {
+        loop {
+            let ledger = relay.ledger().await;
+            if ledger["copies"]["platform"]["delivered"] == copies {
+                return ledger;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let told = tokio::time::timeout(PATIENCE, told).await;
+    told.expect("the copies are told")
 }
 
 async fn delete(relay: &Running, id: &str) {
@@ -105,17 +120,7 @@ async fn critical_events_of_a_parked_channel_are_told_in_its_fallback_once_and_m
     posted(&slack, "CPLATFORM", "third-0").await;
     slack.change_channel("CSECURITY", |channel| channel.archived = false);
     relay.drained().await;
-    let copied = async {
-        loop {
-            let ledger = relay.ledger().await;
-            if ledger["copies"]["platform"]["delivered"] == 3 {
-                return ledger;
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    let ledger = tokio::time::timeout(PATIENCE, copied).await;
-    let ledger = ledger.expect("three copies are told");
+    let ledger = copied(&relay, 3).await;
     for id in ["first-0", "second-0", "third-0"] {
         let found = (
             copies(&slack, "CSECURITY", id),

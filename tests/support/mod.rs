@@ -12,7 +12,7 @@ use std::{
     net::SocketAddr,
     path::Path,
     process::{Child, Command, ExitStatus, Output, Stdio},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use auditrelay_loadtest::slack::{LocalSlack, Options};
@@ -23,7 +23,10 @@ use hyper::{
 };
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
-use tokio::{net::TcpStream, time::timeout};
+use tokio::{
+    net::TcpStream,
+    time::{Instant, timeout},
+};
 
 use log_file::LogFile;
 
@@ -92,7 +95,6 @@ impl Running {
     }
 
     /// Waits until what a command starts is ready.
-    #[expect(clippy::zombie_processes, reason = "`Drop` waits for it")]
     pub fn ready(mut command: Command, folder: &Path, env: &[(&str, &str)], args: &[&str]) -> Self {
         // What a test posts is to be answered 200, however busy the machine is, unless it is about that.
         command.env("AUDITRELAY__INGEST__ACK_TIMEOUT_MILLISECONDS", "20000");
@@ -117,7 +119,7 @@ impl Running {
             }
             let waits = ended.is_none() && begun.elapsed() < PATIENCE;
             assert!(waits, "not ready, {ended:?}: {}", log.text());
-            std::thread::sleep(Duration::from_millis(5));
+            std::thread::park_timeout(Duration::from_millis(5));
         };
         let address = |field: &str| {
             let url = ready[field].as_str().expect("an address");

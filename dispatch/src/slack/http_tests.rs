@@ -1,6 +1,6 @@
 //! When a request leaves: only then it is counted, and only where it may.
 
-use std::{net::SocketAddr, time::Instant};
+use std::net::SocketAddr;
 
 use auditrelay_store::Tenure;
 use hyper::Method;
@@ -8,6 +8,7 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpSocket},
     sync::mpsc,
+    time::Instant,
 };
 
 use super::*;
