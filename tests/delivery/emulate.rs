@@ -18,14 +18,11 @@ use hyper::{
 };
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
-use tokio::{
-    net::{TcpListener, TcpStream},
-    time::Instant,
-};
+use tokio::{net::TcpStream, time::Instant};
 
 use crate::{
     deletions, names,
-    support::{PATIENCE, Running, ids, list, metric},
+    support::{PATIENCE, Running, ids, list, metric, reserved::Reserved},
     wire::cutting,
 };
 
@@ -73,10 +70,8 @@ impl Emulate {
     async fn start(program: &Path, folder: &Path) -> Self {
         let preload = folder.join("loopback.cjs");
         fs::write(&preload, LOOPBACK_ONLY).expect("written");
-        // A port that was free a moment ago.
-        let free = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let address = free.local_addr().expect("an address");
-        drop(free);
+        let port = Reserved::new();
+        let address = port.address();
         let node = Command::new("node")
             .arg("--require")
             .arg(preload)

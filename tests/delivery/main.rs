@@ -59,6 +59,21 @@ pub(crate) async fn until(what: &str, is_so: impl Fn() -> bool) {
     }
 }
 
+/// Waits until a metric says so, and returns all of them: what a lane counts after its queue has is not there with the
+/// ledger.
+pub(crate) async fn metrics_once(relay: &Running, series: &str, value: f64) -> String {
+    let deadline = tokio::time::Instant::now() + support::PATIENCE;
+    loop {
+        let metrics = relay.get("/metrics").await.1;
+        if support::metric(&metrics, series) == value {
+            return metrics;
+        }
+        let in_time = tokio::time::Instant::now() < deadline;
+        assert!(in_time, "never {value}: {series} in\n{metrics}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
 /// An `EventList` of deletions of pods with these names, which are their audit IDs as well.
 pub(crate) fn deletions(names: &[String]) -> String {
     let lists = names.iter().map(|name| {

@@ -1,12 +1,12 @@
 //! How requests leave: no redirects, no proxy but the one that is configured, nothing before a connection stands.
 
-use std::{fs, net::SocketAddr, path::Path, time::Duration};
+use std::{fs, path::Path, time::Duration};
 
 use auditrelay_loadtest::slack::{Limits, LocalSlack, Options};
 
 use crate::{
     started,
-    support::{PATIENCE, Running, ids, list, metric, told},
+    support::{PATIENCE, Running, ids, list, metric, reserved::Reserved, told},
     until,
     wire::{answering, proxy},
 };
@@ -25,7 +25,7 @@ fn options() -> Options {
 
 fn start(folder: &Path, slack: &str, env: &[(&str, &str)]) -> Running {
     let config = format!(
-        "slack: {{ {slack}, token: xoxb-never-shown, messages_per_minute: 6000, timeout_seconds: 4 }}\n\
+        "slack: {{ {slack}, token: xoxb-never-shown, messages_per_minute: 6000, timeout_seconds: 30 }}\n\
          channels: {{ a: {{ slack_channel: CAAAA, message_interval_milliseconds: 100, retry_max_seconds: 1, park_retry_seconds: 1 }} }}\n\
          default_channel: a\n"
     );
@@ -205,19 +205,17 @@ async fn a_proxy_that_refuses_leaves_the_message_to_be_tried_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_sent_before_a_connection_stands() {
     let folder = tempfile::tempdir().expect("a folder");
-    // A port that was free a moment ago.
-    let address = started(options()).await;
-    let (port, api_url) = (address.addr(), address.api_url());
-    address.stop().await;
-    let relay = start(folder.path(), &format!("api_url: '{api_url}'"), &[]);
+    let port = Reserved::new();
+    let api_url = format!("api_url: 'http://{}/api/'", port.address());
+    let relay = start(folder.path(), &api_url, &[]);
     one(&relay, "unreachable").await;
     let deadline = tokio::time::Instant::now() + PATIENCE;
     while outcome(&relay, "later").await < 2.0 {
         assert!(tokio::time::Instant::now() < deadline, "not tried again");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    let slack = LocalSlack::start(SocketAddr::from(([127, 0, 0, 1], port.port())), options());
-    let slack = slack.await.expect("the port is free again");
+    let slack = LocalSlack::start(port.address(), options());
+    let slack = slack.await.expect("nobody else has the port");
     told_once(relay, &slack, "unreachable-0").await;
     // One look is the check's at the start; the message is not looked for.
     let looks = slack.attempts().into_iter();

@@ -39,7 +39,7 @@ fn rows() -> Vec<Row> {
 /// Channels `n0`, `n1` … with a webhook each, and each with a user of its own.
 fn config(slack: &LocalSlack, channels: usize) -> String {
     let mut config = String::from(
-        "slack: { messages_per_minute: 6000, timeout_seconds: 2 }\ndefault_channel: n0\nchannels:\n",
+        "slack: { messages_per_minute: 6000, timeout_seconds: 30 }\ndefault_channel: n0\nchannels:\n",
     );
     let mut routes = String::from("routes:\n");
     for n in 0..channels {

@@ -9,6 +9,7 @@ use std::{
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWriteExt, copy_bidirectional},
     net::{TcpListener, TcpStream},
+    sync::Semaphore,
 };
 
 /// Requests as they arrived, or heads of requests.
@@ -108,23 +109,59 @@ pub(crate) async fn proxy() -> (SocketAddr, Seen) {
     (address, seen)
 }
 
+/// What becomes of an answer.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Answer {
+    Passes,
+    IsCut,
+    /// It waits for a permit.
+    IsHeld,
+}
+
 /// A server that passes requests on, one a connection, and cuts the answer of each that `cuts` picks.
 pub(crate) async fn cutting(
     to: SocketAddr,
     cuts: impl Fn(&Request) -> bool + Send + Sync + 'static,
 ) -> (SocketAddr, Seen) {
+    let answers = move |request: &Request| match cuts(request) {
+        true => Answer::IsCut,
+        false => Answer::Passes,
+    };
+    let (address, seen, _) = passing(to, answers).await;
+    (address, seen)
+}
+
+/// The same, but an answer that `holds` picks is held back until there is a permit for it.
+pub(crate) async fn holding(
+    to: SocketAddr,
+    holds: impl Fn(&Request) -> bool + Send + Sync + 'static,
+) -> (SocketAddr, Arc<Semaphore>) {
+    let answers = move |request: &Request| match holds(request) {
+        true => Answer::IsHeld,
+        false => Answer::Passes,
+    };
+    let (address, _, permits) = passing(to, answers).await;
+    (address, permits)
+}
+
+async fn passing(
+    to: SocketAddr,
+    answers: impl Fn(&Request) -> Answer + Send + Sync + 'static,
+) -> (SocketAddr, Seen, Arc<Semaphore>) {
     let (listener, address) = listen().await;
-    let (seen, cuts) = (Seen::default(), Arc::new(cuts));
-    let into = seen.clone();
+    let (seen, answers) = (Seen::default(), Arc::new(answers));
+    let permits = Arc::new(Semaphore::new(0));
+    let (into, released) = (seen.clone(), Arc::clone(&permits));
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
-            let (into, cuts) = (into.clone(), Arc::clone(&cuts));
+            let (into, answers) = (into.clone(), Arc::clone(&answers));
+            let released = Arc::clone(&released);
             tokio::spawn(async move {
                 let Some(request) = read_request(&mut stream).await? else {
                     return Ok(());
                 };
                 into.push(&request.whole);
-                let is_cut = cuts(&request);
+                let fate = answers(&request);
                 // The server's answer says it as well, so the relay opens another one for the next.
                 let body = &request.whole[request.head.len()..];
                 let head = request
@@ -134,12 +171,17 @@ pub(crate) async fn cutting(
                 to.write_all(&[head.as_bytes(), body].concat()).await?;
                 let mut answer = Vec::new();
                 to.read_to_end(&mut answer).await?;
-                if !is_cut {
+                if fate == Answer::IsHeld
+                    && let Ok(permit) = released.acquire().await
+                {
+                    permit.forget();
+                }
+                if fate != Answer::IsCut {
                     stream.write_all(&answer).await?;
                 }
                 io::Result::Ok(())
             });
         }
     });
-    (address, seen)
+    (address, seen, permits)
 }

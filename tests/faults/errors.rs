@@ -44,12 +44,14 @@ fn last_word(logs: &str) -> Result<&str, String> {
     }
 }
 
-/// It has ended as it should; `failed` is when the disk first failed, in ns since 1970.
-async fn ends(relay: &mut Running, failed: u128) {
+/// It has ended as it should; `failed` is when the disk first failed, in ns since 1970, as far as that is known when it
+/// has ended.
+async fn ends(relay: &mut Running, failed: impl FnOnce() -> u128) {
     let status = relay.wait().await;
     let now = SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH)
         .expect("after 1970");
+    let failed = failed();
     let logs = relay.all_logs();
     assert_eq!(status.code(), Some(74), "{status}: {logs}");
     let took = now.as_nanos().saturating_sub(failed);
@@ -87,7 +89,7 @@ async fn fails_under_load(fault: &'static str, skip: u32, loses_power: bool) {
             None => tokio::time::sleep(Duration::from_millis(5)).await,
         }
     };
-    ends(&mut relay, failed).await;
+    ends(&mut relay, || failed).await;
     ended(posters).await;
     for one in promises.all() {
         assert!(
@@ -96,7 +98,8 @@ async fn fails_under_load(fault: &'static str, skip: u32, loses_power: bool) {
             one.ids
         );
         // What was durable before may be answered a moment after.
-        assert!(one.answered < failed + 1_000_000_000, "{:?}", one.ids);
+        let ends = failed + END_WITHIN.as_nanos();
+        assert!(one.answered < ends, "{:?}", one.ids);
     }
     if loses_power {
         bench.lose_power(Loss::All);
@@ -260,16 +263,9 @@ async fn at_the_limit_of_a_files_size_it_acknowledges_no_more_and_ends() {
         ..SHAPE
     });
     let posters = promises.posters(relay.webhook, 4, "a");
+    // It failed after the last answer.
     let answered = || promises.all().iter().map(|one| one.answered).max();
-    let last = loop {
-        let before = answered();
-        tokio::time::sleep(Duration::from_millis(200)).await;
-        match answered() {
-            Some(last) if before == Some(last) => break last,
-            _ => {}
-        }
-    };
-    ends(&mut relay, last).await;
+    ends(&mut relay, || answered().expect("answers")).await;
     ended(posters).await;
     nothing_is_lost(&bench, &promises).await;
 }

@@ -26,7 +26,11 @@ pub(crate) struct Door {
     certificate: CertificateDer<'static>,
     _slack: LocalSlack,
     folder: TempDir,
+    env: &'static [(&'static str, &'static str)],
 }
+
+/// In how long a request is answered is what most of this is about.
+const IN_TIME: [(&str, &str); 1] = [("AUDITRELAY__INGEST__ACK_TIMEOUT_MILLISECONDS", "900")];
 
 impl Door {
     /// `ingest` is what its configuration says of that.
@@ -50,17 +54,22 @@ channels: {{ops: {{slack_channel: COPS}}}}
             slack.api_url()
         );
         file("c.yaml", config);
+        let env: &[_] = match ingest {
+            "" => &IN_TIME,
+            _ => &[],
+        };
         Self {
-            relay: Running::start(folder.path(), &[], &["--config", "c.yaml"]),
+            relay: Running::start(folder.path(), env, &["--config", "c.yaml"]),
             certificate: made.cert.der().clone(),
             _slack: slack,
             folder,
+            env,
         }
     }
 
     /// Once the relay has ended: another, on the same queue.
     pub(crate) fn start_again(&mut self) {
-        self.relay = Running::start(self.folder.path(), &[], &["--config", "c.yaml"]);
+        self.relay = Running::start(self.folder.path(), self.env, &["--config", "c.yaml"]);
     }
 
     /// A client's side of TLS that offers this protocol.

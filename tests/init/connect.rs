@@ -3,7 +3,6 @@
 use std::{
     fs,
     io::{BufRead, BufReader},
-    net::TcpListener,
     num::NonZeroU32,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -17,7 +16,7 @@ use tokio::time::timeout;
 
 use crate::{
     init,
-    support::{self, PATIENCE, request},
+    support::{self, PATIENCE, request, reserved::Reserved},
     text,
 };
 
@@ -25,7 +24,7 @@ use crate::{
 pub(crate) struct Relay {
     folder: tempfile::TempDir,
     child: Child,
-    port: u16,
+    reserved: Reserved,
     admin: std::net::SocketAddr,
 }
 
@@ -38,30 +37,20 @@ impl Drop for Relay {
 }
 
 impl Relay {
-    /// The port is written into the set before it is listened on: if somebody else takes it in between, again.
+    /// The port is written into the set before it is listened on.
     pub(crate) fn start(more: &[&str]) -> Self {
-        for _ in 0..5 {
-            let folder = tempfile::tempdir().expect("a folder");
-            let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
-            let port = free.local_addr().expect("an address").port();
-            drop(free);
-            init(
-                folder.path(),
-                &format!("https://127.0.0.1:{port}/webhook/prod"),
-                more,
-            );
-            let mut child = serve(folder.path());
-            if let Some(admin) = ready(&mut child) {
-                return Self {
-                    folder,
-                    child,
-                    port,
-                    admin,
-                };
-            }
-            child.wait().expect("it has ended");
+        let folder = tempfile::tempdir().expect("a folder");
+        let reserved = Reserved::new();
+        let url = format!("https://{}/webhook/prod", reserved.address());
+        init(folder.path(), &url, more);
+        let mut child = serve(folder.path());
+        let admin = ready(&mut child);
+        Self {
+            folder,
+            child,
+            reserved,
+            admin,
         }
-        panic!("five ports were taken");
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -77,11 +66,11 @@ impl Relay {
         self.child.kill().expect("it runs");
         self.child.wait().expect("it ends");
         self.child = serve(self.folder.path());
-        self.admin = ready(&mut self.child).expect("its port is free again");
+        self.admin = ready(&mut self.child);
     }
 
     pub(crate) fn port(&self) -> u16 {
-        self.port
+        self.reserved.address().port()
     }
 
     async fn ledger(&self) -> Value {
@@ -117,14 +106,16 @@ fn serve(folder: &Path) -> Child {
         ])
         // Everything is told, whatever it is.
         .env("AUDITRELAY__ROUTES", "[]")
+        // However busy the machine is.
+        .env("AUDITRELAY__INGEST__ACK_TIMEOUT_MILLISECONDS", "20000")
         .stdout(fs::File::create(folder.join("stdout")).expect("a file"))
         .stderr(Stdio::piped())
         .spawn()
         .expect("the binary starts")
 }
 
-/// Where its health is, once it is ready; `None` if it ends before that because its port is taken.
-fn ready(child: &mut Child) -> Option<std::net::SocketAddr> {
+/// Where its health is, once it is ready.
+fn ready(child: &mut Child) -> std::net::SocketAddr {
     let mut lines = BufReader::new(child.stderr.take().expect("piped")).lines();
     let mut seen = Vec::new();
     for line in lines.by_ref().map_while(Result::ok) {
@@ -140,13 +131,12 @@ fn ready(child: &mut Child) -> Option<std::net::SocketAddr> {
             );
             // It must not block on its log.
             std::thread::spawn(move || lines.for_each(drop));
-            return admin.trim_start_matches("http://").parse().ok();
+            let admin = admin.trim_start_matches("http://");
+            return admin.parse().expect("an address");
         }
         seen.push(line);
     }
-    let seen = seen.join("\n");
-    assert!(seen.contains("in use"), "it does not start: {seen}");
-    None
+    panic!("it does not start: {}", seen.join("\n"));
 }
 
 /// An API server that has one batch of events to send, and tries for a short time.
@@ -205,7 +195,7 @@ pub(crate) async fn works(relay: &Relay) {
 
 /// A set of another cluster by the same CA: what its API server is answered at its own place and at the first one's.
 pub(crate) async fn other_cluster(relay: &Relay, more: &[&str]) -> [String; 2] {
-    let url = format!("https://127.0.0.1:{}/webhook/other", relay.port);
+    let url = format!("https://127.0.0.1:{}/webhook/other", relay.port());
     let more = [more, &["--ca", "set/ca", "--out", "other"]].concat();
     init(relay.folder.path(), &url, &more);
     let own = relay.path("other/apiserver/kubeconfig.yaml");

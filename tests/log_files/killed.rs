@@ -16,8 +16,7 @@ use crate::{Log, folder, lines, received, start};
 const KILLS: u64 = 12;
 
 /// Appends lines and rotates until it is told to stop.
-fn write_and_rotate(folder: &Path, written: &AtomicU64, stop: &AtomicBool) {
-    let mut log = Log::new(folder.join("audit.log"));
+fn write_and_rotate(mut log: Log, written: &AtomicU64, stop: &AtomicBool) {
     let mut rotated: Vec<PathBuf> = Vec::new();
     let mut number = 0;
     while !stop.load(Ordering::Relaxed) {
@@ -57,18 +56,17 @@ async fn killed_at_any_moment_each_line_is_counted_once() {
     let kills = kills.map_or(KILLS, |kills| kills.parse().expect("a number"));
     let folder = folder("audit.log", "");
     let (written, stop) = (
-        Arc::new(AtomicU64::new(0)),
+        Arc::new(AtomicU64::new(1)),
         Arc::new(AtomicBool::new(false)),
     );
-    // The first look decides what had been rotated before it.
+    let mut log = Log::new(folder.path().join("audit.log"));
+    log.write(lines("first", 1));
     let relay = start(folder.path());
+    // The first look decides what had been rotated before it.
+    received(&relay, 1).await;
     let writer = {
-        let (path, written, stop) = (
-            folder.path().to_owned(),
-            Arc::clone(&written),
-            Arc::clone(&stop),
-        );
-        std::thread::spawn(move || write_and_rotate(&path, &written, &stop))
+        let (written, stop) = (Arc::clone(&written), Arc::clone(&stop));
+        std::thread::spawn(move || write_and_rotate(log, &written, &stop))
     };
     let mut relay = Some(relay);
     for round in 0..kills {

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::{Log, folder, lines, of_path, received, start, support::run};
+use crate::{Log, becomes, folder, lines, received, start, stopped, support::run};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_no_event_is_quarantined_and_the_lines_around_it_are_read() {
@@ -16,22 +16,17 @@ async fn what_is_no_event_is_quarantined_and_the_lines_around_it_are_read() {
     );
     log.write("{\"kind\":\"EventList\",\"apiVersion\":\"audit.k8s.io/v1\",\"items\":[]}\n");
     log.write(lines("b", 2));
-    let mut relay = start(folder.path());
+    let relay = start(folder.path());
     let ledger = received(&relay, 11).await;
     assert_eq!(ledger["quarantined"], 7, "{ledger}");
-    assert_eq!(
-        of_path(&relay, "unreadable_lines_total", "audit.log").await,
-        7.0
-    );
-    let logs = relay.logs();
+    becomes(&relay, "unreadable_lines_total", "audit.log", 7.0).await;
+    let logs = stopped(relay).await;
     assert_eq!(
         logs.matches("is no event and goes to quarantine").count(),
         1,
         "{logs}"
     );
     assert!(!logs.contains("hunter2"), "{logs}");
-    relay.signal("-TERM");
-    assert_eq!(relay.wait().await.code(), Some(0));
     let (code, lines, _) = run(folder.path(), &[], &["export", "-", "--config", "c.yaml"]);
     assert_eq!(code, 0);
     assert!(!lines.contains("hunter2"));
@@ -62,10 +57,10 @@ async fn the_legacy_text_format_is_told_once_a_file() {
     };
     let mut log = Log::new(folder.path().join("audit.log"));
     log.write((0..500).map(legacy).collect::<String>());
-    let mut relay = start(folder.path());
+    let relay = start(folder.path());
     let ledger = received(&relay, 500).await;
     assert_eq!(ledger["quarantined"], 500, "{ledger}");
-    let logs = relay.logs();
+    let logs = stopped(relay).await;
     assert_eq!(logs.matches("--audit-log-format=json").count(), 1, "{logs}");
     assert!(!logs.contains("hunter2"), "{logs}");
 }

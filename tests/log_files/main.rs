@@ -122,6 +122,28 @@ pub(crate) async fn of_path(relay: &Running, name: &str, path: &str) -> f64 {
     )
 }
 
+/// Waits until it has this value: what a relay says of its files comes after their lines.
+pub(crate) async fn becomes(relay: &Running, name: &str, path: &str, value: f64) {
+    let waiting = async {
+        while of_path(relay, name, path).await != value {
+            tokio::time::sleep(Duration::from_millis(30)).await;
+        }
+    };
+    if tokio::time::timeout(PATIENCE, waiting).await.is_err() {
+        panic!(
+            "{name} is {}, not {value}",
+            of_path(relay, name, path).await
+        );
+    }
+}
+
+/// Everything that it said, once it is stopped.
+pub(crate) async fn stopped(mut relay: Running) -> String {
+    relay.signal("-TERM");
+    assert_eq!(relay.wait().await.code(), Some(0));
+    relay.all_logs()
+}
+
 /// Lets the relay look at its files a few times: for what must not happen.
 pub(crate) async fn a_while() {
     tokio::time::sleep(Duration::from_millis(1_500)).await;

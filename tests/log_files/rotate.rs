@@ -8,11 +8,10 @@ use std::{
 
 use flate2::{Compression, write::GzEncoder};
 
-use crate::{Log, a_while, folder, lines, of_path, received, start, support::Running};
+use crate::{Log, a_while, becomes, folder, lines, received, start, stopped, support::Running};
 
-async fn stop(mut relay: Running) {
-    relay.signal("-TERM");
-    assert_eq!(relay.wait().await.code(), Some(0));
+async fn stop(relay: Running) {
+    stopped(relay).await;
 }
 
 /// Compresses a file as `gzip` does: the new one is whole before the old one goes.
@@ -137,14 +136,13 @@ async fn a_packed_file_that_does_not_reach_so_far_waits_until_it_does() {
     let whole = fs::read(&packed).expect("readable");
     fs::write(&packed, &whole[..whole.len() / 2]).expect("written");
     log.write(lines("c", 1));
-    let mut relay = start(folder.path());
+    let relay = start(folder.path());
     received(&relay, 2_001).await;
-    a_while().await;
-    assert_eq!(of_path(&relay, "failing_files", "audit.log").await, 1.0);
+    becomes(&relay, "failing_files", "audit.log", 1.0).await;
     fs::write(&packed, &whole).expect("written");
     received(&relay, 2_011).await;
-    assert_eq!(of_path(&relay, "failing_files", "audit.log").await, 0.0);
-    let logs = relay.logs();
+    becomes(&relay, "failing_files", "audit.log", 0.0).await;
+    let logs = stopped(relay).await;
     assert_eq!(logs.matches("cannot be read on").count(), 1, "{logs}");
 }
 
@@ -158,15 +156,15 @@ async fn a_file_that_cannot_be_read_is_told_once_and_read_when_it_can_be() {
     let packed = encoder.finish().expect("memory");
     let path = folder.path().join("audit.log.gz");
     fs::write(&path, &packed[..packed.len() / 2]).expect("written");
-    let mut relay = start(folder.path());
+    let relay = start(folder.path());
+    becomes(&relay, "failing_files", "*.log.gz", 1.0).await;
     a_while().await;
-    assert_eq!(of_path(&relay, "failing_files", "*.log.gz").await, 1.0);
     let part = relay.ledger().await["received"].as_u64().expect("a number");
     assert!((1..2_000).contains(&part), "{part}");
     fs::write(&path, &packed).expect("written");
     received(&relay, 2_000).await;
-    assert_eq!(of_path(&relay, "failing_files", "*.log.gz").await, 0.0);
-    let logs = relay.logs();
+    becomes(&relay, "failing_files", "*.log.gz", 0.0).await;
+    let logs = stopped(relay).await;
     assert_eq!(logs.matches("cannot be read on").count(), 1, "{logs}");
 }
 
@@ -188,13 +186,7 @@ async fn files_that_a_client_made_begin_alike_are_all_read() {
     // A true copy waits, and is counted.
     let copy = folder.path().join("audit.log.1");
     fs::copy(folder.path().join("audit.log"), &copy).expect("copied");
-    let waits = async {
-        while of_path(&relay, "waiting_files", "audit.log").await < 1.0 {
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-        }
-    };
-    let waits = tokio::time::timeout(crate::PATIENCE, waits).await;
-    waits.expect("the copy is counted");
+    becomes(&relay, "waiting_files", "audit.log", 1.0).await;
     stop(relay).await;
     fs::remove_file(copy).expect("removed");
     // Packed while nobody looks.
@@ -204,5 +196,5 @@ async fn files_that_a_client_made_begin_alike_are_all_read() {
     log.write(chosen("d", 6));
     let relay = start(folder.path());
     received(&relay, 18).await;
-    assert_eq!(of_path(&relay, "waiting_files", "audit.log").await, 0.0);
+    becomes(&relay, "waiting_files", "audit.log", 0.0).await;
 }

@@ -5,7 +5,11 @@ use std::{fs, net::TcpListener, time::Duration};
 use auditrelay_loadtest::slack::{Channel, ChannelKind, Effect, Fault, Posting, Token, TokenState};
 use tokio::time::Instant;
 
-use super::{ONE, OTHER_TOKEN, TOKEN, public, said, said_again, slack_of, support::run, token};
+use super::{
+    ONE, OTHER_TOKEN, TOKEN, public, said, said_again, slack_of,
+    support::{reserved::Reserved, run},
+    token,
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn all_is_well() {
@@ -205,9 +209,8 @@ async fn names_are_resolved_in_one_listing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_slack_is_a_problem_that_says_so() {
-    let gone = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let api_url = format!("http://{}/api/", gone.local_addr().expect("an address"));
-    drop(gone);
+    let nobody = Reserved::new();
+    let api_url = format!("http://{}/api/", nobody.address());
     let said = said(&api_url, ONE, &[]).await;
     assert_eq!(said.code, 1, "{}", said.text);
     let words = ["cannot connect", "slack.proxy"];
@@ -231,7 +234,7 @@ async fn the_time_is_bounded_and_what_was_not_checked_is_told() {
         milliseconds: 30_000,
     };
     slack.inject(Fault::new(late).of("conversations.info").times(2));
-    let said = said(&slack.api_url(), ONE, &["--within", "2"]).await;
+    let said = said(&slack.api_url(), ONE, &["--within", "5"]).await;
     assert_eq!(said.code, 0, "{}", said.text);
     said.says("ops", "not_checked", "warning", &["--within"]);
 }

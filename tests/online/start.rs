@@ -52,8 +52,9 @@ async fn the_relay_asks_at_its_start_in_the_turns_of_its_lanes() {
             .map(|one| one.elapsed_ms)
             .collect();
         assert_eq!(looks.len(), 3, "{looks:?}");
+        // A second each; the first may have been late.
         assert!(
-            looks[2] - looks[0] >= 1_800,
+            looks[2] - looks[0] >= 1_000,
             "faster than the lanes' turns: {looks:?}"
         );
     }

@@ -2,14 +2,16 @@
 
 #![allow(dead_code, reason = "each test binary uses its own part of this")]
 
+mod log_file;
+pub mod reserved;
+
 use std::{
     collections::BTreeMap,
-    fs,
-    io::{BufRead, BufReader, Read},
+    fs::File,
+    io::Read,
     net::SocketAddr,
     path::Path,
     process::{Child, Command, ExitStatus, Output, Stdio},
-    sync::mpsc,
     time::Duration,
 };
 
@@ -21,7 +23,12 @@ use hyper::{
 };
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
-use tokio::{net::TcpStream, time::timeout};
+use tokio::{
+    net::TcpStream,
+    time::{Instant, timeout},
+};
+
+use log_file::LogFile;
 
 /// Longest wait for anything in a test; only a broken relay ever reaches it.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -53,8 +60,7 @@ pub struct Running {
     child: Child,
     pub webhook: SocketAddr,
     pub admin: SocketAddr,
-    logs: mpsc::Receiver<String>,
-    seen: Vec<String>,
+    log: LogFile,
 }
 
 impl Running {
@@ -89,60 +95,56 @@ impl Running {
     }
 
     /// Waits until what a command starts is ready.
-    #[expect(clippy::zombie_processes, reason = "`Drop` waits for it")]
     pub fn ready(mut command: Command, folder: &Path, env: &[(&str, &str)], args: &[&str]) -> Self {
+        // What a test posts is to be answered 200, however busy the machine is, unless it is about that.
+        command.env("AUDITRELAY__INGEST__ACK_TIMEOUT_MILLISECONDS", "20000");
         command.args(args).envs(env.iter().copied());
-        let output = fs::File::create(folder.join("stdout")).expect("a file");
+        let output = File::create(folder.join("stdout")).expect("a file");
+        let log = LogFile::new();
         let mut child = command
             .stdout(output)
-            .stderr(Stdio::piped())
+            .stderr(log.writer())
             .spawn()
             .expect("the binary starts");
-        let stderr = child.stderr.take().expect("it is piped");
-        let (sender, logs) = mpsc::channel();
-        std::thread::spawn(move || {
-            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-                if sender.send(line).is_err() {
-                    return;
-                }
+        let begun = Instant::now();
+        let ready = loop {
+            let ended = child.try_wait().expect("a child");
+            let lines = log.lines();
+            let mut read = lines.lines().map(|line| -> Value {
+                // Its last words are no JSON.
+                serde_json::from_str(line).unwrap_or_default()
+            });
+            if let Some(ready) = read.find(|line| line["message"] == "ready") {
+                break ready;
             }
-        });
-        let mut seen = Vec::new();
-        loop {
-            let line = logs
-                .recv_timeout(PATIENCE)
-                .unwrap_or_else(|_| panic!("not ready: {seen:?}"));
-            let log: Value = serde_json::from_str(&line).unwrap_or_default();
-            seen.push(line);
-            if log["message"] == "ready" {
-                let address = |field: &str| {
-                    let url = log[field].as_str().expect("an address");
-                    let url = url
-                        .trim_start_matches("http://")
-                        .trim_start_matches("https://")
-                        .trim_end_matches("/webhook");
-                    url.parse().expect("an address")
-                };
-                let admin = address("admin");
-                let webhook = match log["webhook"].is_null() {
-                    true => admin,
-                    false => address("webhook"),
-                };
-                return Self {
-                    child,
-                    webhook,
-                    admin,
-                    logs,
-                    seen,
-                };
-            }
+            let waits = ended.is_none() && begun.elapsed() < PATIENCE;
+            assert!(waits, "not ready, {ended:?}: {}", log.text());
+            std::thread::park_timeout(Duration::from_millis(5));
+        };
+        let address = |field: &str| {
+            let url = ready[field].as_str().expect("an address");
+            let url = url
+                .trim_start_matches("http://")
+                .trim_start_matches("https://")
+                .trim_end_matches("/webhook");
+            url.parse().expect("an address")
+        };
+        let admin = address("admin");
+        let webhook = match ready["webhook"].is_null() {
+            true => admin,
+            false => address("webhook"),
+        };
+        Self {
+            child,
+            webhook,
+            admin,
+            log,
         }
     }
 
     /// Every log line so far.
     pub fn logs(&mut self) -> String {
-        self.seen.extend(self.logs.try_iter());
-        self.seen.join("\n")
+        self.log.lines()
     }
 
     pub fn pid(&self) -> u32 {
@@ -151,8 +153,8 @@ impl Running {
 
     /// Every log line to the last, once the process has ended.
     pub fn all_logs(&mut self) -> String {
-        self.seen.extend(self.logs.iter());
-        self.seen.join("\n")
+        self.child.wait().expect("it ends");
+        self.log.text().trim_end_matches('\n').to_owned()
     }
 
     pub fn signal(&self, signal: &str) {

@@ -216,10 +216,13 @@ impl Http {
             taken: Arc::clone(&taken),
             gate,
         });
-        let broken = |reason: String| Broken {
-            sent: taken.load(Ordering::Relaxed) == TAKEN,
-            withheld: taken.load(Ordering::Relaxed) == WITHHELD,
-            reason,
+        let broken = |reason: String| {
+            let taken = given_up(&taken);
+            Broken {
+                sent: taken == TAKEN,
+                withheld: taken == WITHHELD,
+                reason,
+            }
         };
         let exchange = async {
             let response = self.client.request(request).await.map_err(|error| {
@@ -264,9 +267,18 @@ fn root_cause(error: &dyn std::error::Error) -> String {
 const NOT_ASKED_FOR: u8 = 0;
 const TAKEN: u8 = 1;
 const WITHHELD: u8 = 2;
+const GIVEN_UP: u8 = 3;
+
+/// What had become of a body when its request was given up. One that was not asked for is not given any more: its
+/// connection, which runs beside this, may still have it.
+fn given_up(taken: &AtomicU8) -> u8 {
+    let nobody =
+        taken.compare_exchange(NOT_ASKED_FOR, GIVEN_UP, Ordering::AcqRel, Ordering::Acquire);
+    nobody.unwrap_or_else(|taken| taken)
+}
 
 /// A body that tells when hyper began to take it: before that nothing can have been posted. Where the term does not
-/// allow it any more, or the place not yet, it is not given: the connection breaks instead.
+/// allow it any more, or the place not yet, or its request was given up, it is not given: the connection breaks instead.
 struct Tracked {
     bytes: Option<Bytes>,
     taken: Arc<AtomicU8>,
@@ -297,12 +309,16 @@ impl Body for Tracked {
         let Some(bytes) = self.bytes.take() else {
             return Poll::Ready(None);
         };
-        if !self.gate.opens() {
-            self.taken.store(WITHHELD, Ordering::Relaxed);
-            return Poll::Ready(Some(Err(Withheld)));
-        }
-        self.taken.store(TAKEN, Ordering::Relaxed);
-        Poll::Ready(Some(Ok(Frame::data(bytes))))
+        // Of a request that was given up nothing counts.
+        let is_open = self.taken.load(Ordering::Acquire) == NOT_ASKED_FOR && self.gate.opens();
+        let fate = if is_open { TAKEN } else { WITHHELD };
+        let (set, seen) = (Ordering::AcqRel, Ordering::Acquire);
+        let taken = self.taken.compare_exchange(NOT_ASKED_FOR, fate, set, seen);
+        let is_given = is_open && taken.is_ok();
+        Poll::Ready(Some(match is_given {
+            true => Ok(Frame::data(bytes)),
+            false => Err(Withheld),
+        }))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -1,11 +1,14 @@
 //! When a request leaves: only then it is counted, and only where it may.
 
+use std::net::SocketAddr;
+
 use auditrelay_store::Tenure;
 use hyper::Method;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpListener,
+    net::{TcpListener, TcpSocket},
     sync::mpsc,
+    time::Instant,
 };
 
 use super::*;
@@ -29,8 +32,8 @@ async fn server() -> (String, mpsc::UnboundedReceiver<()>) {
             }
             if request.ends_with(BODY.as_bytes()) && told.send(()).is_ok() {
                 let answer = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
-                // The client waits for it.
-                stream.write_all(answer.as_bytes()).await.expect("sent");
+                // Who gave it up does not hear it.
+                let _gone = stream.write_all(answer.as_bytes()).await;
             }
         }
     });
@@ -72,9 +75,11 @@ async fn what_leaves_counts_and_nothing_else_leaves_for_an_interval() {
 #[tokio::test]
 async fn what_never_left_keeps_nothing_else_waiting() {
     let (url, mut whole) = server().await;
-    let free = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    // A port at which nobody listens, and that nobody gets meanwhile.
+    let free = TcpSocket::new_v4().expect("a socket");
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    free.bind(any).expect("a free port");
     let nobody = format!("http://{}/", free.local_addr().expect("bound"));
-    drop(free);
     let place = place();
     let http = http(&place);
     let refused = http.send("a", request(&nobody)).await.expect_err("nobody");
@@ -90,4 +95,30 @@ async fn what_never_left_keeps_nothing_else_waiting() {
     http.send("a", request(&url)).await.expect("answered");
     assert!(whole.try_recv().is_ok());
     assert!(whole.try_recv().is_err(), "it left");
+}
+
+/// A request is given up while the connection that has it runs on another thread.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_said_not_to_have_left_never_leaves() {
+    let (url, mut whole) = server().await;
+    let (mut may_be_there, mut is_not) = (0, 0);
+    for n in 0..2_000_u64 {
+        // Timers end with a millisecond, so it is begun at any time within one.
+        let begins = Instant::now() + Duration::from_micros(n * 37 % 1_000);
+        while Instant::now() < begins {
+            std::hint::spin_loop();
+        }
+        let http = Http::new(Duration::from_micros(1), None);
+        match http.send("a", request(&url)).await {
+            Err(broken) if !broken.sent => is_not += 1,
+            _ => may_be_there += 1,
+        }
+    }
+    // Whatever was under way came before this.
+    let patient = Http::new(20 * SECOND, None);
+    let last = patient.send("a", request(&url)).await;
+    last.expect("answered");
+    let came = std::iter::from_fn(|| whole.try_recv().ok()).count();
+    assert!(came <= may_be_there + 1, "{came} of {may_be_there} came");
+    assert!(is_not > 0, "none was given up before it left");
 }

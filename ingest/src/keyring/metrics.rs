@@ -8,7 +8,7 @@ use super::Keys;
 /// Metrics of one keyring. Labels come from the configuration or from closed sets.
 pub(super) struct KeyringMetrics {
     not_after: IntGaugeVec,
-    reloads: IntCounterVec,
+    pub(super) reloads: IntCounterVec,
     is_current: IntGauge,
     requests: IntCounterVec,
     client_not_after: IntGaugeVec,

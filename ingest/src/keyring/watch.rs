@@ -120,10 +120,11 @@ impl Keyring {
             }
         }
         if !outcome.changed.is_empty() {
-            let keys = Keys::new(current.number + 1, parts, &self.clients);
+            let keys = Arc::new(Keys::new(current.number + 1, parts, &self.clients));
+            // Counted once they are in use, and not before: whoever sees the count is right about the next request.
+            self.current.store(Arc::clone(&keys));
             self.metrics.in_use(&keys);
             self.metrics.reloaded();
-            self.current.store(Arc::new(keys));
         }
         let is_current = watch.unusable.is_empty();
         self.metrics.looked(outcome.problems.len(), is_current);

@@ -38,7 +38,7 @@ use tokio::{
 };
 
 /// Nothing here takes this long; what does has hung.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 pub const KEY: [u8; 32] = [7; 32];
 
@@ -46,10 +46,15 @@ pub fn bounded<const MIN: u64, const MAX: u64>(value: u64) -> Bounded<MIN, MAX> 
     Bounded::new(value).expect("within bounds")
 }
 
-/// A config in which no timeout is met by a slow machine; tests shorten the one they are about.
+/// A config in which no timeout is met by a slow machine, which may also be slow to send; tests shorten the one they
+/// are about.
 pub fn config() -> IngestConfig {
     IngestConfig {
-        ack_timeout_milliseconds: bounded(20_000),
+        handshake_timeout_seconds: bounded(29),
+        header_timeout_seconds: bounded(29),
+        body_timeout_seconds: bounded(29),
+        body_bytes_per_second_min: bounded(0),
+        ack_timeout_milliseconds: bounded(29_000),
         ..IngestConfig::default()
     }
 }

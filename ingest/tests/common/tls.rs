@@ -1,6 +1,6 @@
 //! An encrypted webhook, and clients for it that speak HTTP/1.1, HTTP/2, or frames by hand.
 
-use std::{fs, net::SocketAddr, sync::Arc};
+use std::{fs, io::Write, net::SocketAddr, sync::Arc};
 
 use auditrelay_config::{IngestConfig, TlsConfig};
 use auditrelay_ingest::Keyring;
@@ -85,6 +85,20 @@ pub async fn shake_hands(client: &TlsConnector, address: SocketAddr) -> TlsStrea
     let stream = TcpStream::connect(address).await.unwrap();
     let name = "localhost".try_into().unwrap();
     within(client.connect(name, stream)).await.unwrap()
+}
+
+/// The same, and what is said at once: the server has it with the end of the handshake, however slow this side is.
+pub async fn shake_hands_saying(
+    client: &TlsConnector,
+    address: SocketAddr,
+    said: &[u8],
+) -> TlsStream<TcpStream> {
+    let stream = TcpStream::connect(address).await.unwrap();
+    let name = "localhost".try_into().unwrap();
+    let shaking = client.connect_with(name, stream, |session| {
+        session.writer().write_all(said).unwrap();
+    });
+    within(shaking).await.unwrap()
 }
 
 /// An HTTP/2 connection; requests on clones of it go side by side.

@@ -4,13 +4,13 @@
 //! Bounded: of more than [`FilteredCount::ROUTES_MAX`] routes the one that took none for the longest is
 //! forgotten. Its events stay in the total.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
 use super::{db::Db, keys, owner::Owner, recover::Unsound, stage::Round};
 use crate::{
-    FilteredCount, codec,
+    FilteredCount, Ledger, codec,
     frame::{self, Kind},
 };
 
@@ -65,19 +65,13 @@ impl Owner {
         round.filtered.insert(route);
     }
 
-    /// What was counted is durable.
-    pub(super) fn publish_filtered(&self, round: &mut Round) {
-        let changed = std::mem::take(&mut round.filtered);
-        if changed.is_empty() {
-            return;
-        }
-        self.shared.update(|ledger| {
-            for route in changed {
-                match self.filtered.get(&route) {
-                    Some((_, events)) => drop(ledger.filtered_by.insert(route, *events)),
-                    None => drop(ledger.filtered_by.remove(&route)),
-                }
+    /// Together with the counts that they are a part of; what was counted is durable.
+    pub(super) fn tell_filtered(&self, changed: BTreeSet<String>, ledger: &mut Ledger) {
+        for route in changed {
+            match self.filtered.get(&route) {
+                Some((_, events)) => drop(ledger.filtered_by.insert(route, *events)),
+                None => drop(ledger.filtered_by.remove(&route)),
             }
-        });
+        }
     }
 }

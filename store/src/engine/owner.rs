@@ -145,8 +145,8 @@ impl Owner {
         locked(&owner.shared.unrouted).extend(counters.unrouted);
         mutes::tell(&owner.mutes, &owner.shared);
         owner.measure_index();
-        owner.publish(&owner.channels.keys().cloned().collect());
-        owner.publish_filtered(&mut Round {
+        owner.publish(&mut Round {
+            touched: owner.channels.keys().cloned().collect(),
             filtered: owner.filtered.keys().cloned().collect(),
             ..Round::default()
         });
@@ -281,13 +281,13 @@ impl Owner {
             bytes += u64::from(block.place.bytes);
         }
         locked(&self.shared.unrouted).extend(round.appended.drain(..));
+        self.shared.room.appended(bytes);
+        self.publish_reached(round);
         // Only these: what else was counted in this round is not durable yet.
         self.shared.update(|ledger| {
             ledger.received += events;
             ledger.waiting += events;
         });
-        self.shared.room.appended(bytes);
-        self.publish_reached(round);
         self.shared.appended.notify_one();
         Ok(())
     }
@@ -323,15 +323,18 @@ impl Owner {
             .map(|block| u64::from(block.place.bytes))
             .sum();
         self.shared.room.routed(bytes);
-        self.publish(&round.touched);
-        self.publish_filtered(round);
         self.publish_noted(round);
         self.publish_mutes(round);
+        self.publish(round);
         Ok(())
     }
 
-    /// Tells everybody what is committed.
-    pub(super) fn publish(&self, touched: &BTreeSet<String>) {
+    /// Tells everybody what is committed. The counts come last: whoever sees that something is routed or delivered finds
+    /// all else that was told with it.
+    pub(super) fn publish(&self, round: &mut Round) {
+        let touched = &round.touched;
+        self.publish_space(touched);
+        let filtered = std::mem::take(&mut round.filtered);
         self.shared.update(|ledger: &mut Ledger| {
             ledger.received = self.totals.received;
             ledger.counts = self.totals.counts;
@@ -346,8 +349,8 @@ impl Owner {
                     ledger.muted_deliveries.insert(name.clone(), row.muted);
                 }
             }
+            self.tell_filtered(filtered, ledger);
         });
-        self.publish_space(touched);
         for name in touched {
             self.shared.channel(name).notify_one();
         }

@@ -151,6 +151,34 @@ impl Watched {
     }
 }
 
+/// Whoever waits for the count asks for something at once.
+#[test]
+fn a_change_is_counted_only_when_it_is_in_use() {
+    let files = Files::new();
+    let mut watched = files.open();
+    watched.look();
+    for round in 1..=200_u64 {
+        files.write("token", &format!("token-of-a-client-{round:06}\n"));
+        watched.look();
+        let keyring = &watched.keyring;
+        let counted = keyring.metrics.reloads.with_label_values(&["success"]);
+        let in_use = std::thread::scope(|scope| {
+            let seen = scope.spawn(|| {
+                while counted.get() < round {
+                    std::hint::spin_loop();
+                }
+                keyring.current.load().number
+            });
+            keyring.look(
+                &mut watched.watch,
+                &Reading::of(paths(&keyring.tls, &keyring.clients)),
+            );
+            seen.join().unwrap()
+        });
+        assert_eq!(in_use, round + 1);
+    }
+}
+
 #[test]
 fn a_change_is_taken_when_it_was_found_twice() {
     let files = Files::new();
