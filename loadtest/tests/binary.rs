@@ -49,11 +49,15 @@ fn start(arguments: &[&str]) -> Running {
         authority: String::new(),
     };
     let first = running.lines.recv_timeout(PATIENCE).expect("says nothing");
-    let rest = first
-        .strip_prefix("listening on http://")
-        .expect("another first line");
-    running.authority = rest.split('/').next().unwrap().to_owned();
+    running.authority = authority(&first);
     running
+}
+
+/// Where it listens, of its first line.
+fn authority(first: &str) -> String {
+    let rest = first.strip_prefix("listening on http://");
+    let rest = rest.expect("another first line");
+    rest.split('/').next().unwrap().to_owned()
 }
 
 /// The process's lines, read by a thread so that a test can give up waiting.
@@ -67,15 +71,6 @@ fn lines(stdout: ChildStdout) -> Receiver<String> {
         }
     });
     receiver
-}
-
-/// An address that was free a moment ago.
-fn free_addr() -> String {
-    std::net::TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .to_string()
 }
 
 impl Running {
@@ -157,22 +152,21 @@ fn quiet_shows_no_messages_and_sigint_ends_it() {
 
 #[test]
 fn a_reader_that_stalls_keeps_neither_messages_nor_sigterm_waiting() {
-    let addr = free_addr();
-    let arguments = ["--listen", &addr, "--interval-milliseconds", "0"];
+    let arguments = ["--listen", "127.0.0.1:0", "--interval-milliseconds", "0"];
     let mut child = command(&arguments).stdout(Stdio::piped()).spawn().unwrap();
-    // Held open and never read, so that the pipe (64 KiB on Linux) fills up.
-    let _unread = child.stdout.take().unwrap();
+    // Held open and not read beyond its first line, so that the pipe (64 KiB on Linux) fills up.
+    let mut unread = child.stdout.take().unwrap();
+    let (mut first, mut byte) = (Vec::new(), [0]);
+    while byte != *b"\n" {
+        unread.read_exact(&mut byte).unwrap();
+        first.extend(byte);
+    }
     let (_sender, lines) = channel();
     let slack = Running {
         child,
         lines,
-        authority: addr,
+        authority: authority(str::from_utf8(&first).unwrap().trim()),
     };
-    let begun = std::time::SystemTime::now();
-    while TcpStream::connect(&slack.authority).is_err() {
-        assert!(begun.elapsed().unwrap() < PATIENCE, "does not listen");
-        std::thread::yield_now();
-    }
     let text = "a".repeat(200);
     for _ in 0..400 {
         assert!(slack.post("audit", &text).starts_with("HTTP/1.1 200"));

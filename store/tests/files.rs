@@ -6,7 +6,7 @@ use std::fs;
 
 use auditrelay_audit::Severity;
 use auditrelay_store::{Accepted, Engine, LeaseLimit, OpenError, Queue, QueueError, SledOptions};
-use support::{ALL, append_and_route, balanced, batch, burial, noise, open, options, told};
+use support::{ALL, append_and_route, balanced, batch, burial, noise, open, options, told, until};
 
 #[tokio::test]
 async fn large_values_never_become_blob_files() {
@@ -236,20 +236,7 @@ async fn segments_go_when_nothing_points_to_them() {
         append_and_route(&queue, "ops", Severity::Info, &events).await;
     }
     // Segments are removed after the answer.
-    let wait = async |what: &str, holds: &dyn Fn() -> bool| {
-        for _ in 0..1_000 {
-            if holds() {
-                return;
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-        }
-        panic!(
-            "{what}: {:?} {:?}",
-            segments("events"),
-            segments("deliveries")
-        );
-    };
-    wait("everything is routed", &|| segments("events").len() == 1).await;
+    until("everything is routed", || segments("events").len() == 1).await;
     assert!(segments("deliveries").len() >= 2, "nothing is delivered");
     let lease = queue
         .lease(
@@ -266,14 +253,14 @@ async fn segments_go_when_nothing_points_to_them() {
         .ack(&lease.expect("members").id, Accepted::at(8))
         .await
         .expect("held");
-    wait("the oldest is delivered", &|| segments("deliveries")[0] > 1).await;
+    until("the oldest is delivered", || segments("deliveries")[0] > 1).await;
     balanced(&queue).await;
     drop(queue);
     let queue = open(dir.path());
     while let Some(lease) = queue.lease("ops", ALL, 5).await.expect("read") {
         queue.ack(&lease.id, Accepted::at(8)).await.expect("held");
     }
-    wait("all is delivered", &|| segments("deliveries").len() == 1).await;
+    until("all is delivered", || segments("deliveries").len() == 1).await;
     balanced(&queue).await;
 }
 
@@ -299,15 +286,9 @@ async fn a_channel_that_is_never_served_keeps_its_own_backlog_and_nothing_else()
     };
     // 240 MB went through; the segment that is written to, and one for each other log, may be full.
     let bound = 3 * 80 * 1024 * 1024;
-    for _ in 0..1_000 {
-        if held_bytes() < bound {
-            break;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-    }
-    assert!(held_bytes() < bound, "{} bytes are held", held_bytes());
+    until("few bytes are held", || held_bytes() < bound).await;
     let segment_1 = dir.path().join("queue/deliveries-0000000000000001.log");
-    assert!(!segment_1.exists(), "its only live record was moved");
+    until("its only live record is moved", || !segment_1.exists()).await;
     drop(queue);
     let queue = open(dir.path());
     let lease = queue.lease("parked", ALL, 5).await.expect("read");

@@ -37,7 +37,8 @@ async fn connect(server: &NatsServer) -> JetStream {
         append_timeout: Duration::from_secs(5),
         durability: Durability::Synced(vec![server.monitoring().parse().expect("a URL")]),
     };
-    JetStream::connect(&options).await.expect("connected")
+    let connected = JetStream::connect_when_there(&options).await;
+    connected.expect("connected")
 }
 
 /// Events that nobody wants: what stays of them is that they were seen.

@@ -1,6 +1,7 @@
 //! Which answers accept a batch, and which lose it.
 
 use auditrelay_loadtest::apiserver::Report;
+use tokio::net::TcpSocket;
 
 use crate::support::{Reply, Sink, answers, one_batch, response, run};
 
@@ -71,9 +72,10 @@ async fn a_refusal_whose_body_breaks_off_is_counted_under_its_code() {
 #[tokio::test]
 async fn a_sink_that_is_not_there_loses_the_batch() {
     let sink = Sink::start(|_, _| Reply::Hang).await;
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}/", free.local_addr().unwrap());
-    drop(free);
+    // Nobody listens there, and nobody else can.
+    let held = TcpSocket::new_v4().unwrap();
+    held.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let url = format!("http://{}/", held.local_addr().unwrap());
     let report = run(one_batch(&url, 10)).await;
     assert_eq!(report.events_lost, 10);
     assert_eq!(answers(&report), [("not connected", 5)]);

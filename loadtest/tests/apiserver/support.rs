@@ -142,7 +142,6 @@ pub fn one_batch(url: &str, events: u32) -> Options {
         events_per_second: count(events * 10),
         duration: Duration::from_millis(100),
         initial_backoff: Duration::from_millis(20),
-        try_timeout: Duration::from_secs(5),
         ..Options::new(url.parse().unwrap())
     }
 }

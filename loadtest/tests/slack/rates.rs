@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use auditrelay_loadtest::slack::{BlockScope, Effect, Fault, Limits, Options, StatusCode};
 use serde_json::json;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::advance;
 
-use crate::support::{HOUR, call, hook, post, start, texts, unpaced};
+use crate::support::{HOUR, call, hold_clock, hook, post, start, texts, unpaced};
 
 fn limited(limits: Limits) -> Options {
     Options {
@@ -64,6 +64,7 @@ async fn a_method_can_have_a_limit_of_its_own() {
 
 #[tokio::test]
 async fn scaled_minutes_and_intervals_pass_faster() {
+    let _clock = hold_clock();
     let mut options = Options {
         time_scale: 20,
         message_interval: Duration::from_secs(10),
@@ -71,26 +72,23 @@ async fn scaled_minutes_and_intervals_pass_faster() {
     };
     options.limits.methods.insert("auth.test".to_owned(), 1);
     let slack = start(options).await;
-    let begun = Instant::now();
-    for text in ["1", "2"] {
-        let message = json!({"channel": "a", "text": text});
-        while post(&slack, message.clone()).await.status != StatusCode::OK {
-            sleep(Duration::from_millis(5)).await;
-        }
-    }
+    let message = json!({"channel": "a", "text": "1"});
+    assert_eq!(post(&slack, message.clone()).await.error(), "");
     // 10 s are 500 ms here, less the tolerance of 2 %.
-    assert!(begun.elapsed() >= Duration::from_millis(490));
-    assert!(begun.elapsed() < Duration::from_secs(20));
-    let minute = Instant::now();
+    advance(Duration::from_millis(489)).await;
+    assert_eq!(post(&slack, message.clone()).await.retry_after(), 1);
+    advance(Duration::from_millis(1)).await;
+    assert_eq!(post(&slack, message).await.error(), "");
     assert_eq!(call(&slack, "auth.test", json!({})).await.error(), "");
     let wait = call(&slack, "auth.test", json!({})).await.retry_after();
-    assert!((1..=3).contains(&wait), "{wait} s of a minute of 3 s");
-    sleep_until(minute + Duration::from_millis(3_300)).await;
+    assert_eq!(wait, 3, "of a minute of 3 s");
+    advance(Duration::from_secs(3)).await;
     assert_eq!(call(&slack, "auth.test", json!({})).await.error(), "");
 }
 
 #[tokio::test]
 async fn a_fault_s_block_is_as_long_as_it_says_whatever_the_scale() {
+    let _clock = hold_clock();
     let slack = start(Options {
         time_scale: 1_000,
         ..unpaced()
@@ -98,11 +96,10 @@ async fn a_fault_s_block_is_as_long_as_it_says_whatever_the_scale() {
     .await;
     slack.inject(Fault::new(Effect::RetryAfter { seconds: 2 }));
     let message = json!({"channel": "a", "text": "1"});
-    let asked = Instant::now();
     assert_eq!(post(&slack, message.clone()).await.retry_after(), 2);
-    sleep_until(asked + Duration::from_millis(1_500)).await;
+    advance(Duration::from_millis(1_500)).await;
     assert_eq!(post(&slack, message.clone()).await.retry_after(), 1);
-    sleep_until(asked + Duration::from_millis(2_500)).await;
+    advance(Duration::from_millis(500)).await;
     assert_eq!(post(&slack, message).await.error(), "");
 }
 
@@ -143,6 +140,7 @@ async fn a_fault_can_block_the_method_or_say_nothing() {
 
 #[tokio::test]
 async fn strict_blocks_last_as_long_as_the_header_says() {
+    let _clock = hold_clock();
     for (strict_blocks, expected) in [(false, 200), (true, 429)] {
         let slack = start(Options {
             strict_blocks,
@@ -152,10 +150,9 @@ async fn strict_blocks_last_as_long_as_the_header_says() {
         .await;
         let message = json!({"channel": "a", "text": "1"});
         post(&slack, message.clone()).await;
-        let accepted = Instant::now();
         // A second and a half is two in the header.
         assert_eq!(post(&slack, message.clone()).await.retry_after(), 2);
-        sleep_until(accepted + Duration::from_millis(1_600)).await;
+        advance(Duration::from_millis(1_600)).await;
         let status = post(&slack, message).await.status.as_u16();
         assert_eq!(status, expected, "strict: {strict_blocks}");
     }

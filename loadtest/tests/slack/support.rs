@@ -25,6 +25,22 @@ pub fn unpaced() -> Options {
     }
 }
 
+/// From now on, and for as long as the value lives, time passes by [`advance`](tokio::time::advance) alone: a machine that
+/// is busy is never late. (A paused clock jumps when nothing is to be done, also while bytes are on their way; not beside a
+/// task that blocks.)
+pub fn hold_clock() -> impl Drop {
+    struct Held(Option<std::sync::mpsc::Sender<()>>);
+    impl Drop for Held {
+        fn drop(&mut self) {
+            self.0 = None;
+        }
+    }
+    let (held, until) = std::sync::mpsc::channel();
+    tokio::task::spawn_blocking(move || until.recv());
+    tokio::time::pause();
+    Held(Some(held))
+}
+
 pub async fn start(options: Options) -> LocalSlack {
     LocalSlack::start(LOOPBACK, options).await.unwrap()
 }

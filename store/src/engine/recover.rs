@@ -359,7 +359,7 @@ fn look_at_seen(
 /// Opens sled's files. Their lock may outlive a queue of this same process for a moment, since sled's
 /// own threads still hold it; no other process can have it while this one holds `<data_dir>/lock`.
 fn open_unlocked(config: &sled::Config) -> sled::Result<sled::Db> {
-    const TRIES: u32 = 100;
+    const TRIES: u32 = 1_500;
     const PAUSE: Duration = Duration::from_millis(20);
     for _ in 1..TRIES {
         match config.open() {

@@ -141,10 +141,19 @@ impl JetStream {
         let questions = client.subscribe(subject).await;
         let questions = questions.map_err(|_| AskError::Silent)?;
         // The server knows it before this replica says that it leads.
-        let flushed = timeout(SILENCE_MAX, client.flush()).await;
-        flushed.ok().and_then(Result::ok).ok_or(AskError::Silent)?;
+        let known = timeout(SILENCE_MAX, comes_back(&client)).await;
+        known.ok().flatten().ok_or(AskError::Silent)?;
         Ok(Questions { client, questions })
     }
+}
+
+/// Sends a message to itself. A server does what a connection asks in its order, so all that was asked before is done when it
+/// comes back. (The client's `flush` waits for the socket only.)
+async fn comes_back(client: &Client) -> Option<()> {
+    let inbox = client.new_inbox();
+    let mut back = client.subscribe(inbox.clone()).await.ok()?;
+    client.publish(inbox, Bytes::new()).await.ok()?;
+    back.next().await.map(drop)
 }
 
 impl Answer {

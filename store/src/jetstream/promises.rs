@@ -59,11 +59,19 @@ struct Varz {
 
 #[derive(Debug, Default, serde::Deserialize)]
 struct Varzstream {
-    /// None where JetStream is off.
+    /// None where JetStream is off, and for ever where it was not on yet when the server was asked first (NATS keeps what it
+    /// said then). So `/jsz` is asked, too.
     config: Option<VarzConfig>,
 }
 
+/// What it says about JetStream.
 #[derive(Debug, serde::Deserialize)]
+struct Jsz {
+    /// None where it is off.
+    config: Option<VarzConfig>,
+}
+
+#[derive(Debug, PartialEq, serde::Deserialize)]
 struct VarzConfig {
     /// Left out when it is not so.
     #[serde(default)]
@@ -182,6 +190,19 @@ fn are_synced(holders: &[Holder], answers: &Answers<'_>) -> Result<(), JetStream
             server: (*server).to_owned(),
         });
     }
+    // One that holds a stream has JetStream, so one that says nothing of it has not answered.
+    let says_nothing = holders
+        .iter()
+        .find(|holder| !holder.is_away && said.get(holder.server.as_str()) == Some(&None));
+    if let Some(holder) = says_nothing {
+        return Err(JetStreamError::failed(
+            "say how they sync",
+            &format_args!(
+                "the monitoring port of {} says nothing of JetStream, which it has",
+                holder.server
+            ),
+        ));
+    }
     let is_unknown =
         |holder: &&Holder| !holder.is_away && !said.contains_key(holder.server.as_str());
     match (holders.iter().find(is_unknown), silent) {
@@ -198,27 +219,41 @@ async fn ask_all(urls: &[Url]) -> Answers<'_> {
     join_all(urls.iter().map(async |url| (url, ask(url).await))).await
 }
 
+async fn get<T: serde::de::DeserializeOwned>(
+    url: &Url,
+    path: &str,
+    query: Option<&str>,
+) -> Result<T, String> {
+    let path = format!("{}/{path}", url.path().trim_end_matches('/'));
+    let mut address = url.clone();
+    address.set_path(&path);
+    address.set_query(query);
+    let uri: hyper::Uri = address
+        .as_str()
+        .parse()
+        .map_err(|_| "it is no address".to_owned())?;
+    let client = Client::builder(TokioExecutor::new()).build_http::<Empty<Bytes>>();
+    let answer = client.get(uri).await.map_err(|error| innermost(&error))?;
+    if answer.status() != hyper::StatusCode::OK {
+        return Err(format!("it answers {}", answer.status()));
+    }
+    let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX)
+        .collect()
+        .await
+        .map_err(|error| error.to_string())?;
+    serde_json::from_slice(&body.to_bytes()).map_err(|error| {
+        format!("it does not answer as the monitoring port of a NATS server: {error}")
+    })
+}
+
 async fn ask(url: &Url) -> Result<Varz, String> {
     let answer = async {
-        let path = format!("{}/varz", url.path().trim_end_matches('/'));
-        let mut address = url.clone();
-        address.set_path(&path);
-        let uri: hyper::Uri = address
-            .as_str()
-            .parse()
-            .map_err(|_| "it is no address".to_owned())?;
-        let client = Client::builder(TokioExecutor::new()).build_http::<Empty<Bytes>>();
-        let answer = client.get(uri).await.map_err(|error| innermost(&error))?;
-        if answer.status() != hyper::StatusCode::OK {
-            return Err(format!("it answers {}", answer.status()));
+        let mut varz: Varz = get(url, "varz", None).await?;
+        if varz.jetstream.config.is_none() {
+            let jsz: Jsz = get(url, "jsz", Some("config=true")).await?;
+            varz.jetstream.config = jsz.config;
         }
-        let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX)
-            .collect()
-            .await
-            .map_err(|error| error.to_string())?;
-        serde_json::from_slice(&body.to_bytes()).map_err(|error| {
-            format!("it does not answer as the monitoring port of a NATS server: {error}")
-        })
+        Ok(varz)
     };
     match tokio::time::timeout(ANSWER, answer).await {
         Ok(answer) => answer,

@@ -148,8 +148,10 @@ async fn a_part_whose_block_was_given_up_is_no_damage_for_who_reads_it_without_t
     let mut pump = begun(&case.inbox.0, &engine).await;
     let send = async |id: &str, message: PublishMessage, last| {
         let subject = format!("{}.{id}", case.servers.streams().inbox_subject);
-        let message = message.expected_last_subject_sequence(last);
-        let deadline = Instant::now() + Duration::from_secs(5);
+        let message = message
+            .message_id(format!("{id}.{last}"))
+            .expected_last_subject_sequence(last);
+        let deadline = Instant::now() + PATIENT;
         let stored = publish(&case.servers, &subject, message, deadline).await;
         stored.expect("it is stored")
     };

@@ -15,6 +15,9 @@ use crate::{
     jetstream::{Credentials, Durability, JetStream, JetStreamOptions, Tls, parts::PATIENCE},
 };
 
+/// For what is to be stored, however busy the servers are.
+const PATIENT: Duration = Duration::from_secs(30);
+
 struct Case {
     server: NatsServer,
     servers: JetStream,
@@ -40,10 +43,11 @@ async fn case() -> Option<Case> {
         inbox_bytes_max: 64 << 20,
         ledger_bytes_max: 64 << 20,
         lease: Duration::from_secs(6),
-        append_timeout: Duration::from_secs(5),
+        append_timeout: PATIENT,
         durability: Durability::Synced(vec![server.monitoring().parse().expect("an address")]),
     };
-    let servers = JetStream::connect(&options).await.expect("it connects");
+    let servers = JetStream::connect_when_there(&options).await;
+    let servers = servers.expect("it connects");
     let (stop, stopping) = watch::channel(false);
     Some(Case {
         inbox: servers.inbox(),
@@ -178,8 +182,10 @@ async fn a_block_whose_parts_are_half_there_is_taken_once_by_whoever_leads_when_
     assert!(of >= 2);
     for (number, piece) in pieces.enumerate() {
         let piece = Bytes::copy_from_slice(piece);
-        let part = message::part(number, of, piece).expected_last_subject_sequence(last);
-        let deadline = Instant::now() + Duration::from_secs(5);
+        let part = message::part(number, of, piece)
+            .message_id(format!("some.{number}"))
+            .expected_last_subject_sequence(last);
+        let deadline = Instant::now() + PATIENT;
         last = publish(&case.servers, &subject, part, deadline)
             .await
             .expect("it is stored");
@@ -204,18 +210,27 @@ async fn a_block_is_given_up_only_if_no_part_can_come_and_its_append_fails_then(
     let Some(case) = case().await else { return };
     let engine = case.engine();
     let mut stop = case.stopping.clone();
-    let deadline = || Instant::now() + Duration::from_secs(5);
+    let deadline = || Instant::now() + PATIENT;
     let subject = |id: &str| format!("{}.{id}", case.servers.streams().inbox_subject);
     let large = format!("\"{}\"", noise(60_000, 9));
     let frame = message::framed(&event(1, &large).blocks[0]);
     let (first, rest) = (frame.slice(..10_000), frame.slice(10_000..));
     let (second, third) = (rest.slice(..10_000), rest.slice(10_000..));
-    let part = |number, bytes: &Bytes, last| {
-        message::part(number, 3, bytes.clone()).expected_last_subject_sequence(last)
+    // With an ID each, as an append gives them: a try without an answer is repeated.
+    let part = |id: &str, number, bytes: &Bytes, last| {
+        message::part(number, 3, bytes.clone())
+            .message_id(format!("{id}.{number}"))
+            .expected_last_subject_sequence(last)
     };
     let mut pump = begun(&case.inbox.0, &engine).await;
     for id in ["dead", "late"] {
-        let stored = publish(&case.servers, &subject(id), part(0, &first, 0), deadline()).await;
+        let stored = publish(
+            &case.servers,
+            &subject(id),
+            part(id, 0, &first, 0),
+            deadline(),
+        )
+        .await;
         stored.expect("it is stored");
     }
     done(pump.turn(&mut stop).await);
@@ -223,7 +238,7 @@ async fn a_block_is_given_up_only_if_no_part_can_come_and_its_append_fails_then(
     let late = publish(
         &case.servers,
         &subject("late"),
-        part(1, &second, 2),
+        part("late", 1, &second, 2),
         deadline(),
     )
     .await;
@@ -233,7 +248,7 @@ async fn a_block_is_given_up_only_if_no_part_can_come_and_its_append_fails_then(
     let late = publish(
         &case.servers,
         &subject("late"),
-        part(2, &third, last),
+        part("late", 2, &third, last),
         deadline(),
     )
     .await;
@@ -241,7 +256,7 @@ async fn a_block_is_given_up_only_if_no_part_can_come_and_its_append_fails_then(
     let dead = publish(
         &case.servers,
         &subject("dead"),
-        part(1, &second, 1),
+        part("dead", 1, &second, 1),
         deadline(),
     )
     .await;
@@ -271,7 +286,7 @@ async fn an_inbox_that_is_another_one_is_read_from_its_beginning() {
     let inbox = &case.servers.streams().inbox;
     context.delete_stream(inbox).await.expect("it is deleted");
     // What a relay that starts makes of it.
-    let again = JetStream::connect(case.servers.options()).await;
+    let again = JetStream::connect_when_there(case.servers.options()).await;
     let again = again.expect("it connects").inbox();
     // More than was taken of the one before: its sequence says nothing here.
     for n in 4..8 {

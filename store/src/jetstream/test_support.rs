@@ -26,8 +26,8 @@ pub(crate) fn options(servers: Vec<String>, monitoring: &[String]) -> JetStreamO
         name: "test".to_owned(),
         inbox_bytes_max: 16 << 20,
         ledger_bytes_max: 256 << 20,
-        lease: Duration::from_secs(2),
-        append_timeout: Duration::from_secs(1),
+        lease: Duration::from_secs(60),
+        append_timeout: Duration::from_secs(30),
         durability: Durability::Synced(monitoring.collect()),
     }
 }
@@ -43,6 +43,6 @@ pub(crate) fn connect(options: &JetStreamOptions) -> JetStream {
         .build();
     runtime
         .unwrap()
-        .block_on(JetStream::connect(options))
+        .block_on(JetStream::connect_when_there(options))
         .unwrap()
 }

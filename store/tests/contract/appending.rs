@@ -80,7 +80,7 @@ pub async fn a_writer_that_panics_is_a_queue_that_failed<B: Backend>() {
     // No configuration has such a name; the writer asserts that.
     let routed = all_to(&"x".repeat(100), Severity::Info, &blocks);
     queue.route(routed).await.expect_err("the writer panicked");
-    let told = tokio::time::timeout(Duration::from_secs(10), queue.failed()).await;
+    let told = tokio::time::timeout(Duration::from_secs(60), queue.failed()).await;
     assert!(matches!(told, Ok(QueueError::Storage(_))), "{told:?}");
     assert!(queue.append(batch(["2".to_owned()])).await.is_err());
 }

@@ -1,18 +1,16 @@
 //! What gives way when there is too much, and what does not.
 
 use crate::Sound;
-use auditrelay_store::{Engine, Queue as _};
-use std::time::Duration;
-
 use auditrelay_audit::Severity;
 use auditrelay_store::{
     Accepted, Counts, DeadFilter, Delivery, LeaseLimit, Limits, QuarantineRecord, Routed,
     RoutedBlock, Sealed, Unreadable,
 };
+use auditrelay_store::{Engine, Queue as _};
 
 use crate::{
     Backend,
-    support::{ALL, append_and_route, batch, burial, noise, told},
+    support::{ALL, append_and_route, batch, burial, noise, told, until as settled},
 };
 
 /// One event of about this many bytes as stored.
@@ -23,17 +21,6 @@ async fn put(queue: &Engine, channel: &str, severity: Severity, name: &str, byte
     // Noise from 90 characters is 6.5 bits each.
     let text = format!("{name} {}", noise(bytes * 8 * 10 / 65, seed));
     append_and_route(queue, channel, severity, &[text.as_str()]).await;
-}
-
-/// Waits for what follows a commit.
-async fn settled(what: &str, holds: impl Fn() -> bool) {
-    for _ in 0..1_000 {
-        if holds() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("{what}");
 }
 
 fn names(members: &[(Severity, Delivery)]) -> Vec<String> {

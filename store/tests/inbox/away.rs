@@ -17,9 +17,10 @@ async fn servers_that_are_stopped_or_killed_are_told_in_time_and_used_again_when
     };
     let (servers, hasty) = (connect(&options).await, connect(&hasty).await);
     let (inbox, hasty) = (servers.inbox(), hasty.inbox());
-    hasty.append(batch("\"first\"")).await.expect("durable");
+    inbox.append(batch("\"first\"")).await.expect("durable");
 
-    // It is there and says nothing: the API server is answered a second after its body came, so append has less.
+    // It is there and says nothing: the API server is answered a second after its body came, so append has less. (The bound
+    // is wide, for a machine that is busy: the client itself would wait for 5 s, and append for ever.)
     server.stop().expect("stopped");
     let begun = Instant::now();
     let unknown = hasty.append(batch("\"unknown\"")).await;
@@ -28,7 +29,7 @@ async fn servers_that_are_stopped_or_killed_are_told_in_time_and_used_again_when
         matches!(unknown, Err(QueueError::Unavailable(_))),
         "{unknown:?}"
     );
-    assert!(took < Duration::from_secs(1), "{took:?}");
+    assert!(took < Duration::from_secs(4), "{took:?}");
     server.cont().expect("it goes on");
     until("it is used again", async || {
         hasty.append(batch("\"again\"")).await.is_ok()

@@ -31,13 +31,14 @@ fn options(server: &NatsServer) -> JetStreamOptions {
         inbox_bytes_max: 64 << 20,
         ledger_bytes_max: 64 << 20,
         lease: Duration::from_secs(6),
-        append_timeout: Duration::from_secs(10),
+        append_timeout: Duration::from_secs(30),
         durability: Durability::Synced(vec![server.monitoring().parse().expect("an address")]),
     }
 }
 
 async fn connect(options: &JetStreamOptions) -> JetStream {
-    JetStream::connect(options).await.expect("it connects")
+    let connected = JetStream::connect_when_there(options).await;
+    connected.expect("it connects")
 }
 
 fn engine(folder: &Path) -> Engine {
@@ -117,11 +118,11 @@ impl Pumping {
 
 /// Waits for what becomes so by itself.
 async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
-    for _ in 0..1_500 {
+    for _ in 0..3_000 {
         if is_so().await {
             return;
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    panic!("not in 30 s: {what}");
+    panic!("not in a minute: {what}");
 }

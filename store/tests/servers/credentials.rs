@@ -39,7 +39,12 @@ async fn a_user_with_a_password() {
     options.credentials = Credentials::User("relay".to_owned(), secret(WRONG));
     is_unauthorized(&refused(&options).await);
     options.credentials = Credentials::User("relay".to_owned(), secret(SECRET));
-    assert!(JetStream::connect(&options).await.unwrap().is_connected());
+    assert!(
+        JetStream::connect_when_there(&options)
+            .await
+            .unwrap()
+            .is_connected()
+    );
     assert!(!format!("{options:?}").contains(SECRET));
 
     // An address that holds one could be quoted by anybody.
@@ -68,7 +73,12 @@ async fn a_token() {
     options.credentials = Credentials::Token(secret(WRONG));
     is_unauthorized(&refused(&options).await);
     options.credentials = Credentials::Token(secret(SECRET));
-    assert!(JetStream::connect(&options).await.unwrap().is_connected());
+    assert!(
+        JetStream::connect_when_there(&options)
+            .await
+            .unwrap()
+            .is_connected()
+    );
 }
 
 #[tokio::test]
@@ -106,7 +116,7 @@ async fn a_file_of_credentials() {
     assert!(!format!("{error} {error:?}").contains(&strange_seed));
 
     fs::write(&path, file).unwrap();
-    let relay = JetStream::connect(&options).await.unwrap();
+    let relay = JetStream::connect_when_there(&options).await.unwrap();
     assert!(relay.is_connected());
 
     // A file that is written anew counts from the next connection on.
@@ -137,7 +147,7 @@ async fn a_password_that_changes_while_the_relay_runs() {
     };
     let mut options = one(&server);
     options.credentials = Credentials::User("relay".to_owned(), secret(SECRET));
-    let relay = JetStream::connect(&options).await.unwrap();
+    let relay = JetStream::connect_when_there(&options).await.unwrap();
     server.options_mut().user = user(WRONG);
     server.restart().unwrap();
     until("the server has refused it", async || {

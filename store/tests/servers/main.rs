@@ -30,7 +30,7 @@ fn options(servers: &[&NatsServer], replicas: usize) -> JetStreamOptions {
         name: "relay".to_owned(),
         inbox_bytes_max: 64 << 20,
         ledger_bytes_max: 256 << 20,
-        lease: Duration::from_secs(6),
+        lease: Duration::from_secs(60),
         append_timeout: Duration::from_secs(5),
         durability: Durability::Synced(
             servers
@@ -62,11 +62,11 @@ async fn refused(options: &JetStreamOptions) -> JetStreamError {
 
 /// Waits for what becomes so by itself.
 async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
-    for _ in 0..600 {
+    for _ in 0..1_200 {
         if is_so().await {
             return;
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    panic!("not in 30 s: {what}");
+    panic!("not in a minute: {what}");
 }

@@ -145,7 +145,7 @@ async fn what_the_page_allows_is_enough_and_of_use() {
     let block = documented();
     let Some(server) = start(&block) else { return };
     let seen = watched(&server).await;
-    let one = JetStream::connect(&options(&server))
+    let one = JetStream::connect_when_there(&options(&server))
         .await
         .expect("connected");
     one.agree_on_key(b"mark").await.expect("agreed");
@@ -161,7 +161,9 @@ async fn what_the_page_allows_is_enough_and_of_use() {
         ledger_bytes_max: 512 << 20,
         ..options(&server)
     };
-    let other = JetStream::connect(&larger).await.expect("connected");
+    let other = JetStream::connect_when_there(&larger)
+        .await
+        .expect("connected");
     other.agree_on_key(b"mark").await.expect("agreed");
     let door = other.inbox();
     until("the leader answers", async || {

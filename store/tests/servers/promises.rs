@@ -6,6 +6,12 @@ use auditrelay_store::{
     jetstream::{Durability, JetStream, JetStreamError},
 };
 
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpListener,
+};
+use url::Url;
+
 use crate::{every, one, refused, server, support, until};
 
 fn lax() -> NatsOptions {
@@ -48,7 +54,7 @@ async fn one_server_has_to_sync() {
         matches!(error, JetStreamError::TooFewReplicas { replicas: 1, .. }),
         "{error:?}"
     );
-    let relay = JetStream::connect(&one(&server)).await.unwrap();
+    let relay = JetStream::connect_when_there(&one(&server)).await.unwrap();
     assert!(relay.ask_whether_durable().await);
     let inbox = relay.inbox();
     let batch = || support::batch(["{}".to_owned()]);
@@ -114,7 +120,64 @@ async fn a_monitoring_port_that_is_another_ones_or_nobodys() {
     assert!(!format!("{error} {error:?}").contains("secret"), "{error}");
 
     options.durability = urls(&[other.monitoring(), holder.monitoring()]);
-    JetStream::connect(&options).await.unwrap();
+    JetStream::connect_when_there(&options).await.unwrap();
+}
+
+/// A monitoring port that answers as told, by the beginning of the path; its address.
+async fn says(answers: [(&'static str, String); 2]) -> Url {
+    let listener = TcpListener::bind("127.0.0.1:0")
+        .await
+        .expect("a fake that works");
+    let url = format!(
+        "http://{}",
+        listener.local_addr().expect("a fake that works")
+    );
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.expect("a fake that works");
+            let (mut asked, mut read) = (Vec::new(), 1);
+            while read > 0 && !asked.ends_with(b"\r\n\r\n") {
+                read = stream
+                    .read_buf(&mut asked)
+                    .await
+                    .expect("a fake that works");
+            }
+            let asked = String::from_utf8(asked).expect("a fake that works");
+            let body = answers.iter().find(|(path, _)| asked.contains(path));
+            let body = &body.expect("a path that it has").1;
+            let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}", body.len());
+            let answer = format!("{head}\r\nconnection: close\r\n\r\n{body}");
+            stream
+                .write_all(answer.as_bytes())
+                .await
+                .expect("a fake that works");
+        }
+    });
+    url.parse().expect("a fake that works")
+}
+
+/// NATS: `/varz` never has JetStream's settings where it was asked before they were there.
+#[tokio::test]
+async fn a_server_that_was_asked_too_early_is_asked_otherwise() {
+    let Some(server) = server(NatsOptions::default()) else {
+        return;
+    };
+    let asked = async |jsz: &str| {
+        let varz = format!(r#"{{"server_name":"{}","jetstream":{{}}}}"#, server.name());
+        let url = says([("/varz ", varz), ("/jsz?config=true ", jsz.to_owned())]).await;
+        let mut options = one(&server);
+        options.durability = Durability::Synced(vec![url]);
+        JetStream::connect(&options).await.map(drop)
+    };
+    let lax = asked(r#"{"config":{"sync_interval":120}}"#).await;
+    assert!(
+        matches!(lax, Err(JetStreamError::NotSynced { .. })),
+        "{lax:?}"
+    );
+    let silent = asked(r#"{"disabled":true}"#).await;
+    let text = silent.expect_err("nobody says").to_string();
+    assert!(text.contains("says nothing of JetStream"), "{text}");
+    asked(r#"{"config":{"sync_always":true}}"#).await.unwrap();
 }
 
 #[tokio::test]

@@ -17,10 +17,10 @@ async fn the_first_key_counts_and_another_is_refused() {
     let Some(server) = server(NatsOptions::default()) else {
         return;
     };
-    let one = JetStream::connect(&options(&server, "a"))
+    let one = JetStream::connect_when_there(&options(&server, "a"))
         .await
         .expect("connected");
-    let two = JetStream::connect(&options(&server, "a"))
+    let two = JetStream::connect_when_there(&options(&server, "a"))
         .await
         .expect("connected");
     one.agree_on_key(b"mark one").await.expect("the first");
@@ -38,7 +38,7 @@ async fn the_first_key_counts_and_another_is_refused() {
     one.agree_on_key(b"mark one")
         .await
         .expect("what was agreed stays");
-    let apart = JetStream::connect(&options(&server, "b"))
+    let apart = JetStream::connect_when_there(&options(&server, "b"))
         .await
         .expect("connected");
     apart
@@ -55,7 +55,7 @@ async fn of_many_that_begin_at_once_with_different_keys_one_wins() {
     let mut relays = Vec::new();
     for _ in 0..4 {
         relays.push(
-            JetStream::connect(&options(&server, "a"))
+            JetStream::connect_when_there(&options(&server, "a"))
                 .await
                 .expect("connected"),
         );

@@ -70,7 +70,7 @@ async fn what_can_be_raised_is_raised_and_what_is_more_is_left_alone() {
         return;
     };
     let mut options = one(&server);
-    JetStream::connect(&options).await.unwrap();
+    JetStream::connect_when_there(&options).await.unwrap();
     let context = context(&server).await;
     context
         .publish("relay.inbox", "kept".into())
@@ -79,10 +79,10 @@ async fn what_can_be_raised_is_raised_and_what_is_more_is_left_alone() {
         .await
         .unwrap();
     options.inbox_bytes_max *= 2;
-    JetStream::connect(&options).await.unwrap();
+    JetStream::connect_when_there(&options).await.unwrap();
     assert_eq!(config(&context, "relay-inbox").await.max_bytes, 128 << 20);
     options.inbox_bytes_max /= 4;
-    JetStream::connect(&options).await.unwrap();
+    JetStream::connect_when_there(&options).await.unwrap();
     let mut given = config(&context, "relay-inbox").await;
     assert_eq!(given.max_bytes, 128 << 20);
 
@@ -90,7 +90,7 @@ async fn what_can_be_raised_is_raised_and_what_is_more_is_left_alone() {
     given.allow_direct = true;
     given.duplicate_window = Duration::from_secs(5);
     context.update_stream(&given).await.unwrap();
-    JetStream::connect(&options).await.unwrap();
+    JetStream::connect_when_there(&options).await.unwrap();
     let after = config(&context, "relay-inbox").await;
     assert!(!after.allow_direct);
     assert_eq!(after.duplicate_window, Duration::from_secs(120));
@@ -103,7 +103,7 @@ async fn those_that_somebody_deleted_while_a_relay_runs_are_made_again() {
     let Some(server) = server(NatsOptions::default()) else {
         return;
     };
-    let relay = JetStream::connect(&one(&server)).await.unwrap();
+    let relay = JetStream::connect_when_there(&one(&server)).await.unwrap();
     let context = context(&server).await;
     let all = ["relay-inbox", "relay-ledger", "KV_relay-lease"];
     let first = config(&context, all[0]).await;
@@ -149,7 +149,7 @@ async fn what_is_not_as_it_has_to_be_is_refused() {
         return;
     };
     let options = one(&server);
-    JetStream::connect(&options).await.unwrap();
+    JetStream::connect_when_there(&options).await.unwrap();
     let context = context(&server).await;
     let right = config(&context, "relay-inbox").await;
     for (setting, harm) in HARM {
@@ -167,7 +167,7 @@ async fn what_is_not_as_it_has_to_be_is_refused() {
     }
     context.delete_stream("relay-inbox").await.unwrap();
     context.create_stream(&right).await.unwrap();
-    JetStream::connect(&options).await.unwrap();
+    JetStream::connect_when_there(&options).await.unwrap();
 }
 
 #[tokio::test]

@@ -86,7 +86,12 @@ async fn servers_with_certificates_and_relays_with_certificates() {
     let error = refused(&options).await;
     assert!(matches!(error, JetStreamError::File { .. }), "{error:?}");
     options.tls.ca_file = Some(ours.ca());
-    assert!(JetStream::connect(&options).await.unwrap().is_connected());
+    assert!(
+        JetStream::connect_when_there(&options)
+            .await
+            .unwrap()
+            .is_connected()
+    );
 
     // A server that asks for the relay's own.
     tls.client_ca_file = Some(ours.ca());
@@ -96,7 +101,12 @@ async fn servers_with_certificates_and_relays_with_certificates() {
     options.tls.client = Some(strange.issue("relay"));
     is_tls(&refused(&options).await);
     options.tls.client = Some(ours.issue("relay"));
-    assert!(JetStream::connect(&options).await.unwrap().is_connected());
+    assert!(
+        JetStream::connect_when_there(&options)
+            .await
+            .unwrap()
+            .is_connected()
+    );
 }
 
 #[tokio::test]
@@ -111,7 +121,7 @@ async fn where_tls_is_required_nothing_is_sent_without_it() {
         "relay".to_owned(),
         "secret".to_owned().into(),
     );
-    JetStream::connect(&options).await.unwrap();
+    JetStream::connect_when_there(&options).await.unwrap();
     options.tls = Tls {
         required: true,
         ..Tls::default()

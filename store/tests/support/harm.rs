@@ -231,12 +231,21 @@ pub fn copy(from: &Path, to: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// A copy of a folder that an open queue works on: a file may go while it tidies up, then it is copied again.
+/// What is in a folder, by where it is in it.
+fn within(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let files = super::files_of(dir).into_iter();
+    let within = |path: PathBuf| path.strip_prefix(dir).map(Path::to_owned).unwrap_or(path);
+    files.map(|(path, bytes)| (within(path), bytes)).collect()
+}
+
+/// A copy of a folder that an open queue works on, as it is at one moment: what changes while it tidies up is copied again.
 pub fn copy_of(dir: &Path) -> tempfile::TempDir {
     loop {
         let to = super::quick_dir();
         match copy(dir, to.path()) {
-            Ok(()) => return to,
+            // Otherwise it has some of before and some of after.
+            Ok(()) if within(to.path()) == within(dir) => return to,
+            Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => panic!("cannot copy: {error}"),
         }

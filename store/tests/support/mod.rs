@@ -231,9 +231,9 @@ pub fn noise(length: usize, mut state: u64) -> String {
     text
 }
 
-/// Waits for what happens after an answer, 10 s at most.
+/// Waits for what happens after an answer, a minute at most.
 pub async fn until(what: &str, holds: impl Fn() -> bool) {
-    for _ in 0..1_000 {
+    for _ in 0..6_000 {
         if holds() {
             return;
         }

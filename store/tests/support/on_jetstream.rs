@@ -37,7 +37,7 @@ impl Server {
         if let Some(connected) = connections().get(name) {
             return connected.clone();
         }
-        let connected = JetStream::connect(&self.options(name)).await;
+        let connected = JetStream::connect_when_there(&self.options(name)).await;
         let connected = connected.expect("connected");
         connections().insert(name.to_owned(), connected.clone());
         connected

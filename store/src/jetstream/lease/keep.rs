@@ -163,22 +163,32 @@ impl Keeper {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::jetstream::{
-        JetStream, JetStreamOptions,
-        test_support::{options_of, server},
+    use auditrelay_loadtest::nats::NatsServer;
+    use tokio::time::sleep;
+
+    use super::{super::requests::Requests, *};
+    use crate::{
+        Tenure,
+        jetstream::{
+            JetStream, JetStreamOptions,
+            test_support::{options_of, server},
+        },
     };
+
+    /// Leases that do not run out meanwhile.
+    async fn connect(server: &NatsServer, lease: Duration) -> JetStream {
+        let options = JetStreamOptions {
+            lease,
+            ..options_of(server)
+        };
+        JetStream::connect_when_there(&options).await.unwrap()
+    }
 
     /// Whoever sees that the lease is free may act at once.
     #[tokio::test]
     async fn a_tenure_is_over_before_its_lease_is_given_up() {
         let Some(mut server) = server() else { return };
-        // It does not run out meanwhile.
-        let options = JetStreamOptions {
-            lease: 4 * RESIGN_PATIENCE,
-            ..options_of(&server)
-        };
-        let jetstream = JetStream::connect(&options).await.unwrap();
+        let jetstream = connect(&server, 20 * RESIGN_PATIENCE).await;
         let leads = jetstream.lead("one").await.unwrap();
         let tenure = leads.tenure();
         let over = tokio::spawn(async move {
@@ -191,5 +201,97 @@ mod tests {
         let resigned = Instant::now();
         let over = over.await.unwrap();
         assert!(over + RESIGN_PATIENCE / 2 < resigned, "it was held on to");
+    }
+
+    /// Writes it, however slowly servers answer; its revision.
+    async fn put(register: &Register, value: &Value, revision: u64) -> u64 {
+        loop {
+            match register.write(value, revision).await {
+                Written::Is(revision) => return revision,
+                // An earlier try did it.
+                Written::Not => {
+                    if let Ok((revision, _)) = register.read().await {
+                        return revision;
+                    }
+                }
+                Written::Unknown => {}
+            }
+        }
+    }
+
+    /// A keeper that just took the lease.
+    async fn keeper(jetstream: &JetStream) -> (Keeper, TenureHolder, Tenure) {
+        let register = jetstream.register();
+        let lease = jetstream.options().lease;
+        let value = Value::new("kept", lease);
+        let (revision, _) = register.read().await.unwrap();
+        let revision = put(&register, &value, revision).await;
+        let until = Instant::now() + lease / 2;
+        let (holder, tenure) = Tenure::until(until);
+        let keeper = Keeper {
+            register,
+            lease,
+            value,
+            requests: Said::new(Requests::none()),
+            revision,
+            until,
+            unsure_since: None,
+        };
+        (keeper, holder, tenure)
+    }
+
+    /// What becomes of a renewal that is tried until there is an answer, as it is kept.
+    async fn renewed(keeper: &mut Keeper, holder: &TenureHolder) -> Renewal {
+        loop {
+            let renewal = keeper.renew(holder).await;
+            if !matches!(renewal, Renewal::Unanswered) {
+                return renewal;
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_renewal_counts_from_before_it_was_sent() {
+        let Some(mut server) = server() else { return };
+        let jetstream = connect(&server, Duration::from_secs(120)).await;
+        let (mut keeper, holder, tenure) = keeper(&jetstream).await;
+        let lasts = keeper.lease - keeper.lease / MARGIN;
+
+        // The answer comes late.
+        server.stop().unwrap();
+        let begun = Instant::now();
+        let (renewal, answers) = tokio::join!(renewed(&mut keeper, &holder), async {
+            sleep(Duration::from_millis(600)).await;
+            let answers = Instant::now();
+            server.cont().unwrap();
+            answers
+        });
+        assert!(matches!(renewal, Renewal::Done), "{renewal:?}");
+        // It counts from before anybody could answer, and is more than there was.
+        assert!((begun + lasts..answers + lasts).contains(&keeper.until));
+        assert!(tenure.lasts(keeper.lease * 2 / 3) && !tenure.lasts(lasts));
+
+        // The answer never comes: the key says that an earlier try did it.
+        put(&keeper.register, &keeper.value, keeper.revision).await;
+        let unsure = Instant::now();
+        keeper.unsure_since = Some(unsure);
+        sleep(Duration::from_millis(300)).await;
+        let renewal = renewed(&mut keeper, &holder).await;
+        assert!(matches!(renewal, Renewal::Done), "{renewal:?}");
+        assert_eq!(keeper.until, unsure + lasts);
+        let (revision, _) = keeper.register.read().await.unwrap();
+        assert_eq!(keeper.revision, revision);
+
+        // Another one has it.
+        let other = Value::new("other", keeper.lease);
+        let revision = put(&keeper.register, &other, keeper.revision).await;
+        let renewal = renewed(&mut keeper, &holder).await;
+        assert!(matches!(renewal, Renewal::Lost), "{renewal:?}");
+
+        // It was over before it could be renewed; that nobody took it does not matter.
+        keeper.revision = put(&keeper.register, &keeper.value, revision).await;
+        keeper.until = Instant::now();
+        let renewal = renewed(&mut keeper, &holder).await;
+        assert!(matches!(renewal, Renewal::Late), "{renewal:?}");
     }
 }

@@ -4,7 +4,11 @@
 mod killed;
 mod reading;
 
-use std::{io::ErrorKind, sync::atomic::AtomicUsize, thread};
+use std::{
+    io::ErrorKind,
+    sync::{Barrier, atomic::AtomicUsize},
+    thread,
+};
 
 use async_nats::jetstream::{message::PublishMessage, stream::Config};
 
@@ -167,9 +171,11 @@ fn writers_that_fight_never_mix() {
         }
         (ledger.fence, term, 30)
     };
+    let begin = Barrier::new(3);
     let mut held: Vec<_> = thread::scope(|scope| {
         let fight = || {
             let jetstream = connect(&options);
+            begin.wait();
             (0..8).map(|_| term(&jetstream)).collect::<Vec<_>>()
         };
         let fighters = [scope.spawn(fight), scope.spawn(fight), scope.spawn(fight)];
@@ -223,7 +229,7 @@ fn what_was_stored_without_an_acknowledgement_is_found_to_be_ones_own() {
         ledger.prefix = "short.".to_owned();
         let messages = ledger.parts("index", 0, "text".into(), 1);
         let again = async || {
-            let until = Instant::now() + Duration::from_secs(2);
+            let until = Instant::now() + APPEND_PATIENCE;
             publish(&ledger.context, &ledger.stream, &messages, until).await
         };
         again().await.unwrap();
@@ -234,7 +240,7 @@ fn what_was_stored_without_an_acknowledgement_is_found_to_be_ones_own() {
             id: "another".to_owned(),
             ..messages[0].clone()
         };
-        let until = Instant::now() + Duration::from_secs(2);
+        let until = Instant::now() + APPEND_PATIENCE;
         let refused = publish(&ledger.context, &ledger.stream, &[others], until).await;
         assert!(matches!(refused, Err(Refusal::Fenced(1))), "{refused:?}");
         // It was purged since, by whoever took over.

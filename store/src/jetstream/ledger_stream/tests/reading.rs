@@ -119,8 +119,8 @@ fn an_opening_that_was_given_up_reads_no_further() {
         },
     );
     is_refused(jetstream.block_on(scan).unwrap_err().to_string());
-    // What was on its way.
-    assert_eq!(seen, 3);
+    // What was on its way, at most.
+    assert!((1..=3).contains(&seen), "{seen}");
     is_refused(ledger.list().unwrap_err().to_string());
     let read = ledger.read_some("events.1", 2, 11, || true);
     is_refused(read.unwrap_err().to_string());
