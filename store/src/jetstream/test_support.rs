@@ -36,6 +36,15 @@ pub(crate) fn options_of(server: &NatsServer) -> JetStreamOptions {
     options(vec![server.address()], &[server.monitoring()])
 }
 
+/// A connection with leases that last so long.
+pub(crate) async fn connect_with_lease(server: &NatsServer, lease: Duration) -> JetStream {
+    let options = JetStreamOptions {
+        lease,
+        ..options_of(server)
+    };
+    JetStream::connect_when_there(&options).await.unwrap()
+}
+
 /// A connection of its own, for plain threads.
 pub(crate) fn connect(options: &JetStreamOptions) -> JetStream {
     let runtime = tokio::runtime::Builder::new_current_thread()

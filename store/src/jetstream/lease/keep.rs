@@ -163,32 +163,22 @@ impl Keeper {
 
 #[cfg(test)]
 mod tests {
-    use auditrelay_loadtest::nats::NatsServer;
     use tokio::time::sleep;
 
     use super::{super::requests::Requests, *};
     use crate::{
         Tenure,
         jetstream::{
-            JetStream, JetStreamOptions,
-            test_support::{options_of, server},
+            JetStream,
+            test_support::{connect_with_lease, server},
         },
     };
-
-    /// Leases that do not run out meanwhile.
-    async fn connect(server: &NatsServer, lease: Duration) -> JetStream {
-        let options = JetStreamOptions {
-            lease,
-            ..options_of(server)
-        };
-        JetStream::connect_when_there(&options).await.unwrap()
-    }
 
     /// Whoever sees that the lease is free may act at once.
     #[tokio::test]
     async fn a_tenure_is_over_before_its_lease_is_given_up() {
         let Some(mut server) = server() else { return };
-        let jetstream = connect(&server, 20 * RESIGN_PATIENCE).await;
+        let jetstream = connect_with_lease(&server, 20 * RESIGN_PATIENCE).await;
         let leads = jetstream.lead("one").await.unwrap();
         let tenure = leads.tenure();
         let over = tokio::spawn(async move {
@@ -253,7 +243,7 @@ mod tests {
     #[tokio::test]
     async fn a_renewal_counts_from_before_it_was_sent() {
         let Some(mut server) = server() else { return };
-        let jetstream = connect(&server, Duration::from_secs(120)).await;
+        let jetstream = connect_with_lease(&server, Duration::from_secs(120)).await;
         let (mut keeper, holder, tenure) = keeper(&jetstream).await;
         let lasts = keeper.lease - keeper.lease / MARGIN;
 
