@@ -1,7 +1,7 @@
 //! A store on a ledger stream ([`crate::jetstream`]): its logs as subjects, its index as a log of changes.
 //!
 //! A commit of the index is one append on `index`: all the rows that it changes, with the commit's number. Now and then all
-//! rows are written on `snapshot`, with the number of the commit that they are as of, and what came before goes. Rows are
+//! rows are written on `snapshot` or `snapshot-2`, with the number of the commit that they are as of, and what came before goes. Rows are
 //! in memory: 100 to 300 bytes for each stored block that waits.
 //!
 //! Invariants:
@@ -16,12 +16,7 @@
 //!   given up. So moving, shedding and exporting meet nothing that is missing, and removing a segment needs nothing of it.
 //!   Commands that look at what was routed or settled long ago are refused as long as a segment with a gap stays.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    io,
-    ops::Range,
-    sync::Arc,
-};
+use std::{collections::BTreeMap, io, ops::Range, sync::Arc};
 
 use bytes::Bytes;
 
@@ -47,7 +42,8 @@ use crate::{
 };
 
 const INDEX: &str = "index";
-const SNAPSHOT: &str = "snapshot";
+/// In turn, so that what there is of one that was not finished can go while the last one stays.
+const SNAPSHOTS: [&str; 2] = ["snapshot", "snapshot-2"];
 /// Below so many bytes of changes a snapshot is not worth it.
 const SNAPSHOT_BYTES: u64 = 4 << 20;
 
@@ -91,8 +87,8 @@ pub(super) struct StreamIndex {
     changes: u64,
     /// See [`StreamOptions::snapshot_bytes`].
     snapshot_bytes_min: u64,
-    /// Messages of snapshots that others did not finish.
-    cut_short: Vec<u64>,
+    /// Which of the subjects has the last snapshot.
+    snapshot_at: usize,
 }
 
 impl StreamIndex {
@@ -122,14 +118,15 @@ impl StreamIndex {
     }
 
     fn write_snapshot(&mut self, commits: u64) -> io::Result<()> {
-        self.stream.delete(&self.cut_short)?;
-        self.cut_short.clear();
+        let (last, next) = (self.snapshot_at, 1 - self.snapshot_at);
+        self.stream.purge(SNAPSHOTS[next], None)?;
         let stored = framed(Kind::Snapshot, commits, |out| self.rows.store(out));
         let stored_bytes = stored.len() as u64;
-        let chunks = self.stream.append_bytes(SNAPSHOT, 0, stored)?;
+        let chunks = self.stream.append_bytes(SNAPSHOTS[next], 0, stored)?;
+        self.snapshot_at = next;
         if let Some(first) = chunks.first() {
             self.stream.purge(INDEX, Some(first.seq))?;
-            self.stream.purge(SNAPSHOT, Some(first.seq))?;
+            self.stream.purge(SNAPSHOTS[last], Some(first.seq))?;
         }
         self.snapshot_bytes = stored_bytes;
         self.changes_bytes = 0;
@@ -202,13 +199,7 @@ fn open(
     purpose: Purpose,
 ) -> Result<(Database, LogNames, Counters), Unsound> {
     // What was cut short was never acknowledged.
-    let listed = stream.list()?;
-    let snapshots = listed.iter().filter(|one| &*one.subject == SNAPSHOT);
-    let mut cut_short = BTreeSet::from_iter(snapshots.map(|one| one.seq));
-    let entries = whole(listed, |entry| entry);
-    for entry in &entries {
-        cut_short.remove(&entry.seq);
-    }
+    let entries = whole(stream.list()?, |entry| entry);
     let is_marked = entries.iter().any(|entry| &*entry.subject == IMPORTING);
     if is_marked && purpose == Purpose::Use {
         let text = "an import into it is not complete: no relay leads before it is; what was cut short is begun anew by \
@@ -219,7 +210,6 @@ fn open(
     let names = names(&stream, &entries)?;
     let mut index = load(stream, &entries)?;
     index.snapshot_bytes_min = options.snapshot_bytes;
-    index.cut_short = cut_short.into_iter().collect();
     let db = Db::Memory(index.rows.clone());
     if db.get(keys::TOTALS)?.is_none() {
         begin(&names, &mut index, &entries)?;
@@ -339,14 +329,17 @@ fn load(stream: Arc<LedgerStream>, entries: &[Entry]) -> Result<StreamIndex, Uns
         snapshot_bytes: 0,
         changes: 0,
         snapshot_bytes_min: SNAPSHOT_BYTES,
-        cut_short: Vec::new(),
+        snapshot_at: 1,
         stream,
     };
     let mut as_of = None;
     let of = |subject: &'static str| entries.iter().filter(move |one| &*one.subject == subject);
     // What the last snapshot replaces may be about to go, and is not asked for.
-    let last = bounds(of(SNAPSHOT)).pop();
-    if let Some((_, stored)) = appends(&index.stream, SNAPSHOT, Vec::from_iter(last))?.pop() {
+    let each = (0..SNAPSHOTS.len()).filter_map(|at| Some((at, bounds(of(SNAPSHOTS[at])).pop()?)));
+    let (at, last) = each.max_by_key(|(_, last)| *last).unzip();
+    index.snapshot_at = at.unwrap_or(index.snapshot_at);
+    let subject = SNAPSHOTS[index.snapshot_at];
+    if let Some((_, stored)) = appends(&index.stream, subject, Vec::from_iter(last))?.pop() {
         let (header, payload) = frame::decode(&stored)?;
         index.rows.apply(Changes::read(payload)?);
         index.snapshot_bytes = stored.len() as u64;

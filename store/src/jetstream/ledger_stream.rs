@@ -41,7 +41,6 @@ use async_nats::{
     },
 };
 use bytes::Bytes;
-use futures_util::future::try_join_all;
 use tokio::time::Instant;
 
 use self::{
@@ -68,8 +67,6 @@ const PATIENCE: Duration = Duration::from_secs(12);
 const FENCES_MAX: usize = 50;
 /// What a fence holds for nothing but its room: of a stream that is full, room for the next fence and a few commits.
 const BALLAST_BYTES: usize = 64 << 10;
-/// Messages that are deleted one by one are asked for so many at once.
-const DELETED_AT_ONCE: usize = 64;
 /// The subject of fences.
 const FENCE: &str = "fence";
 
@@ -345,38 +342,6 @@ impl LedgerStream {
             let subject = format!("{}{subject}", self.prefix);
             let purged = purge.filter(subject).sequence(below).await;
             purged.map(drop).map_err(Attempt::again)
-        })
-        .await
-    }
-
-    /// Deletes messages that nobody wants, all of them older than this writer's fence. Doing it twice does it once; an
-    /// error here is not sticky.
-    ///
-    /// # Errors
-    /// The stream cannot be reached, or another relay took over.
-    pub(crate) fn delete(&self, seqs: &[u64]) -> io::Result<()> {
-        if let Some(refusal) = &*self.ended() {
-            return Err(refusal.clone().into());
-        }
-        let old = || seqs.iter().filter(|seq| **seq < self.fence);
-        self.jetstream.block_on(async {
-            for some in Vec::from_iter(old()).chunks(DELETED_AT_ONCE) {
-                try_join_all(some.iter().map(|seq| self.delete_one(**seq))).await?;
-            }
-            Ok(())
-        })
-    }
-
-    async fn delete_one(&self, seq: u64) -> io::Result<()> {
-        let what = || format!("deleting message {seq} of the ledger stream");
-        self.patiently(what, async || {
-            let Err(error) = self.stream.delete_message(seq).await else {
-                return Ok(());
-            };
-            match self.stream.get_raw_message(seq).await {
-                Err(gone) if gone.kind() == RawMessageErrorKind::NoMessageFound => Ok(()),
-                _ => Err(Attempt::again(error)),
-            }
         })
         .await
     }
