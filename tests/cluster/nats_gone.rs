@@ -17,6 +17,8 @@ use crate::{
 /// How soon a batch is answered, whatever becomes of NATS: long before NATS is back. The relay gives it 0.9 s, the rest is
 /// for a machine that is busy with seven processes.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(5);
+/// What is promised, of those in the middle: a machine that stalls now and then is not looked at.
+const USUALLY_WITHIN: Duration = Duration::from_secs(1);
 const LEASE_SECONDS: u32 = 6;
 
 /// Posts a batch of its own to a relay; it has to be refused for the moment.
@@ -50,11 +52,11 @@ async fn nats_wholly_gone_for_a_while_is_waited_for() {
         server.kill();
     }
     let gone = Instant::now();
-    let (mut answers, mut longest) = (0, (Duration::ZERO, Duration::ZERO, 0));
-    while gone.elapsed() < Duration::from_secs(seconds) || answers < 2 * RELAYS {
+    let (mut all, mut longest) = (Vec::new(), (Duration::ZERO, Duration::ZERO, 0));
+    while gone.elapsed() < Duration::from_secs(seconds) || all.len() < 2 * RELAYS {
         for relay in 0..RELAYS {
-            let took = is_refused(&mut bench, relay, format!("gone-{answers}")).await;
-            answers += 1;
+            let took = is_refused(&mut bench, relay, format!("gone-{}", all.len())).await;
+            all.push(took);
             longest = longest.max((took, gone.elapsed(), relay));
         }
         sleep(Duration::from_millis(200)).await;
@@ -77,6 +79,9 @@ async fn nats_wholly_gone_for_a_while_is_waited_for() {
     let leaders = bench.leaders().await;
     assert!(leaders.is_empty(), "{leaders:?} lead without NATS");
     bench.nobody_ended();
+    all.sort_unstable();
+    let usual = all[all.len() / 2];
+    assert!(usual <= USUALLY_WITHIN, "half of them took {usual:?}");
     let (took, at, relay) = longest;
     assert!(
         took <= ANSWERED_WITHIN,
@@ -101,7 +106,8 @@ async fn nats_wholly_gone_for_a_while_is_waited_for() {
         timeout(PATIENCE, ready).await.expect("it is ready again");
     }
     say(&format!(
-        "{answers} refusals in {seconds} s, the longest in {took:?}"
+        "{} refusals in {seconds} s, the longest in {took:?}",
+        all.len()
     ));
     bench.settled(api_servers, "NATS gone").await;
 }

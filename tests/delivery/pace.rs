@@ -6,7 +6,7 @@ use auditrelay_loadtest::slack::{LocalSlack, Options, Outcome};
 
 use crate::{
     from_env, measured, relay, started,
-    support::{Running, ids, list},
+    support::{PATIENCE, Running, ids, list},
 };
 
 /// Posts so many events in lists of 2,000.
@@ -106,6 +106,7 @@ routes:
                 (Some(at), _) => break at,
                 (None, posts) => assert!(posts <= last, "it waits behind {posts} messages"),
             }
+            assert!(sent.elapsed() < PATIENCE, "nothing is posted any more");
             tokio::time::sleep(Duration::from_millis(10)).await;
         };
         assert!(at <= last, "it waited behind {at} messages, not {last}");

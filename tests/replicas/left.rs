@@ -49,7 +49,7 @@ async fn after_a_crash_the_next_one_waits_for_what_slack_asked_the_one_before() 
     let Some(bench) = Bench::start("").await else {
         return;
     };
-    let servers = JetStream::connect(&bench.options()).await;
+    let servers = JetStream::connect_when_there(&bench.options()).await;
     let servers = servers.expect("connected");
     let one = bench.replica("one");
     until_leads(&one, PATIENCE).await;
@@ -82,7 +82,7 @@ routes:
         channels: ", sec: {slack_channel: CSEC, message_interval_milliseconds: 100}",
         ..Keys::default()
     });
-    let servers = JetStream::connect(&bench.options()).await;
+    let servers = JetStream::connect_when_there(&bench.options()).await;
     let servers = servers.expect("connected");
     let mut one = bench.replica("one");
     until_leads(&one, PATIENCE).await;
@@ -125,7 +125,7 @@ async fn who_follows_repeats_nothing_while_a_request_of_those_before_may_be_unde
         slack: ", timeout_seconds: 3",
         ..Keys::default()
     });
-    let servers = JetStream::connect(&bench.options()).await;
+    let servers = JetStream::connect_when_there(&bench.options()).await;
     let servers = servers.expect("connected");
     dies_while_it_posts(&bench).await;
     // As one whose requests may take longer than those of the relays here.

@@ -141,7 +141,8 @@ pub(crate) async fn nobody_who_leads(options: &JetStreamOptions) -> (JetStream, 
         lease: Duration::from_secs(60),
         ..options.clone()
     };
-    let servers = JetStream::connect(&options).await.expect("connected");
+    let servers = JetStream::connect_when_there(&options).await;
+    let servers = servers.expect("connected");
     let held = servers.lead("nobody").await.expect("the lease");
     (servers, held)
 }

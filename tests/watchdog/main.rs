@@ -50,7 +50,7 @@ pub(crate) async fn until_metric(
     }
 }
 
-/// Waits until the log says something; all of it. It comes through a pipe, and often after what is counted of the same.
+/// Waits until the log says something; all of it. It often comes after what is counted of the same.
 pub(crate) async fn until_logged(running: &mut Running, part: &str) -> String {
     let deadline = tokio::time::Instant::now() + PATIENCE;
     loop {

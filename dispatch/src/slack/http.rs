@@ -309,7 +309,8 @@ impl Body for Tracked {
         let Some(bytes) = self.bytes.take() else {
             return Poll::Ready(None);
         };
-        // Of a request that was given up nothing counts.
+        // Of a request that was given up nothing counts; where that happens at this very moment, the place has counted a
+        // message more than leaves, which is slower and no harm.
         let is_open = self.taken.load(Ordering::Acquire) == NOT_ASKED_FOR && self.gate.opens();
         let fate = if is_open { TAKEN } else { WITHHELD };
         let (set, seen) = (Ordering::AcqRel, Ordering::Acquire);

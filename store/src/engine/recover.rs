@@ -356,8 +356,9 @@ fn look_at_seen(
     Ok(blocks.transpose()?)
 }
 
-/// Opens sled's files. Their lock may outlive a queue of this same process for a moment, since sled's
-/// own threads still hold it; no other process can have it while this one holds `<data_dir>/lock`.
+/// Opens sled's files. Their lock may outlive a queue of this same process for a moment (on a disk that hangs for half a
+/// minute at the most), since sled's own threads still hold it; no other process can have it while this one holds
+/// `<data_dir>/lock`.
 fn open_unlocked(config: &sled::Config) -> sled::Result<sled::Db> {
     const TRIES: u32 = 1_500;
     const PAUSE: Duration = Duration::from_millis(20);

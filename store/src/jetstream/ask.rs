@@ -34,6 +34,8 @@ const PIECE_TIMEOUT: Duration = Duration::from_secs(10);
 const FIRST_MAX: Duration = Duration::from_secs(3);
 /// How long an answer may be silent then. A leader that was killed says nothing any more.
 const SILENCE_MAX: Duration = Duration::from_secs(10);
+/// How long a message to itself is waited for before it is sent again.
+const COMES_BACK: Duration = Duration::from_secs(1);
 /// Stands at the last piece.
 const END: &str = "Auditrelay-End";
 
@@ -152,8 +154,13 @@ impl JetStream {
 async fn comes_back(client: &Client) -> Option<()> {
     let inbox = client.new_inbox();
     let mut back = client.subscribe(inbox.clone()).await.ok()?;
-    client.publish(inbox, Bytes::new()).await.ok()?;
-    back.next().await.map(drop)
+    loop {
+        client.publish(inbox.clone(), Bytes::new()).await.ok()?;
+        if let Ok(back) = timeout(COMES_BACK, back.next()).await {
+            return back.map(drop);
+        }
+        // A connection that was lost took it along; the next one has the subscriptions.
+    }
 }
 
 impl Answer {

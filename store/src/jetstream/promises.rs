@@ -67,7 +67,9 @@ struct Varzstream {
 /// What it says about JetStream.
 #[derive(Debug, serde::Deserialize)]
 struct Jsz {
-    /// None where it is off.
+    /// It is off, or not on yet. There is a configuration all the same, with nothing in it.
+    #[serde(default)]
+    disabled: bool,
     config: Option<VarzConfig>,
 }
 
@@ -251,7 +253,7 @@ async fn ask(url: &Url) -> Result<Varz, String> {
         let mut varz: Varz = get(url, "varz", None).await?;
         if varz.jetstream.config.is_none() {
             let jsz: Jsz = get(url, "jsz", Some("config=true")).await?;
-            varz.jetstream.config = jsz.config;
+            varz.jetstream.config = jsz.config.filter(|_| !jsz.disabled);
         }
         Ok(varz)
     };

@@ -162,11 +162,13 @@ async fn a_server_that_was_asked_too_early_is_asked_otherwise() {
     let Some(server) = server(NatsOptions::default()) else {
         return;
     };
+    let says = async |name: &str, jsz: &str| {
+        let varz = format!(r#"{{"server_name":"{name}","jetstream":{{}}}}"#);
+        says([("/varz ", varz), ("/jsz?config=true ", jsz.to_owned())]).await
+    };
     let asked = async |jsz: &str| {
-        let varz = format!(r#"{{"server_name":"{}","jetstream":{{}}}}"#, server.name());
-        let url = says([("/varz ", varz), ("/jsz?config=true ", jsz.to_owned())]).await;
         let mut options = one(&server);
-        options.durability = Durability::Synced(vec![url]);
+        options.durability = Durability::Synced(vec![says(server.name(), jsz).await]);
         JetStream::connect(&options).await.map(drop)
     };
     let lax = asked(r#"{"config":{"sync_interval":120}}"#).await;
@@ -174,10 +176,24 @@ async fn a_server_that_was_asked_too_early_is_asked_otherwise() {
         matches!(lax, Err(JetStreamError::NotSynced { .. })),
         "{lax:?}"
     );
-    let silent = asked(r#"{"disabled":true}"#).await;
-    let text = silent.expect_err("nobody says").to_string();
-    assert!(text.contains("says nothing of JetStream"), "{text}");
     asked(r#"{"config":{"sync_always":true}}"#).await.unwrap();
+    // It is not up yet, so it is waited for.
+    let off = r#"{"disabled":true,"config":{"max_memory":0,"max_storage":0}}"#;
+    let silent = asked(off).await.expect_err("nobody says");
+    assert!(
+        matches!(silent, JetStreamError::Failed { .. }),
+        "{silent:?}"
+    );
+    let text = silent.to_string();
+    assert!(text.contains("says nothing of JetStream"), "{text}");
+    // Of one that holds nothing that is well.
+    let mut options = one(&server);
+    let urls = vec![
+        says("other", off).await,
+        server.monitoring().parse().unwrap(),
+    ];
+    options.durability = Durability::Synced(urls);
+    JetStream::connect_when_there(&options).await.unwrap();
 }
 
 #[tokio::test]
@@ -188,9 +204,9 @@ async fn every_server_of_a_cluster_has_to_sync() {
     let options = every(&cluster, 3);
     // Three relays begin at once.
     let (a, b, c) = tokio::join!(
-        JetStream::connect(&options),
-        JetStream::connect(&options),
-        JetStream::connect(&options)
+        JetStream::connect_when_there(&options),
+        JetStream::connect_when_there(&options),
+        JetStream::connect_when_there(&options)
     );
     let relay = a.unwrap();
     b.unwrap();

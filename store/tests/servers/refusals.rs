@@ -48,7 +48,7 @@ async fn nobody_answers() {
 
     // One of several is enough.
     options.servers = vec![format!("nats://{address}"), server.address()];
-    JetStream::connect(&options).await.unwrap();
+    JetStream::connect_when_there(&options).await.unwrap();
 }
 
 #[tokio::test]

@@ -30,9 +30,9 @@ async fn three_create_them_at_once_as_they_have_to_be() {
     };
     let options = one(&server);
     let (a, b, c) = tokio::join!(
-        JetStream::connect(&options),
-        JetStream::connect(&options),
-        JetStream::connect(&options)
+        JetStream::connect_when_there(&options),
+        JetStream::connect_when_there(&options),
+        JetStream::connect_when_there(&options)
     );
     a.unwrap();
     b.unwrap();
