@@ -24,7 +24,7 @@ use super::{
     remains::Remains,
     shared::Shared,
     snapshot,
-    stream::StreamIndex,
+    stream_index::StreamIndex,
 };
 use crate::log::{Log, LogFiles};
 

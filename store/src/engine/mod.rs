@@ -48,6 +48,7 @@ mod shed;
 mod snapshot;
 mod stage;
 mod stream;
+mod stream_index;
 mod threads;
 mod tidy;
 mod trace;
