@@ -12,6 +12,7 @@ use crate::{
     Accepted, BatchEncoder, Block, Burial, Content, Counts, Cursor, DeliveriesEncoder,
     DeliveryBlock, EncodedBatch, EventToDeliver, Hint, LeaseLimit, Marks, Queue, QueueError,
     Routed, RoutedBlock,
+    frame::{self, Kind},
     jetstream::{
         JetStream, JetStreamOptions,
         test_support::{connect, options_of, server},
@@ -157,7 +158,8 @@ impl Origin {
             .iter()
             .map(|one| (one.clone(), stream.get(one.seq).expect("there")))
             .collect();
-        let rows = load(Arc::new(stream), &entries).expect("an index").rows;
+        let index = StreamIndex::load(Arc::new(stream), &entries, SNAPSHOT_BYTES);
+        let rows = index.expect("an index").rows();
         let needed = needed(&messages, &Db::Memory(rows));
         Self { messages, needed }
     }
