@@ -40,7 +40,8 @@ async fn publish(context: &jetstream::Context) -> Result<(), PublishError> {
 
 /// Not `/varz`: what it says of JetStream it says for ever as it was when it was asked first, which may be nothing.
 fn syncs(server: &NatsServer) -> bool {
-    let jsz = server.monitor("/jsz?config=true").unwrap();
+    let jsz = server.monitor("/jsz?config=true");
+    let jsz = jsz.expect("the server does it");
     jsz["config"]["sync_always"] == true
 }
 
